@@ -1,0 +1,341 @@
+"""The replay in reverse: backward and grad.
+
+The tape is a record of what was done, in order. Gradients are found by walking it from the end:
+take the newest entry that a gradient has reached, apply its rules, and add what they give to the
+nodes at the other end of its edges. The newest first means that an entry is taken when every
+entry that used its result has been taken before, so its gradient is complete and each is
+visited once: linear time, no recursion, however many paths there are.
+
+Next: :mod:`minigrad.ops.elementwise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from heapq import heappop, heappush
+from typing import Any
+
+from minigrad.device import Array, is_array, namespace
+from minigrad.tape import Entry, Node, enable_grad, operator, state
+from minigrad.tensor import Leaf, Tensor, new_tensor
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of `outputs` with respect to `inputs`, leaving every ``.grad`` alone.
+
+    Only entries on a path from `outputs` to `inputs` are replayed.
+
+    Parameters
+    ----------
+    outputs : Tensor or sequence of Tensors
+    inputs : Tensor or sequence of Tensors
+        Leaves, or results in between.
+    grad_outputs : Tensor, array or None, or a sequence of them
+        The gradient to start from, one for each output. None is 1 for an output with one element.
+    create_graph : bool
+        Record the replay itself: the gradients can then be differentiated.
+    retain_graph : bool, optional
+        Keep what the tape holds. The default is the value of `create_graph`.
+
+    Returns
+    -------
+    tuple of Tensors
+        One for each input, of its shape and dtype.
+
+    Raises
+    ------
+    RuntimeError
+        If an input is not reached from the outputs, or the tape was released.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.Tensor([3.0], requires_grad=True)
+    >>> (dy,) = mg.grad((x**3).sum(), x, create_graph=True)
+    >>> (ddy,) = mg.grad(dy.sum(), x)
+    >>> dy.data, ddy.data
+    (array([27.], dtype=float32), array([18.], dtype=float32))
+    """
+    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    starts = grad_outputs if isinstance(grad_outputs, list | tuple) else (grad_outputs,) * len(outputs)
+    if len(starts) != len(outputs):
+        raise ValueError(f"grad: expected a gradient for each of {len(outputs)} outputs, got {len(starts)}")
+    for i, x in enumerate(inputs):
+        if x._node is None:
+            raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient")
+    roots = [_start("grad", y, g, create_graph) for y, g in zip(outputs, starts, strict=True)]
+    totals, owned = _replay(
+        roots, {x._node for x in inputs}, create_graph, create_graph if retain_graph is None else retain_graph
+    )
+    for i, x in enumerate(inputs):
+        if x._node not in totals:
+            raise RuntimeError(
+                f"grad: inputs[{i}] of shape {x.shape} is not reached from the outputs: "
+                "nothing that was recorded leads from it to them"
+            )
+    return tuple(_as_result(totals[x._node], x._node in owned) for x in inputs)
+
+
+def backward(output: Tensor, start: Any, *, create_graph: bool, retain_graph: bool) -> None:
+    """Add the gradient of `output` to the ``.grad`` of its leaves: see :meth:`minigrad.Tensor.backward`."""
+    totals, owned = _replay([_start("backward", output, start, create_graph)], None, create_graph, retain_graph)
+    for leaf, total in totals.items():  # after the whole replay: an error on the way has changed nothing
+        if isinstance(leaf, Leaf):
+            leaf.grad = _as_result(total, leaf in owned) if leaf.grad is None else leaf.grad + total
+
+
+@operator
+def copy(x: Array, /) -> Array:
+    """Copy an array.   dx = g"""
+    return x.copy()
+
+
+copy.vjp(lambda g: g)
+
+
+@operator
+def sum_to(x: Array, /, shape: tuple[int, ...]) -> Any:
+    """Sum over the axes that broadcasting from `shape` made or stretched.   dx = g, broadcast"""
+    lead = x.ndim - len(shape)
+    stretched = tuple(i for i, n in enumerate(x.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
+    return x.sum(axis=stretched, keepdims=True).reshape(shape), {"before": x.shape}
+
+
+sum_to.vjp(lambda g, before: broadcast_to(g, before))
+
+
+@operator
+def broadcast_to(x: Array, /, shape: tuple[int, ...]) -> Any:
+    """Stretch `x` to `shape` as broadcasting does.   dx = g, summed over what was stretched
+
+    Parameters
+    ----------
+    x : Tensor or array
+    shape : tuple of ints
+        Axes are aligned at the right; those of size 1 are stretched, missing ones are made.
+
+    Returns
+    -------
+    Tensor or array of that shape
+        A read-only view.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.broadcast_to(mg.Tensor([1.0, 2.0]), (2, 2))
+    Tensor([[1., 2.],
+            [1., 2.]])
+    """
+    return namespace(x).broadcast_to(x, shape), {"before": x.shape}
+
+
+broadcast_to.vjp(lambda g, before: sum_to(g, before))
+
+
+# The replay ----------------------------------------------------------------------------------
+
+
+def _start(caller: str, output: Tensor, g: Any, create_graph: bool) -> tuple[Node, Any]:
+    """Check an output and the gradient to start from."""
+    if not isinstance(output, Tensor) or output._node is None:
+        raise RuntimeError(
+            f"{caller}: nothing was recorded for this output: none of its inputs requires a gradient, "
+            "or it was computed under no_grad()"
+        )
+    if g is None:
+        if output.size != 1:
+            raise RuntimeError(
+                f"{caller}: an output of shape {output.shape} needs a gradient to start from; "
+                "reduce it to one number (sum, mean), or pass the gradient"
+            )
+        g = namespace(output._data).ones_like(output._data)
+    data = g._data if isinstance(g, Tensor) else g
+    if not is_array(data) or data.shape != output.shape or data.dtype != output.dtype:
+        got = f"{tuple(data.shape)} {data.dtype}" if is_array(data) else repr(g)
+        raise ValueError(f"{caller}: expected a gradient of {output.shape} {output.dtype}, got {got}")
+    if create_graph:
+        return output._node, g if isinstance(g, Tensor) else new_tensor(g, None)
+    return output._node, data
+
+
+def _replay(
+    roots: list[tuple[Node, Any]], wanted: set[Node] | None, create_graph: bool, retain_graph: bool
+) -> tuple[dict[Any, Any], set[Any]]:
+    """Walk the tape from `roots`; return the gradients of the leaves, or of the `wanted` nodes.
+
+    Gradients are arrays. Under `create_graph` they are Tensors, and the rules, being written in
+    operators, record what they do. The second result is the set of nodes whose gradient was
+    allocated here. What a rule gives may be the cotangent itself, a view of it, or something the
+    operator keeps: it is borrowed, and only sums made here are added to in place.
+    """
+    totals: dict[Any, Any] = {}
+    owned: set[Any] = set()
+    queue: list[tuple[int, Entry]] = []  # entries reached and not yet taken, the newest first
+
+    def receive(node: Node, g: Any) -> None:
+        if node not in totals:
+            totals[node] = g
+            if type(node) is Entry:
+                heappush(queue, (-node.order, node))
+        elif node in owned:
+            totals[node] += g
+        else:
+            totals[node] = totals[node] + g
+            if not create_graph:
+                owned.add(node)
+
+    leading = None if wanted is None else _leading([node for node, _ in roots], wanted)
+    with enable_grad() if create_graph else nullcontext():
+        for node, g in roots:
+            receive(node, g)
+        while queue:
+            entry = heappop(queue)[1]
+            g = totals.pop(entry)
+            if entry.hooks:
+                g = _hooked(entry, g, owned)
+            if wanted is not None:
+                if entry in wanted:
+                    totals[entry] = g
+                if entry not in leading:  # type: ignore[operator]
+                    continue
+                need = tuple([edge in wanted or edge in leading for edge in entry.edges])  # type: ignore[operator]
+            else:
+                need = tuple([edge is not None for edge in entry.edges])
+            kept = _kept(entry)
+            pull = _pull_recorded if create_graph else _pull
+            for edge, gradient, needed in zip(entry.edges, pull(entry, g, need, kept), need, strict=True):
+                if needed:
+                    if gradient.shape != edge.shape or gradient.dtype != edge.dtype:  # type: ignore[union-attr]
+                        raise _misfit(entry, edge, gradient)
+                    if state.anomaly:
+                        _look_for_nan(entry, gradient)
+                    receive(edge, gradient)  # type: ignore[arg-type]
+            if not retain_graph:
+                entry.kept, entry.edges = None, ()
+        for node in totals:
+            if type(node) is Leaf and node.hooks:
+                totals[node] = _hooked(node, totals[node], owned)
+    return totals, owned
+
+
+def _pull(entry: Entry, g: Array, need: tuple[bool, ...], kept: dict[str, Any]) -> list[Any]:
+    """Apply the rules of an entry to arrays."""
+    gradients = entry.operator.pull(g, need, kept)
+    if entry.operator.broadcasts:
+        gradients = [
+            sum_to(d, edge.shape) if needed and d.shape != edge.shape else d
+            for d, edge, needed in zip(gradients, entry.edges, need, strict=True)
+        ]
+    return gradients
+
+
+def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[str, Any]) -> list[Any]:
+    """Apply the rules of an entry to Tensors, so that what they do is recorded.
+
+    What was kept becomes Tensors again, at the place on the tape that it came from. A fused
+    operator's rule works on raw arrays: here its plain twin is run and replayed instead.
+    """
+    operator = entry.operator
+    places = dict(zip(operator.inputs, entry.edges, strict=False)) | {"out": entry}
+    tensors = {name: new_tensor(kept[name], place) if (place := places.get(name)) else kept[name] for name in kept}
+    if operator.plain is None:
+        for name, value in kept.items():
+            if name not in places and is_array(value) and value.dtype.kind in "fc":
+                raise RuntimeError(
+                    f"{operator.name}: its rule uses {name!r}, an array that the forward saved, through which no "
+                    "second derivative would flow; give it a plain twin"
+                )
+        return _pull(entry, g, need, tensors)  # type: ignore[arg-type]
+    # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments
+    aliases = [copy(tensors[name]) if needed else tensors[name] for name, needed in zip(operator.inputs, need, strict=True)]
+    settings = {name: kept[name] for name in operator.plain_asks[len(aliases) :]}
+    gradients = iter(
+        grad(
+            operator.plain(*aliases, **settings),
+            [alias for alias, needed in zip(aliases, need, strict=True) if needed],
+            g,
+            create_graph=True,
+        )
+    )
+    return [next(gradients) if needed else None for needed in need]
+
+
+def _leading(roots: list[Node], wanted: set[Node]) -> set[Node]:
+    """Find the entries on a path from `roots` to `wanted` nodes."""
+    reached: set[Entry] = set()
+    ahead: list[Node | None] = [*roots]
+    while ahead:
+        node = ahead.pop()
+        if type(node) is Entry and node not in reached:
+            _kept_or_released(node)
+            reached.add(node)
+            ahead.extend(node.edges)
+    leading: set[Node] = set()
+    for entry in sorted(reached, key=lambda entry: entry.order):  # an entry's inputs are older than itself
+        if any(edge in wanted or edge in leading for edge in entry.edges if edge is not None):
+            leading.add(entry)
+    return leading
+
+
+def _kept_or_released(entry: Entry) -> Any:
+    if entry.kept is None:
+        raise RuntimeError(
+            f"{entry.operator.name}: the tape was released by an earlier backward or grad through it; "
+            "pass retain_graph=True to the earlier call, or compute the output again"
+        )
+    return entry.kept
+
+
+def _kept(entry: Entry) -> dict[str, Any]:
+    """Return what an entry keeps; if it was dropped by recompute, have it computed again."""
+    kept = _kept_or_released(entry)
+    if type(kept) is not dict:
+        kept.refill()
+    return entry.kept  # type: ignore[no-any-return]
+
+
+def _as_result(total: Any, own: bool) -> Tensor:
+    """Make a gradient the caller's own: copy what was borrowed."""
+    if isinstance(total, Tensor):
+        return copy(total)  # type: ignore[no-any-return]
+    xp = namespace(total)
+    return new_tensor(xp.asarray(total) if own else xp.array(total, copy=True), None)
+
+
+def _hooked(node: Node, g: Any, owned: set[Any]) -> Any:
+    """Show the complete gradient of `node` to its hooks; one may replace it."""
+    owned.discard(node)
+    for f in node.hooks:
+        given = f(g if isinstance(g, Tensor) else new_tensor(namespace(g).asarray(g), None))
+        if given is not None:
+            if not isinstance(given, Tensor) or given.shape != node.shape or given.dtype != node.dtype:
+                raise ValueError(f"hook: expected None or a Tensor of {node.shape} {node.dtype}, got {given!r}")
+            g = given if isinstance(g, Tensor) else given._data
+    return g
+
+
+def _misfit(entry: Entry, edge: Any, gradient: Any) -> RuntimeError:
+    i = entry.edges.index(edge)
+    inputs = entry.operator.inputs
+    name = inputs[i] if i < len(inputs) else f"input {i}"
+    return RuntimeError(
+        f"{entry.operator.name}: its rule gave a gradient of {tuple(gradient.shape)} {gradient.dtype} for {name}, "
+        f"which has {edge.shape} {edge.dtype}"
+    )
+
+
+def _look_for_nan(entry: Entry, gradient: Any) -> None:
+    data = gradient._data if isinstance(gradient, Tensor) else gradient
+    if namespace(data).isnan(data).any():
+        raise FloatingPointError(
+            f"{entry.operator.name}: its rule made the first NaN, in a gradient of shape {tuple(data.shape)}"
+        )

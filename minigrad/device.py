@@ -1,0 +1,144 @@
+"""Whose array is this?
+
+Every operator works on the arrays it is given: NumPy's on the host, CuPy's on a GPU.
+Both speak the same language, so an operator asks once for the module that made its
+arrays and calls that module's functions::
+
+    xp = namespace(x)
+    return xp.exp(x)
+
+What differs between the two stands in this file and nowhere else. CuPy itself is never
+imported unless an array of its own is met or a device is asked for.
+
+Next: :mod:`minigrad.parallel`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+#: A NumPy array, or an array of a module that speaks NumPy's language (CuPy).
+Array = Any
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the module whose functions work on `arrays`: the one that made the first of them.
+
+    An array's module is the top-level package its type comes from. Python scalars belong
+    to no module; where there is nothing else, NumPy serves.
+
+    Examples
+    --------
+    >>> namespace(2.0, np.ones(3)).__name__
+    'numpy'
+    """
+    for array in arrays:
+        if type(array) is np.ndarray:
+            return np
+        if is_array(array):
+            return sys.modules[type(array).__module__.partition(".")[0]]
+    return np
+
+
+def is_array(value: object) -> bool:
+    """Say whether `value` is an array: it has a shape and a dtype, and is no NumPy scalar."""
+    if isinstance(value, np.ndarray):
+        return True
+    return hasattr(value, "dtype") and hasattr(value, "strides") and not isinstance(value, np.generic)
+
+
+def on_host(array: Array) -> bool:
+    """Say whether `array` is NumPy's own: only those are worked on by threads."""
+    return isinstance(array, np.ndarray)
+
+
+def device_name(array: Array) -> str:
+    """Name the device that holds `array`: ``"cpu"``, ``"cuda:0"``, ..."""
+    if on_host(array):
+        return "cpu"
+    device = getattr(array, "device", None)
+    number = getattr(device, "id", None)
+    return str(device) if number is None else f"cuda:{number}"
+
+
+def to_host(array: Array) -> Array:
+    """Return `array` as a NumPy array: itself if it is one, else a copy brought to the host."""
+    return array if on_host(array) else array.get()
+
+
+def to_device(array: Array, device: str) -> Array:
+    """Return `array` on `device`: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises
+    ------
+    ValueError
+        If the device has another name.
+    RuntimeError
+        If a GPU is asked for and CuPy is not installed, or finds none.
+    """
+    kind, _, number = device.partition(":")
+    if device == "cpu":
+        return to_host(array)
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise ValueError(f'to: expected a device "cpu", "cuda" or "cuda:1", got {device!r}')
+    try:
+        import cupy
+    except ImportError:
+        raise RuntimeError(
+            f"to: {device!r} needs CuPy, which is not installed; install it with: pip install 'minigrad-numpy[gpu]'"
+        ) from None
+    try:
+        with cupy.cuda.Device(int(number or 0)):
+            return cupy.asarray(array)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"to: CuPy is installed, but found no usable device {device!r}: {error}") from None
+
+
+# The few primitives that differ -------------------------------------------------------------
+
+
+def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Array:
+    """View images as all the windows that a kernel sees, without copying.
+
+    Parameters
+    ----------
+    x : array of shape (n, h, w, c)
+        Contiguous or not.
+    kernel, stride, dilation : (int, int)
+        Sizes along height and width.
+
+    Returns
+    -------
+    array of shape (n, ho, wo, kh, kw, c)
+        A view of `x` that must not be written to: its windows overlap.
+        ``ho = (h - dilation * (kh - 1) - 1) // stride + 1``, and ``wo`` likewise.
+    """
+    n, h, w, c = x.shape
+    (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation
+    ho, wo = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
+    sn, sy, sx, sc = x.strides
+    return namespace(x).lib.stride_tricks.as_strided(
+        x, (n, ho, wo, kh, kw, c), (sn, sh * sy, sw * sx, dh * sy, dw * sx, sc)
+    )
+
+
+def add_windows(out: Array, values: Array, stride: tuple[int, int], dilation: tuple[int, int]) -> None:
+    """Add `values` (n, ho, wo, kh, kw, c) to the windows of `out` in place: the adjoint of :func:`windows`."""
+    _, ho, wo, kh, kw, _ = values.shape
+    (sh, sw), (dh, dw) = stride, dilation
+    for i in range(kh):  # the windows overlap, but for one tap (i, j) their pixels stand a stride apart
+        for j in range(kw):
+            out[:, i * dh : i * dh + sh * ho : sh, j * dw : j * dw + sw * wo : sw] += values[:, :, :, i, j]
+
+
+def scatter_add(target: Array, index: Any, values: Array) -> None:
+    """Add `values` into ``target[index]`` in place; an index that comes twice is added twice."""
+    if on_host(target):
+        np.add.at(target, index, values)
+    else:
+        xp = namespace(target)
+        add_at = sys.modules["cupyx"].scatter_add if xp.__name__ == "cupy" else xp.scatter_add
+        add_at(target, index, values)

@@ -1,0 +1,244 @@
+"""Layers: operators with their parameters.
+
+Every layer with weights takes ``rng``, a numpy Generator or a seed: there is no hidden randomness. Give all
+layers of a net one Generator, not one seed, or layers of equal shape would begin alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad import ops
+from minigrad.nn.init import Rng, he_normal
+from minigrad.nn.module import Module, Parameter
+from minigrad.ops.conv import pair
+
+
+class Linear(Module):
+    """x @ w + b.
+
+    Parameters
+    ----------
+    c_in, c_out : int
+        Features in and out.
+    bias : bool
+    rng : numpy Generator or seed
+        For He initialisation, fan-in; the bias begins at 0.
+    dtype : dtype
+
+    Attributes
+    ----------
+    w : Parameter of shape (c_in, c_out)
+    b : Parameter of shape (c_out,), or None
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> Linear(3, 2, rng=0)(mg.Tensor([[1.0, 2.0, 3.0]])).shape
+    (1, 2)
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: Any = np.float32) -> None:
+        self.w = Parameter(he_normal((c_in, c_out), rng=rng, dtype=dtype))
+        self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        """Map x of shape (..., c_in) to (..., c_out)."""
+        return ops.linear(x, self.w, self.b)
+
+    def extra(self) -> str:
+        """Return the sizes."""
+        return f"{self.w.shape[0]}, {self.w.shape[1]}"
+
+
+class Conv2d(Module):
+    """Convolution of images (n, h, w, c_in) -> (n, ho, wo, c_out).
+
+    Parameters
+    ----------
+    c_in, c_out : int
+        Channels in and out.
+    kernel, stride, padding, dilation : int or (int, int)
+    groups : int
+    bias : bool
+    rng : numpy Generator or seed
+        For He initialisation, fan-in; the bias begins at 0.
+    dtype : dtype
+
+    Attributes
+    ----------
+    w : Parameter of shape (kh, kw, c_in / groups, c_out)
+    b : Parameter of shape (c_out,), or None
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.Tensor(np.zeros((8, 32, 32, 3), "float32"))
+    >>> Conv2d(3, 16, 3, stride=2, padding=1, rng=0)(x).shape
+    (8, 16, 16, 16)
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: Any,
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        rng: Rng,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.w = Parameter(he_normal((*pair("kernel", kernel, 1), c_in // groups, c_out), rng=rng, dtype=dtype))
+        self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        """Convolve images (n, h, w, c_in)."""
+        return ops.conv2d(x, self.w, self.b, **self.settings)
+
+    def extra(self) -> str:
+        """Return the shape of the weight, and the stride."""
+        return f"{'x'.join(map(str, self.w.shape[:2]))}, {self.w.shape[2]} -> {self.w.shape[3]}, stride={self.settings['stride']}"
+
+
+class BatchNorm2d(Module):
+    """Batch normalisation of each channel: see :func:`minigrad.batch_norm`.
+
+    Parameters
+    ----------
+    c : int
+        Channels.
+    momentum : float
+        The weight of the new value in the running statistics.
+    eps : float
+        Added to the variance.
+    dtype : dtype
+
+    Attributes
+    ----------
+    gamma, beta : Parameter of shape (c,)
+        Scale and shift; they begin at 1 and 0.
+    running_mean, running_var : array of shape (c,)
+        What evaluation normalises with.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> out = BatchNorm2d(2)(mg.Tensor([[1.0, 10.0], [3.0, 30.0]]))
+    >>> out.data.round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    """
+
+    def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+        self.momentum, self.eps = momentum, eps
+        self.gamma, self.beta = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))
+        self.running_mean, self.running_var = np.zeros(c, dtype), np.ones(c, dtype)
+
+    def forward(self, x: Any) -> Any:
+        """Normalise (..., c)."""
+        return ops.batch_norm(
+            x,
+            self.gamma,
+            self.beta,
+            self.running_mean,
+            self.running_var,
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+
+    def extra(self) -> str:
+        """Return the number of channels."""
+        return str(self.gamma.shape[0])
+
+
+class ReLU(Module):
+    """max(x, 0).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> ReLU()(mg.Tensor([-1.0, 2.0]))
+    Tensor([0., 2.])
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Clip at 0 from below."""
+        return ops.relu(x)
+
+
+class GlobalAvgPool2d(Module):
+    """The average of each channel: (n, h, w, c) -> (n, c).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> GlobalAvgPool2d()(mg.Tensor(np.ones((2, 4, 4, 3), "float32"))).shape
+    (2, 3)
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Average over height and width."""
+        return ops.global_avg_pool2d(x)
+
+
+class Flatten(Module):
+    """All axes but the first as one: (n, ...) -> (n, features).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> Flatten()(mg.Tensor(np.ones((2, 4, 4, 3), "float32"))).shape
+    (2, 48)
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Lay each sample out as a vector."""
+        features = x.size // x.shape[0] if x.shape[0] else int(np.prod(x.shape[1:]))
+        return ops.reshape(x, (x.shape[0], features))
+
+
+class Identity(Module):
+    """x.
+
+    Examples
+    --------
+    >>> Identity()(3.0)
+    3.0
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Return x."""
+        return x
+
+
+class Sequential(Module):
+    """Modules one after the other.
+
+    Parameters
+    ----------
+    *layers : Modules
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> net = Sequential(Linear(4, 8, rng=0), ReLU(), Linear(8, 2, rng=1))
+    >>> net(mg.Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
+    (1, 2)
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        self.layers = list(layers)
+
+    def forward(self, x: Any) -> Any:
+        """Pass x through all layers."""
+        for layer in self.layers:
+            x = layer(x)
+        return x

@@ -1,0 +1,206 @@
+"""Module: parameters, buffers and a forward pass, under names.
+
+A Module is an ordinary object whose attributes are found by what they are: a
+:class:`Parameter` is trained, an array is a *buffer* (saved with the parameters, but not trained: the running
+statistics of batch norm), a Module or a list of Modules is a part. Names are paths of attributes,
+``blocks.0.conv1.w``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minigrad.device import Array, is_array, namespace, to_device, to_host
+from minigrad.tape import once
+from minigrad.tensor import Tensor
+
+Self = TypeVar("Self", bound="Module")
+
+
+class Parameter(Tensor):
+    """A Tensor that requires a gradient, and that a Module finds among its attributes.
+
+    Examples
+    --------
+    >>> Parameter([1.0, 2.0])
+    Tensor([1., 2.], requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(data, requires_grad=True)
+
+
+class Module:
+    """The base of layers and nets: write ``__init__`` and ``forward``.
+
+    Attributes
+    ----------
+    training : bool
+        Whether layers behave as in training (batch norm, dropout). See :meth:`train` and :meth:`eval`.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> class Scale(Module):
+    ...     def __init__(self, c):
+    ...         self.gain = Parameter([1.0] * c)
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.gain
+    >>> scale = Scale(3)
+    >>> [name for name, _ in scale.named_parameters()]
+    ['gain']
+    """
+
+    training = True
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the output: every Module says how."""
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Compute the output, and show it to the hooks."""
+        out = self.forward(*inputs)
+        for f in tuple(vars(self).get("_hooks", ())):
+            once(lambda f=f: f(self, out))  # type: ignore[misc]
+        return out
+
+    def hook(self, f: Callable[[Any, Any], object]) -> Callable[[], None]:
+        """Call ``f(module, output)`` after every forward pass; return a function that ends it.
+
+        Examples
+        --------
+        >>> import minigrad as mg
+        >>> layer, seen = mg.nn.ReLU(), []
+        >>> end = layer.hook(lambda module, output: seen.append(output.shape))
+        >>> out = layer(mg.Tensor([1.0]))
+        >>> end()
+        >>> seen
+        [(1,)]
+        """
+        hooks = vars(self).setdefault("_hooks", [])
+        hooks.append(f)
+        return lambda: hooks.remove(f)
+
+    # What it holds ---------------------------------------------------------------------------
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the parts with their names, in the order in which they were set."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                for i, part in enumerate(value):
+                    if isinstance(part, Module):
+                        yield f"{name}.{i}", part
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this Module and everything in it, with paths."""
+        yield prefix, self
+        for name, part in self.children():
+            yield from part.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield the parameters with their paths; one that is shared comes once."""
+        seen = set()
+        for path, _, name, value in self._attributes():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield _join(path, name), value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield the parameters."""
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        """Yield the arrays that are saved but not trained, with their paths."""
+        for path, _, name, value in self._attributes():
+            if is_array(value):
+                yield _join(path, name), value
+
+    def buffers(self) -> Iterator[Array]:
+        """Yield the buffers."""
+        return (b for _, b in self.named_buffers())
+
+    def _attributes(self) -> Iterator[tuple[str, Module, str, Any]]:
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                yield path, module, name, value
+
+    # What is done to all of it ---------------------------------------------------------------
+
+    def apply(self: Self, f: Callable[[Module], object]) -> Self:
+        """Call `f` on this Module and everything in it."""
+        for _, module in self.named_modules():
+            f(module)
+        return self
+
+    def train(self: Self, training: bool = True) -> Self:
+        """Make every layer behave as in training."""
+        return self.apply(lambda module: setattr(module, "training", training))
+
+    def eval(self: Self) -> Self:
+        """Make every layer behave as in evaluation."""
+        return self.train(False)
+
+    def to(self: Self, device: str) -> Self:
+        """Move parameters and buffers to a device; gradients are dropped."""
+        for _, module, name, value in list(self._attributes()):
+            if isinstance(value, Parameter):
+                value.data, value.grad = to_device(value.data, device), None
+            elif is_array(value):
+                setattr(module, name, to_device(value, device))
+        return self
+
+    # State -----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters and buffers, on the host, by path.
+
+        Examples
+        --------
+        >>> import minigrad as mg
+        >>> {name: a.shape for name, a in mg.nn.Linear(3, 2, rng=0).state_dict().items()}
+        {'w': (3, 2), 'b': (2,)}
+        """
+        arrays = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
+        return {name: np.array(to_host(array)) for name, array in arrays.items()}
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Copy arrays into the parameters and buffers of the same paths.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes do not fit. All that do not are listed, and nothing is loaded.
+        """
+        mine = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
+        faults = [f"missing: {name}" for name in mine if name not in state]
+        faults += [f"unexpected: {name}" for name in state if name not in mine]
+        faults += [
+            f"{name}: expected shape {mine[name].shape}, got {state[name].shape}"
+            for name in mine
+            if name in state and mine[name].shape != state[name].shape
+        ]
+        if faults:
+            raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults))
+        for name, array in mine.items():
+            array[...] = namespace(array).asarray(state[name])
+
+    def __repr__(self) -> str:
+        parts = [f"  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.children()]
+        body = "\n" + "\n".join(parts) + "\n" if parts else self.extra()
+        return f"{type(self).__name__}({body})"
+
+    def extra(self) -> str:
+        """Return what ``repr`` says of the settings of a layer."""
+        return ""
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

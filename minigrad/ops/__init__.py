@@ -1,0 +1,89 @@
+"""The operators: forward, rule and twin side by side.
+
+Reading order: elementwise, shape, reduction, matmul, conv, pool, norm, loss.
+"""
+
+from minigrad import backward, tensor
+from minigrad.backward import broadcast_to
+from minigrad.ops.conv import conv2d
+from minigrad.ops.elementwise import (
+    abs,
+    add,
+    div,
+    exp,
+    log,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    relu,
+    sigmoid,
+    sqrt,
+    sub,
+    tanh,
+    where,
+)
+from minigrad.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from minigrad.ops.matmul import linear, matmul
+from minigrad.ops.norm import batch_norm
+from minigrad.ops.pool import global_avg_pool2d
+from minigrad.ops.reduction import logsumexp, max, mean, min, sum, var
+from minigrad.ops.shape import (
+    concatenate,
+    expand_dims,
+    flip,
+    getitem,
+    pad,
+    reshape,
+    squeeze,
+    stack,
+    transpose,
+)
+
+__all__ = [
+    "abs",
+    "add",
+    "batch_norm",
+    "broadcast_to",
+    "concatenate",
+    "conv2d",
+    "cross_entropy",
+    "div",
+    "exp",
+    "expand_dims",
+    "flip",
+    "getitem",
+    "global_avg_pool2d",
+    "linear",
+    "log",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mse_loss",
+    "mul",
+    "neg",
+    "pad",
+    "pow",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "softmax",
+    "sqrt",
+    "squeeze",
+    "stack",
+    "sub",
+    "sum",
+    "tanh",
+    "transpose",
+    "var",
+    "where",
+]
+
+# Tensor's methods find the operators here, since they are defined after it.
+tensor.operators.update({name: globals()[name] for name in __all__}, backward=backward.backward)

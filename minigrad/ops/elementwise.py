@@ -1,0 +1,331 @@
+"""Operators that work element by element; their arguments broadcast.
+
+Each is one paragraph: what it computes, its derivative, its forward, its rule. In a rule, ``g``
+is the cotangent, the gradient of the result; ``a``, ``b`` and ``x`` are the arguments, ``out`` the
+result. What a rule does not name is not kept. Gradients of broadcast arguments
+are summed back to their shape by the replay.
+
+Where a derivative does not exist, a convention is stated: it is the value that one-sided
+thinking finds least surprising, and it is tested.
+
+Next: :mod:`minigrad.ops.shape`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minigrad.device import Array, is_array, namespace
+from minigrad.tape import elementwise
+from minigrad.tensor import Tensor
+
+# Arithmetic ----------------------------------------------------------------------------------
+
+
+@elementwise
+def add(a: Array, b: Array, /) -> Array:
+    """a + b.   da = g,   db = g
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.add(mg.Tensor([1.0, 2.0]), 1)
+    Tensor([2., 3.])
+    """
+    return a + b
+
+
+add.vjp(lambda g: g, lambda g: g)
+
+
+@elementwise
+def sub(a: Array, b: Array, /) -> Array:
+    """a - b.   da = g,   db = -g
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> 1 - mg.Tensor([1.0, 2.0])
+    Tensor([ 0., -1.])
+    """
+    return a - b
+
+
+sub.vjp(lambda g: g, lambda g: -g)
+
+
+@elementwise
+def mul(a: Array, b: Array, /) -> Array:
+    """a * b.   da = g b,   db = g a
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.Tensor([1.0, 2.0]) * mg.Tensor([[1.0], [10.0]])
+    Tensor([[ 1.,  2.],
+            [10., 20.]])
+    """
+    return a * b
+
+
+mul.vjp(lambda g, b: g * b, lambda g, a: g * a)
+
+
+@elementwise
+def div(a: Array, b: Array, /) -> Array:
+    """a / b.   da = g / b,   db = -g out / b
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.Tensor([1.0, 2.0]) / 4
+    Tensor([0.25, 0.5 ])
+    """
+    return a / b
+
+
+div.vjp(lambda g, b: g / b, lambda g, b, out: -g * out / b)
+
+
+@elementwise
+def neg(x: Array, /) -> Array:
+    """-x.   dx = -g
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> -mg.Tensor([1.0, -2.0])
+    Tensor([-1.,  2.])
+    """
+    return -x
+
+
+neg.vjp(lambda g: -g)
+
+
+@elementwise
+def pow(a: Array, b: Array, /) -> Array:
+    """a ** b.   da = g b a ** (b - 1),   db = g out log a
+
+    Conventions: the derivative of a ** 0 is 0 also at a = 0; that of 0 ** b in b is 0 for b >= 0.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.Tensor([1.0, 2.0, 3.0]) ** 2
+    Tensor([1., 4., 9.])
+    """
+    return a**b
+
+
+def _pow_da(g: Any, a: Any, b: Any) -> Any:
+    if not is_array(_array(b)):
+        return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
+    zero = _array(b) == 0
+    return where(zero, 0.0, g * b * a ** (b - where(zero, 0.0, 1.0)))
+
+
+def _pow_db(g: Any, a: Any, out: Any) -> Any:
+    if not is_array(_array(a)):
+        return g * out * float(namespace().log(a)) if a != 0 else g * 0.0
+    return g * out * log(where(_array(a) == 0, 1.0, a))
+
+
+pow.vjp(_pow_da, _pow_db)
+
+
+# Analytic functions --------------------------------------------------------------------------
+
+
+@elementwise
+def exp(x: Array, /) -> Array:
+    """The exponential of x.   dx = g out
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.exp(mg.Tensor([0.0, 1.0]))
+    Tensor([1.       , 2.7182817])
+    """
+    return namespace(x).exp(x)
+
+
+exp.vjp(lambda g, out: g * out)
+
+
+@elementwise
+def log(x: Array, /) -> Array:
+    """The natural logarithm of x.   dx = g / x
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.log(mg.Tensor([1.0, 2.0]))
+    Tensor([0.       , 0.6931472])
+    """
+    return namespace(x).log(x)
+
+
+log.vjp(lambda g, x: g / x)
+
+
+@elementwise
+def sqrt(x: Array, /) -> Array:
+    """The square root of x.   dx = g / (2 out), which is infinite at 0
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.sqrt(mg.Tensor([4.0, 9.0]))
+    Tensor([2., 3.])
+    """
+    return namespace(x).sqrt(x)
+
+
+sqrt.vjp(lambda g, out: g / (2 * out))
+
+
+@elementwise
+def tanh(x: Array, /) -> Array:
+    """The hyperbolic tangent of x.   dx = g (1 - out ** 2)
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.tanh(mg.Tensor([0.0, 1.0]))
+    Tensor([0.       , 0.7615942])
+    """
+    return namespace(x).tanh(x)
+
+
+tanh.vjp(lambda g, out: g * (1 - out * out))
+
+
+@elementwise
+def sigmoid(x: Array, /) -> Array:
+    """1 / (1 + exp(-x)).   dx = g out (1 - out)
+
+    Computed from exp(-|x|), which cannot overflow; the rule's 1 - out is sigmoid(-x), which keeps its digits
+    where out is almost 1.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.sigmoid(mg.Tensor([-1000.0, 0.0, 1000.0]))
+    Tensor([0. , 0.5, 1. ])
+    """
+    xp = namespace(x)
+    tail = xp.exp(xp.where(x.real > 0, -x, x))  # at most 1, whichever side x is on
+    return xp.where(x.real > 0, 1 / (1 + tail), tail / (1 + tail))
+
+
+sigmoid.vjp(lambda g, x, out: g * out * sigmoid(-x))
+
+
+# Kinks ---------------------------------------------------------------------------------------
+
+
+@elementwise
+def relu(x: Array, /) -> Array:
+    """max(x, 0).   dx = g where out > 0, else 0: at 0 the derivative is taken as 0
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.relu(mg.Tensor([-1.0, 0.0, 2.0]))
+    Tensor([0., 0., 2.])
+    """
+    return namespace(x).maximum(x, 0)
+
+
+relu.vjp(lambda g, out: g * (_array(out) > 0))
+
+
+@elementwise
+def abs(x: Array, /) -> Array:
+    """The absolute value of x.   dx = g sign(x): at 0 the derivative is taken as 0
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.abs(mg.Tensor([-1.0, 2.0]))
+    Tensor([1., 2.])
+    """
+    return namespace(x).abs(x)
+
+
+abs.vjp(lambda g, x: g * namespace(_array(x)).sign(_array(x)))
+
+
+@elementwise
+def maximum(a: Array, b: Array, /) -> Array:
+    """The larger of a and b, element by element.   da = g where a >= b, db = g elsewhere: a tie is a's
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.maximum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
+    Tensor([3., 5.])
+    """
+    return namespace(a, b).maximum(a, b)
+
+
+maximum.vjp(
+    lambda g, a, b: g * (_array(a) >= _array(b)),
+    lambda g, a, b: g * (_array(a) < _array(b)),
+)
+
+
+@elementwise
+def minimum(a: Array, b: Array, /) -> Array:
+    """The smaller of a and b, element by element.   da = g where a <= b, db = g elsewhere: a tie is a's
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.minimum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
+    Tensor([1., 4.])
+    """
+    return namespace(a, b).minimum(a, b)
+
+
+minimum.vjp(
+    lambda g, a, b: g * (_array(a) <= _array(b)),
+    lambda g, a, b: g * (_array(a) > _array(b)),
+)
+
+
+def where(condition: Any, a: Any, b: Any, /) -> Any:
+    """a where `condition` holds, else b.   da = g where it holds, db = g where it does not
+
+    Parameters
+    ----------
+    condition : array of booleans
+        Broadcasts with `a` and `b`.
+    a, b : Tensor, array or number
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.Tensor([1.0, -2.0])
+    >>> mg.where(x > 0, x, 0.1 * x)
+    Tensor([ 1. , -0.2])
+    """
+    return _where(a, b, condition)
+
+
+@elementwise
+def _where(a: Array, b: Array, /, condition: Any) -> Array:
+    xp = namespace(condition, a, b)
+    return xp.where(condition, a, b)
+
+
+_where.vjp(
+    lambda g, condition: where(condition, g, 0.0),
+    lambda g, condition: where(condition, 0.0, g),
+)
+
+
+def _array(x: Array) -> Array:
+    """Take the array of a Tensor, for the part of a rule that is not differentiated."""
+    return x._data if isinstance(x, Tensor) else x

@@ -1,0 +1,99 @@
+"""Products of matrices: matmul, linear.
+
+Next: :mod:`minigrad.ops.conv`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minigrad import parallel
+from minigrad.device import Array
+from minigrad.ops.shape import expand_dims, squeeze, transpose
+from minigrad.tape import elementwise
+
+
+def matmul(a: Any, b: Any, /) -> Any:
+    """a @ b, as NumPy's matmul: stacks of matrices broadcast, vectors are rows on the left and columns on the right.
+
+    Parameters
+    ----------
+    a : Tensor or array of shape (..., m, k) or (k,)
+    b : Tensor or array of shape (..., k, n) or (k,)
+
+    Returns
+    -------
+    Tensor or array of shape (..., m, n)
+        Without m where `a` is a vector, without n where `b` is one.
+
+    Raises
+    ------
+    ValueError
+        If the inner sizes differ, or an argument has no axes.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.Tensor([[1.0, 2.0], [3.0, 4.0]]) @ mg.Tensor([1.0, 10.0])
+    Tensor([21., 43.])
+    """
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers")
+    rows, columns = (expand_dims(a, 0) if a.ndim == 1 else a), (expand_dims(b, 1) if b.ndim == 1 else b)
+    if rows.shape[-1] != columns.shape[-2]:
+        raise ValueError(f"matmul: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)} is (..., m, k) @ (..., k, n)")
+    out = _matmul(rows, columns)
+    if b.ndim == 1:
+        out = squeeze(out, -1)
+    return squeeze(out, -2 if b.ndim > 1 else -1) if a.ndim == 1 else out
+
+
+@elementwise
+def _matmul(a: Array, b: Array, /) -> Array:
+    """a @ b for stacks of matrices, which broadcast.   da = g b',   db = a' g"""
+    return parallel.matmul(a, b)
+
+
+_matmul.vjp(
+    lambda g, b: _matmul(g, _transposed(b)),
+    lambda g, a: _matmul(_transposed(a), g),
+)
+
+
+def _transposed(x: Any) -> Any:
+    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def linear(x: Any, w: Any, b: Any = None) -> Any:
+    """x @ w + b: the fully connected layer.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., c_in)
+    w : Tensor or array of shape (c_in, c_out)
+    b : Tensor or array of shape (c_out,), optional
+
+    Returns
+    -------
+    Tensor or array of shape (..., c_out)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.linear(mg.Tensor([[1.0, 2.0]]), mg.Tensor([[1.0], [1.0]]), mg.Tensor([0.5]))
+    Tensor([[3.5]])
+    """
+    if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "
+            f"{tuple(w.shape)}; w is (c_in, c_out)"
+        )
+    if b is not None and b.shape != (w.shape[1],):
+        raise ValueError(f"linear: expected b of shape ({w.shape[1]},), one for each output, got {tuple(b.shape)}")
+    out = matmul(x, w)
+    return out if b is None else out + b

@@ -1,0 +1,218 @@
+"""Operators that reduce axes: sum, mean, var, max, min, logsumexp.
+
+They take NumPy's arguments: `axis` is None for all axes, an int, or a tuple of ints; `keepdims`
+leaves the reduced axes in place with size 1. The gradient of a reduction has lost those axes;
+:func:`_restored` puts them back, so that it broadcasts against the argument.
+
+Next: :mod:`minigrad.ops.matmul`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from minigrad.backward import broadcast_to
+from minigrad.device import Array, namespace
+from minigrad.ops.elementwise import _array, exp, log, neg
+from minigrad.ops.shape import reshape
+from minigrad.tape import operator
+
+
+@operator
+def sum(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Sum over axes.   dx = g, broadcast
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.sum(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    Tensor([4., 6.])
+    """
+    _axes("sum", axis, x.ndim)
+    return x.sum(axis=axis, keepdims=keepdims), {"shape": x.shape}
+
+
+sum.vjp(lambda g, shape, axis: broadcast_to(_restored(g, axis, shape), shape))
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Average over axes: the sum divided by the number of elements.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to average.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.mean(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    Tensor([1.5, 3.5])
+    """
+    return sum(x, axis, keepdims) / _count("mean", x, axis)
+
+
+def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Average the squared deviation from the mean over axes: NumPy's var with ddof = 0.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to average.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.var(mg.Tensor([1.0, 2.0, 3.0, 4.0]))
+    Tensor(1.25)
+    """
+    _count("var", x, axis)
+    deviation = x - mean(x, axis, keepdims=True)
+    return mean(deviation * deviation, axis, keepdims)
+
+
+@operator
+def max(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Largest element over axes.   dx = g at the first largest in C order, 0 elsewhere
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to choose from.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.max(mg.Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
+    Tensor([5., 4.])
+    """
+    _count("max", x, axis)
+    return x.max(axis=axis, keepdims=keepdims)
+
+
+max.vjp(lambda g, x, axis: _restored(g, axis, x.shape) * _is_first_largest(_array(x), axis))
+
+
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Smallest element over axes: -max(-x).   dx = g at the first smallest in C order, 0 elsewhere
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to choose from.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.min(mg.Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
+    Tensor([1., 3.])
+    """
+    _count("min", x, axis)
+    return neg(max(neg(x), axis, keepdims))
+
+
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """log sum exp x over axes, computed without overflow.   dx = g softmax(x)
+
+    The largest element is taken out first: log sum exp x = m + log sum exp(x - m) for every
+    constant m.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to sum.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.logsumexp(mg.Tensor([1000.0, 1000.0]))
+    Tensor(1000.69315)
+    """
+    _count("logsumexp", x, axis)
+    m = _array(x).real.max(axis=axis, keepdims=True)  # a constant: its part of the gradient cancels
+    total = m + log(sum(exp(x - m), axis, keepdims=True))
+    return total if keepdims else reshape(total, _reduced_shape(x.shape, axis))
+
+
+# Axes ----------------------------------------------------------------------------------------
+
+
+def _axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return `axis` as a tuple of non-negative ints, checked."""
+    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        if not hasattr(a, "__index__") or not -ndim <= a < ndim:
+            raise ValueError(f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; expected -{ndim} to {ndim - 1}")
+    axes = tuple(a % ndim for a in axes)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{name}: axis {axis!r} names an axis twice")
+    return axes
+
+
+def _count(name: str, x: Any, axis: Any) -> int:
+    """Return how many elements each result is made of: at least one."""
+    count = math.prod(x.shape[a] for a in _axes(name, axis, x.ndim))
+    if count == 0:
+        raise ValueError(f"{name}: nothing to reduce: shape {x.shape} has no elements along axis {axis}")
+    return count
+
+
+def _reduced_shape(shape: tuple[int, ...], axis: Any, kept: bool = False) -> tuple[int, ...]:
+    """Return `shape` without the axes that were reduced, or with size 1 there."""
+    axes = _axes("reduction", axis, len(shape))
+    return tuple(1 if i in axes else n for i, n in enumerate(shape) if kept or i not in axes)
+
+
+def _restored(g: Any, axis: Any, shape: tuple[int, ...]) -> Any:
+    """Put the reduced axes back into a gradient, with size 1."""
+    return reshape(g, _reduced_shape(shape, axis, kept=True))
+
+
+def _is_first_largest(x: Array, axis: Any) -> Array:
+    """Mark the first largest element over `axis` in C order."""
+    xp = namespace(x)
+    axes = _axes("max", axis, x.ndim)
+    front = tuple(i for i in range(x.ndim) if i not in axes)
+    order = front + tuple(sorted(axes))
+    moved = x.transpose(order)  # the reduced axes last, in C order
+    rows = moved.reshape(-1, math.prod(moved.shape[len(front) :]))  # (results, elements of each)
+    mark = xp.arange(rows.shape[1]) == rows.argmax(axis=1)[:, None]
+    back = sorted(range(x.ndim), key=lambda i: order[i])
+    return mark.reshape(moved.shape).transpose(back)

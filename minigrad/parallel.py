@@ -1,0 +1,302 @@
+"""Fixed blocks of work on a few threads.
+
+NumPy lets go of Python's global lock while it copies, adds or multiplies matrices, so
+threads do help, if each works on a block of data that stays in its core's cache, with BLAS
+on one thread inside. BLAS's own threads gain little on the tall, narrow matrices of
+convolutions, and they make results depend on how many there are.
+
+One rule keeps results bit-equal for every number of threads: *what* the blocks are depends on
+shapes and on the constants of this file only; the number of threads decides merely *who* does
+which. A sum over blocks is therefore never added up in the order in which threads happen to
+finish. It is kept in a fixed number of partial sums, the `LANES`: lane ``l`` is one block of
+work, which walks its own share of the pixels from first to last, and the lanes are
+added up in order at the end.
+
+Next: :mod:`minigrad.tape`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from minigrad.device import Array, namespace, on_host
+
+#: Bytes of columns (or of an activation) that one block works on: they should stay in a core's
+#: L2 cache between the copy that makes them and the matrix product that reads them.
+BLOCK_BYTES = 1 << 20
+
+#: How many partial sums a sum over pixels is kept in, whatever the number of threads.
+LANES = 4
+
+_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_pool: ThreadPoolExecutor | None = None
+
+
+def set_num_threads(n: int) -> None:
+    """Let minigrad's operators use `n` threads: results are the same, to the bit, for every `n`.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. The default is the number of processors this process may use.
+
+    Raises
+    ------
+    ValueError
+        If `n` is not a positive integer.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> before = mg.get_num_threads()
+    >>> mg.set_num_threads(1)
+    >>> mg.get_num_threads()
+    1
+    >>> mg.set_num_threads(before)
+    """
+    global _threads
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"set_num_threads: expected an integer of at least 1, got {n!r}")
+    if n != _threads:
+        _threads = n
+        _forget_pool()
+
+
+def get_num_threads() -> int:
+    """Return how many threads minigrad's operators use.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.get_num_threads() >= 1
+    True
+    """
+    return _threads
+
+
+def run(task: Callable[[int], object], count: int) -> None:
+    """Call ``task(0)``, ..., ``task(count - 1)``, spread over the threads, with BLAS on one thread in each.
+
+    Whoever is free takes the next number, so tasks must not depend on one another. The first
+    exception of a task is raised here.
+    """
+    with _one_blas_thread():
+        if count == 1 or _threads == 1:
+            for i in range(count):
+                task(i)
+            return
+        numbers = itertools.count()  # next(numbers) is one step of the interpreter: no two threads get the same
+
+        def work() -> None:
+            while (i := next(numbers)) < count:
+                task(i)
+
+        helpers = [_workers().submit(work) for _ in range(min(_threads, count) - 1)]
+        try:
+            work()
+        finally:
+            for helper in helpers:
+                helper.exception()  # wait for all of them before anything is said
+        for helper in helpers:
+            helper.result()
+
+
+@functools.lru_cache(maxsize=1024)
+def spans(total: int, size: int) -> tuple[slice, ...]:
+    """Cut ``range(total)`` into the fewest near-equal runs of at most about `size`: a function of the shape alone.
+
+    Examples
+    --------
+    >>> spans(10, 4)
+    (slice(0, 4, None), slice(4, 7, None), slice(7, 10, None))
+    """
+    count = max(1, -(-total // max(size, 1)))
+    short, longer = divmod(total, count)
+    ends = list(itertools.accumulate([short + 1] * longer + [short] * (count - longer), initial=0))
+    return tuple(itertools.starmap(slice, itertools.pairwise(ends)))
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Multiply matrices (or stacks of them) under the thread rule: rows of `a` in fixed blocks.
+
+    On another device, and for stacks, it is one plain product.
+    """
+    if not on_host(a):
+        return a @ b
+    if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype:
+        with _one_blas_thread():
+            return np.matmul(a, b, out=out)
+    (m, k), n = a.shape, b.shape[1]
+    if out is None:
+        out = np.empty((m, n), a.dtype)
+    rows = spans(m, max(BLOCK_BYTES // max((k + n) * a.itemsize, 1), _MIN_MULTIPLY_ADDS // max(k * n, 1)))
+    run(lambda i: np.matmul(a[rows[i]], b, out=out[rows[i]]), len(rows))
+    return out
+
+
+#: A product of fewer multiply-adds than this is not worth a second thread.
+_MIN_MULTIPLY_ADDS = 1 << 20
+
+
+class Lanes:
+    """A sum over blocks of products a' b, kept in at most `LANES` partial sums, each walked in order.
+
+    Give :func:`run` a task that takes the `share` of lane ``i`` and adds to it; ask for the `total` afterwards.
+    """
+
+    def __init__(self, blocks: Sequence[Any]) -> None:
+        self.blocks = blocks
+        self.shares = spans(len(blocks), -(-len(blocks) // LANES))
+        self.count = len(self.shares)
+        self.sums: list[Any] = [None] * self.count
+
+    def share(self, lane: int) -> Sequence[Any]:
+        """Return the blocks that a lane walks."""
+        return self.blocks[self.shares[lane]]
+
+    def add(self, lane: int, a: Array, b: Array) -> None:
+        """Add the product of two matrices to a lane."""
+        if self.sums[lane] is None:
+            self.sums[lane] = a @ b
+        elif on_host(a):
+            product = scratch("product", (a.shape[0], b.shape[1]), a)
+            self.sums[lane] += np.matmul(a, b, out=product)
+        else:
+            self.sums[lane] += a @ b
+
+    def total(self) -> Array:
+        """Add the lanes up, in order."""
+        total = self.sums[0]
+        for lane in self.sums[1:]:
+            total += lane
+        return total
+
+
+# Scratch arrays ------------------------------------------------------------------------------
+
+
+class _Scratch(threading.local):
+    """Each thread's own buffers, kept from call to call: fresh pages cost more than arithmetic."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[Any, Array] = {}
+
+
+_scratch = _Scratch()
+
+
+def scratch(purpose: str, shape: tuple[int, ...], like: Array) -> Array:
+    """Return an uninitialised array, of the dtype of `like`, that lives until this thread asks for `purpose` again.
+
+    It must not become part of a result. The buffer behind it only ever grows. On another device, whose
+    library keeps freed memory itself, it is a new array.
+    """
+    if not on_host(like):
+        return namespace(like).empty(shape, dtype=like.dtype)
+    dtype, size = like.dtype, 1
+    for length in shape:
+        size *= length
+    buffer = _scratch.buffers.get((purpose, dtype))
+    if buffer is None or buffer.size < size:
+        buffer = _scratch.buffers[purpose, dtype] = np.empty(size, dtype)
+    return buffer[:size].reshape(shape)
+
+
+def zero_bordered(x: Array, top: int, bottom: int, left: int, right: int) -> Array:
+    """Return images (n, h, w, c) with a border of zeros around them, in a buffer that is used again.
+
+    The border is written once, when the buffer is made; each call copies only the inside.
+    The result lives until the same shape is asked for again by this thread.
+    """
+    n, h, w, c = x.shape
+    key = (x.shape, x.dtype, top, bottom, left, right)
+    buffers = _scratch.buffers
+    padded = buffers.pop(key, None)
+    if padded is None:
+        padded = np.zeros((n, h + top + bottom, w + left + right, c), x.dtype)
+    buffers[key] = padded  # popped and put back: the least recently used stands first
+    bordered = [k for k in buffers if len(k) == 6]
+    if len(bordered) > _MOST_BORDERED:
+        del buffers[bordered[0]]
+    padded[:, top : top + h, left : left + w] = x
+    return padded  # (n, top + h + bottom, left + w + right, c)
+
+
+#: How many zero-bordered buffers a thread keeps: as many as a net has shapes, and not the shapes of yesterday.
+_MOST_BORDERED = 16
+
+
+# BLAS and the pool ---------------------------------------------------------------------------
+
+
+class _Blas:
+    """The BLAS libraries of this process, and how many callers want them on one thread just now."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.callers = 0
+        self.before: list[int] = []
+
+    @functools.cached_property
+    def libraries(self) -> list[Any]:
+        from threadpoolctl import ThreadpoolController
+
+        return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+_blas = _Blas()
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Keep BLAS on one thread inside. The setting is the process's, so callers are counted."""
+    with _blas.lock:
+        _blas.callers += 1
+        if _blas.callers == 1:
+            _blas.before = [library.get_num_threads() for library in _blas.libraries]
+            for library in _blas.libraries:
+                library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _blas.lock:
+            _blas.callers -= 1
+            if _blas.callers == 0:
+                for library, n in zip(_blas.libraries, _blas.before, strict=True):
+                    library.set_num_threads(n)
+
+
+def _workers() -> ThreadPoolExecutor:
+    """Return the pool of threads beside the caller's own, made when first needed."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(max_workers=_threads - 1, thread_name_prefix="minigrad")
+    return _pool
+
+
+def _forget_pool() -> None:
+    """Drop the pool: its size is wrong, or this is the child of a fork, in which its threads do not exist."""
+    global _pool
+    if _pool is not None:
+        _pool.shutdown(wait=False)
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+
+    def _after_fork() -> None:
+        global _pool
+        _pool = None
+        _blas.lock = threading.Lock()
+        _blas.callers = 0
+
+    os.register_at_fork(after_in_child=_after_fork)
