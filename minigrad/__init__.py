@@ -4,8 +4,9 @@ Read it from the ground up: device, parallel, tensor, tape, backward, recompute,
 data, train.
 """
 
-from minigrad import nn, ops, optim
+from minigrad import data, nn, ops, optim
 from minigrad.backward import grad
+from minigrad.checks import GradientError, gradcheck, gradgradcheck
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
 from minigrad.parallel import get_num_threads, set_num_threads
 from minigrad.recompute import recompute

@@ -73,7 +73,7 @@ def grad(
         if x._node is None:
             raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient")
     roots = [_start("grad", y, g, create_graph) for y, g in zip(outputs, starts, strict=True)]
-    totals, owned = _replay(
+    totals, owned = replay(
         roots, {x._node for x in inputs}, create_graph, create_graph if retain_graph is None else retain_graph
     )
     for i, x in enumerate(inputs):
@@ -87,7 +87,7 @@ def grad(
 
 def backward(output: Tensor, start: Any, *, create_graph: bool, retain_graph: bool) -> None:
     """Add the gradient of `output` to the ``.grad`` of its leaves: see :meth:`minigrad.Tensor.backward`."""
-    totals, owned = _replay([_start("backward", output, start, create_graph)], None, create_graph, retain_graph)
+    totals, owned = replay([_start("backward", output, start, create_graph)], None, create_graph, retain_graph)
     for leaf, total in totals.items():  # after the whole replay: an error on the way has changed nothing
         if isinstance(leaf, Leaf):
             leaf.grad = _as_result(total, leaf in owned) if leaf.grad is None else leaf.grad + total
@@ -167,7 +167,7 @@ def _start(caller: str, output: Tensor, g: Any, create_graph: bool) -> tuple[Nod
     return output._node, data
 
 
-def _replay(
+def replay(
     roots: list[tuple[Node, Any]], wanted: set[Node] | None, create_graph: bool, retain_graph: bool
 ) -> tuple[dict[Any, Any], set[Any]]:
     """Walk the tape from `roots`; return the gradients of the leaves, or of the `wanted` nodes.
@@ -256,7 +256,9 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[s
                 )
         return _pull(entry, g, need, tensors)  # type: ignore[arg-type]
     # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments
-    aliases = [copy(tensors[name]) if needed else tensors[name] for name, needed in zip(operator.inputs, need, strict=True)]
+    aliases = [
+        copy(tensors[name]) if needed else tensors[name] for name, needed in zip(operator.inputs, need, strict=True)
+    ]
     settings = {name: kept[name] for name in operator.plain_asks[len(aliases) :]}
     gradients = iter(
         grad(
@@ -306,7 +308,8 @@ def _kept(entry: Entry) -> dict[str, Any]:
 def _as_result(total: Any, own: bool) -> Tensor:
     """Make a gradient the caller's own: copy what was borrowed."""
     if isinstance(total, Tensor):
-        return copy(total)  # type: ignore[no-any-return]
+        with enable_grad():
+            return copy(total)  # type: ignore[no-any-return]
     xp = namespace(total)
     return new_tensor(xp.asarray(total) if own else xp.array(total, copy=True), None)
 

@@ -116,6 +116,10 @@ class Segment:
         self.outer = None
         with enable_grad(), _inside(self):
             self.f(*inputs)
+        if next(self.waiting, None) is not None:
+            raise RuntimeError(
+                "recompute: the second run was shorter than the first; f must do the same when it is run again"
+            )
         self.inputs = []
 
 

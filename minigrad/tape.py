@@ -157,9 +157,7 @@ class Operator:
         parameters = inspect.signature(forward).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
-        self.settings = {
-            p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        }
+        self.settings = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         self.optional = tuple(p.name for p in parameters if p.name in self.inputs and p.default is None)
         self.rules: tuple[Callable[..., Any], ...] = ()
         self.joint = False

@@ -113,7 +113,9 @@ class Tensor:
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if not isinstance(self._node, Leaf):
-            raise RuntimeError("grad: only a Tensor made with requires_grad=True holds a gradient; for others use grad(outputs, inputs)")
+            raise RuntimeError(
+                "grad: only a Tensor made with requires_grad=True holds a gradient; for others use grad(outputs, inputs)"
+            )
         if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
             raise ValueError(f"grad: expected {self.shape} {self.dtype}, got {value.shape} {value.dtype}")
         self._node.grad = value
@@ -237,7 +239,9 @@ class Tensor:
         return bool(self.item())
 
     def __array__(self, *_: object, **__: object) -> Any:
-        raise TypeError("a Tensor is not silently taken for an array: use .numpy() (or .data for the array on its device)")
+        raise TypeError(
+            "a Tensor is not silently taken for an array: use .numpy() (or .data for the array on its device)"
+        )
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self._node is not None:

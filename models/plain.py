@@ -66,9 +66,7 @@ def cifar_plain(
     return nn.Sequential(*layers, nn.GlobalAvgPool2d(), nn.Linear(c_in, num_classes, rng=rng, dtype=dtype))
 
 
-def conv_bn_relu(
-    c_in: int, c_out: int, stride: int, rng: Rng, dtype: Any, bn_eps: float = 1e-5
-) -> list[nn.Module]:
+def conv_bn_relu(c_in: int, c_out: int, stride: int, rng: Rng, dtype: Any, bn_eps: float = 1e-5) -> list[nn.Module]:
     """List the three parts of a layer: 3x3 convolution, batch norm, ReLU."""
     return [
         nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False, rng=rng, dtype=dtype),

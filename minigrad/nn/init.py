@@ -93,9 +93,7 @@ def glorot_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32)
     True
     """
     fan_out = math.prod(shape[:-2]) * shape[-1]
-    return _scaled(
-        np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype
-    )
+    return _scaled(np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype)
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:

@@ -227,7 +227,9 @@ def _backward_1x1(g: Array, x: Array, w: Array, need: tuple[bool, ...], stride: 
     if need[1]:
         pixels = _subsampled(x, stride).reshape(-1, c)
         flat = g.reshape(-1, o)
-        blocks = parallel.spans(len(flat), parallel.BLOCK_BYTES // ((c + o) * g.itemsize)) if on_host(g) else (slice(None),)
+        blocks = (
+            parallel.spans(len(flat), parallel.BLOCK_BYTES // ((c + o) * g.itemsize)) if on_host(g) else (slice(None),)
+        )
         sums = parallel.Lanes(blocks)
 
         def lane(i: int) -> None:
@@ -305,7 +307,10 @@ def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, 
         )
     if b is not None and tuple(b.shape) != (o,):
         raise ValueError(f"conv2d: expected b of shape ({o},), one for each output channel, got {tuple(b.shape)}")
-    for size, kernel, p, d, name in ((h, kh, padding[0], dilation[0], "height"), (wd, kw, padding[1], dilation[1], "width")):
+    for size, kernel, p, d, name in (
+        (h, kh, padding[0], dilation[0], "height"),
+        (wd, kw, padding[1], dilation[1], "width"),
+    ):
         if kernel < 1 or size + 2 * p < d * (kernel - 1) + 1:
             raise ValueError(
                 f"conv2d: the kernel spans {d * (kernel - 1) + 1} pixels of {name}, but the padded input has "

@@ -121,8 +121,8 @@ def pow(a: Array, b: Array, /) -> Array:
 def _pow_da(g: Any, a: Any, b: Any) -> Any:
     if not is_array(_array(b)):
         return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
-    zero = _array(b) == 0
-    return where(zero, 0.0, g * b * a ** (b - where(zero, 0.0, 1.0)))
+    flat = (_array(a) == 0) & (_array(b) == 0)  # where 0 ** -1 would stand
+    return g * b * a ** (where(flat, 1.0, b) - 1)
 
 
 def _pow_db(g: Any, a: Any, out: Any) -> Any:

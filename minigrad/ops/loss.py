@@ -92,7 +92,9 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     Tensor(0.6931472)
     """
     if isinstance(labels, Tensor):
-        raise TypeError("cross_entropy: labels is a setting, through which no gradient flows; pass its array: labels.data")
+        raise TypeError(
+            "cross_entropy: labels is a setting, through which no gradient flows; pass its array: labels.data"
+        )
     labels = labels if is_array(labels) else np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or logits.shape[0] == 0:
         raise ValueError(
@@ -100,10 +102,16 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
             f"{tuple(labels.shape)}"
         )
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: expected labels of integers, got {labels.dtype}; for probabilities use log_softmax")
+        raise TypeError(
+            f"cross_entropy: expected labels of integers, got {labels.dtype}; for probabilities use log_softmax"
+        )
     classes = logits.shape[1]
-    if isinstance(labels, np.ndarray) and (labels.min() < 0 or labels.max() >= classes):  # elsewhere this would wait for the device
-        raise ValueError(f"cross_entropy: labels go from {labels.min()} to {labels.max()}, but there are {classes} classes")
+    if isinstance(labels, np.ndarray) and (
+        labels.min() < 0 or labels.max() >= classes
+    ):  # elsewhere this would wait for the device
+        raise ValueError(
+            f"cross_entropy: labels go from {labels.min()} to {labels.max()}, but there are {classes} classes"
+        )
     return _cross_entropy(logits, labels=labels)
 
 

@@ -38,10 +38,14 @@ def matmul(a: Any, b: Any, /) -> Any:
     Tensor([21., 43.])
     """
     if a.ndim == 0 or b.ndim == 0:
-        raise ValueError(f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers")
+        raise ValueError(
+            f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers"
+        )
     rows, columns = (expand_dims(a, 0) if a.ndim == 1 else a), (expand_dims(b, 1) if b.ndim == 1 else b)
     if rows.shape[-1] != columns.shape[-2]:
-        raise ValueError(f"matmul: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)} is (..., m, k) @ (..., k, n)")
+        raise ValueError(
+            f"matmul: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)} is (..., m, k) @ (..., k, n)"
+        )
     out = _matmul(rows, columns)
     if b.ndim == 1:
         out = squeeze(out, -1)

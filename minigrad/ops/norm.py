@@ -143,9 +143,7 @@ def _batch_norm(
 
 
 @_batch_norm.vjp
-def _(
-    g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]
-) -> Any:
+def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]) -> Any:
     pixels = _Pixels(x)
     scale = gamma * inv_std
     if not training and not any(need[1:]):

@@ -179,7 +179,9 @@ def _axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for a in axes:
         if not hasattr(a, "__index__") or not -ndim <= a < ndim:
-            raise ValueError(f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; expected -{ndim} to {ndim - 1}")
+            raise ValueError(
+                f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; expected -{ndim} to {ndim - 1}"
+            )
     axes = tuple(a % ndim for a in axes)
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis!r} names an axis twice")

@@ -1,0 +1,20 @@
+"""How fast minigrad is beside PyTorch eager, on the same machine, in the same minutes.
+
+Times drift with whatever else a machine does; ratios drift less, if both sides are hit alike. So every
+comparison is a series of pairs: each side is a process of its own, and they take one step in turn,
+A B A B ..., while the other waits.
+
+How to read the table: each line is one comparison. "median" and "min" are milliseconds of one step, MB is the
+peak memory of the whole process, its libraries included. Then what minigrad took as a multiple of the other
+side (below 1: minigrad is faster): the ratio of the medians, of the minima, and the median of the ratios of
+each pair. Trust a figure when these three agree; when they do not, the machine was busy.
+
+What else was seen to, so that the figures mean something:
+
+- The number of threads is set in the environment before a worker imports NumPy or PyTorch, and through the
+  library's own ``set_num_threads`` after that.
+- OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are taken out of the workers' environment. Some machines set them, to
+  work around old builds of OpenBLAS; they force an old kernel on a current NumPy, which then runs at a
+  fraction of its speed. The kernel that did run is printed.
+- The first steps are not counted: they make buffers, and threads.
+"""

@@ -1,0 +1,222 @@
+"""The checker is checked: wrong gradients planted on purpose must all be caught."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from tests.samples import SAMPLES, positive, randn
+
+# Rules with something wrong in them, for the rules that people get wrong. Each is the joint rule of an operator whose
+# forward is right; x, w, g are arrays.
+
+
+def planted(forward, rule):
+    """Make an operator of a right forward and a wrong rule."""
+    operator = mg.operator(forward)
+    operator.vjp(rule)
+    return operator
+
+
+def conv(rule):
+    def forward(x, w, /):
+        return mg.conv2d(x, w, stride=2, padding=1)
+
+    def wrong(g, x, w, *, need):
+        leaves = [mg.Tensor(x, requires_grad=True), mg.Tensor(w, requires_grad=True)]
+        dx, dw = (d.data for d in mg.grad(mg.conv2d(*leaves, stride=2, padding=1), leaves, g))
+        return rule(dx, dw)
+
+    return planted(forward, wrong), [randn(1, 5, 4, 2), randn(3, 3, 2, 2, seed=1)]
+
+
+def batch_norm(rule):
+    def normalised(x):
+        return (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+
+    def wrong(g, x, *, need):
+        inv_std = 1 / np.sqrt(x.var(0) + 1e-5)
+        return (rule(g, normalised(x), inv_std),)
+
+    return planted(lambda x, /: normalised(x), wrong), [randn(5, 3)]
+
+
+def softmax(rule):
+    def forward(x, /):
+        return mg.softmax(x)
+
+    return planted(forward, lambda g, out, *, need: (rule(g, out),)), [randn(3, 4)]
+
+
+def unary(rule):
+    def cube(x, /):
+        return x**3
+
+    return planted(cube, lambda g, x, *, need: (rule(g, x),)), [randn(2, 3, away=0.3)]
+
+
+def product(rule):
+    def matmul(a, b, /):
+        return a @ b
+
+    return planted(matmul, lambda g, a, b, *, need: rule(g, a, b)), [randn(3, 3), randn(3, 3, seed=1)]
+
+
+def reuse(rule):
+    def forward(x, /):
+        return x[[0, 0, 1]]
+
+    return planted(forward, lambda g, x, *, need: (rule(g, x),)), [randn(3, 2)]
+
+
+def at_border(dx):
+    dx = dx.copy()
+    dx[:, -1] = 0
+    return dx
+
+
+def assigned(g, x):
+    out = np.zeros_like(x)
+    out[[0, 0, 1]] = g  # = for +=: the second gradient of row 0 replaces the first
+    return out
+
+
+WRONG = {
+    "a term dropped: batch norm without mean(g)": batch_norm(lambda g, n, s: s * (g - n * (g * n).mean(0))),
+    "a term dropped: batch norm without mean(g n)": batch_norm(lambda g, n, s: s * (g - g.mean(0))),
+    "a sign flipped: batch norm": batch_norm(lambda g, n, s: s * (g - g.mean(0) + n * (g * n).mean(0))),
+    "stale statistics: batch norm as in evaluation": batch_norm(lambda g, n, s: s * g),
+    "zero: batch norm": batch_norm(lambda g, n, s: 0 * g),
+    "zero: softmax": softmax(lambda g, out: 0 * g),
+    "a term dropped: softmax": softmax(lambda g, out: out * g),
+    "the wrong axis: softmax": softmax(lambda g, out: out * (g - (g * out).sum(0, keepdims=True))),
+    "scaled by 1.001": unary(lambda g, x: 1.001 * g * 3 * x**2),
+    "a sign flipped": unary(lambda g, x: -g * 3 * x**2),
+    "a constant": unary(lambda g, x: 0 * g + 123.0),
+    "the absolute value of the cotangent": unary(lambda g, x: abs(g) * 3 * x**2),
+    "the sum of the cotangent": unary(lambda g, x: 0 * g + g.sum()),
+    "not a number": unary(lambda g, x: g * np.nan),
+    "transposed: matmul": product(lambda g, a, b: (g @ b, a.T @ g)),
+    "swapped: matmul": product(lambda g, a, b: (a.T @ g, g @ b.T)),
+    "= for +=: getitem": reuse(assigned),
+    "wrong only at the border: conv2d in x": conv(lambda dx, dw: (at_border(dx), dw)),
+    "taps reversed: conv2d in w": conv(lambda dx, dw: (dx, dw[::-1, ::-1])),
+    "channels transposed: conv2d in w": conv(lambda dx, dw: (dx, dw.swapaxes(2, 3))),
+    "one tap missing: conv2d in w": conv(lambda dx, dw: (dx, dw * (np.arange(3) < 2)[:, None, None, None])),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_gradient_is_caught(fault):
+    operator, inputs = WRONG[fault]
+    with pytest.raises(mg.GradientError, match="the gradient of input"):
+        mg.gradcheck(operator, inputs)
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_gradient_is_caught_along_random_directions(fault, monkeypatch):
+    monkeypatch.setattr(mg.checks, "FULL_JACOBIAN", 0)
+    operator, inputs = WRONG[fault]
+    with pytest.raises(mg.GradientError, match="direction"):
+        mg.gradcheck(operator, inputs)
+
+
+def test_a_float64_leak_is_caught_by_the_tape():
+    leak = planted(lambda x, /: x * 2, lambda g, *, need: ((g * 2).astype("float64"),))
+    with pytest.raises(RuntimeError, match="gradient of .* float64 for x, which has .* float32"):
+        leak(mg.Tensor([1.0], requires_grad=True)).backward()
+
+
+def test_right_only_to_first_order():
+    """A rule that uses a detached value is right once, and wrong when it is differentiated."""
+
+    @mg.operator
+    def square(x, /):
+        return x * x
+
+    square.vjp(lambda g, x: g * 2 * (x.detach() if isinstance(x, mg.Tensor) else x))
+    x = [randn(3)]
+    mg.gradcheck(square, x)
+    with pytest.raises(mg.GradientError):
+        mg.gradgradcheck(square, x)
+
+
+def test_a_wrong_twin_is_caught_in_second_order():
+    @mg.operator
+    def cube(x, /):
+        return x**3
+
+    cube.vjp(lambda g, x, *, need: (g * 3 * x**2,))
+    cube.twin(lambda x: x**3 * 1.001)
+    x = [randn(3, away=0.5)]
+    mg.gradcheck(cube, x)
+    with pytest.raises(mg.GradientError, match="the twin defines something else"):
+        mg.gradgradcheck(cube, x)
+
+
+def test_a_right_gradient_passes_both_ways(monkeypatch):
+    for sample in SAMPLES["conv2d"][:4]:
+        assert mg.gradcheck(lambda *inputs, s=sample: mg.conv2d(*inputs, **s.settings), sample.inputs) < 1e-7
+    monkeypatch.setattr(mg.checks, "FULL_JACOBIAN", 0)
+    for sample in SAMPLES["conv2d"][:4]:
+        assert mg.gradcheck(lambda *inputs, s=sample: mg.conv2d(*inputs, **s.settings), sample.inputs) < 1e-7
+
+
+def test_the_report_names_input_place_and_both_values():
+    def f(x, w):
+        return x * 2.0 + wrong(w)
+
+    wrong = planted(lambda w, /: w * 3.0, lambda g, *, need: (g * np.array([[3.0, 3.0], [3.0, 4.0]]),))
+    with pytest.raises(mg.GradientError) as caught:
+        mg.gradcheck(f, [randn(2, 2), randn(2, 2, seed=1)])
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("the gradient of input 1 (shape (2, 2)) is wrong in 1 of 4 places")
+    assert lines[2].split()[:2] == ["(1,", "1)"]
+    by_tape, by_differences = map(float, lines[2].split()[2:4])
+    assert abs(by_tape / by_differences - 4 / 3) < 1e-6
+
+
+def test_a_kink_is_reported_as_such():
+    with pytest.raises(mg.GradientError, match="f has a kink within 1e-05 of this sample"):
+        mg.gradcheck(mg.relu, [np.array([1.0, 3e-6])])
+    with pytest.raises(mg.GradientError) as caught:
+        mg.gradcheck(unary(lambda g, x: g)[0], [np.array([1.0])])
+    assert "kink" not in str(caught.value)
+
+
+def test_what_is_refused():
+    with pytest.raises(TypeError, match="input 0 is float32; finite differences need float64"):
+        mg.gradcheck(mg.exp, [np.ones(2, "float32")])
+    with pytest.raises(TypeError, match="input 0 is int64"):
+        mg.gradcheck(mg.exp, [np.ones(2, "int64")])
+    with pytest.raises(TypeError, match="requires no gradient"):
+        mg.gradcheck(mg.exp, [mg.Tensor(np.ones(2))])
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="something else when it is called again"):
+        mg.gradcheck(lambda x: x * rng.standard_normal(), [np.ones(2)])
+    with pytest.raises(TypeError, match="f must return float64 Tensors, got float32"):
+        mg.gradcheck(lambda x: mg.Tensor([1.0]), [np.ones(2)])
+
+
+def test_an_input_that_f_ignores_has_gradient_zero():
+    mg.gradcheck(lambda x, y: x * 2.0, [randn(2), randn(3)])
+    ignores = planted(lambda x, y, /: x * y.sum(), lambda g, y, *, need: (g * y.sum(), np.zeros_like(y)))
+    with pytest.raises(mg.GradientError, match="input 1"):
+        mg.gradcheck(ignores, [positive(2), positive(2, seed=1)])
+
+
+def test_parameters_of_a_module():
+    layer = nn.Linear(3, 2, rng=0, dtype=np.float64)
+    before = layer.state_dict()
+    x = randn(4, 3)
+    mg.gradcheck(lambda *_: mg.tanh(layer(mg.Tensor(x))), layer.parameters())
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    layer.forward = lambda x: mg.tanh(unary(lambda g, x: g)[0](x @ layer.w))
+    with pytest.raises(mg.GradientError, match="input 0"):
+        mg.gradcheck(lambda w: layer(mg.Tensor(x)), [layer.w])
+
+
+def test_samples_larger_than_the_jacobian_are_compared_along_directions():
+    x = randn(60, 60)
+    assert mg.gradcheck(lambda x: mg.tanh(x) * x, [x]) < 1e-7

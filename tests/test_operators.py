@@ -1,0 +1,208 @@
+"""Every operator, from its samples: value, gradients of both orders, dtype, aliasing, threads, the double."""
+
+import inspect
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import minigrad as mg
+from minigrad import ops
+from tests import strict
+from tests.samples import SAMPLES, conv2d_by_loops, every_sample
+
+exact = {"equal_nan": False, "strict": True}
+
+
+def cotangent(out, seed=0):
+    """Draw a random cotangent, with both signs: ones would let wrong rules pass."""
+    return np.random.default_rng(seed).standard_normal(out.shape).astype(out.dtype)
+
+
+def leaves(sample, dtype="float64"):
+    return [mg.Tensor(x.astype(dtype), requires_grad=True) for x in sample.inputs]
+
+
+def test_every_operator_has_samples():
+    assert sorted(SAMPLES) == sorted(ops.__all__)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_value(name, sample):
+    inputs = [x.copy() for x in sample.inputs]
+    value = np.asarray(sample.apply(getattr(mg, name), inputs))  # an operator applied to arrays gives an array
+    assert_allclose(value, sample.plain(*sample.inputs, **sample.settings), rtol=1e-12, atol=1e-13, **exact)
+    recorded = sample.apply(getattr(mg, name), leaves(sample))
+    assert_allclose(recorded.data, value, rtol=0, atol=0, **exact)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_gradient(name, sample):
+    mg.gradcheck(lambda *inputs: sample.apply(getattr(mg, name), inputs), sample.inputs)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_second_gradient(name, sample):
+    mg.gradgradcheck(lambda *inputs: sample.apply(getattr(mg, name), inputs), sample.inputs)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_float32_stays_float32_and_agrees_with_float64(name, sample):
+    results = {}
+    for dtype in ("float32", "float64"):
+        inputs = leaves(sample, dtype)
+        out = sample.apply(getattr(mg, name), inputs)
+        g = cotangent(out)
+        results[dtype] = [out, *mg.grad(out, inputs, g)]
+        assert [str(t.dtype) for t in results[dtype]] == [dtype] * (1 + len(inputs))
+    for single, double in zip(results["float32"], results["float64"], strict=True):
+        scale = np.abs(double.data).max(initial=1.0)
+        assert_allclose(single.data.astype("float64"), double.data, rtol=0, atol=1e-4 * scale, **exact)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_nothing_is_written_to_and_no_gradient_is_shared(name, sample):
+    inputs = leaves(sample)
+    for x in inputs:
+        x.data.setflags(write=False)
+    out = sample.apply(getattr(mg, name), inputs)
+    g = cotangent(out)
+    before = g.copy()
+    g.setflags(write=False)
+    out.backward(g)
+    np.testing.assert_array_equal(g, before)
+    arrays = [g, *(x.data for x in inputs), *(x.grad.data for x in inputs)]
+    for i, a in enumerate(arrays):
+        for b in arrays[i + 1 :]:
+            assert not np.shares_memory(a, b)
+    for x in inputs:
+        x.grad.data[...] = 0  # its own, and writable
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_views_and_strides_do_not_matter(name, sample):
+    """Non-contiguous inputs, negative strides and a Fortran-ordered cotangent give the same as plain ones."""
+    odd = []
+    for x in sample.inputs:
+        wide = np.repeat(x[::-1] if x.ndim else x, 2, axis=-1) if x.ndim else x
+        odd.append(wide[::-1, ..., ::2] if x.ndim > 1 else wide[::-2][: x.size] if x.ndim else wide)
+    for x, y in zip(sample.inputs, odd, strict=True):
+        np.testing.assert_array_equal(x, y)
+    plain, viewed = leaves(sample), [mg.Tensor(x, requires_grad=True) for x in odd]
+    out, same = (sample.apply(getattr(mg, name), tensors) for tensors in (plain, viewed))
+    assert_allclose(same.data, out.data, rtol=1e-12, atol=1e-13, **exact)
+    g = cotangent(out)
+    for a, b in zip(mg.grad(out, plain, g), mg.grad(same, viewed, np.array(g, order="F")), strict=True):
+        assert_allclose(b.data, a.data, rtol=1e-12, atol=1e-13, **exact)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_the_strict_double_gives_the_same(name, sample):
+    """The same code on a foreign array: nothing is mixed with NumPy, nothing is brought to the host."""
+    on_host = leaves(sample)
+    out = sample.apply(getattr(mg, name), on_host)
+    g = cotangent(out)
+    expected = [out, *mg.grad(out, on_host, g)]
+    away = [mg.Tensor(strict.asarray(x), requires_grad=True) for x in sample.inputs]
+    with strict.count_syncs() as syncs:
+        result = sample.apply(getattr(mg, name), away)
+        gradients = mg.grad(result, away, strict.asarray(g))
+    assert syncs.count == 0
+    for theirs, ours in zip([result, *gradients], expected, strict=True):
+        assert type(theirs.data) is strict.StrictArray
+        assert_allclose(theirs.numpy(), ours.data, rtol=1e-12, atol=1e-13, **exact)
+
+
+FUSED = {
+    "conv2d": ops.conv._conv2d,
+    "batch_norm": ops.norm._batch_norm,
+    "cross_entropy": ops.loss._cross_entropy,
+}
+
+
+def test_every_operator_with_a_twin_is_compared_with_it():
+    twins = {
+        id(f.operator)
+        for module in (ops.elementwise, ops.shape, ops.reduction, ops.matmul, ops.conv, ops.pool, ops.norm, ops.loss)
+        for f in vars(module).values()
+        if inspect.isfunction(f) and hasattr(f, "operator") and f.operator.plain is not None
+    }
+    assert twins == {id(f.operator) for f in FUSED.values()}
+
+
+@pytest.mark.parametrize(("name", "sample"), [p for p in every_sample() if p.values[0] in FUSED])
+def test_the_twin_defines_the_fused_operator(name, sample, monkeypatch):
+    """Value and gradients of the fast path are those of its definition."""
+    inputs = leaves(sample)
+    out = sample.apply(getattr(mg, name), inputs)
+    g = cotangent(out)
+    gradients = mg.grad(out, inputs, g)
+    operator = FUSED[name].operator
+
+    def by_definition(*args, **settings):
+        args, settings = operator.bind(args, settings)
+        return operator.plain(*args, **{k: v for k, v in settings.items() if k in operator.plain_asks})
+
+    module = inspect.getmodule(operator.forward)
+    monkeypatch.setattr(module, f"_{name}", by_definition)
+    defined = sample.apply(getattr(mg, name), inputs)
+    assert_allclose(out.data, defined.data, rtol=1e-12, atol=1e-13, **exact)
+    for fast, plain in zip(gradients, mg.grad(defined, inputs, g), strict=True):
+        assert_allclose(fast.data, plain.data, rtol=1e-11, atol=1e-12, **exact)
+
+
+LARGE = {
+    "conv2d 3x3": (lambda x, w: mg.conv2d(x, w, padding=1), (40, 18, 17, 8), (3, 3, 8, 16)),
+    "conv2d 3x3 stride 2": (lambda x, w: mg.conv2d(x, w, padding=1, stride=2), (40, 33, 32, 8), (3, 3, 8, 16)),
+    "conv2d rows of large images": (lambda x, w: mg.conv2d(x, w, padding=1), (2, 150, 140, 4), (3, 3, 4, 8)),
+    "conv2d 1x1": (lambda x, w: mg.conv2d(x, w), (40, 18, 17, 16), (1, 1, 16, 32)),
+    "batch_norm": (
+        lambda x, w: mg.batch_norm(x, w, w, np.zeros(16, "f"), np.ones(16, "f"), training=True),
+        (40, 30, 31, 16),
+        (16,),
+    ),
+    "matmul": (lambda a, b: a @ b, (1300, 300), (300, 210)),
+    "linear": (lambda x, w: mg.linear(x, w), (20, 65, 300), (300, 210)),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_bit_equal_for_every_number_of_threads(case):
+    """Large enough for many blocks, so that threads do share the work."""
+    f, *shapes = LARGE[case]
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+    before, results = mg.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 4, 1):
+            mg.set_num_threads(threads)
+            inputs = [mg.Tensor(a, requires_grad=True) for a in arrays]
+            out = f(*inputs)
+            results.append([out, *mg.grad(out, inputs, cotangent(out))])
+    finally:
+        mg.set_num_threads(before)
+    for result in results[1:]:
+        for a, b in zip(results[0], result, strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
+
+
+@pytest.mark.parametrize("case", ["conv2d rows of large images", "conv2d 3x3", "conv2d 3x3 stride 2"])
+def test_blocks_meet_without_a_seam(case):
+    """Where one block ends and the next begins, the result is that of the definition."""
+    f, *shapes = LARGE[case]
+    rng = np.random.default_rng(1)
+    x, w = (mg.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes)
+    out = f(x, w)
+    settings = {"stride": (2, 2) if "stride" in case else (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    defined = ops.conv.definition(x, w, None, **settings)
+    assert_allclose(out.data, defined.data, rtol=1e-11, atol=1e-12, **exact)
+    g = cotangent(out)
+    for fast, plain in zip(mg.grad(out, [x, w], g), mg.grad(defined, [x, w], g), strict=True):
+        assert_allclose(fast.data, plain.data, rtol=1e-10, atol=1e-9, **exact)
+
+
+def test_the_loops_of_the_samples_are_a_convolution():
+    """The oracle of conv2d, on a case small enough to do by hand."""
+    x = np.arange(4.0).reshape(1, 2, 2, 1)
+    w = np.array([1.0, 10.0]).reshape(1, 2, 1, 1)
+    assert_allclose(conv2d_by_loops(x, w).ravel(), [10.0, 32.0])
