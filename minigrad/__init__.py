@@ -1,10 +1,15 @@
 """minigrad: a deep-learning framework in plain NumPy.
 
-Read it from the ground up: device, parallel, tensor, tape, backward, recompute, ops, checks, nn, optim,
-data, train.
+Read it from the ground up:
+
+- device, parallel: whose array is this, and how a few threads share the work on it;
+- tensor, tape, backward, recompute: Tensors, operators and their rules, and the replay in reverse;
+- ops: the operators;
+- checks: is this gradient right?
+- nn, optim, data, train: layers, SGD, batches and the training loop.
 """
 
-from minigrad import data, nn, ops, optim
+from minigrad import checks, data, device, nn, ops, optim, parallel
 from minigrad.backward import grad
 from minigrad.checks import GradientError, gradcheck, gradgradcheck
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
@@ -14,3 +19,27 @@ from minigrad.tape import detect_anomaly, elementwise, no_grad, once, operator
 from minigrad.tensor import Tensor
 
 __version__ = "0.1.0"
+
+__all__ = [
+    *ops.__all__,
+    "GradientError",
+    "Tensor",
+    "checks",
+    "data",
+    "detect_anomaly",
+    "device",
+    "elementwise",
+    "get_num_threads",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "nn",
+    "no_grad",
+    "once",
+    "operator",
+    "ops",
+    "optim",
+    "parallel",
+    "recompute",
+    "set_num_threads",
+]

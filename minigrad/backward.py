@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, cast
 
 from minigrad.device import Array, is_array, namespace
 from minigrad.tape import Entry, Node, enable_grad, operator, state
-from minigrad.tensor import Leaf, Tensor, new_tensor
+from minigrad.tensor import Leaf, Tensor, new_tensor, operators
 
 
 def grad(
@@ -93,6 +93,9 @@ def backward(output: Tensor, start: Any, *, create_graph: bool, retain_graph: bo
             leaf.grad = _as_result(total, leaf in owned) if leaf.grad is None else leaf.grad + total
 
 
+operators["backward"] = cast(Any, backward)  # for Tensor.backward
+
+
 @operator
 def copy(x: Array, /) -> Array:
     """Copy an array.   dx = g"""
@@ -110,7 +113,9 @@ def sum_to(x: Array, /, shape: tuple[int, ...]) -> Any:
     return x.sum(axis=stretched, keepdims=True).reshape(shape), {"before": x.shape}
 
 
-sum_to.vjp(lambda g, before: broadcast_to(g, before))
+@sum_to.vjp
+def _(g: Any, before: tuple[int, ...]) -> Any:
+    return broadcast_to(g, before)
 
 
 @operator
@@ -214,11 +219,12 @@ def replay(
             pull = _pull_recorded if create_graph else _pull
             for edge, gradient, needed in zip(entry.edges, pull(entry, g, need, kept), need, strict=True):
                 if needed:
-                    if gradient.shape != edge.shape or gradient.dtype != edge.dtype:  # type: ignore[union-attr]
+                    assert edge is not None
+                    if gradient.shape != edge.shape or gradient.dtype != edge.dtype:
                         raise _misfit(entry, edge, gradient)
                     if state.anomaly:
                         _look_for_nan(entry, gradient)
-                    receive(edge, gradient)  # type: ignore[arg-type]
+                    receive(edge, gradient)
             if not retain_graph:
                 entry.kept, entry.edges = None, ()
         for node in totals:
@@ -227,18 +233,18 @@ def replay(
     return totals, owned
 
 
-def _pull(entry: Entry, g: Array, need: tuple[bool, ...], kept: dict[str, Any]) -> list[Any]:
-    """Apply the rules of an entry to arrays."""
+def _pull(entry: Entry, g: Any, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
+    """Apply the rules of an entry."""
     gradients = entry.operator.pull(g, need, kept)
     if entry.operator.broadcasts:
         gradients = [
-            sum_to(d, edge.shape) if needed and d.shape != edge.shape else d
-            for d, edge, needed in zip(gradients, entry.edges, need, strict=True)
+            sum_to(d, edge.shape) if edge is not None and d is not None and d.shape != edge.shape else d
+            for d, edge in zip(gradients, entry.edges, strict=True)
         ]
     return gradients
 
 
-def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[str, Any]) -> list[Any]:
+def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
     """Apply the rules of an entry to Tensors, so that what they do is recorded.
 
     What was kept becomes Tensors again, at the place on the tape that it came from. A fused
@@ -254,7 +260,7 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[s
                     f"{operator.name}: its rule uses {name!r}, an array that the forward saved, through which no "
                     "second derivative would flow; give it a plain twin"
                 )
-        return _pull(entry, g, need, tensors)  # type: ignore[arg-type]
+        return _pull(entry, g, need, tensors)
     # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments
     aliases = [
         copy(tensors[name]) if needed else tensors[name] for name, needed in zip(operator.inputs, need, strict=True)

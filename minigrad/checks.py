@@ -243,8 +243,8 @@ def _report(
         lines.append(f"  {place:<20}{a:>18.10g}{n:>18.10g}{abs(a - n):>12.2g}")
     if analytic.shape == x.shape and _at_kink(f, tensors, x, _unit(x.shape, rows[0]), eps):
         lines.append(
-            f"  but f has a kink within {eps:g} of this sample: its slopes to the left and to the right differ, so there "
-            "is no derivative to compare with; move the sample"
+            f"  but f has a kink within {eps:g} of this sample: its slopes to the left and to the right differ, so "
+            "there is no derivative to compare with; move the sample"
         )
     return "\n".join(lines)
 

@@ -63,7 +63,7 @@ class SGD:
         given = list(params)
         groups = given if given and isinstance(given[0], dict) else [{"params": given}]
         self.lr = lr
-        self.groups = [defaults | group | {"params": list(group["params"])} for group in groups]
+        self.groups: list[dict[str, Any]] = [defaults | group | {"params": list(group["params"])} for group in groups]
         self.velocity: dict[Tensor, Any] = {}
         unknown = {key for group in groups for key in group} - {"params", *defaults}
         every = [p for group in self.groups for p in group["params"]]

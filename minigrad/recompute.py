@@ -38,7 +38,7 @@ def recompute(f: Callable[..., Any], *inputs: Any) -> Any:
         updates through :func:`minigrad.once`. It may use parameters from outside; they must not be
         changed before the replay.
     *inputs
-        What `f` is called with. Pass the activations that `f` works on here: what it reaches by closure is out of sight.
+        What `f` is called with. Activations belong here; one that `f` reaches by closure works, too.
 
     Returns
     -------

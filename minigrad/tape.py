@@ -1,10 +1,10 @@
 """Operators and their rules, recording.
 
-An *operator* is a function on arrays together with a *rule* for each argument, which turns the gradient of the result, the cotangent
-``g``, into the gradient of that argument. Applied to arrays, an operator gives an array.
-Applied to Tensors it gives a Tensor and leaves an :class:`Entry` on the tape: which rule, edges
-to the nodes its inputs came from, and the arrays that its rules asked for. The reverse replay of
-these entries is :mod:`minigrad.backward`.
+An *operator* is a function on arrays together with a *rule* for each argument. A rule turns the gradient of the
+result, the cotangent ``g``, into the gradient of that argument. Applied to arrays, an operator gives an array.
+Applied to Tensors it gives a Tensor and leaves an :class:`Entry` on the tape: which operator, edges to the nodes
+its inputs came from, and the arrays that its rules asked for. The reverse replay of these entries is
+:mod:`minigrad.backward`.
 
 ::
 
@@ -227,6 +227,7 @@ class Operator:
         return args, settings
 
     def signature(self) -> str:
+        """Return the operator's name and parameters, for error messages."""
         return f"{self.name}{inspect.signature(self.forward)}".replace("'", "")
 
     def apply(self, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
@@ -341,12 +342,11 @@ class OperatorFunction(Protocol):
     """What the decorator makes of a forward function: it can be called, and be given rules and a twin."""
 
     operator: Operator
+    vjp: Callable[..., Any]
+    twin: Callable[..., Any]
 
-    def __call__(self, *args: Any, **settings: Any) -> Any: ...
-
-    def vjp(self, *rules: Callable[..., Any]) -> Callable[..., Any]: ...
-
-    def twin(self, definition: Callable[..., Any]) -> Callable[..., Any]: ...
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """Apply the operator."""
 
 
 def operator(forward: Callable[..., Any]) -> OperatorFunction:
@@ -398,5 +398,5 @@ def _function(op: Operator) -> OperatorFunction:
         return op.apply(args, settings)
 
     function = cast(OperatorFunction, apply)
-    function.operator, function.vjp, function.twin = op, op.vjp, op.twin  # type: ignore[method-assign]
+    function.operator, function.vjp, function.twin = op, op.vjp, op.twin
     return function

@@ -19,8 +19,8 @@ from minigrad.device import Array, device_name, is_array, on_host, to_device, to
 
 Hook = Callable[["Tensor"], "Tensor | None"]
 
-#: The public operators by name. They are defined in minigrad/ops, above this file, and entered there;
-#: Python's operators and NumPy's methods on a Tensor find them here.
+#: The public operators by name, and backward. They are defined in files above this one, and entered there: Python's
+#: operators and NumPy's methods on a Tensor find them here.
 operators: dict[str, Callable[..., Tensor]] = {}
 
 
@@ -114,7 +114,7 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if not isinstance(self._node, Leaf):
             raise RuntimeError(
-                "grad: only a Tensor made with requires_grad=True holds a gradient; for others use grad(outputs, inputs)"
+                "grad: only a Tensor made with requires_grad=True holds a gradient; for others use mg.grad(y, x)"
             )
         if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
             raise ValueError(f"grad: expected {self.shape} {self.dtype}, got {value.shape} {value.dtype}")
@@ -200,7 +200,18 @@ class Tensor:
         operators["backward"](self, grad, create_graph=create_graph, retain_graph=retain_graph)
 
     def hook(self, f: Hook) -> None:
-        """Call ``f(gradient)`` when the gradient of this Tensor is known; what it returns, if not None, takes its place."""
+        """Call ``f(gradient)`` when the gradient of this Tensor is complete.
+
+        What `f` returns, if not None, takes its place. `f` gets a Tensor.
+
+        Examples
+        --------
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> x.hook(lambda g: g * 10)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        Tensor([20., 40.])
+        """
         if self._node is None:
             raise RuntimeError("hook: this Tensor requires no gradient, so the hook would never be called")
         self._node.hooks = [*self._node.hooks, f]

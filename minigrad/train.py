@@ -86,18 +86,18 @@ def fit(
     with tqdm(total=epochs * len(batches), desc=title, unit="it", disable=None, leave=False) as bar:
         for epoch in range(1, epochs + 1):
             model.train()
-            losses = []
+            losses, lr = [], optimizer.lr
             for images, labels in batches:
                 loss = cross_entropy(model(Tensor(images)), labels)
-                optimizer.zero_grad()
-                loss.backward()
                 losses.append(loss.item())
+                lr = optimizer.lr
                 if not np.isfinite(losses[-1]):
                     raise FloatingPointError(
-                        f"fit: the loss became {losses[-1]} in iteration {iteration} at learning rate {optimizer.lr:g}; "
+                        f"fit: the loss became {losses[-1]} in iteration {iteration} at learning rate {lr:g}: "
                         "try a lower one, or a longer warm-up; detect_anomaly() names the operator"
                     )
-                lr = optimizer.lr
+                optimizer.zero_grad()
+                loss.backward()
                 optimizer.step()
                 if schedule is not None:
                     schedule.step()

@@ -1,0 +1,1 @@
+"""Tests: the layout mirrors minigrad/; samples.py is the table that the operator checks run over."""

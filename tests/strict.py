@@ -214,9 +214,9 @@ class StrictArray:
         if any(isinstance(part, np.ndarray) and part.dtype == bool for part in parts):
             _sync()  # the host waits to know how many elements are chosen
         result = self._held[index]
-        return _wrap(
-            self._held[(*parts, ...)] if isinstance(result, np.generic) else result
-        )  # one element is a view, too
+        if isinstance(result, np.generic):
+            result = self._held[(*parts, ...)]  # one element is a view, too
+        return _wrap(result)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index, value = _index(index), _operand("assignment", value)

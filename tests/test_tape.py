@@ -265,7 +265,7 @@ def test_no_two_gradients_share_memory():
 
 
 def test_in_place_sums_do_not_reach_what_is_borrowed():
-    """x receives three gradients; the first is the cotangent of y, which other rules still use."""
+    """X receives three gradients; the first is the cotangent of y, which other rules still use."""
     x = leaf(1.0, 2.0)
     y = x * 1.0
     z = (y + x) + (x + y * 3.0)

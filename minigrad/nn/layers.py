@@ -104,7 +104,8 @@ class Conv2d(Module):
 
     def extra(self) -> str:
         """Return the shape of the weight, and the stride."""
-        return f"{'x'.join(map(str, self.w.shape[:2]))}, {self.w.shape[2]} -> {self.w.shape[3]}, stride={self.settings['stride']}"
+        kh, kw, c, o = self.w.shape
+        return f"{kh}x{kw}, {c * self.settings['groups']} -> {o}, stride={self.settings['stride']}"
 
 
 class BatchNorm2d(Module):

@@ -59,9 +59,8 @@ class Module:
 
     training = True
 
-    def forward(self, *inputs: Any) -> Any:
-        """Compute the output: every Module says how."""
-        raise TypeError(f"{type(self).__name__} has no forward")
+    #: Computes the output from the inputs: every Module defines it.
+    forward: Callable[..., Any]
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute the output, and show it to the hooks."""

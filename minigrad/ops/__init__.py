@@ -3,7 +3,7 @@
 Reading order: elementwise, shape, reduction, matmul, conv, pool, norm, loss.
 """
 
-from minigrad import backward, tensor
+from minigrad import tensor
 from minigrad.backward import broadcast_to
 from minigrad.ops.conv import conv2d
 from minigrad.ops.elementwise import (
@@ -86,4 +86,4 @@ __all__ = [
 ]
 
 # Tensor's methods find the operators here, since they are defined after it.
-tensor.operators.update({name: globals()[name] for name in __all__}, backward=backward.backward)
+tensor.operators.update({name: globals()[name] for name in __all__})

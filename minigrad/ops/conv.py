@@ -193,8 +193,10 @@ def _backward_any_stride(
     (kh, kw, c, o), (n, h, wd, _), (ph, pw) = w.shape, x.shape, padding
     ho, wo = g.shape[1:3]
     matrix = xp.ascontiguousarray(w).reshape(kh * kw * c, o).T
-    view = windows(_padded(x, padding), (kh, kw), stride, dilation) if need[1] else None  # (n, ho, wo, kh, kw, c)
-    dx = xp.zeros((n, h + 2 * ph, wd + 2 * pw, c), dtype=x.dtype) if need[0] else None
+    view: Array = (
+        windows(_padded(x, padding), (kh, kw), stride, dilation) if need[1] else None
+    )  # (n, ho, wo, kh, kw, c)
+    dx: Array = xp.zeros((n, h + 2 * ph, wd + 2 * pw, c), dtype=x.dtype) if need[0] else None
     blocks = _blocks(x, n, ho, wo, kh * kw * c, whole_images=need[0])
     sums = parallel.Lanes(blocks)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad.device import Array, is_array, namespace
 from minigrad.ops.elementwise import exp
-from minigrad.ops.reduction import _axes, _count, mean, sum
+from minigrad.ops.reduction import _count, mean, sum
 from minigrad.ops.shape import getitem
 from minigrad.tape import operator
 from minigrad.tensor import Tensor
@@ -125,7 +125,7 @@ def _cross_entropy(logits: Array, /, *, labels: Array) -> Any:
 
 @_cross_entropy.vjp
 def _(g: Array, *, log_p: Array, labels: Array, need: tuple[bool, ...]) -> Any:
-    """d logits = g (softmax - one at the label) / n"""
+    """D logits = g (softmax - one at the label) / n"""
     xp = namespace(log_p)
     dlogits = xp.exp(log_p)
     dlogits[xp.arange(len(labels)), xp.asarray(labels)] -= 1

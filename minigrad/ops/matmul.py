@@ -14,7 +14,7 @@ from minigrad.tape import elementwise
 
 
 def matmul(a: Any, b: Any, /) -> Any:
-    """a @ b, as NumPy's matmul: stacks of matrices broadcast, vectors are rows on the left and columns on the right.
+    """A @ b, as NumPy's matmul: stacks of matrices broadcast, vectors are rows on the left and columns on the right.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def matmul(a: Any, b: Any, /) -> Any:
 
 @elementwise
 def _matmul(a: Array, b: Array, /) -> Array:
-    """a @ b for stacks of matrices, which broadcast.   da = g b',   db = a' g"""
+    """A @ b for stacks of matrices, which broadcast.   da = g b',   db = a' g"""
     return parallel.matmul(a, b)
 
 

@@ -35,7 +35,6 @@ from minigrad import parallel
 from minigrad.device import Array, namespace, on_host
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.reduction import mean
-from minigrad.ops.shape import reshape
 from minigrad.tape import once, operator
 
 

@@ -190,7 +190,7 @@ def _axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
 
 def _count(name: str, x: Any, axis: Any) -> int:
     """Return how many elements each result is made of: at least one."""
-    count = math.prod(x.shape[a] for a in _axes(name, axis, x.ndim))
+    count: int = math.prod(x.shape[a] for a in _axes(name, axis, x.ndim))
     if count == 0:
         raise ValueError(f"{name}: nothing to reduce: shape {x.shape} has no elements along axis {axis}")
     return count

@@ -195,7 +195,9 @@ def pad(x: Array, /, pad_width: Any, constant_values: float = 0.0) -> Any:
     return out, {"inside": inside}
 
 
-pad.vjp(lambda g, inside: getitem(g, inside))
+@pad.vjp
+def _(g: Any, inside: tuple[slice, ...]) -> Any:
+    return getitem(g, inside)
 
 
 def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
@@ -243,7 +245,9 @@ def getitem(x: Array, /, index: Any) -> Any:
         raise IndexError(f"getitem: {error} (shape {tuple(x.shape)}, index {index!r})") from None
 
 
-getitem.vjp(lambda g, index, shape: _unindex(g, index, shape))
+@getitem.vjp
+def _(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    return _unindex(g, index, shape)
 
 
 @operator
@@ -290,7 +294,9 @@ def unfold(x: Array, /, kernel: tuple[int, int], stride: tuple[int, int], dilati
     return windows(x, kernel, stride, dilation), {"shape": x.shape}
 
 
-unfold.vjp(lambda g, shape, stride, dilation: fold(g, shape, stride, dilation))
+@unfold.vjp
+def _(g: Any, shape: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> Any:
+    return fold(g, shape, stride, dilation)
 
 
 @operator

@@ -7,7 +7,8 @@ A B A B ..., while the other waits.
 How to read the table: each line is one comparison. "median" and "min" are milliseconds of one step, MB is the
 peak memory of the whole process, its libraries included. Then what minigrad took as a multiple of the other
 side (below 1: minigrad is faster): the ratio of the medians, of the minima, and the median of the ratios of
-each pair. Trust a figure when these three agree; when they do not, the machine was busy.
+each pair. A figure is to be trusted when the three agree. Where they are far apart the line ends in
+"disturbed": the machine had other work, under which PyTorch's threads, which wait for one another, suffer most.
 
 What else was seen to, so that the figures mean something:
 
@@ -17,4 +18,5 @@ What else was seen to, so that the figures mean something:
   work around old builds of OpenBLAS; they force an old kernel on a current NumPy, which then runs at a
   fraction of its speed. The kernel that did run is printed.
 - The first steps are not counted: they make buffers, and threads.
+- With several threads, a short rest before each step lets the threads of the other side fall asleep.
 """

@@ -19,6 +19,7 @@ from tests.benchmarks.worker import Worker
 
 WARM_UP = 3
 LEAST_SECONDS = 2.0  # short steps are repeated for at least so long
+DISTURBED = 1.15  # where the three ratios are further apart, the line says so
 
 HEAD = f"{'':14} {'':>7}  {'':20}" + f"{'minigrad':^24}{'the other side':^26}{'minigrad / other':^22}"
 COLUMNS = (
@@ -93,6 +94,7 @@ def line(result: dict[str, Any]) -> str:
     if len(sides) == 2:
         ratios = result["ratios"]
         text += f"{ratios['medians']:10.2f}{ratios['minima']:6.2f}{ratios['pairs']:7.2f}"
+        text += "  disturbed" if max(ratios.values()) > DISTURBED * min(ratios.values()) else ""
     return text
 
 

@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,16 @@ from tests.benchmarks.cases import CASES
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OLD_KERNEL_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # see the package's docstring
 
+# An OpenMP thread (PyTorch's) that has nothing left to do spins for some 5 ms before it sleeps, and would take
+# them from the other side's step: before each step, let everyone come to rest.
+REST = 0.02
+
 
 class Worker:
     """The parent's handle of a worker; a context, so that no worker outlives an error."""
 
     def __init__(self, case: str, side: str, threads: int) -> None:
+        self.threads = threads
         self.name = f"{side}, {case}, {threads} threads"
         environment = {key: value for key, value in os.environ.items() if key not in OLD_KERNEL_SETTINGS}
         self.process = subprocess.Popen(
@@ -42,10 +48,12 @@ class Worker:
         )
         assert self.process.stdin
         self.requests = self.process.stdin
-        self.runs_on: str = self._answer()
+        self.runs_on = ""
 
     def step(self) -> float:
         """Let the worker take one step, and return its seconds."""
+        if self.threads > 1:
+            time.sleep(REST)
         self.requests.write("step\n")
         self.requests.flush()
         return float(self._answer())
@@ -63,11 +71,20 @@ class Worker:
         return json.loads(line)
 
     def __enter__(self) -> Worker:
+        try:
+            self.runs_on = self._answer()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.process.kill()
         self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+        with suppress(BrokenPipeError):
+            self.requests.close()
 
 
 def serve(case: str, side: str, threads: int) -> None:
