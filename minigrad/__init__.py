@@ -21,7 +21,6 @@ from minigrad.tensor import Tensor
 __version__ = "0.1.0"
 
 __all__ = [
-    *ops.__all__,
     "GradientError",
     "Tensor",
     "checks",
@@ -43,3 +42,4 @@ __all__ = [
     "recompute",
     "set_num_threads",
 ]
+__all__ += ops.__all__

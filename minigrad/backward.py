@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from heapq import heappop, heappush
 from typing import Any, cast
 
-from minigrad.device import Array, is_array, namespace
+from minigrad.device import Array, device_name, is_array, namespace
 from minigrad.tape import Entry, Node, enable_grad, operator, state
 from minigrad.tensor import Leaf, Tensor, new_tensor, operators
 
@@ -167,6 +167,11 @@ def _start(caller: str, output: Tensor, g: Any, create_graph: bool) -> tuple[Nod
     if not is_array(data) or data.shape != output.shape or data.dtype != output.dtype:
         got = f"{tuple(data.shape)} {data.dtype}" if is_array(data) else repr(g)
         raise ValueError(f"{caller}: expected a gradient of {output.shape} {output.dtype}, got {got}")
+    if type(data) is not type(output._data):
+        raise ValueError(
+            f"{caller}: the output is on {device_name(output._data)}, but the gradient to start from is on "
+            f"{device_name(data)}"
+        )
     if create_graph:
         return output._node, g if isinstance(g, Tensor) else new_tensor(g, None)
     return output._node, data

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backward import replay
+from minigrad.device import on_host
 from minigrad.tensor import Tensor
 
 #: Up to this many entries of the Jacobian, all of them are compared; beyond, random directions.
@@ -219,6 +220,8 @@ def _leaf(i: int, x: Any) -> Tensor:
             f"gradcheck: input {i} is {tensor.dtype}; finite differences need float64: in float32 rounding alone is an "
             "error of 1e-3"
         )
+    if not on_host(tensor.data):
+        raise TypeError(f"gradcheck: input {i} is on {tensor.device}; differences are taken on the host: use .to('cpu')")
     if not tensor.requires_grad:
         raise TypeError(f"gradcheck: input {i} requires no gradient")
     return tensor

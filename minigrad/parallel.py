@@ -131,7 +131,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     On another device, and for stacks, it is one plain product.
     """
     if not on_host(a):
-        return a @ b
+        return namespace(a).matmul(a, b, out=out)
     if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype:
         with _one_blas_thread():
             return np.matmul(a, b, out=out)

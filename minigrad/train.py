@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.data import DataLoader
+from minigrad.device import to_host
 from minigrad.nn import Module
 from minigrad.ops import cross_entropy
 from minigrad.optim import SGD, Schedule
@@ -144,7 +145,7 @@ def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
         for images, labels in batches:
             logits = model(Tensor(images))
             loss += cross_entropy(logits, labels).item() * len(labels)
-            wrong += int((logits.numpy().argmax(axis=1) != labels).sum())
+            wrong += int((logits.numpy().argmax(axis=1) != to_host(labels)).sum())
             count += len(labels)
     for module, training in modes:
         module.training = training

@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 
 import minigrad as mg
 from minigrad import ops
-from tests import strict
 from tests.samples import SAMPLES, conv2d_by_loops, every_sample
+from tests.strict import StrictArray, count_syncs, strict
 
 exact = {"equal_nan": False, "strict": True}
 
@@ -104,12 +104,12 @@ def test_the_strict_double_gives_the_same(name, sample):
     g = cotangent(out)
     expected = [out, *mg.grad(out, on_host, g)]
     away = [mg.Tensor(strict.asarray(x), requires_grad=True) for x in sample.inputs]
-    with strict.count_syncs() as syncs:
+    with count_syncs() as syncs:
         result = sample.apply(getattr(mg, name), away)
         gradients = mg.grad(result, away, strict.asarray(g))
     assert syncs.count == 0
     for theirs, ours in zip([result, *gradients], expected, strict=True):
-        assert type(theirs.data) is strict.StrictArray
+        assert type(theirs.data) is StrictArray
         assert_allclose(theirs.numpy(), ours.data, rtol=1e-12, atol=1e-13, **exact)
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad.device import Array, is_array, namespace, to_device, to_host
+from minigrad.device import Array, is_array, namespace, on_host, to_device, to_host
 from minigrad.tape import once
 from minigrad.tensor import Tensor
 
@@ -189,7 +189,7 @@ class Module:
         if faults:
             raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults))
         for name, array in mine.items():
-            array[...] = namespace(array).asarray(state[name])
+            array[...] = to_host(state[name]) if on_host(array) else namespace(array).asarray(state[name])
 
     def __repr__(self) -> str:
         parts = [f"  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.children()]

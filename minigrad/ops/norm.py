@@ -32,10 +32,11 @@ from typing import Any
 import numpy as np
 
 from minigrad import parallel
-from minigrad.device import Array, namespace, on_host
+from minigrad.device import Array, device_name, namespace, on_host
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.reduction import mean
 from minigrad.tape import once, operator
+from minigrad.tensor import Tensor
 
 
 def batch_norm(
@@ -94,6 +95,12 @@ def batch_norm(
                 f"batch_norm: expected {name} of shape ({c},), one for each channel of x {tuple(x.shape)}, "
                 f"got {tuple(value.shape)}"
             )
+    data = x.data if isinstance(x, Tensor) else x
+    if type(running_mean) is not type(data):
+        raise ValueError(
+            f"batch_norm: x is on {device_name(data)}, but the running statistics are on {device_name(running_mean)}; "
+            "move the model with .to(device)"
+        )
     if training and x.size < 2 * c:
         raise ValueError(
             f"batch_norm: in training each channel needs at least two values to have a variance, got x of shape "

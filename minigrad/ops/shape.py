@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.device import Array, add_windows, is_array, namespace, scatter_add, windows
+from minigrad.device import Array, add_windows, is_array, namespace, on_host, scatter_add, windows
 from minigrad.tape import operator
 
 
@@ -240,7 +240,7 @@ def getitem(x: Array, /, index: Any) -> Any:
     Tensor([2., 0., 1.])
     """
     try:
-        return x[index], {"shape": x.shape}
+        return x[_beside(x, index)], {"shape": x.shape}
     except IndexError as error:
         raise IndexError(f"getitem: {error} (shape {tuple(x.shape)}, index {index!r})") from None
 
@@ -253,7 +253,7 @@ def _(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
 @operator
 def _unindex(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
     """Zeros of `shape` with `x` added at `index`: the adjoint of getitem.   dx = g[index]"""
-    out = namespace(x).zeros(shape, dtype=x.dtype)
+    out, index = namespace(x).zeros(shape, dtype=x.dtype), _beside(x, index)
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, list) or (is_array(part) and part.dtype.kind in "iu") for part in parts):
         scatter_add(out, index, x)  # an integer array may name an element twice
@@ -263,6 +263,16 @@ def _unindex(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
 
 
 _unindex.vjp(lambda g, index: getitem(g, index))
+
+
+def _beside(x: Array, index: Any) -> Any:
+    """Bring the host arrays of an index to the device of `x`."""
+    if on_host(x):
+        return index
+    move = namespace(x).asarray
+    if isinstance(index, tuple):
+        return tuple(move(part) if on_host(part) else part for part in index)
+    return move(index) if on_host(index) else index
 
 
 # Windows -------------------------------------------------------------------------------------

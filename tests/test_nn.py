@@ -1,0 +1,193 @@
+"""Modules, layers, initialisation."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import minigrad as mg
+from minigrad import nn
+from models import cifar_resnet
+
+
+def net():
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1, rng=0), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2, rng=1)
+    )
+
+
+def images(n=4):
+    return mg.Tensor(np.random.default_rng(0).standard_normal((n, 2, 2, 2)).astype("float32"))
+
+
+# Module ----------------------------------------------------------------------------------------
+
+
+def test_names_are_paths_in_the_order_of_definition():
+    model = net()
+    assert [name for name, _ in model.named_parameters()] == [
+        "layers.0.w",
+        "layers.0.b",
+        "layers.1.gamma",
+        "layers.1.beta",
+        "layers.4.w",
+        "layers.4.b",
+    ]
+    assert [name for name, _ in model.named_buffers()] == ["layers.1.running_mean", "layers.1.running_var"]
+    assert sorted(model.state_dict()) == sorted(
+        [name for name, _ in model.named_parameters()] + [name for name, _ in model.named_buffers()]
+    )
+
+
+def test_a_shared_parameter_comes_once():
+    model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
+    model.layers[1].w = model.layers[0].w
+    assert len(list(model.parameters())) == 3
+
+
+def test_train_and_eval_reach_every_part():
+    model = net()
+    assert all(module.training for _, module in model.named_modules())
+    assert model.eval() is model
+    assert not any(module.training for _, module in model.named_modules())
+    before = model.state_dict()
+    model(images())
+    for name, value in model.state_dict().items():
+        assert_array_equal(value, before[name])
+    model.train()(images())
+    assert not np.array_equal(model.state_dict()["layers.1.running_mean"], before["layers.1.running_mean"])
+
+
+def test_state_goes_from_one_model_to_another():
+    a, b = net(), nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, rng=5), *net().layers[1:4], nn.Linear(12, 2, rng=6))
+    a(images())  # moves the running statistics
+    b.load_state_dict(a.state_dict())
+    assert_array_equal(a.eval()(images()).data, b.eval()(images()).data)
+    state = a.state_dict()
+    state["layers.0.w"][...] = 0  # a copy: the model does not change
+    assert a.layers[0].w.data.any()
+
+
+def test_a_state_that_does_not_fit_is_refused_whole():
+    model = net()
+    before = model.state_dict()
+    state = {name: value + 1 for name, value in before.items()}
+    del state["layers.0.w"]
+    state["head.w"] = np.zeros(1)
+    state["layers.4.b"] = np.zeros(7)
+    with pytest.raises(ValueError, match="load_state_dict") as caught:
+        model.load_state_dict(state)
+    for line in ("missing: layers.0.w", "unexpected: head.w", "layers.4.b: expected shape (2,), got (7,)"):
+        assert line in str(caught.value)
+    for name, value in model.state_dict().items():
+        assert_array_equal(value, before[name])
+
+
+def test_frozen_parameters_get_no_gradient():
+    model = net()
+    for p in model.layers[0].parameters():
+        p.requires_grad = False
+    model(images()).sum().backward()
+    assert model.layers[0].w.grad is None
+    assert model.layers[4].w.grad is not None
+
+
+def test_to_drops_gradients_and_keeps_parameters():
+    model = net()
+    model(images()).sum().backward()
+    parameters = list(model.parameters())
+    assert model.to("cpu") is model
+    assert list(model.parameters()) == parameters
+    assert all(p.grad is None for p in parameters)
+
+
+def test_repr_shows_the_parts():
+    assert "(layers.0): Conv2d(3x3, 2 -> 3, stride=1)" in repr(net())
+    assert repr(nn.ReLU()) == "ReLU()"
+
+
+def test_apply_and_hooks():
+    model, kinds, shapes = net(), [], []
+    model.apply(lambda module: kinds.append(type(module).__name__))
+    assert kinds == ["Sequential", "Conv2d", "BatchNorm2d", "ReLU", "Flatten", "Linear"]
+    end = model.layers[0].hook(lambda module, out: shapes.append((type(module), out.shape)))
+    model(images())
+    end()
+    model(images())
+    assert shapes == [(nn.Conv2d, (4, 2, 2, 3))]
+    assert "_hooks" not in model.state_dict()
+
+
+# Layers ----------------------------------------------------------------------------------------
+
+
+def test_layers_call_their_operators():
+    x = images()
+    conv = nn.Conv2d(2, 4, (1, 2), stride=(2, 1), padding=(0, 1), groups=2, rng=0)
+    assert conv.w.shape == (1, 2, 1, 4)
+    expected = mg.conv2d(x, conv.w, conv.b, stride=(2, 1), padding=(0, 1), groups=2)
+    assert_array_equal(conv(x).data, expected.data)
+    assert nn.Conv2d(2, 4, 3, bias=False, rng=0).b is None
+    assert nn.Linear(2, 4, bias=False, rng=0).b is None
+    flat = nn.Flatten()(x)
+    assert_array_equal(flat.data, x.data.reshape(4, -1))
+    assert nn.Flatten()(images(0)).shape == (0, 8)
+    assert_array_equal(nn.GlobalAvgPool2d()(x).data, mg.global_avg_pool2d(x).data)
+    assert nn.Identity()(x) is x
+
+
+def test_batch_norm_statistics():
+    layer = nn.BatchNorm2d(2, momentum=0.3, dtype=np.float64)
+    x = np.random.default_rng(0).standard_normal((5, 3, 2, 2)) * [1, 4] + [2, -1]
+    layer(mg.Tensor(x))
+    flat = x.reshape(-1, 2)
+    assert_allclose(layer.running_mean, 0.3 * flat.mean(0), rtol=1e-12)
+    assert_allclose(layer.running_var, 0.7 + 0.3 * flat.var(0, ddof=1), rtol=1e-12)  # unbiased
+    layer.eval()
+    out = layer(mg.Tensor(x)).data
+    assert_allclose(out, (x - layer.running_mean) / np.sqrt(layer.running_var + 1e-5), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e3])
+def test_batch_norm_is_accurate_far_from_zero_in_float32(shift):
+    """A variance computed as E[x x] - E[x] E[x] would be noise here."""
+    x = np.random.default_rng(0).standard_normal((64, 20, 20, 3)) + shift
+    layer = nn.BatchNorm2d(3)
+    out = layer(mg.Tensor(x.astype("float32"))).data
+    single = x.astype("float32").astype("float64").reshape(-1, 3)
+    assert_allclose(layer.running_var, 0.9 + 0.1 * single.var(0, ddof=1), rtol=2e-6)
+    assert_allclose(out.reshape(-1, 3).std(0), 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_net_stays_in_its_dtype(dtype):
+    model = cifar_resnet(8, dtype=dtype)
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(dtype))
+    loss = mg.cross_entropy(model(x), np.array([1, 2]))
+    loss.backward()
+    mg.optim.SGD(model.parameters(), 0.1, weight_decay=1e-4).step()
+    for array in [loss.data, *model.state_dict().values(), *(p.grad.data for p in model.parameters())]:
+        assert array.dtype == dtype
+
+
+# Initialisation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draw", "variance"),
+    [(nn.init.he_normal, 2 / 200), (nn.init.he_uniform, 2 / 200), (nn.init.glorot_uniform, 2 / 700)],
+)
+def test_the_variance_is_that_of_the_rule(draw, variance):
+    for shape in [(200, 500), (2, 5, 20, 50)]:
+        w = draw(shape, rng=0)
+        assert w.dtype == np.float32
+        assert_allclose(w.var(), variance, rtol=0.03)
+        assert abs(w.mean()) < 0.1 * np.sqrt(variance)
+
+
+def test_draws_depend_on_the_seed_alone():
+    for draw in (nn.init.he_normal, nn.init.he_uniform, nn.init.glorot_uniform):
+        assert_array_equal(draw((3, 4), rng=1), draw((3, 4), rng=np.random.default_rng(1)))
+        assert not np.array_equal(draw((3, 4), rng=1), draw((3, 4), rng=2))
+        assert_array_equal(draw((3, 4), rng=1), draw((3, 4), rng=1, dtype=np.float64).astype("float32"))
+    with pytest.raises(ValueError, match="expected the shape of a weight"):
+        nn.init.he_normal((3,), rng=0)
