@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from minigrad.device import Array, device_name, is_array, namespace
 from minigrad.tape import Entry, Node, enable_grad, operator, state
-from minigrad.tensor import Leaf, Tensor, new_tensor, operators
+from minigrad.tensor import Leaf, Tensor, array_of, new_tensor, operators
 
 
 def grad(
@@ -163,7 +163,7 @@ def _start(caller: str, output: Tensor, g: Any, create_graph: bool) -> tuple[Nod
                 "reduce it to one number (sum, mean), or pass the gradient"
             )
         g = namespace(output._data).ones_like(output._data)
-    data = g._data if isinstance(g, Tensor) else g
+    data = array_of(g)
     if not is_array(data) or data.shape != output.shape or data.dtype != output.dtype:
         got = f"{tuple(data.shape)} {data.dtype}" if is_array(data) else repr(g)
         raise ValueError(f"{caller}: expected a gradient of {output.shape} {output.dtype}, got {got}")
@@ -348,7 +348,7 @@ def _misfit(entry: Entry, edge: Any, gradient: Any) -> RuntimeError:
 
 
 def _look_for_nan(entry: Entry, gradient: Any) -> None:
-    data = gradient._data if isinstance(gradient, Tensor) else gradient
+    data = array_of(gradient)
     if namespace(data).isnan(data).any():
         raise FloatingPointError(
             f"{entry.operator.name}: its rule made the first NaN, in a gradient of shape {tuple(data.shape)}"

@@ -221,7 +221,9 @@ def _leaf(i: int, x: Any) -> Tensor:
             "error of 1e-3"
         )
     if not on_host(tensor.data):
-        raise TypeError(f"gradcheck: input {i} is on {tensor.device}; differences are taken on the host: use .to('cpu')")
+        raise TypeError(
+            f"gradcheck: input {i} is on {tensor.device}; differences are taken on the host: use .to('cpu')"
+        )
     if not tensor.requires_grad:
         raise TypeError(f"gradcheck: input {i} requires no gradient")
     return tensor

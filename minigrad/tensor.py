@@ -260,7 +260,7 @@ class Tensor:
                 "Tensors that require a gradient, or came of one, cannot be written into: the tape would not know. "
                 "Compute a new Tensor (where, concatenate, pad), or write into .data of a leaf before the forward pass"
             )
-        self._data[index] = value._data if isinstance(value, Tensor) else value
+        self._data[index] = array_of(value)
 
     # Python's operators ----------------------------------------------------------------------
 
@@ -314,22 +314,22 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> Any:
-        return self._data == _data(other)
+        return self._data == array_of(other)
 
     def __ne__(self, other: object) -> Any:
-        return self._data != _data(other)
+        return self._data != array_of(other)
 
     def __lt__(self, other: Any) -> Any:
-        return self._data < _data(other)
+        return self._data < array_of(other)
 
     def __le__(self, other: Any) -> Any:
-        return self._data <= _data(other)
+        return self._data <= array_of(other)
 
     def __gt__(self, other: Any) -> Any:
-        return self._data > _data(other)
+        return self._data > array_of(other)
 
     def __ge__(self, other: Any) -> Any:
-        return self._data >= _data(other)
+        return self._data >= array_of(other)
 
     # NumPy's methods -------------------------------------------------------------------------
 
@@ -359,7 +359,8 @@ class Tensor:
         return operators["transpose"](self)
 
 
-def _data(value: Any) -> Any:
+def array_of(value: Any) -> Any:
+    """Return the array of a Tensor, and anything else as it is."""
     return value._data if isinstance(value, Tensor) else value
 
 

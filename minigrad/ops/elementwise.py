@@ -17,7 +17,7 @@ from typing import Any
 
 from minigrad.device import Array, is_array, namespace
 from minigrad.tape import elementwise
-from minigrad.tensor import Tensor
+from minigrad.tensor import array_of
 
 # Arithmetic ----------------------------------------------------------------------------------
 
@@ -119,16 +119,16 @@ def pow(a: Array, b: Array, /) -> Array:
 
 
 def _pow_da(g: Any, a: Any, b: Any) -> Any:
-    if not is_array(_array(b)):
+    if not is_array(array_of(b)):
         return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
-    flat = (_array(a) == 0) & (_array(b) == 0)  # where 0 ** -1 would stand
+    flat = (array_of(a) == 0) & (array_of(b) == 0)  # where 0 ** -1 would stand
     return g * b * a ** (where(flat, 1.0, b) - 1)
 
 
 def _pow_db(g: Any, a: Any, out: Any) -> Any:
-    if not is_array(_array(a)):
+    if not is_array(array_of(a)):
         return g * out * float(namespace().log(a)) if a != 0 else g * 0.0
-    return g * out * log(where(_array(a) == 0, 1.0, a))
+    return g * out * log(where(array_of(a) == 0, 1.0, a))
 
 
 pow.vjp(_pow_da, _pow_db)
@@ -238,7 +238,7 @@ def relu(x: Array, /) -> Array:
     return namespace(x).maximum(x, 0)
 
 
-relu.vjp(lambda g, out: g * (_array(out) > 0))
+relu.vjp(lambda g, out: g * (array_of(out) > 0))
 
 
 @elementwise
@@ -254,7 +254,7 @@ def abs(x: Array, /) -> Array:
     return namespace(x).abs(x)
 
 
-abs.vjp(lambda g, x: g * namespace(_array(x)).sign(_array(x)))
+abs.vjp(lambda g, x: g * namespace(array_of(x)).sign(array_of(x)))
 
 
 @elementwise
@@ -271,8 +271,8 @@ def maximum(a: Array, b: Array, /) -> Array:
 
 
 maximum.vjp(
-    lambda g, a, b: g * (_array(a) >= _array(b)),
-    lambda g, a, b: g * (_array(a) < _array(b)),
+    lambda g, a, b: g * (array_of(a) >= array_of(b)),
+    lambda g, a, b: g * (array_of(a) < array_of(b)),
 )
 
 
@@ -290,8 +290,8 @@ def minimum(a: Array, b: Array, /) -> Array:
 
 
 minimum.vjp(
-    lambda g, a, b: g * (_array(a) <= _array(b)),
-    lambda g, a, b: g * (_array(a) > _array(b)),
+    lambda g, a, b: g * (array_of(a) <= array_of(b)),
+    lambda g, a, b: g * (array_of(a) > array_of(b)),
 )
 
 
@@ -324,8 +324,3 @@ _where.vjp(
     lambda g, condition: where(condition, g, 0.0),
     lambda g, condition: where(condition, 0.0, g),
 )
-
-
-def _array(x: Array) -> Array:
-    """Take the array of a Tensor, for the part of a rule that is not differentiated."""
-    return x._data if isinstance(x, Tensor) else x

@@ -36,7 +36,7 @@ from minigrad.device import Array, device_name, namespace, on_host
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.reduction import mean
 from minigrad.tape import once, operator
-from minigrad.tensor import Tensor
+from minigrad.tensor import array_of
 
 
 def batch_norm(
@@ -95,7 +95,7 @@ def batch_norm(
                 f"batch_norm: expected {name} of shape ({c},), one for each channel of x {tuple(x.shape)}, "
                 f"got {tuple(value.shape)}"
             )
-    data = x.data if isinstance(x, Tensor) else x
+    data = array_of(x)
     if type(running_mean) is not type(data):
         raise ValueError(
             f"batch_norm: x is on {device_name(data)}, but the running statistics are on {device_name(running_mean)}; "

@@ -14,9 +14,10 @@ from typing import Any
 
 from minigrad.backward import broadcast_to
 from minigrad.device import Array, namespace
-from minigrad.ops.elementwise import _array, exp, log, neg
+from minigrad.ops.elementwise import exp, log, neg
 from minigrad.ops.shape import reshape
 from minigrad.tape import operator
+from minigrad.tensor import array_of
 
 
 @operator
@@ -115,7 +116,7 @@ def max(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     return x.max(axis=axis, keepdims=keepdims)
 
 
-max.vjp(lambda g, x, axis: _restored(g, axis, x.shape) * _is_first_largest(_array(x), axis))
+max.vjp(lambda g, x, axis: _restored(g, axis, x.shape) * _is_first_largest(array_of(x), axis))
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -166,7 +167,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     Tensor(1000.69315)
     """
     _count("logsumexp", x, axis)
-    m = _array(x).real.max(axis=axis, keepdims=True)  # a constant: its part of the gradient cancels
+    m = array_of(x).real.max(axis=axis, keepdims=True)  # a constant: its part of the gradient cancels
     total = m + log(sum(exp(x - m), axis, keepdims=True))
     return total if keepdims else reshape(total, _reduced_shape(x.shape, axis))
 
