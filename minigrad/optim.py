@@ -13,7 +13,7 @@ Schedules are counted in iterations, as in the paper, not in epochs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from minigrad.device import namespace
@@ -108,7 +108,19 @@ class SGD:
 class Schedule:
     """The learning rate as a factor of its first value, iteration by iteration.
 
-    Call :meth:`step` after each step of the optimizer.
+    Call :meth:`step` after each step of the optimizer. One's own schedule says what the factor is.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> class Halving(Schedule):
+    ...     def factor(self, iteration):
+    ...         return 0.5**iteration
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = Halving(sgd)
+    >>> schedule.step()
+    >>> sgd.lr
+    0.5
     """
 
     def __init__(self, optimizer: SGD) -> None:
@@ -117,9 +129,8 @@ class Schedule:
         self.iteration = 0
         self.apply()
 
-    def factor(self, iteration: int) -> float:
-        """Return what the first learning rate is multiplied with in an iteration: every schedule says how."""
-        raise TypeError(f"{type(self).__name__} has no factor")
+    #: What the first learning rate is multiplied with in an iteration: every schedule defines it.
+    factor: Callable[[int], float]
 
     def step(self) -> None:
         """Go on to the next iteration."""

@@ -163,8 +163,8 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     Examples
     --------
     >>> import minigrad as mg
-    >>> mg.logsumexp(mg.Tensor([1000.0, 1000.0]))
-    Tensor(1000.69315)
+    >>> round(mg.logsumexp(mg.Tensor([1000.0, 1000.0])).item(), 3)
+    1000.693
     """
     _count("logsumexp", x, axis)
     m = array_of(x).real.max(axis=axis, keepdims=True)  # a constant: its part of the gradient cancels
