@@ -166,10 +166,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> Path:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     depths = sorted({row["depth"] for row in rows})
-    greys = dict(zip(depths, np.linspace(0.62, 0.0, len(depths)) if len(depths) > 1 else [0.0], strict=True))
+    shades = dict(zip(depths, np.linspace(0.62, 0.0, len(depths)) if len(depths) > 1 else [0.0], strict=True))
     for panel, kind in zip(panels, NETS, strict=True):
         for row in (row for row in rows if row["kind"] == kind):
-            colour = (0.05 + greys[row["depth"]], greys[row["depth"]], 0.55 + 0.3 * greys[row["depth"]])
+            shade = shades[row["depth"]]  # the deeper, the darker: to be told apart in grey, too
+            colour = (shade, 0.1 + 0.9 * shade, 0.4 + 0.6 * shade)
             for name, width in (("train", 1.0), ("test", 2.5)):
                 mean = row[name].mean(0)
                 label = f"{kind}-{row['depth']}" if name == "test" else None
@@ -178,11 +179,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> Path:
                     panel.fill_between(
                         row["iterations"], row[name].min(0), row[name].max(0), color=colour, alpha=0.12, linewidth=0
                     )
-        panel.set(xlabel="iteration", title=f"{kind} nets", ylim=(0, 100))
+        panel.set(xlabel="iteration", ylim=(0, 100))
+        panel.set_title(f"{kind} nets", loc="left")
+        panel.set_title("thin: training, bold: test", loc="right", fontsize="small")
         panel.set_xlim(left=0)
         panel.grid(alpha=0.25, linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, title="thin: training, bold: test")
+        panel.legend(frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.4))
     panels[0].set_ylabel("error (%)")
     figure.savefig(path, dpi=150)
     return path
