@@ -345,6 +345,14 @@ class Tensor:
         """See :func:`minigrad.max`."""
         return operators["max"](self, axis, keepdims)
 
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`minigrad.min`."""
+        return operators["min"](self, axis, keepdims)
+
+    def var(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`minigrad.var`."""
+        return operators["var"](self, axis, keepdims)
+
     def reshape(self, *shape: Any) -> Tensor:
         """See :func:`minigrad.reshape`; the shape may be given as one tuple or as several numbers."""
         return operators["reshape"](self, shape[0] if len(shape) == 1 else shape)

@@ -129,6 +129,51 @@ def _conv(x: Any, w: Any, bias: bool = False, **settings: Any) -> Sample:
     return Sample(inputs, settings, conv2d_by_loops)
 
 
+def conv_transpose2d_by_loops(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0) -> Any:
+    """Spread each pixel over its window, pixel by pixel."""
+    (sh, sw), (ph, pw) = (v if isinstance(v, tuple) else (v, v) for v in (stride, padding))
+    (n, h, wd, _), (kh, kw, _, o) = x.shape, w.shape
+    out = np.zeros((n, sh * (h - 1) + kh, sw * (wd - 1) + kw, o), x.dtype)
+    for y in range(h):
+        for z in range(wd):
+            for i in range(kh):
+                for j in range(kw):
+                    out[:, y * sh + i, z * sw + j] += x[:, y, z] @ w[i, j]
+    out = out[:, ph : out.shape[1] - ph, pw : out.shape[2] - pw]
+    return out if b is None else out + b
+
+
+def _conv_transpose(x: Any, w: Any, bias: bool = False, **settings: Any) -> Sample:
+    inputs = (randn(*x), randn(*w, seed=1)) + ((randn(w[3], seed=2),) if bias else ())
+    return Sample(inputs, settings, conv_transpose2d_by_loops)
+
+
+def pool_by_loops(x: Any, kernel: Any, *, largest: bool, stride: Any = None, padding: Any = 0) -> Any:
+    """Pool window by window."""
+    stride = kernel if stride is None else stride
+    (kh, kw), (sh, sw), (ph, pw) = (v if isinstance(v, tuple) else (v, v) for v in (kernel, stride, padding))
+    x = np.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], constant_values=-np.inf if largest else 0.0)
+    rows = [
+        [x[:, y : y + kh, z : z + kw] for z in range(0, x.shape[2] - kw + 1, sw)]
+        for y in range(0, x.shape[1] - kh + 1, sh)
+    ]
+    return np.stack([np.stack([(v.max if largest else v.mean)((1, 2)) for v in row], 1) for row in rows], 1)
+
+
+def _pool(x: Any, kernel: Any, largest: bool = True, **settings: Any) -> Sample:
+    settings = {"kernel": kernel, **settings}
+    return Sample((distinct(*x),), settings, lambda x, **s: pool_by_loops(x, largest=largest, **s))
+
+
+def _dropped(op: Any, x: Any, training: bool) -> Any:
+    return op(x, 0.5, rng=np.random.default_rng(7), training=training)
+
+
+def _kept(x: Any) -> Any:
+    seed = int(np.random.default_rng(7).integers(2**63))
+    return np.random.default_rng(seed).random(x.shape, dtype=np.float32) >= 0.5
+
+
 def _batch_norm(x: Any, training: bool, **settings: Any) -> Sample:
     c = x[-1]
     mean, var = randn(c, seed=4), positive(c, seed=5)
@@ -190,6 +235,15 @@ SAMPLES: dict[str, list[Sample]] = {
     "sigmoid": _unary(lambda x: 1 / (1 + np.exp(-x))),
     "relu": _unary(lambda x: np.maximum(x, 0), distinct),
     "abs": _unary(np.abs, distinct),
+    "clip": [
+        Sample((distinct(2, 3),), {"a_min": -0.25, "a_max": 0.35}, lambda x, a_min, a_max: np.clip(x, a_min, a_max)),
+        Sample((distinct(2, 3),), {"a_min": 0.05}, lambda x, a_min: np.maximum(x, a_min)),
+        Sample((distinct(2, 3),), {"a_max": 0.05}, lambda x, a_max: np.minimum(x, a_max)),
+    ],
+    "dropout": [
+        Sample((randn(4, 3),), {"training": True}, lambda x, training: x * _kept(x) / 0.5, _dropped),
+        Sample((randn(4, 3),), {"training": False}, lambda x, training: x, _dropped),
+    ],
     "maximum": [
         Sample((distinct(2, 3), distinct(2, 3, seed=1) + 0.05), plain=np.maximum),
         Sample((distinct(2, 1), distinct(3, seed=1) + 0.05), plain=np.maximum),
@@ -316,6 +370,25 @@ SAMPLES: dict[str, list[Sample]] = {
         _conv((1, 3, 4, 4), (3, 3, 2, 4), bias=True, padding=1, groups=2),
         _conv((1, 4, 3, 2), (2, 2, 1, 2), groups=2, stride=2),
         _conv((0, 3, 3, 1), (3, 3, 1, 1), padding=1),
+    ],
+    "conv_transpose2d": [
+        _conv_transpose((1, 3, 2, 2), (3, 3, 2, 1), padding=1),
+        _conv_transpose((2, 2, 3, 1), (3, 2, 1, 2), bias=True, stride=2, padding=(1, 0)),
+        _conv_transpose((1, 2, 2, 2), (2, 2, 2, 2), stride=(3, 1)),  # stride larger than the kernel: gaps
+        _conv_transpose((1, 2, 3, 2), (1, 1, 2, 1), bias=True),
+    ],
+    "max_pool2d": [
+        _pool((1, 4, 6, 2), 2),
+        _pool((2, 5, 4, 1), 3, stride=2, padding=1),  # overlapping, as in the stem of an ImageNet net
+        _pool((1, 5, 6, 1), (2, 3), stride=(1, 2)),
+        _pool((1, 5, 5, 1), 2, stride=3),
+        _pool((1, 3, 4, 1), (3, 2), stride=1, padding=(2, 1)),
+    ],
+    "avg_pool2d": [
+        _pool((1, 4, 6, 2), 2, largest=False),
+        _pool((2, 5, 4, 1), 3, stride=2, padding=1, largest=False),
+        _pool((1, 5, 6, 1), (2, 3), stride=(1, 2), largest=False),
+        _pool((1, 5, 5, 1), 2, stride=3, largest=False),
     ],
     "global_avg_pool2d": [Sample((randn(2, 3, 2, 2),), plain=lambda x: x.mean((1, 2)))],
     "batch_norm": [

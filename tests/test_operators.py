@@ -115,6 +115,7 @@ def test_the_strict_double_gives_the_same(name, sample):
 
 FUSED = {
     "conv2d": ops.conv._conv2d,
+    "max_pool2d": ops.pool._max_pool2d,
     "batch_norm": ops.norm._batch_norm,
     "cross_entropy": ops.loss._cross_entropy,
 }
@@ -156,6 +157,7 @@ LARGE = {
     "conv2d 3x3 stride 2": (lambda x, w: mg.conv2d(x, w, padding=1, stride=2), (40, 33, 32, 8), (3, 3, 8, 16)),
     "conv2d rows of large images": (lambda x, w: mg.conv2d(x, w, padding=1), (2, 150, 140, 4), (3, 3, 4, 8)),
     "conv2d 1x1": (lambda x, w: mg.conv2d(x, w), (40, 18, 17, 16), (1, 1, 16, 32)),
+    "max_pool2d": (lambda x, w: mg.max_pool2d(x, 3, stride=2, padding=1) * w, (40, 33, 32, 16), (16,)),
     "batch_norm": (
         lambda x, w: mg.batch_norm(x, w, w, np.zeros(16, "f"), np.ones(16, "f"), training=True),
         (40, 30, 31, 16),

@@ -1,16 +1,31 @@
 """Layers and nets: reading order init, module, layers."""
 
 from minigrad.nn import init
-from minigrad.nn.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Identity, Linear, ReLU, Sequential
+from minigrad.nn.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Identity,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+)
 from minigrad.nn.module import Module, Parameter
 
 __all__ = [
+    "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
+    "Dropout",
     "Flatten",
     "GlobalAvgPool2d",
     "Identity",
     "Linear",
+    "MaxPool2d",
     "Module",
     "Parameter",
     "ReLU",

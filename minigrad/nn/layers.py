@@ -95,7 +95,9 @@ class Conv2d(Module):
         dtype: Any = np.float32,
     ) -> None:
         self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        self.w = Parameter(he_normal((*pair("kernel", kernel, 1), c_in // groups, c_out), rng=rng, dtype=dtype))
+        self.w = Parameter(
+            he_normal((*pair("Conv2d", "kernel", kernel, 1), c_in // groups, c_out), rng=rng, dtype=dtype)
+        )
         self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
 
     def forward(self, x: Any) -> Any:
@@ -175,6 +177,52 @@ class ReLU(Module):
         return ops.relu(x)
 
 
+class MaxPool2d(Module):
+    """The largest element of each window: see :func:`minigrad.max_pool2d`.
+
+    Parameters
+    ----------
+    kernel, stride, padding : int or (int, int)
+        The stride is the kernel's size by default.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> MaxPool2d(3, stride=2, padding=1)(mg.Tensor(np.zeros((1, 112, 112, 64), "float32"))).shape
+    (1, 56, 56, 64)
+    """
+
+    def __init__(self, kernel: Any, *, stride: Any = None, padding: Any = 0) -> None:
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, x: Any) -> Any:
+        """Pool images (n, h, w, c)."""
+        return ops.max_pool2d(x, self.kernel, stride=self.stride, padding=self.padding)
+
+
+class AvgPool2d(Module):
+    """The average of each window: see :func:`minigrad.avg_pool2d`.
+
+    Parameters
+    ----------
+    kernel, stride, padding : int or (int, int)
+        The stride is the kernel's size by default.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> AvgPool2d(2)(mg.Tensor(np.zeros((1, 4, 6, 3), "float32"))).shape
+    (1, 2, 3, 3)
+    """
+
+    def __init__(self, kernel: Any, *, stride: Any = None, padding: Any = 0) -> None:
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, x: Any) -> Any:
+        """Pool images (n, h, w, c)."""
+        return ops.avg_pool2d(x, self.kernel, stride=self.stride, padding=self.padding)
+
+
 class GlobalAvgPool2d(Module):
     """The average of each channel: (n, h, w, c) -> (n, c).
 
@@ -188,6 +236,31 @@ class GlobalAvgPool2d(Module):
     def forward(self, x: Any) -> Any:
         """Average over height and width."""
         return ops.global_avg_pool2d(x)
+
+
+class Dropout(Module):
+    """Zeros in place of a random share of the elements, in training: see :func:`minigrad.dropout`.
+
+    Parameters
+    ----------
+    p : float
+        The share that is dropped.
+    rng : numpy Generator or seed
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> layer = Dropout(0.5, rng=0)
+    >>> layer.eval()(mg.Tensor([1.0, 2.0]))
+    Tensor([1., 2.])
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
+        self.p, self.rng = p, np.random.default_rng(rng)
+
+    def forward(self, x: Any) -> Any:
+        """Drop elements of x."""
+        return ops.dropout(x, self.p, rng=self.rng, training=self.training)
 
 
 class Flatten(Module):

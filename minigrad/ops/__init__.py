@@ -5,11 +5,13 @@ Reading order: elementwise, shape, reduction, matmul, conv, pool, norm, loss.
 
 from minigrad import tensor
 from minigrad.backward import broadcast_to
-from minigrad.ops.conv import conv2d
+from minigrad.ops.conv import conv2d, conv_transpose2d
 from minigrad.ops.elementwise import (
     abs,
     add,
+    clip,
     div,
+    dropout,
     exp,
     log,
     maximum,
@@ -27,7 +29,7 @@ from minigrad.ops.elementwise import (
 from minigrad.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from minigrad.ops.matmul import linear, matmul
 from minigrad.ops.norm import batch_norm
-from minigrad.ops.pool import global_avg_pool2d
+from minigrad.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from minigrad.ops.reduction import logsumexp, max, mean, min, sum, var
 from minigrad.ops.shape import (
     concatenate,
@@ -44,12 +46,16 @@ from minigrad.ops.shape import (
 __all__ = [
     "abs",
     "add",
+    "avg_pool2d",
     "batch_norm",
     "broadcast_to",
+    "clip",
     "concatenate",
     "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "div",
+    "dropout",
     "exp",
     "expand_dims",
     "flip",
@@ -61,6 +67,7 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",

@@ -14,7 +14,7 @@ The columns of a whole batch are kh kw times as large as the batch, and making t
 longer than the product. So the fast path makes them for a block of pixels at a time, small
 enough that they are still in cache when they are multiplied, and never keeps them.
 
-Next: :mod:`minigrad.ops.norm`.
+Next: :mod:`minigrad.ops.pool`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from minigrad import parallel
 from minigrad.device import Array, add_windows, namespace, on_host, windows
 from minigrad.ops.matmul import matmul
-from minigrad.ops.shape import concatenate, getitem, pad, reshape, unfold
+from minigrad.ops.shape import concatenate, fold, getitem, pad, reshape, transpose, unfold
 from minigrad.tape import operator
 
 Pair = tuple[int, int]
@@ -65,7 +65,8 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
-    stride, padding, dilation = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
+    stride, padding = pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0)
+    dilation = pair("conv2d", "dilation", dilation, 1)
     _check(x, w, b, stride, padding, dilation, groups)
     if groups == 1:
         return _conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation)
@@ -104,6 +105,57 @@ def definition(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pa
     n, ho, wo = cols.shape[:3]
     out = matmul(reshape(cols, (n * ho * wo, kh * kw * c)), reshape(w, (kh * kw * c, o)))
     out = reshape(out, (n, ho, wo, o))
+    return out if b is None else out + b
+
+
+def conv_transpose2d(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0) -> Any:
+    """Spread each pixel over a window: the adjoint of conv2d, and its gradient in x.
+
+    ``conv_transpose2d(y, w)`` is the gradient of ``conv2d(x, w')`` in x for the cotangent y, where w' is w with its
+    last two axes swapped. The kernel is not flipped.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (n, h, w, c_in)
+    w : Tensor or array of shape (kh, kw, c_in, c_out)
+    b : Tensor or array of shape (c_out,), optional
+    stride : int or (int, int)
+        How far apart the windows of neighbouring pixels stand.
+    padding : int or (int, int)
+        How much is cut off the border of the result.
+
+    Returns
+    -------
+    Tensor or array of shape (n, ho, wo, c_out)
+        ``ho = stride (h - 1) + kh - 2 padding``, and ``wo`` likewise.
+
+    Raises
+    ------
+    ValueError
+        If shapes or settings do not fit.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x, w = mg.Tensor([[1.0, 2.0]]).reshape(1, 1, 2, 1), mg.Tensor([[1.0, 10.0]]).reshape(1, 2, 1, 1)
+    >>> mg.conv_transpose2d(x, w, stride=2).data.ravel()
+    array([ 1., 10.,  2., 20.], dtype=float32)
+    """
+    name = "conv_transpose2d"
+    (sh, sw), (ph, pw) = stride, padding = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
+    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
+        raise ValueError(
+            f"{name}: expected x (n, h, w, c_in) and w (kh, kw, c_in, c_out), got x {tuple(x.shape)} and w {tuple(w.shape)}"
+        )
+    (n, h, wd, c), (kh, kw, _, o) = x.shape, w.shape
+    if b is not None and tuple(b.shape) != (o,):
+        raise ValueError(f"{name}: expected b of shape ({o},), one for each output channel, got {tuple(b.shape)}")
+    shape = (n, sh * (h - 1) + kh, sw * (wd - 1) + kw, o)
+    if shape[1] <= 2 * ph or shape[2] <= 2 * pw:
+        raise ValueError(f"{name}: padding {padding} cuts everything off a result of {shape[1]} x {shape[2]} pixels")
+    matrix = reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * o))
+    cols = reshape(matmul(reshape(x, (n * h * wd, c)), matrix), (n, h, wd, kh, kw, o))
+    out = getitem(fold(cols, shape, stride, (1, 1)), (slice(None), slice(ph, shape[1] - ph), slice(pw, shape[2] - pw)))
     return out if b is None else out + b
 
 
@@ -285,12 +337,25 @@ def _subsampled(x: Array, stride: Pair) -> Array:
     return namespace(x).ascontiguousarray(x[:, :: stride[0], :: stride[1]])
 
 
-def pair(name: str, value: Any, least: int) -> Pair:
+def pair(name: str, setting: str, value: Any, least: int) -> Pair:
     """Take an int, or a pair of ints, along height and width."""
     values = value if isinstance(value, tuple | list) else (value, value)
     if len(values) != 2 or any(isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values):
-        raise ValueError(f"{name}: expected an int of at least {least}, or a pair of them, got {value!r}")
+        raise ValueError(
+            f"{name}: expected {setting} to be an int of at least {least}, or a pair of them, got {value!r}"
+        )
     return int(values[0]), int(values[1])
+
+
+def check_window(name: str, shape: tuple[int, ...], kernel: Pair, padding: Pair, dilation: Pair) -> None:
+    """Refuse a kernel that is larger than the padded image (n, h, w, c)."""
+    for axis, side in ((0, "height"), (1, "width")):
+        span, size = dilation[axis] * (kernel[axis] - 1) + 1, shape[1 + axis] + 2 * padding[axis]
+        if kernel[axis] < 1 or size < span:
+            raise ValueError(
+                f"{name}: the kernel spans {span} pixels of {side}, but the padded image has {size} (x {shape}, kernel "
+                f"{kernel}, padding {padding}, dilation {dilation}); use a smaller kernel or more padding"
+            )
 
 
 def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:
@@ -299,7 +364,7 @@ def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, 
             f"conv2d: expected x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out), got x {tuple(x.shape)} and "
             f"w {tuple(w.shape)}"
         )
-    (kh, kw, c, o), (_, h, wd, channels) = w.shape, x.shape
+    (kh, kw, c, o), channels = w.shape, x.shape[3]
     if groups < 1 or channels % groups or o % groups:
         raise ValueError(f"conv2d: groups={groups} must divide c_in = {channels} and c_out = {o}")
     if channels != c * groups:
@@ -309,12 +374,4 @@ def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, 
         )
     if b is not None and tuple(b.shape) != (o,):
         raise ValueError(f"conv2d: expected b of shape ({o},), one for each output channel, got {tuple(b.shape)}")
-    for size, kernel, p, d, name in (
-        (h, kh, padding[0], dilation[0], "height"),
-        (wd, kw, padding[1], dilation[1], "width"),
-    ):
-        if kernel < 1 or size + 2 * p < d * (kernel - 1) + 1:
-            raise ValueError(
-                f"conv2d: the kernel spans {d * (kernel - 1) + 1} pixels of {name}, but the padded input has "
-                f"{size + 2 * p} (x {tuple(x.shape)}, w {tuple(w.shape)}, padding {padding}, dilation {dilation})"
-            )
+    check_window("conv2d", tuple(x.shape), (kh, kw), padding, dilation)

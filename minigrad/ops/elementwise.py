@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minigrad.device import Array, is_array, namespace
-from minigrad.tape import elementwise
+from minigrad.tape import elementwise, once
 from minigrad.tensor import array_of
 
 # Arithmetic ----------------------------------------------------------------------------------
@@ -295,6 +297,39 @@ minimum.vjp(
 )
 
 
+@elementwise
+def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) -> Array:
+    """x, but at least a_min and at most a_max.   dx = g within the bounds, and at them; 0 outside
+
+    Parameters
+    ----------
+    x : Tensor or array
+    a_min, a_max : float or None
+        None is no bound.
+
+    Raises
+    ------
+    ValueError
+        If both bounds are None.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.clip(mg.Tensor([-1.0, 0.5, 2.0]), 0.0, 1.0)
+    Tensor([0. , 0.5, 1. ])
+    """
+    if a_min is None and a_max is None:
+        raise ValueError("clip: expected a_min, a_max or both, got None")
+    return namespace(x).clip(x, a_min, a_max)
+
+
+@clip.vjp
+def _(g: Any, x: Any, a_min: float | None, a_max: float | None) -> Any:
+    x = array_of(x)
+    inside = x == x if a_min is None else x >= a_min
+    return g * (inside if a_max is None else inside & (x <= a_max))
+
+
 def where(condition: Any, a: Any, b: Any, /) -> Any:
     """a where `condition` holds, else b.   da = g where it holds, db = g where it does not
 
@@ -324,3 +359,48 @@ _where.vjp(
     lambda g, condition: where(condition, g, 0.0),
     lambda g, condition: where(condition, 0.0, g),
 )
+
+
+# Noise ---------------------------------------------------------------------------------------
+
+
+def dropout(x: Any, p: float = 0.5, *, rng: np.random.Generator, training: bool) -> Any:
+    """Set a random share of the elements to 0, and divide the others by 1 - p, so that the mean stays.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    p : float
+        The share that is dropped, 0 <= p < 1.
+    rng : numpy Generator
+        Gives a seed, once; the mask is drawn from that, on the host, the same again in :func:`minigrad.recompute`.
+    training : bool
+        Whether to drop at all: in evaluation, x is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If p is out of range.
+    TypeError
+        If `rng` is no Generator. A seed would drop the same elements at every call.
+
+    References
+    ----------
+    N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.Tensor(np.ones(1000, "float32"))
+    >>> sorted(set(mg.dropout(x, 0.2, rng=np.random.default_rng(0), training=True).data.tolist()))
+    [0.0, 1.25]
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"dropout: expected rng to be a numpy Generator, got {rng!r}; use np.random.default_rng(seed)")
+    if not training or p == 0:
+        return x
+    seed = once(lambda: int(rng.integers(2**63)))
+    keep = np.random.default_rng(seed).random(x.shape, dtype=np.float32) >= p
+    return x * namespace(array_of(x)).asarray((keep / (1 - p)).astype(x.dtype))
