@@ -11,7 +11,15 @@ Read it from the ground up:
 
 from minigrad import checks, data, device, nn, ops, optim, parallel
 from minigrad.backward import grad
-from minigrad.checks import GradientError, gradcheck, gradgradcheck
+from minigrad.checks import (
+    GradientError,
+    adjoint_check,
+    check_operator,
+    complex_step_check,
+    gradcheck,
+    gradgradcheck,
+    taylor_check,
+)
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
 from minigrad.parallel import get_num_threads, set_num_threads
 from minigrad.recompute import recompute
@@ -23,7 +31,10 @@ __version__ = "0.1.0"
 __all__ = [
     "GradientError",
     "Tensor",
+    "adjoint_check",
+    "check_operator",
     "checks",
+    "complex_step_check",
     "data",
     "detect_anomaly",
     "device",
@@ -41,5 +52,6 @@ __all__ = [
     "parallel",
     "recompute",
     "set_num_threads",
+    "taylor_check",
 ]
 __all__ += ops.__all__

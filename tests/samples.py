@@ -39,6 +39,20 @@ class Sample:
             return self.call(op, *inputs, **self.settings)
         return op(*inputs, **self.settings)
 
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return the public operator of that name, called as this sample says, as a function of the inputs."""
+        return lambda *inputs: self.apply(getattr(mg, name), inputs)
+
+    @property
+    def linear(self) -> bool:
+        """Whether nothing constant is added: a border other than 0, a bias."""
+        return not self.settings.get("constant_values") and not self.biased
+
+    @property
+    def biased(self) -> bool:
+        """Whether the last of three inputs is a bias."""
+        return len(self.inputs) == 3 and self.inputs[2].ndim == 1 and self.inputs[1].ndim > 1
+
 
 def randn(*shape: int, seed: int = 0, away: float = 0.0) -> Any:
     """Draw normal numbers that keep a distance from 0."""
@@ -410,6 +424,35 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "mse_loss": [Sample((randn(2, 3), randn(2, 3, seed=1)), plain=lambda x, y: ((x - y) ** 2).mean())],
 }
+
+
+#: Operators made of analytic functions: they take complex128.
+ANALYTIC = [
+    *("add", "sub", "mul", "div", "neg", "pow", "exp", "log", "sqrt", "tanh", "sigmoid", "where", "dropout"),
+    *(
+        "reshape",
+        "transpose",
+        "broadcast_to",
+        "squeeze",
+        "expand_dims",
+        "concatenate",
+        "stack",
+        "pad",
+        "flip",
+        "getitem",
+    ),
+    *("sum", "mean", "var", "logsumexp", "matmul", "linear", "conv2d", "conv_transpose2d", "avg_pool2d"),
+    *("global_avg_pool2d", "batch_norm", "softmax", "log_softmax", "cross_entropy", "mse_loss"),
+]
+
+#: Linear operators: jointly in all arguments, or in each of two while the other is held.
+LINEAR = dict.fromkeys(
+    [
+        *("reshape", "transpose", "broadcast_to", "squeeze", "expand_dims", "concatenate", "stack", "pad", "flip"),
+        *("getitem", "sum", "mean", "avg_pool2d", "global_avg_pool2d", "neg", "where", "dropout"),
+    ],
+    "jointly",
+) | dict.fromkeys(["matmul", "linear", "conv2d", "conv_transpose2d"], "each")
 
 
 def every_sample() -> list[Any]:

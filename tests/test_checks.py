@@ -115,7 +115,7 @@ def test_a_wrong_gradient_is_caught(fault):
 
 @pytest.mark.parametrize("fault", WRONG)
 def test_a_wrong_gradient_is_caught_along_random_directions(fault, monkeypatch):
-    monkeypatch.setattr(mg.checks, "FULL_JACOBIAN", 0)
+    monkeypatch.setattr(mg.checks.differences, "FULL_JACOBIAN", 0)
     operator, inputs = WRONG[fault]
     with pytest.raises(mg.GradientError, match="direction"):
         mg.gradcheck(operator, inputs)
@@ -157,7 +157,7 @@ def test_a_wrong_twin_is_caught_in_second_order():
 def test_a_right_gradient_passes_both_ways(monkeypatch):
     for sample in SAMPLES["conv2d"][:4]:
         assert mg.gradcheck(lambda *inputs, s=sample: mg.conv2d(*inputs, **s.settings), sample.inputs) < 1e-7
-    monkeypatch.setattr(mg.checks, "FULL_JACOBIAN", 0)
+    monkeypatch.setattr(mg.checks.differences, "FULL_JACOBIAN", 0)
     for sample in SAMPLES["conv2d"][:4]:
         assert mg.gradcheck(lambda *inputs, s=sample: mg.conv2d(*inputs, **s.settings), sample.inputs) < 1e-7
 
@@ -220,3 +220,120 @@ def test_parameters_of_a_module():
 def test_samples_larger_than_the_jacobian_are_compared_along_directions():
     x = randn(60, 60)
     assert mg.gradcheck(lambda x: mg.tanh(x) * x, [x]) < 1e-7
+
+
+# The sharper checks ----------------------------------------------------------------------------
+
+
+def test_complex_step_sees_what_differences_cannot():
+    """An error of a millionth of a millionth."""
+    barely, inputs = unary(lambda g, x: g * 3 * x**2 * (1 + 1e-11))
+    mg.gradcheck(barely, inputs)
+    with pytest.raises(mg.GradientError, match="the gradient of input 0 differs from complex step"):
+        mg.complex_step_check(barely, inputs)
+    right, inputs = unary(lambda g, x: g * 3 * x**2)
+    assert mg.complex_step_check(right, inputs) < 1e-14
+
+
+def test_the_adjoint_identity():
+    f = lambda rule: planted(lambda x, /: x[:, :2], lambda g, x, *, need: (rule(g, x),))  # noqa: E731
+
+    def right(g, x):
+        out = np.zeros_like(x)
+        out[:, :2] = g
+        return out
+
+    def wrong(g, x):
+        out = right(g, x)
+        out[:, 1] = 0
+        return out
+
+    assert mg.adjoint_check(f(right), [randn(3, 4)]) < 1e-14
+    with pytest.raises(mg.GradientError, match="differs from the adjoint"):
+        mg.adjoint_check(f(wrong), [randn(3, 4)])
+    with pytest.raises(ValueError, match="adjoint_check: f is not linear"):
+        mg.adjoint_check(mg.exp, [randn(3)])
+
+
+def test_the_order_of_the_taylor_remainder():
+    assert 1.9 < mg.taylor_check(mg.exp, [randn(3)]) < 2.1
+    assert mg.taylor_check(lambda x: x * 2.0, [randn(3)]) == np.inf
+    for fault in ("scaled by 1.001", "a sign flipped", "zero: softmax", "transposed: matmul"):
+        operator, inputs = WRONG[fault]
+        with pytest.raises(mg.GradientError, match=r"shrinks as h \*\* (1\.|0\.9)"):
+            mg.taylor_check(operator, inputs)
+
+
+# check_operator: what a right gradient does not show --------------------------------------------
+
+
+def writes_to_its_input():
+    def forward(x, /):
+        out = x * 2
+        x *= 1.0
+        return out
+
+    return planted(forward, lambda g, *, need: (g * 2,))
+
+
+def writes_to_the_cotangent():
+    def rule(g, *, need):
+        g *= 2
+        return (g,)
+
+    return planted(lambda x, /: x * 2, rule)
+
+
+def leaks_float64():
+    return planted(lambda x, /: x * 2, lambda g, *, need: (np.float64(2.0) * g,))
+
+
+def is_inaccurate_in_float32():
+    def forward(x, /):
+        return (x + 3e3) - 3e3
+
+    return planted(forward, lambda g, *, need: (g,))
+
+
+def is_random():
+    rng = np.random.default_rng(0)
+    return planted(lambda x, /: x * 2, lambda g, *, need: (g * 2 + 1e-12 * rng.standard_normal(g.shape),))
+
+
+def depends_on_the_number_of_threads():
+    return planted(lambda x, /: x * 2, lambda g, *, need: (g * (2 + 1e-13 * mg.get_num_threads()),))
+
+
+def has_a_twin_that_is_another_function():
+    f = planted(lambda x, /: x * 2, lambda g, *, need: (g * 2,))
+    f.twin(lambda x: x * 2 + 1.0)
+    return f
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        (writes_to_its_input, "aliasing"),
+        (writes_to_the_cotangent, None),
+        (leaks_float64, "dtype"),
+        (is_inaccurate_in_float32, "dtype"),
+        (is_random, None),
+        (depends_on_the_number_of_threads, "determinism"),
+        (has_a_twin_that_is_another_function, "twin"),
+    ],
+)
+def test_check_operator_finds_it(fault, check):
+    with pytest.raises(mg.GradientError, match=f"sample 0, {check}" if check else "sample 0, "):
+        mg.check_operator(fault(), [(randn(3),)])
+
+
+def test_check_operator_passes_what_is_right():
+    worst = mg.check_operator(mg.conv2d, [(s.inputs, s.settings) for s in SAMPLES["conv2d"][:3]], analytic=True)
+    assert set(worst) == {
+        *("first order", "second order", "taylor", "dtype", "aliasing", "determinism", "twin", "complex step")
+    }
+    assert worst["first order"] < 1e-8
+    worst = mg.check_operator(mg.neg, [(randn(3),)], linear=True)
+    assert worst["adjoint"] < 1e-14
+    assert worst["taylor"] == np.inf
+    assert "twin" not in worst

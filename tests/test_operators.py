@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose
 
 import minigrad as mg
 from minigrad import ops
-from tests.samples import SAMPLES, conv2d_by_loops, every_sample
+from minigrad.checks.operators import CHECKS
+from tests.samples import ANALYTIC, LINEAR, SAMPLES, conv2d_by_loops, every_sample
 from tests.strict import StrictArray, count_syncs, strict
 
 exact = {"equal_nan": False, "strict": True}
@@ -37,46 +38,30 @@ def test_value(name, sample):
 
 
 @pytest.mark.parametrize(("name", "sample"), every_sample())
-def test_gradient(name, sample):
-    mg.gradcheck(lambda *inputs: sample.apply(getattr(mg, name), inputs), sample.inputs)
+@pytest.mark.parametrize("check", CHECKS)
+def test_check(check, name, sample):
+    """Both orders, Taylor remainder, dtype, aliasing, determinism, twin: see minigrad/checks/operators.py."""
+    CHECKS[check](sample.function(name), sample.inputs)
 
 
-@pytest.mark.parametrize(("name", "sample"), every_sample())
-def test_second_gradient(name, sample):
-    mg.gradgradcheck(lambda *inputs: sample.apply(getattr(mg, name), inputs), sample.inputs)
+@pytest.mark.parametrize(("name", "sample"), [p for p in every_sample() if p.values[0] in ANALYTIC])
+def test_complex_step(name, sample):
+    """Derivatives of analytic operators, to machine precision."""
+    mg.complex_step_check(sample.function(name), sample.inputs)
 
 
-@pytest.mark.parametrize(("name", "sample"), every_sample())
-def test_float32_stays_float32_and_agrees_with_float64(name, sample):
-    results = {}
-    for dtype in ("float32", "float64"):
-        inputs = leaves(sample, dtype)
-        out = sample.apply(getattr(mg, name), inputs)
-        g = cotangent(out)
-        results[dtype] = [out, *mg.grad(out, inputs, g)]
-        assert [str(t.dtype) for t in results[dtype]] == [dtype] * (1 + len(inputs))
-    for single, double in zip(results["float32"], results["float64"], strict=True):
-        scale = np.abs(double.data).max(initial=1.0)
-        assert_allclose(single.data.astype("float64"), double.data, rtol=0, atol=1e-4 * scale, **exact)
-
-
-@pytest.mark.parametrize(("name", "sample"), every_sample())
-def test_nothing_is_written_to_and_no_gradient_is_shared(name, sample):
-    inputs = leaves(sample)
-    for x in inputs:
-        x.data.setflags(write=False)
-    out = sample.apply(getattr(mg, name), inputs)
-    g = cotangent(out)
-    before = g.copy()
-    g.setflags(write=False)
-    out.backward(g)
-    np.testing.assert_array_equal(g, before)
-    arrays = [g, *(x.data for x in inputs), *(x.grad.data for x in inputs)]
-    for i, a in enumerate(arrays):
-        for b in arrays[i + 1 :]:
-            assert not np.shares_memory(a, b)
-    for x in inputs:
-        x.grad.data[...] = 0  # its own, and writable
+@pytest.mark.parametrize(
+    ("name", "sample"), [p for p in every_sample() if p.values[0] in LINEAR and p.values[1].linear]
+)
+def test_adjoint(name, sample):
+    """Linear operators: <f(x), y> = <x, f'(y)>, in all arguments together, or in each while the other is held."""
+    f = sample.function(name)
+    if LINEAR[name] == "jointly":
+        mg.adjoint_check(f, sample.inputs)
+    else:
+        a, b = sample.inputs
+        mg.adjoint_check(lambda x: f(x, b), [a])
+        mg.adjoint_check(lambda x: f(a, x), [b])
 
 
 @pytest.mark.parametrize(("name", "sample"), every_sample())

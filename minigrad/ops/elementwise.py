@@ -320,7 +320,9 @@ def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) ->
     """
     if a_min is None and a_max is None:
         raise ValueError("clip: expected a_min, a_max or both, got None")
-    return namespace(x).clip(x, a_min, a_max)
+    if a_min is not None:
+        x = namespace(x).maximum(x, a_min)
+    return x if a_max is None else namespace(x).minimum(x, a_max)
 
 
 @clip.vjp

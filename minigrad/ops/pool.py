@@ -76,7 +76,7 @@ def _max_pool2d(x: Array, /, *, kernel: Pair, stride: Pair, padding: Pair) -> Ar
 def _(
     g: Array, x: Array, out: Array, *, kernel: Pair, stride: Pair, padding: Pair, need: tuple[bool, ...]
 ) -> tuple[Array]:
-    xp, (n, h, w, c), (kh, kw), (ph, pw) = namespace(x), x.shape, kernel, padding
+    xp, (h, w), (kh, kw), (ph, pw) = namespace(x), x.shape[1:3], kernel, padding
     ho, wo = out.shape[1:3]
     bordered = _bordered(x, padding)
     dx = xp.zeros(bordered.shape, dtype=x.dtype)

@@ -1,4 +1,4 @@
-"""Is this gradient right? Finite differences, for any function of Tensors.
+"""Finite differences, for any function of Tensors: gradcheck, gradgradcheck.
 
 A gradient from the tape is compared with one that knows nothing of it, the central difference
 
@@ -11,6 +11,8 @@ Two habits keep a check from passing by accident. The cotangent is random, with 
 ones, batch norm and softmax have gradient zero, and any rule that gives zero passes. And the comparison is of every
 entry on small inputs, where a wrong border or a wrong stride has nowhere to hide; on large ones it is
 along random directions.
+
+Next: :mod:`minigrad.checks.identities`.
 """
 
 from __future__ import annotations
@@ -81,10 +83,10 @@ def gradcheck(
     >>> mg.gradcheck(lambda x: mg.exp(x) * x, [x]) < 1e-8
     True
     """
-    tensors = [_leaf(i, x) for i, x in enumerate(inputs)]
+    tensors = [leaf(i, x) for i, x in enumerate(inputs)]
     rng = np.random.default_rng(rng)
-    outputs = _evaluate(f, tensors)
-    again = _evaluate(f, tensors)
+    outputs = evaluate(f, tensors)
+    again = evaluate(f, tensors)
     if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(outputs, again, strict=True)):
         raise ValueError("gradcheck: f gives something else when it is called again; fix its randomness or its state")
     entries = sum(x.size for x in tensors) * sum(y.size for y in outputs)
@@ -122,22 +124,22 @@ def gradgradcheck(
     >>> mg.gradgradcheck(lambda x: mg.exp(x) * x, [np.array([0.3, -1.2])]) < 1e-8
     True
     """
-    tensors = [_leaf(i, x) for i, x in enumerate(inputs)]
+    tensors = [leaf(i, x) for i, x in enumerate(inputs)]
     rng = np.random.default_rng(rng)
-    cotangents = [Tensor(rng.standard_normal(y.shape), requires_grad=True) for y in _evaluate(f, tensors)]
+    cotangents = [Tensor(rng.standard_normal(y.shape), requires_grad=True) for y in evaluate(f, tensors)]
 
-    def gradients(*_: Tensor) -> tuple[Tensor, ...]:
-        return tuple(_gradients(f, tensors, cotangents, create_graph=True))
+    def first_order(*_: Tensor) -> tuple[Tensor, ...]:
+        return tuple(gradients(f, tensors, cotangents, create_graph=True))
 
-    ordinary = _gradients(f, tensors, [g.data for g in cotangents])
-    for i, (recorded, plain) in enumerate(zip(gradients(), ordinary, strict=True)):
+    ordinary = gradients(f, tensors, [g.data for g in cotangents])
+    for i, (recorded, plain) in enumerate(zip(first_order(), ordinary, strict=True)):
         bad = ~(np.abs(recorded.data - plain) <= atol + rtol * np.abs(plain).max(initial=0.0))
         if bad.any():
             raise GradientError(
                 f"the gradient of input {i} (shape {plain.shape}) under create_graph differs from the ordinary one by "
                 f"{np.abs(recorded.data - plain).max():.2g}: the twin defines something else than the operator computes"
             )
-    return gradcheck(gradients, [*tensors, *cotangents], eps=eps, atol=atol, rtol=rtol, rng=rng)
+    return gradcheck(first_order, [*tensors, *cotangents], eps=eps, atol=atol, rtol=rtol, rng=rng)
 
 
 # Two ways to compare -------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def _jacobian(f: Any, tensors: list[Tensor], outputs: list[Any], eps: float, rng
     ]  # for each input, for each of its entries: the change of every output
     for _ in range(sum(y.size for y in outputs)):
         cotangents = [rng.standard_normal(y.shape) for y in outputs]
-        for i, analytic in enumerate(_gradients(f, tensors, cotangents)):
+        for i, analytic in enumerate(gradients(f, tensors, cotangents)):
             numeric = [sum(np.vdot(g, d) for g, d in zip(cotangents, column, strict=True)) for column in columns[i]]
             yield i, analytic, np.array(numeric, dtype=np.float64).reshape(analytic.shape), lambda entry: str(entry)
 
@@ -158,10 +160,10 @@ def _jacobian(f: Any, tensors: list[Tensor], outputs: list[Any], eps: float, rng
 def _directions(f: Any, tensors: list[Tensor], outputs: list[Any], eps: float, rng: np.random.Generator) -> Any:
     """Yield the derivatives of each input along random directions."""
     cotangents = [rng.standard_normal(y.shape) for y in outputs]
-    gradients = _gradients(f, tensors, cotangents)
+    slopes = gradients(f, tensors, cotangents)
     for i, x in enumerate(tensors):
         directions = [rng.standard_normal(x.shape) for _ in range(DIRECTIONS)]
-        analytic = np.array([np.vdot(gradients[i], v) for v in directions])
+        analytic = np.array([np.vdot(slopes[i], v) for v in directions])
         changes = [_difference(f, tensors, x, v, eps) for v in directions]
         numeric = np.array([sum(np.vdot(g, d) for g, d in zip(cotangents, c, strict=True)) for c in changes])
         yield i, analytic, numeric, lambda entry: f"direction {entry[0]}"
@@ -178,7 +180,7 @@ def _shifted(f: Any, tensors: list[Tensor], x: Tensor, shift: Any) -> list[Any]:
     before = x.data
     x.data = before + shift
     try:
-        return _evaluate(f, tensors)
+        return evaluate(f, tensors)
     finally:
         x.data = before
 
@@ -189,9 +191,9 @@ def _unit(shape: tuple[int, ...], entry: tuple[int, ...]) -> Any:
     return unit
 
 
-def _gradients(f: Any, tensors: list[Tensor], cotangents: list[Any], create_graph: bool = False) -> list[Any]:
+def gradients(f: Any, tensors: list[Tensor], cotangents: list[Any], create_graph: bool = False) -> list[Any]:
     """Return the gradients by the tape; where nothing leads to an input, its gradient is zero."""
-    outputs = _outputs(f(*tensors))
+    outputs = outputs_of(f(*tensors))
     roots = [(y._node, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
     totals, _ = replay(roots, {x._node for x in tensors}, create_graph=create_graph, retain_graph=create_graph)
     if create_graph:
@@ -199,20 +201,23 @@ def _gradients(f: Any, tensors: list[Tensor], cotangents: list[Any], create_grap
     return [np.asarray(totals.get(x._node, np.zeros(x.shape))) for x in tensors]
 
 
-def _evaluate(f: Any, tensors: list[Tensor]) -> list[Any]:
+def evaluate(f: Any, tensors: list[Tensor]) -> list[Any]:
     """Return the values of the outputs, as copies: `f` may hand out one array again and again."""
-    return [np.array(y.data) for y in _outputs(f(*tensors))]
+    return [np.array(y.data) for y in outputs_of(f(*tensors))]
 
 
-def _outputs(result: Any) -> tuple[Tensor, ...]:
+def outputs_of(result: Any, dtype: Any = np.float64) -> tuple[Tensor, ...]:
+    """Take what `f` returned as a tuple of Tensors of a dtype."""
     outputs = result if isinstance(result, tuple | list) else (result,)
     for y in outputs:
-        if not isinstance(y, Tensor) or y.dtype != np.float64:
-            raise TypeError(f"gradcheck: f must return float64 Tensors, got {getattr(y, 'dtype', type(y).__name__)}")
+        if not isinstance(y, Tensor) or y.dtype != dtype:
+            raise TypeError(
+                f"gradcheck: f must return {np.dtype(dtype)} Tensors, got {getattr(y, 'dtype', type(y).__name__)}"
+            )
     return tuple(outputs)
 
 
-def _leaf(i: int, x: Any) -> Tensor:
+def leaf(i: int, x: Any) -> Tensor:
     """Take an input as a leaf of float64."""
     tensor = x if isinstance(x, Tensor) else Tensor(np.array(x), requires_grad=np.asarray(x).dtype.kind == "f")
     if tensor.dtype != np.float64:
@@ -258,7 +263,7 @@ def _at_kink(f: Any, tensors: list[Tensor], x: Tensor, direction: Any, eps: floa
     """Say whether the slopes on both sides differ by more than curvature explains: it would shrink with the step."""
 
     def bend(step: float) -> float:
-        here = _evaluate(f, tensors)
+        here = evaluate(f, tensors)
         above, below = _shifted(f, tensors, x, step * direction), _shifted(f, tensors, x, -step * direction)
         return max(
             float(np.abs(a - 2 * h + b).max(initial=0.0)) / step for a, h, b in zip(above, here, below, strict=True)

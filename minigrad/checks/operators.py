@@ -1,0 +1,202 @@
+"""Everything an operator must do, from a list of samples: :func:`check_operator`.
+
+A right gradient is not enough. An operator that writes to its input, hands out the cotangent itself, turns
+float32 into float64 or gives something else on two threads passes finite differences, and breaks a training run. Each
+of the checks below is of one such thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from minigrad.backward import grad
+from minigrad.checks.differences import GradientError, gradcheck, gradgradcheck
+from minigrad.checks.identities import adjoint_check, complex_step_check, taylor_check
+from minigrad.parallel import get_num_threads, set_num_threads
+from minigrad.tensor import Tensor
+
+#: How far a float32 result may be from the float64 one, relative to the largest element.
+FLOAT32_ERROR = 1e-4
+
+
+def check_operator(
+    op: Callable[..., Any],
+    samples: Iterable[Any],
+    *,
+    analytic: bool = False,
+    linear: bool = False,
+) -> dict[str, float]:
+    """Run every check on an operator.
+
+    First and second order by finite differences, the order of the Taylor remainder; float32 in, float32 out; inputs
+    that are read-only stay as they are, and no gradient shares memory with anything; the same to the bit on a second
+    run and for every number of threads; and if it has a twin, the same values as the twin.
+
+    Parameters
+    ----------
+    op : callable
+        An operator, or any function of Tensors.
+    samples : iterable
+        Each a tuple of float64 arrays, or ``(tuple of arrays, dict of settings)``. Keep them small, so that every
+        entry of the Jacobian is compared, and away from kinks.
+    analytic : bool
+        Whether to compare with complex steps, too.
+    linear : bool
+        Whether to test the adjoint identity, too.
+
+    Returns
+    -------
+    dict
+        For each check that ran, the worst relative error; for ``taylor``, the lowest order.
+
+    Raises
+    ------
+    GradientError
+        With the number of the sample, and what is wrong.
+
+    Examples
+    --------
+    An operator of one's own, proven:
+
+    >>> import minigrad as mg
+    >>> @mg.elementwise
+    ... def softplus(x, /):
+    ...     return np.logaddexp(x, 0)
+    >>> rule = softplus.vjp(lambda g, x: g * mg.sigmoid(x))
+    >>> samples = [(np.array([-40.0, -1.0, 0.0, 2.0, 40.0]),), (np.array([[0.5], [-0.5]]),)]
+    >>> passed = mg.check_operator(softplus, samples)
+    >>> sorted(passed)
+    ['aliasing', 'determinism', 'dtype', 'first order', 'second order', 'taylor']
+
+    A rule that is wrong by a thousandth:
+
+    >>> rule = softplus.vjp(lambda g, x: g * mg.sigmoid(x) * 1.001)
+    >>> mg.check_operator(softplus, samples)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    minigrad.checks.differences.GradientError: sample 0, first order: the gradient of input 0 (shape (5,)) is wrong ...
+    """
+    worst: dict[str, float] = {}
+    for number, sample in enumerate(samples):
+        arrays, settings = sample if len(sample) == 2 and isinstance(sample[1], dict) else (sample, {})
+
+        def f(*inputs: Any, settings: dict[str, Any] = settings) -> Any:
+            return op(*inputs, **settings)
+
+        checks = dict(CHECKS)
+        if analytic:
+            checks["complex step"] = complex_step_check
+        if linear:
+            checks["adjoint"] = adjoint_check
+        for name, check in checks.items():
+            try:
+                value = check(f, arrays)
+            except (GradientError, RuntimeError, TypeError, ValueError) as error:
+                raise GradientError(f"sample {number}, {name}: {error}") from error
+            if value is not None:
+                worst[name] = (
+                    min(worst.get(name, np.inf), value) if name == "taylor" else max(worst.get(name, 0.0), value)
+                )
+    return worst
+
+
+def check_dtype(f: Callable[..., Any], arrays: Any) -> float:
+    """Check that float32 stays float32, results and gradients, and is near what float64 gives."""
+    results: dict[str, list[Any]] = {}
+    for dtype in ("float32", "float64"):
+        inputs = _leaves(arrays, dtype)
+        out = f(*inputs)
+        results[dtype] = [out, *grad(out, inputs, _cotangent(out))]
+        for tensor in results[dtype]:
+            if tensor.dtype != dtype:
+                raise GradientError(f"{dtype} inputs gave {tensor.dtype}")
+    worst = 0.0
+    for single, double in zip(results["float32"], results["float64"], strict=True):
+        scale = np.abs(double.data).max(initial=1e-300)
+        worst = max(worst, float(np.abs(single.data - double.data).max(initial=0.0) / max(scale, 1e-3)))
+    if not worst <= FLOAT32_ERROR:
+        raise GradientError(f"float32 and float64 differ by {worst:.2g} of the largest element")
+    return worst
+
+
+def check_aliasing(f: Callable[..., Any], arrays: Any) -> float:
+    """Check that nothing is written to, and that no gradient shares memory with anything."""
+    inputs = _leaves(arrays)
+    for x in inputs:
+        x.data.setflags(write=False)
+    out = f(*inputs)
+    g = _cotangent(out)
+    before = g.copy()
+    g.setflags(write=False)  # whoever writes here, or to an input, fails
+    out.backward(g)
+    if not np.array_equal(g, before) or any(not np.array_equal(x.data, a) for x, a in zip(inputs, arrays, strict=True)):
+        raise GradientError("an input or the cotangent was changed")
+    owners = [("the cotangent", g)]
+    owners += [(f"input {i}", x.data) for i, x in enumerate(inputs)]
+    for i, x in enumerate(inputs):
+        if x.grad is None:
+            raise GradientError(f"input {i} got no gradient")
+        for name, array in owners:
+            if np.shares_memory(array, x.grad.data):
+                raise GradientError(f"the gradient of input {i} shares memory with {name}")
+        owners.append((f"the gradient of input {i}", x.grad.data))
+    return 0.0
+
+
+def check_determinism(f: Callable[..., Any], arrays: Any) -> float:
+    """Check that results are equal to the bit on a second run, and for every number of threads."""
+    threads, results = get_num_threads(), []
+    try:
+        for n in (threads, 1, 2, 3):
+            set_num_threads(n)
+            inputs = _leaves(arrays)
+            out = f(*inputs)
+            results.append([out.data, *(d.data for d in grad(out, inputs, _cotangent(out)))])
+    finally:
+        set_num_threads(threads)
+    for other in results[1:]:
+        if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(results[0], other, strict=True)):
+            raise GradientError("a second run, or another number of threads, gave something else")
+    return 0.0
+
+
+def check_twin(f: Callable[..., Any], arrays: Any) -> float | None:
+    """Compare a fused operator's value with that of its definition; None if it has no twin.
+
+    Its gradients are compared by the second-order check, which replays the twin.
+    """
+    out = f(*_leaves(arrays))
+    operator = getattr(out._node, "operator", None)
+    if operator is None or operator.plain is None:
+        return None
+    kept = out._node.kept
+    defined = operator.plain(
+        *[kept[name] for name in operator.inputs],
+        **{name: kept[name] for name in operator.plain_asks[len(operator.inputs) :]},
+    )
+    difference = float(np.abs(out.data - defined).max(initial=0.0)) / max(float(np.abs(defined).max(initial=0.0)), 1e-3)
+    if out.shape != defined.shape or not difference <= 1e-10:
+        raise GradientError(f"the operator and its twin differ by {difference:.2g} of the largest element")
+    return difference
+
+
+CHECKS: dict[str, Callable[..., Any]] = {
+    "first order": gradcheck,
+    "second order": gradgradcheck,
+    "taylor": taylor_check,
+    "dtype": check_dtype,
+    "aliasing": check_aliasing,
+    "determinism": check_determinism,
+    "twin": check_twin,
+}
+
+
+def _leaves(arrays: Any, dtype: str = "float64") -> list[Tensor]:
+    return [Tensor(np.array(a, dtype), requires_grad=True) for a in arrays]
+
+
+def _cotangent(out: Tensor) -> Any:
+    """Draw a cotangent with both signs."""
+    return np.random.default_rng(1).standard_normal(out.shape).astype(out.dtype)
