@@ -257,6 +257,8 @@ class Operator:
             else:
                 if isinstance(arg, np.generic):
                     scalars = True
+                elif not isinstance(arg, _NUMBERS) and not is_array(arg) and not (arg is None and self.optional):
+                    raise TypeError(f"{self.name}: expected Tensors, arrays or numbers, got {type(arg).__name__}")
                 arrays.append(arg)
                 edges.append(None)
         if scalars and first is not None:  # a NumPy scalar's dtype would promote; a Python scalar gives way
@@ -332,6 +334,16 @@ class Operator:
                 f"{self.name}: made the first NaN, in its result of shape {out.shape}; its inputs held "
                 + ("NaNs already" if inherited else "none")
             )
+
+
+_NUMBERS = (float, int, complex)
+
+
+def expect_arrays(name: str, **values: Any) -> None:
+    """Refuse what is neither Tensor nor array: the first line of public functions that ask for shapes."""
+    for parameter, value in values.items():
+        if not isinstance(value, Tensor | np.generic) and not is_array(value):
+            raise TypeError(f"{name}: expected {parameter} to be a Tensor or an array, got {type(value).__name__}")
 
 
 def _holds_tensor(values: Any) -> bool:

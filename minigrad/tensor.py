@@ -359,7 +359,8 @@ class Tensor:
 
     def transpose(self, *axes: Any) -> Tensor:
         """See :func:`minigrad.transpose`; the axes may be given as one tuple or as several numbers."""
-        return operators["transpose"](self, (axes[0] if len(axes) == 1 else axes) or None)
+        one = len(axes) == 1 and not hasattr(axes[0], "__index__")
+        return operators["transpose"](self, (axes[0] if one else axes) or None)
 
     @property
     def T(self) -> Tensor:

@@ -27,7 +27,7 @@ from minigrad import parallel
 from minigrad.device import Array, add_windows, namespace, on_host, windows
 from minigrad.ops.matmul import matmul
 from minigrad.ops.shape import concatenate, fold, getitem, pad, reshape, transpose, unfold
-from minigrad.tape import operator
+from minigrad.tape import expect_arrays, operator
 
 Pair = tuple[int, int]
 
@@ -65,6 +65,7 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
+    expect_arrays("conv2d", x=x, w=w)
     stride, padding = pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0)
     dilation = pair("conv2d", "dilation", dilation, 1)
     _check(x, w, b, stride, padding, dilation, groups)
@@ -142,6 +143,7 @@ def conv_transpose2d(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding:
     array([ 1., 10.,  2., 20.], dtype=float32)
     """
     name = "conv_transpose2d"
+    expect_arrays(name, x=x, w=w)
     (sh, sw), (ph, pw) = stride, padding = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
     if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
         raise ValueError(

@@ -13,7 +13,7 @@ from minigrad.device import Array, is_array, namespace
 from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import _count, mean, sum
 from minigrad.ops.shape import getitem
-from minigrad.tape import operator
+from minigrad.tape import expect_arrays, operator
 from minigrad.tensor import Tensor
 
 
@@ -91,6 +91,7 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     >>> round(mg.cross_entropy(mg.Tensor([[0.0, 0.0], [0.0, 0.0]]), np.array([0, 1])).item(), 4)
     0.6931
     """
+    expect_arrays("cross_entropy", logits=logits)
     if isinstance(labels, Tensor):
         raise TypeError(
             "cross_entropy: labels is a setting, through which no gradient flows; pass its array: labels.data"
@@ -156,6 +157,7 @@ def mse_loss(x: Any, y: Any) -> Any:
     >>> mg.mse_loss(mg.Tensor([1.0, 3.0]), mg.Tensor([0.0, 0.0]))
     Tensor(5.)
     """
+    expect_arrays("mse_loss", x=x, y=y)
     if tuple(x.shape) != tuple(y.shape):
         raise ValueError(f"mse_loss: expected two of one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
     difference = x - y

@@ -10,7 +10,7 @@ from typing import Any
 from minigrad import parallel
 from minigrad.device import Array
 from minigrad.ops.shape import expand_dims, squeeze, transpose
-from minigrad.tape import elementwise
+from minigrad.tape import elementwise, expect_arrays
 
 
 def matmul(a: Any, b: Any, /) -> Any:
@@ -37,6 +37,7 @@ def matmul(a: Any, b: Any, /) -> Any:
     >>> mg.Tensor([[1.0, 2.0], [3.0, 4.0]]) @ mg.Tensor([1.0, 10.0])
     Tensor([21., 43.])
     """
+    expect_arrays("matmul", a=a, b=b)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(
             f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers"
@@ -92,6 +93,7 @@ def linear(x: Any, w: Any, b: Any = None) -> Any:
     >>> mg.linear(mg.Tensor([[1.0, 2.0]]), mg.Tensor([[1.0], [1.0]]), mg.Tensor([0.5]))
     Tensor([[3.5]])
     """
+    expect_arrays("linear", x=x, w=w)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "

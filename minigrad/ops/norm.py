@@ -35,7 +35,7 @@ from minigrad import parallel
 from minigrad.device import Array, device_name, namespace, on_host
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.reduction import mean
-from minigrad.tape import once, operator
+from minigrad.tape import expect_arrays, once, operator
 from minigrad.tensor import array_of
 
 
@@ -85,6 +85,7 @@ def batch_norm(
     >>> y.data.ravel().round(3), mean, var
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32), array([1.1], dtype=float32))
     """
+    expect_arrays("batch_norm", x=x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: expected x with a batch axis and a channel axis, got shape {tuple(x.shape)}")
     c = x.shape[-1]

@@ -18,7 +18,7 @@ from minigrad.device import Array, namespace, on_host, windows
 from minigrad.ops.conv import Pair, check_window, pair
 from minigrad.ops.reduction import max, mean
 from minigrad.ops.shape import pad, reshape, unfold
-from minigrad.tape import operator
+from minigrad.tape import expect_arrays, operator
 
 
 def max_pool2d(x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0) -> Any:
@@ -165,6 +165,7 @@ def global_avg_pool2d(x: Any) -> Any:
     >>> mg.global_avg_pool2d(mg.Tensor([[[[1.0], [3.0]]]]))
     Tensor([[2.]])
     """
+    expect_arrays("global_avg_pool2d", x=x)
     if x.ndim != 4:
         raise ValueError(f"global_avg_pool2d: expected images (n, h, w, c), got shape {tuple(x.shape)}")
     return mean(x, axis=(1, 2))
@@ -172,6 +173,7 @@ def global_avg_pool2d(x: Any) -> Any:
 
 def _settings(name: str, x: Any, kernel: Any, stride: Any, padding: Any) -> tuple[Pair, Pair, Pair]:
     """Check a pooling's settings and return them as pairs."""
+    expect_arrays(name, x=x)
     kernel = pair(name, "kernel", kernel, 1)
     stride = kernel if stride is None else pair(name, "stride", stride, 1)
     padding = pair(name, "padding", padding, 0)

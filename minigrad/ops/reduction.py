@@ -15,8 +15,8 @@ from typing import Any
 from minigrad.backward import broadcast_to
 from minigrad.device import Array, namespace
 from minigrad.ops.elementwise import exp, log, neg
-from minigrad.ops.shape import reshape
-from minigrad.tape import operator
+from minigrad.ops.shape import axes_of, reshape
+from minigrad.tape import expect_arrays, operator
 from minigrad.tensor import array_of
 
 
@@ -36,7 +36,7 @@ def sum(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mg.sum(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([4., 6.])
     """
-    _axes("sum", axis, x.ndim)
+    axes_of("sum", axis, x.ndim)
     return x.sum(axis=axis, keepdims=keepdims), {"shape": x.shape}
 
 
@@ -63,7 +63,8 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mg.mean(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     Tensor([1.5, 3.5])
     """
-    return sum(x, axis, keepdims) / _count("mean", x, axis)
+    count = _count("mean", x, axis)
+    return sum(x, axis, keepdims) / count
 
 
 def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -175,23 +176,10 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 # Axes ----------------------------------------------------------------------------------------
 
 
-def _axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return `axis` as a tuple of non-negative ints, checked."""
-    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    for a in axes:
-        if not hasattr(a, "__index__") or not -ndim <= a < ndim:
-            raise ValueError(
-                f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; expected -{ndim} to {ndim - 1}"
-            )
-    axes = tuple(a % ndim for a in axes)
-    if len(set(axes)) < len(axes):
-        raise ValueError(f"{name}: axis {axis!r} names an axis twice")
-    return axes
-
-
 def _count(name: str, x: Any, axis: Any) -> int:
     """Return how many elements each result is made of: at least one."""
-    count: int = math.prod(x.shape[a] for a in _axes(name, axis, x.ndim))
+    expect_arrays(name, x=x)
+    count: int = math.prod(x.shape[a] for a in axes_of(name, axis, x.ndim))
     if count == 0:
         raise ValueError(f"{name}: nothing to reduce: shape {x.shape} has no elements along axis {axis}")
     return count
@@ -199,7 +187,7 @@ def _count(name: str, x: Any, axis: Any) -> int:
 
 def _reduced_shape(shape: tuple[int, ...], axis: Any, kept: bool = False) -> tuple[int, ...]:
     """Return `shape` without the axes that were reduced, or with size 1 there."""
-    axes = _axes("reduction", axis, len(shape))
+    axes = axes_of("reduction", axis, len(shape))
     return tuple(1 if i in axes else n for i, n in enumerate(shape) if kept or i not in axes)
 
 
@@ -211,7 +199,7 @@ def _restored(g: Any, axis: Any, shape: tuple[int, ...]) -> Any:
 def _is_first_largest(x: Array, axis: Any) -> Array:
     """Mark the first largest element over `axis` in C order."""
     xp = namespace(x)
-    axes = _axes("max", axis, x.ndim)
+    axes = axes_of("max", axis, x.ndim)
     front = tuple(i for i in range(x.ndim) if i not in axes)
     order = front + tuple(sorted(axes))
     moved = x.transpose(order)  # the reduced axes last, in C order

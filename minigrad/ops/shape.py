@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.device import Array, add_windows, is_array, namespace, on_host, scatter_add, windows
-from minigrad.tape import operator
+from minigrad.tape import expect_arrays, operator
 
 
 @operator
@@ -59,6 +59,8 @@ def transpose(x: Array, /, axes: tuple[int, ...] | None = None) -> Array:
     >>> mg.transpose(mg.Tensor([[1.0, 2.0, 3.0]]), (1, 0)).shape
     (3, 1)
     """
+    if axes is not None and (not isinstance(axes, tuple) or len(axes_of("transpose", axes, x.ndim)) != x.ndim):
+        raise ValueError(f"transpose: expected each of {x.ndim} axes once, got {axes} (shape {tuple(x.shape)})")
     return x.transpose(axes)
 
 
@@ -90,7 +92,8 @@ def squeeze(x: Any, axis: int | tuple[int, ...]) -> Any:
     >>> mg.squeeze(mg.Tensor([[1.0, 2.0]]), 0)
     Tensor([1., 2.])
     """
-    axes = {a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))}
+    expect_arrays("squeeze", x=x)
+    axes = axes_of("squeeze", axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
         raise ValueError(f"squeeze: only axes of size 1 can be dropped, got axis {axis} of shape {x.shape}")
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
@@ -105,6 +108,7 @@ def expand_dims(x: Any, axis: int) -> Any:
     >>> mg.expand_dims(mg.Tensor([1.0, 2.0]), 1).shape
     (2, 1)
     """
+    expect_arrays("expand_dims", x=x)
     if not -x.ndim - 1 <= axis <= x.ndim:
         raise ValueError(f"expand_dims: expected an axis from {-x.ndim - 1} to {x.ndim}, got {axis}")
     place = axis % (x.ndim + 1)
@@ -134,7 +138,7 @@ def concatenate(arrays: Any, axis: int = 0) -> Any:
 
 @operator
 def _concatenate(*arrays: Array, axis: int) -> Any:
-    axis = axis % arrays[0].ndim
+    (axis,) = axes_of("concatenate", axis, arrays[0].ndim)
     return namespace(*arrays).concatenate(arrays, axis=axis), {"sizes": [a.shape[axis] for a in arrays]}
 
 
@@ -164,6 +168,13 @@ def stack(arrays: Any, axis: int = 0) -> Any:
     Tensor([[1., 2.],
             [3., 4.]])
     """
+    arrays = list(arrays)
+    for i, a in enumerate(arrays):
+        expect_arrays("stack", **{f"arrays[{i}]": a})
+    if len({tuple(a.shape) for a in arrays}) != 1:
+        raise ValueError(
+            f"stack: expected arrays of one shape, got {', '.join(str(tuple(a.shape)) for a in arrays) or 'none'}"
+        )
     return concatenate([expand_dims(a, axis) for a in arrays], axis)
 
 
@@ -184,7 +195,11 @@ def pad(x: Array, /, pad_width: Any, constant_values: float = 0.0) -> Any:
     >>> mg.pad(mg.Tensor([1.0, 2.0]), [(1, 2)])
     Tensor([0., 1., 2., 0., 0.])
     """
-    if len(pad_width) != x.ndim or any(len(p) != 2 or p[0] < 0 or p[1] < 0 for p in pad_width):
+    if (
+        not hasattr(pad_width, "__len__")
+        or len(pad_width) != x.ndim
+        or any(len(p) != 2 or min(p) < 0 for p in pad_width)
+    ):
         raise ValueError(
             f"pad: expected a pair (before, after) of non-negative ints for each of {x.ndim} axes, got {pad_width}"
         )
@@ -209,8 +224,23 @@ def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     >>> mg.flip(mg.Tensor([1.0, 2.0, 3.0]))
     Tensor([3., 2., 1.])
     """
-    axes = range(x.ndim) if axis is None else [a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+    expect_arrays("flip", x=x)
+    axes = axes_of("flip", axis, x.ndim)
     return getitem(x, tuple(slice(None, None, -1 if i in axes else 1) for i in range(x.ndim)))
+
+
+def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return `axis` as a tuple of non-negative ints, checked."""
+    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        if not hasattr(a, "__index__") or not -ndim <= a < ndim:
+            raise ValueError(
+                f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; expected -{ndim} to {ndim - 1}"
+            )
+    axes = tuple(a % ndim for a in axes)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{name}: axis {axis!r} names an axis twice")
+    return axes
 
 
 # Indexing ------------------------------------------------------------------------------------
