@@ -279,23 +279,26 @@ class Operator:
             raise TypeError(self._mixed(first.dtype, other))
         if state.anomaly:
             self._look_for_nan(out, arrays)
-        entry = None
-        if wanted and state.recording:
-            need = tuple([edge is not None for edge in edges])
-            plan = self.plans.get(need)
-            if plan is None:
-                plan = self.plans[need] = self.plan(need)
-            arrays.append(out)
-            kept = {}
-            for name, place in plan:
-                if place >= 0:
-                    kept[name] = arrays[place]
-                else:
-                    kept[name] = settings[name] if name in settings else saved[name]  # type: ignore[index]
-            entry = Entry(self, tuple(edges), kept, out)
-            if state.segment is not None:
-                state.segment.record(entry)
-        return new_tensor(out, entry)
+        recorded = wanted and state.recording
+        return new_tensor(out, self.record(edges, arrays, out, settings, saved) if recorded else None)
+
+    def record(self, edges: list[Node | None], arrays: list[Any], out: Array, settings: Any, saved: Any) -> Entry:
+        """Put an entry on the tape, with what the rules of the wanted gradients ask for and nothing else."""
+        need = tuple([edge is not None for edge in edges])
+        plan = self.plans.get(need)
+        if plan is None:
+            plan = self.plans[need] = self.plan(need)
+        arrays.append(out)
+        kept = {}
+        for name, place in plan:
+            if place >= 0:
+                kept[name] = arrays[place]
+            else:
+                kept[name] = settings[name] if name in settings else saved[name]
+        entry = Entry(self, tuple(edges), kept, out)
+        if state.segment is not None:
+            state.segment.record(entry)
+        return entry
 
     def pull(self, g: Any, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
         """Turn the cotangent of the result into gradients of the inputs, None where not needed."""
@@ -319,7 +322,7 @@ class Operator:
         shapes = [tuple(a.shape) for a in arrays if is_array(a)]
         if str(error).startswith(self.name):
             return error
-        if self.broadcasts:
+        if self.broadcasts and not _broadcast(shapes):
             return ValueError(
                 f"{self.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: aligned at the right, "
                 "sizes must be equal or 1"
@@ -344,6 +347,14 @@ def expect_arrays(name: str, **values: Any) -> None:
     for parameter, value in values.items():
         if not isinstance(value, Tensor | np.generic) and not is_array(value):
             raise TypeError(f"{name}: expected {parameter} to be a Tensor or an array, got {type(value).__name__}")
+
+
+def _broadcast(shapes: list[tuple[int, ...]]) -> bool:
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True
 
 
 def _holds_tensor(values: Any) -> bool:
