@@ -6,7 +6,7 @@ nodes at the other end of its edges. The newest first means that an entry is tak
 entry that used its result has been taken before, so its gradient is complete and each is
 visited once: linear time, no recursion, however many paths there are.
 
-Next: :mod:`minigrad.ops.elementwise`.
+Next: :mod:`minigrad.recompute`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from typing import Any, cast
 
 from minigrad.device import Array, device_name, is_array, namespace
-from minigrad.tape import Entry, Node, enable_grad, operator, state
+from minigrad.tape import Entry, Node, broadcast_shape, enable_grad, operator, state
 from minigrad.tensor import Leaf, Tensor, array_of, new_tensor, operators
 
 
@@ -64,9 +64,12 @@ def grad(
     >>> dy.data, ddy.data
     (array([27.], dtype=float32), array([18.], dtype=float32))
     """
-    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    starts = grad_outputs if isinstance(grad_outputs, list | tuple) else (grad_outputs,) * len(outputs)
+    outputs, inputs = _tensors("outputs", outputs), _tensors("inputs", inputs)
+    starts = (
+        grad_outputs
+        if isinstance(grad_outputs, list | tuple)
+        else (grad_outputs,) * (len(outputs) if grad_outputs is None else 1)
+    )
     if len(starts) != len(outputs):
         raise ValueError(f"grad: expected a gradient for each of {len(outputs)} outputs, got {len(starts)}")
     for i, x in enumerate(inputs):
@@ -82,7 +85,11 @@ def grad(
                 f"grad: inputs[{i}] of shape {x.shape} is not reached from the outputs: "
                 "nothing that was recorded leads from it to them"
             )
-    return tuple(_as_result(totals[x._node], x._node in owned) for x in inputs)
+    results = []
+    for x in inputs:
+        results.append(_as_result(totals[x._node], x._node in owned))
+        owned.discard(x._node)  # an input that is named twice gets a copy the second time
+    return tuple(results)
 
 
 def backward(output: Tensor, start: Any, *, create_graph: bool, retain_graph: bool) -> None:
@@ -144,6 +151,14 @@ def broadcast_to(x: Array, /, shape: tuple[int, ...]) -> Any:
 
 
 broadcast_to.vjp(lambda g, before: sum_to(g, before))
+
+
+def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
+    """Take a Tensor or a sequence of them."""
+    tensors: tuple[Any, ...] = (given,) if isinstance(given, Tensor) or not hasattr(given, "__iter__") else tuple(given)
+    if not all(isinstance(x, Tensor) for x in tensors):
+        raise TypeError(f"grad: expected {name} to be a Tensor or a sequence of Tensors, got {given!r}")
+    return tensors
 
 
 # The replay ----------------------------------------------------------------------------------
@@ -239,13 +254,16 @@ def replay(
 
 
 def _pull(entry: Entry, g: Any, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
-    """Apply the rules of an entry."""
+    """Apply the rules of an entry; where arguments were broadcast, sum their gradients back."""
     gradients = entry.operator.pull(g, need, kept)
+    for d, edge, needed in zip(gradients, entry.edges, need, strict=True):
+        if needed and not hasattr(d, "dtype"):
+            raise _misfit(entry, edge, d)
     if entry.operator.broadcasts:
-        gradients = [
-            sum_to(d, edge.shape) if edge is not None and d is not None and d.shape != edge.shape else d
-            for d, edge in zip(gradients, entry.edges, strict=True)
-        ]
+        gradients = list(gradients)
+        for i, (d, edge, needed) in enumerate(zip(gradients, entry.edges, need, strict=True)):
+            if needed and d.shape != edge.shape and broadcast_shape(edge.shape, d.shape) == d.shape:  # type: ignore[union-attr]
+                gradients[i] = sum_to(d, edge.shape)  # type: ignore[union-attr]
     return gradients
 
 
@@ -255,25 +273,24 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[s
     What was kept becomes Tensors again, at the place on the tape that it came from. A fused
     operator's rule works on raw arrays: here its plain twin is run and replayed instead.
     """
-    operator = entry.operator
-    places = dict(zip(operator.inputs, entry.edges, strict=False)) | {"out": entry}
+    op = entry.operator
+    places = dict(zip(op.inputs, entry.edges, strict=False)) | {"out": entry}
     tensors = {name: new_tensor(kept[name], place) if (place := places.get(name)) else kept[name] for name in kept}
-    if operator.plain is None:
+    if op.plain is None:
         for name, value in kept.items():
-            if name not in places and is_array(value) and value.dtype.kind in "fc":
+            saved = name not in places and name not in op.settings
+            if saved and is_array(value) and value.dtype.kind in "fc":
                 raise RuntimeError(
-                    f"{operator.name}: its rule uses {name!r}, an array that the forward saved, through which no "
+                    f"{op.name}: its rule uses {name!r}, an array that the forward saved, through which no "
                     "second derivative would flow; give it a plain twin"
                 )
         return _pull(entry, g, need, tensors)
     # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments
-    aliases = [
-        copy(tensors[name]) if needed else tensors[name] for name, needed in zip(operator.inputs, need, strict=True)
-    ]
-    settings = {name: kept[name] for name in operator.plain_asks[len(aliases) :]}
+    aliases = [copy(tensors[name]) if needed else tensors[name] for name, needed in zip(op.inputs, need, strict=True)]
+    settings = {name: kept[name] for name in op.plain_asks[len(aliases) :]}
     gradients = iter(
         grad(
-            operator.plain(*aliases, **settings),
+            op.plain(*aliases, **settings),
             [alias for alias, needed in zip(aliases, need, strict=True) if needed],
             g,
             create_graph=True,
@@ -310,10 +327,9 @@ def _kept_or_released(entry: Entry) -> Any:
 
 def _kept(entry: Entry) -> dict[str, Any]:
     """Return what an entry keeps; if it was dropped by recompute, have it computed again."""
-    kept = _kept_or_released(entry)
-    if type(kept) is not dict:
-        kept.refill()
-    return entry.kept  # type: ignore[no-any-return]
+    while type(kept := _kept_or_released(entry)) is not dict:
+        kept.refill()  # which may leave the entry to a segment within
+    return kept
 
 
 def _as_result(total: Any, own: bool) -> Tensor:
@@ -341,9 +357,9 @@ def _misfit(entry: Entry, edge: Any, gradient: Any) -> RuntimeError:
     i = entry.edges.index(edge)
     inputs = entry.operator.inputs
     name = inputs[i] if i < len(inputs) else f"input {i}"
+    got = f"{tuple(gradient.shape)} {gradient.dtype}" if hasattr(gradient, "dtype") else type(gradient).__name__
     return RuntimeError(
-        f"{entry.operator.name}: its rule gave a gradient of {tuple(gradient.shape)} {gradient.dtype} for {name}, "
-        f"which has {edge.shape} {edge.dtype}"
+        f"{entry.operator.name}: its rule gave a gradient of {got} for {name}, which has {edge.shape} {edge.dtype}"
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from minigrad.device import namespace
+from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor
 
 
@@ -60,20 +61,27 @@ class SGD:
         nesterov: bool = False,
     ) -> None:
         defaults = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        if isinstance(params, Tensor):
+            raise TypeError("SGD: expected an iterable of Tensors, got one Tensor; pass [tensor]")
         given = list(params)
         groups = given if given and isinstance(given[0], dict) else [{"params": given}]
+        if not all("params" in group for group in groups):
+            raise ValueError('SGD: expected each group to have "params"')
         self.lr = lr
         self.groups: list[dict[str, Any]] = [defaults | group | {"params": list(group["params"])} for group in groups]
         self.velocity: dict[Tensor, Any] = {}
         unknown = {key for group in groups for key in group} - {"params", *defaults}
         every = [p for group in self.groups for p in group["params"]]
+        for p in every:
+            if not isinstance(p, Tensor) or not (isinstance(p, Parameter) or (p.requires_grad and p.is_leaf)):
+                raise TypeError(f"SGD: expected leaf Tensors that require a gradient, got {p!r:.80}")
         if unknown or not every or len(set(every)) < len(every):
             raise ValueError(
                 "SGD: expected each parameter once, at least one of them, in groups that set only "
                 f"{sorted(defaults)}; got {len(every)} parameters, {len(set(every))} different ones"
                 + (f", and {sorted(unknown)}" if unknown else "")
             )
-        if lr < 0 or not all(0 <= group["momentum"] < 1 and group["weight_decay"] >= 0 for group in self.groups):
+        if not lr >= 0 or not all(0 <= group["momentum"] < 1 and group["weight_decay"] >= 0 for group in self.groups):
             raise ValueError(
                 f"SGD: expected lr >= 0, 0 <= momentum < 1 and weight_decay >= 0, got lr={lr}, momentum={momentum}, "
                 f"weight_decay={weight_decay}"

@@ -12,7 +12,7 @@ finish. It is kept in a fixed number of partial sums, the `LANES`: lane ``l`` is
 work, which walks its own share of the pixels from first to last, and the lanes are
 added up in order at the end.
 
-Next: :mod:`minigrad.tape`.
+Next: :mod:`minigrad.tensor`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ LANES = 4
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
 
 
 def set_num_threads(n: int) -> None:
@@ -64,11 +66,12 @@ def set_num_threads(n: int) -> None:
     >>> mg.set_num_threads(before)
     """
     global _threads
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
         raise ValueError(f"set_num_threads: expected an integer of at least 1, got {n!r}")
-    if n != _threads:
-        _threads = n
-        _forget_pool()
+    with _pool_lock:
+        if n != _threads:
+            _threads = int(n)
+            _forget_pool()
 
 
 def get_num_threads() -> int:
@@ -90,17 +93,22 @@ def run(task: Callable[[int], object], count: int) -> None:
     exception of a task is raised here.
     """
     with _one_blas_thread():
-        if count == 1 or _threads == 1:
+        if count == 1 or _threads == 1 or _inside.task:  # a task's own tasks are run where it is: no thread is free
             for i in range(count):
                 task(i)
             return
         numbers = itertools.count()  # next(numbers) is one step of the interpreter: no two threads get the same
 
         def work() -> None:
-            while (i := next(numbers)) < count:
-                task(i)
+            _inside.task = True
+            try:
+                while (i := next(numbers)) < count:
+                    task(i)
+            finally:
+                _inside.task = False
 
-        helpers = [_workers().submit(work) for _ in range(min(_threads, count) - 1)]
+        # the caller's context goes along: NumPy's errstate is a part of it
+        helpers = [_workers().submit(copy_context().run, work) for _ in range(min(_threads, count) - 1)]
         try:
             work()
         finally:
@@ -108,6 +116,15 @@ def run(task: Callable[[int], object], count: int) -> None:
                 helper.exception()  # wait for all of them before anything is said
         for helper in helpers:
             helper.result()
+
+
+class _Inside(threading.local):
+    """Whether this thread is working on a task just now."""
+
+    task = False
+
+
+_inside = _Inside()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -215,7 +232,7 @@ def zero_bordered(x: Array, top: int, bottom: int, left: int, right: int) -> Arr
     """Return images (n, h, w, c) with a border of zeros around them, in a buffer that is used again.
 
     The border is written once, when the buffer is made; each call copies only the inside.
-    The result lives until the same shape is asked for again by this thread.
+    The result lives until this thread asks for the same shape again.
     """
     n, h, w, c = x.shape
     key = (x.shape, x.dtype, top, bottom, left, right)
@@ -252,6 +269,12 @@ class _Blas:
 
         return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
+    def set(self, threads: list[int]) -> None:
+        """Set each library's number of threads, from whichever thread this is called."""
+        for library, n in zip(self.libraries, threads, strict=True):
+            # threadpoolctl's own method does nothing when another thread than the first one calls it
+            getattr(library, "_real_set_num_threads", library.set_num_threads)(n)
+
 
 _blas = _Blas()
 
@@ -263,28 +286,27 @@ def _one_blas_thread() -> Iterator[None]:
         _blas.callers += 1
         if _blas.callers == 1:
             _blas.before = [library.get_num_threads() for library in _blas.libraries]
-            for library in _blas.libraries:
-                library.set_num_threads(1)
+            _blas.set([1] * len(_blas.before))
     try:
         yield
     finally:
         with _blas.lock:
             _blas.callers -= 1
             if _blas.callers == 0:
-                for library, n in zip(_blas.libraries, _blas.before, strict=True):
-                    library.set_num_threads(n)
+                _blas.set(_blas.before)
 
 
 def _workers() -> ThreadPoolExecutor:
     """Return the pool of threads beside the caller's own, made when first needed."""
     global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max_workers=_threads - 1, thread_name_prefix="minigrad")
-    return _pool
+    with _pool_lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max_workers=max(_threads - 1, 1), thread_name_prefix="minigrad")
+        return _pool
 
 
 def _forget_pool() -> None:
-    """Drop the pool: its size is wrong, or this is the child of a fork, in which its threads do not exist."""
+    """Drop the pool: its size is wrong. What it has begun, it ends."""
     global _pool
     if _pool is not None:
         _pool.shutdown(wait=False)
@@ -294,9 +316,11 @@ def _forget_pool() -> None:
 if hasattr(os, "register_at_fork"):
 
     def _after_fork() -> None:
-        global _pool
-        _pool = None
+        global _pool, _pool_lock
+        _pool, _pool_lock = None, threading.Lock()  # the parent's threads do not exist here
         _blas.lock = threading.Lock()
-        _blas.callers = 0
+        if _blas.callers:
+            _blas.callers = 0
+            _blas.set(_blas.before)
 
     os.register_at_fork(after_in_child=_after_fork)

@@ -12,6 +12,8 @@ The second run must do exactly what the first did. So what must happen once goes
 References
 ----------
 T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174, 2016.
+
+Next: :mod:`minigrad.ops.elementwise`.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ def recompute(f: Callable[..., Any], *inputs: Any) -> Any:
         return f(*inputs)  # inside a first run everything is dropped anyway: a part of its own begins in the second
     segment = Segment(f, inputs, outer)
     with _inside(segment):
-        return f(*inputs)
+        out = f(*inputs)
+    segment.drop()
+    return out
 
 
 class Segment:
@@ -78,18 +82,19 @@ class Segment:
         self.unclaimed: Iterator[Any] = iter(())
 
     def record(self, entry: Entry) -> None:
-        """Note an entry and drop what it keeps; in the second run, give that to the entry of the first."""
+        """Note an entry; in the second run, give what it keeps to the entry of the first."""
         if self.waiting is not None:
-            first = self.next_first(entry)
-            if first is not None and first.kept is self:
-                first.kept = entry.kept
+            self.next_first(entry)
         else:
             noted = entry if self.outer is None else self.outer.next_first(entry)
-            if noted is None:
-                self.entries.append(lambda: None)
-            else:
-                noted.kept = self
-                self.entries.append(weakref.ref(noted))
+            self.entries.append(_nobody if noted is None else weakref.ref(noted))
+
+    def drop(self) -> None:
+        """Drop what the entries keep: the first run is over."""
+        for reference in self.entries:
+            entry = reference()
+            if entry is not None and type(entry.kept) is dict:
+                entry.kept = self
 
     def next_first(self, entry: Entry) -> Entry | None:
         """Return the entry of the first run for which `entry` stands; None if nobody needs it any more."""
@@ -100,12 +105,19 @@ class Segment:
                 f"recompute: the second run differs from the first, at {entry.operator.name}; "
                 "draws and updates belong into minigrad.once"
             )
+        if first is not None and first.kept is self:
+            first.kept = entry.kept
         return first
 
     def once(self, effect: Callable[[], Any]) -> Any:
         """Run an effect; in the second run, return what it gave in the first."""
         if self.waiting is not None:
-            return next(self.unclaimed)
+            result = next(self.unclaimed, _nobody)
+            if result is _nobody:
+                raise RuntimeError(
+                    "recompute: the second run has more effects than the first: a mode was changed between"
+                )
+            return result
         self.results.append(effect() if self.outer is None else self.outer.once(effect))
         return self.results[-1]
 
@@ -116,11 +128,16 @@ class Segment:
         self.outer = None
         with enable_grad(), _inside(self):
             self.f(*inputs)
-        if next(self.waiting, None) is not None:
+        if next(self.waiting, None) is not None or next(self.unclaimed, _nobody) is not _nobody:
             raise RuntimeError(
-                "recompute: the second run was shorter than the first; f must do the same when it is run again"
+                "recompute: the second run was shorter than the first; f must do the same when it is run again, in the "
+                "same mode (train, eval)"
             )
         self.inputs = []
+
+
+def _nobody() -> None:
+    """Stand for an entry that nobody needs any more."""
 
 
 def _fresh(data: Any, requires_grad: bool) -> Tensor:

@@ -191,6 +191,10 @@ class Operator:
         """
         self.plain = definition
         self.plain_asks = tuple(inspect.signature(definition).parameters)
+        if self.plain_asks[: len(self.inputs)] != self.inputs:
+            raise TypeError(
+                f"{self.name}.twin: expected its first parameters to be {self.inputs}, got {self.plain_asks}"
+            )
         self.plans.clear()
         return definition
 
@@ -217,6 +221,8 @@ class Operator:
             args = tuple(inputs.values())
         settings = self.settings | given
         for name, value in settings.items():
+            if isinstance(value, np.generic):  # as inputs do, a setting gives way to the dtype of the Tensors
+                settings[name] = value.item()
             if name not in self.settings or value is inspect.Parameter.empty:
                 raise TypeError(f"{self.name}: expected {self.signature()}, got {sorted(given)}: see {name!r}")
             if isinstance(value, Tensor) or (isinstance(value, tuple | list) and _holds_tensor(value)):
@@ -237,7 +243,7 @@ class Operator:
         arrays: list[Any] = []
         edges: list[Node | None] = []
         first: Any = None  # the first Tensor's array: its dtype and device are everyone's
-        wanted = scalars = False
+        wanted = constants = scalars = False
         for arg in args:
             if isinstance(arg, Tensor):
                 array = arg._data
@@ -254,6 +260,8 @@ class Operator:
                 edges.append(arg._node)
                 if arg._node is not None:
                     wanted = True
+                else:
+                    constants = True
             else:
                 if isinstance(arg, np.generic):
                     scalars = True
@@ -279,8 +287,13 @@ class Operator:
             raise TypeError(self._mixed(first.dtype, other))
         if state.anomaly:
             self._look_for_nan(out, arrays)
-        recorded = wanted and state.recording
-        return new_tensor(out, self.record(edges, arrays, out, settings, saved) if recorded else None)
+        if not (wanted and state.recording):
+            return new_tensor(out, None)
+        if constants:
+            for arg in args:
+                if isinstance(arg, Tensor):
+                    arg._recorded = True  # the tape may hold its array: no longer to be written into
+        return new_tensor(out, self.record(edges, arrays, out, settings, saved))
 
     def record(self, edges: list[Node | None], arrays: list[Any], out: Array, settings: Any, saved: Any) -> Entry:
         """Put an entry on the tape, with what the rules of the wanted gradients ask for and nothing else."""
@@ -294,11 +307,20 @@ class Operator:
             if place >= 0:
                 kept[name] = arrays[place]
             else:
-                kept[name] = settings[name] if name in settings else saved[name]
+                kept[name] = settings[name] if name in settings else self.saved_value(saved, name)
         entry = Entry(self, tuple(edges), kept, out)
         if state.segment is not None:
             state.segment.record(entry)
         return entry
+
+    def saved_value(self, saved: Any, name: str) -> Any:
+        """Return what the forward saved under a name that a rule asks for."""
+        if saved is None or name not in saved:
+            raise TypeError(
+                f"{self.name}: a rule asks for {name!r}; expected one of {(*self.inputs, 'out', *self.settings)}, or "
+                f"a name that the forward saved: {tuple(saved or ())}"
+            )
+        return saved[name]
 
     def pull(self, g: Any, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
         """Turn the cotangent of the result into gradients of the inputs, None where not needed."""
@@ -313,6 +335,8 @@ class Operator:
     # What is said when something is wrong ----------------------------------------------------
 
     def _mixed(self, expected: Any, got: Any) -> str:
+        if expected.kind in "iub":
+            return f"{self.name}: gives {got} for {expected}; convert the integers first, with .astype({str(got)!r})"
         return (
             f"{self.name}: expected one dtype, got {expected} and {got}; "
             f"convert one where it is made, with .astype({str(expected)!r})"
@@ -322,7 +346,7 @@ class Operator:
         shapes = [tuple(a.shape) for a in arrays if is_array(a)]
         if str(error).startswith(self.name):
             return error
-        if self.broadcasts and not _broadcast(shapes):
+        if self.broadcasts and broadcast_shape(*shapes) is None:
             return ValueError(
                 f"{self.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: aligned at the right, "
                 "sizes must be equal or 1"
@@ -349,12 +373,12 @@ def expect_arrays(name: str, **values: Any) -> None:
             raise TypeError(f"{name}: expected {parameter} to be a Tensor or an array, got {type(value).__name__}")
 
 
-def _broadcast(shapes: list[tuple[int, ...]]) -> bool:
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape that `shapes` broadcast to, or None if they do not."""
     try:
-        np.broadcast_shapes(*shapes)
+        return np.broadcast_shapes(*shapes)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _holds_tensor(values: Any) -> bool:

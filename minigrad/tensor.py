@@ -70,13 +70,14 @@ class Tensor:
     Tensor([2., 4., 6.])
     """
 
-    __slots__ = ("__weakref__", "_data", "_node")
+    __slots__ = ("__weakref__", "_data", "_node", "_recorded")
 
     #: NumPy cannot swallow a Tensor by accident: ``array * tensor`` calls our ``__rmul__``.
     __array_ufunc__ = None
 
     _data: Array
     _node: Any  # Leaf, Entry or None
+    _recorded: bool  # set when an operator that was recorded took this constant
 
     def __init__(self, data: Any, *, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -101,6 +102,8 @@ class Tensor:
     @data.setter
     def data(self, array: Any) -> None:
         array = _as_array(array)
+        if self.requires_grad and array.dtype.kind not in "fc":
+            raise TypeError(f"data: this Tensor requires a gradient, which {array.dtype} cannot have")
         if isinstance(self._node, Leaf) and (array.shape, array.dtype) != (self._node.shape, self._node.dtype):
             self._node = Leaf(array.shape, array.dtype)  # another shape or dtype: the old gradient does not fit
         self._data = array
@@ -113,6 +116,8 @@ class Tensor:
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if not isinstance(self._node, Leaf):
+            if value is None:
+                return
             raise RuntimeError(
                 "grad: only a Tensor made with requires_grad=True holds a gradient; for others use mg.grad(y, x)"
             )
@@ -127,10 +132,15 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if self.requires_grad and not isinstance(self._node, Leaf):
+        if not self.is_leaf:
             raise RuntimeError("requires_grad: this Tensor is the result of an operator; use .detach() to cut it off")
         if value != self.requires_grad:
             self._node = Tensor(self._data, requires_grad=True)._node if value else None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this Tensor was made by the user, and is not an operator's result that requires a gradient."""
+        return self._node is None or isinstance(self._node, Leaf)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -181,7 +191,8 @@ class Tensor:
         grad : Tensor or array of this Tensor's shape, optional
             The gradient to start from. A Tensor with one element starts from 1.
         create_graph : bool
-            Record the replay itself, so that the gradients can be differentiated.
+            Record the replay itself, so that the gradients can be differentiated, and keep what the tape holds. Leaf,
+            gradient and graph then hold one another until ``.grad`` is set to None: :func:`minigrad.grad` does not.
         retain_graph : bool
             Keep what the tape holds, so that backward can be called again.
 
@@ -197,7 +208,7 @@ class Tensor:
         >>> x.grad
         Tensor([ 2., 40.])
         """
-        operators["backward"](self, grad, create_graph=create_graph, retain_graph=retain_graph)
+        operators["backward"](self, grad, create_graph=create_graph, retain_graph=retain_graph or create_graph)
 
     def hook(self, f: Hook) -> None:
         """Call ``f(gradient)`` when the gradient of this Tensor is complete.
@@ -237,6 +248,11 @@ class Tensor:
 
         A leaf gives a leaf: move a model, or its input, before the forward pass. See :func:`minigrad.device.to_device`.
         """
+        if not self.is_leaf:
+            raise RuntimeError(
+                "to: the result of an operator cannot be moved, its gradient would not find back; move leaves before "
+                "the forward pass, or cut it off with .detach()"
+            )
         data = to_device(self._data, device)
         return self if data is self._data else Tensor(data, requires_grad=self.requires_grad)
 
@@ -255,10 +271,15 @@ class Tensor:
         )
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if self._node is not None:
+        if isinstance(value, Tensor) and value.requires_grad:
             raise RuntimeError(
-                "Tensors that require a gradient, or came of one, cannot be written into: the tape would not know. "
-                "Compute a new Tensor (where, concatenate, pad), or write into .data of a leaf before the forward pass"
+                "a Tensor that requires a gradient cannot be written into another: the tape would not know. Compute a "
+                "new Tensor (where, concatenate, pad), or write value.data"
+            )
+        if self._node is not None or hasattr(self, "_recorded"):
+            raise RuntimeError(
+                "Tensors that an operator has recorded, or that require a gradient, cannot be written into: the tape "
+                "would not know. Compute a new Tensor (where, concatenate, pad), or write into .data before the forward pass"
             )
         self._data[index] = array_of(value)
 
@@ -375,9 +396,14 @@ def array_of(value: Any) -> Any:
 
 def _as_array(data: Any) -> Array:
     """Take `data` as an array: arrays as they are, Python floats as float32."""
-    if is_array(data):
+    if is_array(data) and data.dtype.kind in "fciub":
         return data if type(data) is np.ndarray or not on_host(data) else np.asarray(data)
-    array = np.asarray(data)
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(
+            f"Tensor: expected an array of numbers, got nested lists of unequal lengths: {error}"
+        ) from None
     if array.dtype == np.float64 and not isinstance(data, np.generic):
         array = array.astype(np.float32)
     if array.dtype.kind not in "fciub":

@@ -141,12 +141,14 @@ def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
     modes = [(module, module.training) for _, module in model.named_modules()]
     model.eval()
     loss, wrong, count = 0.0, 0, 0
-    with no_grad():
-        for images, labels in batches:
-            logits = model(Tensor(images))
-            loss += cross_entropy(logits, labels).item() * len(labels)
-            wrong += int((logits.numpy().argmax(axis=1) != to_host(labels)).sum())
-            count += len(labels)
-    for module, training in modes:
-        module.training = training
+    try:
+        with no_grad():
+            for images, labels in batches:
+                logits = model(Tensor(images))
+                loss += cross_entropy(logits, labels).item() * len(labels)
+                wrong += int((logits.numpy().argmax(axis=1) != to_host(labels)).sum())
+                count += len(labels)
+    finally:
+        for module, training in modes:
+            module.training = training
     return loss / count, wrong / count

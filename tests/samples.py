@@ -219,7 +219,7 @@ def _list(op: Any, *inputs: Any, **settings: Any) -> Any:
     return op(list(inputs), **settings)
 
 
-_condition = np.array([[True, False, True], [False, False, True]])
+_condition = np.array([[True, False, True], [False, True, False]])
 
 
 def _chosen(op: Any, a: Any, b: Any) -> Any:
@@ -334,6 +334,8 @@ SAMPLES: dict[str, list[Sample]] = {
             ([0, 1, 0], [2, 2, 2]),
             slice(2, 2),
             (1, 2, 1),
+            ((0, 0, 2),),
+            ((0, 0), slice(None)),
         ]
     ],
     # reduction

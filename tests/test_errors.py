@@ -26,7 +26,7 @@ CASES = {
         (lambda: t(2) + None, TypeError, "add: expected Tensors, arrays or numbers, got NoneType"),
         (lambda: t(2) + "text", TypeError, "add: expected Tensors, arrays or numbers, got str"),
     ],
-    "div": [(lambda: t(2, dtype="int64") / 2, TypeError, "div: expected one dtype, got int64 and float64")],
+    "div": [(lambda: t(2, dtype="int64") / 2, TypeError, "div: gives float64 for int64; convert the integers first")],
     "where": [(lambda: mg.where(np.ones(3, bool), t(2), 0.0), ValueError, "where: .*broadcast")],
     "clip": [(lambda: mg.clip(t(2)), ValueError, "clip: expected a_min, a_max or both, got None")],
     "dropout": [
@@ -37,6 +37,8 @@ CASES = {
     "sum": [
         (lambda: t(2, 3).sum(2), ValueError, "sum: axis 2 is not an axis of an array with 2 axes; expected -2 to 1"),
         (lambda: t(2, 3).sum((0, 0)), ValueError, r"sum: axis \(0, 0\) names an axis twice"),
+        (lambda: t(2, 3).sum(True), ValueError, "sum: axis True is not an axis"),
+        (lambda: t().sum(0), ValueError, "sum: axis 0 is not an axis of an array with 0 axes; it has none"),
         (lambda: t(2, 3).sum(0.5), ValueError, "sum: axis 0.5 is not an axis"),
         (lambda: mg.sum(t(2), dim=0), TypeError, r"sum: expected sum\(x.*got \['dim'\]"),
     ],
@@ -61,6 +63,7 @@ CASES = {
         (lambda: mg.logsumexp(t(0)), ValueError, "logsumexp: nothing to reduce"),
     ],
     "softmax": [
+        (lambda: mg.softmax(t(2, 3), (0, 1)), ValueError, "softmax: expected axis to be an int"),
         (lambda: mg.softmax(t(2), 1), ValueError, "softmax: axis 1 is not an axis"),
         (lambda: mg.softmax(t(2, 0)), ValueError, "softmax: nothing to reduce"),
     ],
@@ -70,6 +73,7 @@ CASES = {
     ],
     # shapes
     "reshape": [
+        (lambda: t(2, 3).reshape(2.0), TypeError, "reshape: expected an int or a tuple of ints, got 2.0"),
         (lambda: t(2, 3).reshape(4), ValueError, r"reshape: .*shape \(2, 3\)"),
         (lambda: t(2, 3).reshape(-1, -1), ValueError, r"reshape: .*shape \(2, 3\)"),
     ],
@@ -85,6 +89,7 @@ CASES = {
     ],
     "expand_dims": [(lambda: mg.expand_dims(t(2), 3), ValueError, "expand_dims: expected an axis from -2 to 1, got 3")],
     "concatenate": [
+        (lambda: mg.concatenate(None), TypeError, "concatenate: expected a list or tuple .*got NoneType"),
         (lambda: mg.concatenate([]), ValueError, "concatenate: expected at least one array, got none"),
         (lambda: mg.concatenate([t(2, 3), t(2, 2)]), ValueError, r"concatenate: .*\(2, 3\), \(2, 2\)"),
         (lambda: mg.concatenate([t(2), t(2)], axis=1), ValueError, "concatenate: axis 1 is not an axis"),
@@ -167,6 +172,13 @@ CASES = {
         ),
         (lambda: mg.conv2d(t(*x), t(3, 3, 3, 4), groups=0), ValueError, "conv2d: groups=0 must divide"),
         (lambda: mg.conv2d(t(*x), t(3, 3, 3, 4, dtype="float64")), TypeError, "conv2d: expected one dtype"),
+        (lambda: mg.conv2d(np.ones(x, "float32"), np.ones((3, 3, 3, 4))), TypeError, "conv2d: expected one dtype"),
+        (lambda: mg.conv2d(t(*x, dtype="int64"), t(3, 3, 3, 4, dtype="int64")), TypeError, "conv2d: .*floating-point"),
+        (
+            lambda: mg.conv2d(t(*x), t(3, 3, 3, 4), [0.0] * 4),
+            TypeError,
+            "conv2d: expected b to be a Tensor or an array",
+        ),
         (lambda: nn.Conv2d(4, 8, 3, rng=0)(t(*x)), ValueError, "conv2d: x has 3 channels .* but w expects 4"),
     ],
     "conv_transpose2d": [
@@ -208,6 +220,13 @@ CASES = {
         (lambda: nn.BatchNorm2d(4)(t(*x)), ValueError, r"batch_norm: expected gamma of shape \(3,\).*got \(4,\)"),
         (lambda: nn.BatchNorm2d(3)(t(1, 3)), ValueError, r"batch_norm: in training .*at least two values.*\(1, 3\)"),
         (lambda: nn.BatchNorm2d(3)(t(1, 1, 1, 3)), ValueError, "batch_norm: in training .*at least two values"),
+        (lambda: nn.BatchNorm2d(3, eps=0.0)(t(*x)), ValueError, "batch_norm: expected eps > 0, got 0.0"),
+        (
+            lambda: mg.batch_norm(t(*x), t(3), t(3), np.zeros(3), np.ones(3), training=False),
+            TypeError,
+            "batch_norm: expected one dtype.*got x of float32 and ndarray of float64",
+        ),
+        (lambda: mg.batch_norm(t(*x), t(3), t(3), t(3), t(3), training=True), TypeError, "batch_norm: .*Tensor of"),
         (lambda: nn.BatchNorm2d(3)(t(3)), ValueError, r"batch_norm: expected x with a batch axis.*got shape \(3,\)"),
         (lambda: nn.BatchNorm2d(3)(t(*x, dtype="float64")), TypeError, "batch_norm: expected one dtype"),
     ],

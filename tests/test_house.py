@@ -21,6 +21,7 @@ ORDER = [
     "ops.shape",
     "ops.reduction",
     "ops.matmul",
+    "ops.pixels",
     "ops.conv",
     "ops.pool",
     "ops.norm",

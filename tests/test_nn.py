@@ -82,12 +82,50 @@ def test_a_state_that_does_not_fit_is_refused_whole():
         assert_array_equal(value, before[name])
 
 
+def test_parameters_and_modules_in_lists():
+    class Ensemble(nn.Module):
+        def __init__(self):
+            self.gains = [nn.Parameter([1.0]), nn.Parameter([2.0])]
+            self.parts = (nn.Linear(2, 2, rng=0), nn.ReLU())
+
+    model = Ensemble()
+    assert [name for name, _ in model.named_parameters()] == ["gains.0", "gains.1", "parts.0.w", "parts.0.b"]
+    model.again = model.parts[0]
+    model.itself = model
+    assert len(list(model.named_modules())) == 3
+    model.hidden = {"w": nn.Parameter([1.0])}
+    with pytest.raises(TypeError, match="Ensemble.hidden: .*not in a dict"):
+        list(model.parameters())
+
+
+def test_sizes_and_seeds_are_checked():
+    for make in (
+        lambda: nn.Linear(0, 3, rng=0),
+        lambda: nn.Linear(3, 2.5, rng=0),
+        lambda: nn.Conv2d(-1, 3, 3, rng=0),
+        lambda: nn.BatchNorm2d(0),
+    ):
+        with pytest.raises(ValueError, match="expected c(_in|_out)? to be an int of at least 1, got"):
+            make()
+    with pytest.raises(ValueError, match="Conv2d: groups=2 must divide c_in = 3 and c_out = 4"):
+        nn.Conv2d(3, 4, 3, groups=2, rng=0)
+    with pytest.raises(TypeError, match="randomness is never hidden"):
+        nn.Linear(3, 2, rng=None)
+
+
 def test_frozen_parameters_get_no_gradient():
     model = net()
     for p in model.layers[0].parameters():
         p.requires_grad = False
     model(images()).sum().backward()
     assert model.layers[0].w.grad is None
+    sgd = mg.optim.SGD(model.parameters(), 0.1)  # a frozen parameter stays where it is
+    before = model.layers[0].w.data.copy()
+    sgd.step()
+    sgd.zero_grad()
+    assert_array_equal(model.layers[0].w.data, before)
+    model.to("cpu")
+    model(images()).sum().backward()
     assert model.layers[4].w.grad is not None
 
 
@@ -155,7 +193,21 @@ def test_batch_norm_is_accurate_far_from_zero_in_float32(shift):
     out = layer(mg.Tensor(x.astype("float32"))).data
     single = x.astype("float32").astype("float64").reshape(-1, 3)
     assert_allclose(layer.running_var, 0.9 + 0.1 * single.var(0, ddof=1), rtol=2e-6)
-    assert_allclose(out.reshape(-1, 3).std(0), 1.0, rtol=1e-3)
+    flat = out.reshape(-1, 3)
+    assert_allclose(flat, (single - single.mean(0)) / np.sqrt(single.var(0) + 1e-5), atol=1e-4 if shift else 1e-6)
+
+
+def test_batch_norm_rule_and_twin_use_what_the_forward_used():
+    """In evaluation, statistics that move between forward and backward change nothing."""
+    layer = nn.BatchNorm2d(2, dtype=np.float64).eval()
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((5, 2)), requires_grad=True)
+    y = (layer(x) ** 2).sum()
+    layer.running_mean += 3.0
+    layer.running_var *= 4.0
+    (plain,) = mg.grad(y, x, retain_graph=True)
+    (recorded,) = mg.grad(y, x, create_graph=True)
+    assert_allclose(plain.data, 2 * x.data / (1 + 1e-5), rtol=1e-12)
+    assert_allclose(recorded.data, plain.data, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -181,7 +181,7 @@ def test_blocks_meet_without_a_seam(case):
     x, w = (mg.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes)
     out = f(x, w)
     settings = {"stride": (2, 2) if "stride" in case else (1, 1), "padding": (1, 1), "dilation": (1, 1)}
-    defined = ops.conv.definition(x, w, None, **settings)
+    defined = ops.conv.conv2d_definition(x, w, None, **settings)
     assert_allclose(out.data, defined.data, rtol=1e-11, atol=1e-12, **exact)
     g = cotangent(out)
     for fast, plain in zip(mg.grad(out, [x, w], g), mg.grad(defined, [x, w], g), strict=True):
@@ -193,3 +193,66 @@ def test_the_loops_of_the_samples_are_a_convolution():
     x = np.arange(4.0).reshape(1, 2, 2, 1)
     w = np.array([1.0, 10.0]).reshape(1, 2, 1, 1)
     assert_allclose(conv2d_by_loops(x, w).ravel(), [10.0, 32.0])
+
+
+# Conventions -----------------------------------------------------------------------------------
+
+
+def gradient(f, *values):
+    x = mg.Tensor(np.array(values), requires_grad=True)
+    return mg.grad(f(x).sum(), x)[0].data.tolist()
+
+
+def test_kinks():
+    """What the docstrings say of points without a derivative."""
+    a, b = (mg.Tensor(np.array([1.0, 2.0]), requires_grad=True) for _ in range(2))
+    assert gradient(mg.relu, -1.0, 0.0, 2.0) == [0.0, 0.0, 1.0]
+    assert gradient(mg.abs, -1.0, 0.0, 2.0) == [-1.0, 0.0, 1.0]
+    assert gradient(lambda x: mg.clip(x, 0.0, 1.0), -1.0, 0.0, 0.5, 1.0, 2.0) == [0.0, 1.0, 1.0, 1.0, 0.0]
+    for f in (mg.maximum, mg.minimum):
+        da, db = mg.grad(f(a, b).sum(), [a, b])  # a tie is the first argument's
+        assert (da.data.tolist(), db.data.tolist()) == ([1.0, 1.0], [0.0, 0.0])
+    assert gradient(mg.max, 1.0, 3.0, 3.0) == [0.0, 1.0, 0.0]
+    assert gradient(mg.min, 1.0, 1.0, 3.0) == [1.0, 0.0, 0.0]
+    x = mg.Tensor(np.ones((2, 2, 2)), requires_grad=True)
+    (dx,) = mg.grad(x.max(axis=(0, 2)).sum(), x)  # the first in C order
+    assert dx.data.tolist() == [[[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    ones = mg.Tensor(np.ones((1, 2, 2, 1)), requires_grad=True)
+    assert mg.grad(mg.max_pool2d(ones, 2).sum(), ones)[0].data.ravel().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert mg.max_pool2d(-ones, 3, stride=1, padding=1).data.max() == -1.0  # the border never wins
+
+
+def test_no_gradient_where_the_derivative_is_zero_even_if_the_cotangent_is_infinite():
+    with np.errstate(divide="ignore"):
+        assert gradient(lambda x: mg.sqrt(mg.relu(x)), -1.0, 4.0) == [0.0, 0.25]
+        assert gradient(lambda x: mg.sqrt(mg.maximum(x, 0.0)), -1.0, 4.0) == [0.0, 0.25]
+        assert gradient(lambda x: mg.sqrt(mg.clip(x, 0.0, 9.0)), -1.0, 4.0) == [0.0, 0.25]
+
+
+def test_pow_at_zero():
+    assert gradient(lambda x: x**2, 0.0, -3.0) == [0.0, -6.0]
+    assert gradient(lambda x: x**0, 0.0, 2.0) == [0.0, 0.0]
+    assert gradient(lambda x: mg.pow(x, np.array([0.0, 1.0, 2.0])), 0.0, 0.0, 0.0) == [0.0, 1.0, 0.0]
+    assert gradient(lambda x: 0**x, 1.0, 2.0) == [0.0, 0.0]
+
+
+def test_smallest_and_largest_of_integers():
+    assert mg.min(np.array([0, 1, 7], np.uint8)) == 0
+    assert mg.min(mg.Tensor(np.array([-128, 1], np.int8))).item() == -128
+    assert mg.max(np.array([False, True]))
+
+
+def test_a_batch_of_no_large_images():
+    x = mg.Tensor(np.zeros((0, 300, 300, 16), "float32"), requires_grad=True)
+    w = mg.Tensor(np.ones((3, 3, 16, 4), "float32"), requires_grad=True)
+    out = mg.conv2d(x, w, padding=1)
+    dx, dw = mg.grad(out.sum(), [x, w])
+    assert (out.shape, dx.shape, abs(dw.data).max()) == ((0, 300, 300, 4), x.shape, 0.0)
+
+
+def test_the_gradient_of_a_bias_keeps_its_digits_in_float32():
+    x = mg.Tensor(np.ones((64, 32, 32, 1), "float32"))
+    b = mg.Tensor(np.zeros(2, "float32"), requires_grad=True)
+    out = mg.conv2d(x, np.ones((1, 1, 1, 2), "float32"), b)
+    (db,) = mg.grad(out, b, np.full(out.shape, 0.1, "float32"))
+    assert_allclose(db.data, 64 * 32 * 32 * np.float64(np.float32(0.1)), rtol=1e-5)

@@ -88,6 +88,17 @@ def test_what_is_refused(arguments, message):
         SGD(*arguments)
 
 
+def test_what_it_cannot_train():
+    w = Parameter([1.0])
+    for params in (w, [mg.Tensor([1.0])], [np.ones(1)], [("w", w)], [w * 2.0]):
+        with pytest.raises(TypeError, match="SGD: expected"):
+            SGD(params, 0.1)
+    with pytest.raises(ValueError, match='each group to have "params"'):
+        SGD([{"weight_decay": 0.1}], 0.1)
+    with pytest.raises(ValueError, match="lr >= 0"):
+        SGD([w], float("nan"))
+
+
 def rates(schedule, n):
     values = []
     for _ in range(n):

@@ -70,6 +70,50 @@ def test_blas_is_on_one_thread_inside_and_as_before_outside():
     assert [library.get_num_threads() for library in libraries] == before
 
 
+def test_every_python_thread_gets_the_same_bits():
+    """BLAS is on one thread inside also for those who are not the main thread, and is restored by them."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((16, 30, 31, 16)).astype("f"), rng.standard_normal((3, 3, 16, 32)).astype("f")
+    libraries = parallel._blas.libraries
+    before = [library.get_num_threads() for library in libraries]
+    expected, results, inside = mg.conv2d(x, w, padding=1), [], []
+
+    def work():
+        parallel.run(lambda i: inside.append([library.get_num_threads() for library in libraries]), 1)
+        results.append(mg.conv2d(x, w, padding=1))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside == [[1] * len(libraries)] * 4
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+    assert [library.get_num_threads() for library in libraries] == before
+
+
+def test_a_task_may_run_tasks():
+    mg.set_num_threads(2)
+    done = []
+    parallel.run(lambda i: parallel.run(lambda j: done.append((i, j)), 3), 4)
+    assert sorted(done) == [(i, j) for i in range(4) for j in range(3)]
+
+
+def test_threads_work_under_the_errstate_of_their_caller():
+    mg.set_num_threads(2)
+    barrier = threading.Barrier(2, timeout=30)
+
+    def divide(i):
+        barrier.wait()
+        return np.ones(2) / np.zeros(2)
+
+    with np.errstate(divide="ignore"):
+        parallel.run(divide, 2)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        parallel.run(divide, 2)
+
+
 @pytest.mark.parametrize("n", [0, -1, 1.5, "2", True])
 def test_a_wrong_number_of_threads(n):
     with pytest.raises(ValueError, match="set_num_threads: expected an integer of at least 1"):

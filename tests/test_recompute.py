@@ -56,6 +56,43 @@ def test_higher_orders():
     )
 
 
+def test_nothing_after_the_inner_segment():
+    for depth in (1, 2, 3):
+
+        def call(x, depth=depth):
+            return mg.exp(x) * x if depth == 0 else mg.recompute(lambda x: call(x, depth - 1), x)
+
+        x = leaf(3)
+        call(x).sum().backward()
+        np.testing.assert_allclose(x.grad.data, np.exp(x.data) * (1 + x.data), rtol=1e-12)
+        mg.gradgradcheck(call, [np.array([0.3, -0.7])])
+
+
+def test_a_gradient_inside():
+    """A gradient penalty: grad() runs within the function that is run again."""
+
+    def penalty(x):
+        (dx,) = mg.grad((x**3).sum(), x, create_graph=True)
+        return dx * dx
+
+    results = []
+    for call in (lambda f, x: f(x), mg.recompute):
+        x = leaf(3)
+        call(penalty, x).sum().backward()
+        results.append(x.grad.data)
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("modes", [("train", "eval"), ("eval", "train")])
+def test_a_mode_that_was_changed_between_is_refused(modes):
+    net, x = nn.BatchNorm2d(2, dtype=np.float64), leaf(3, 2)
+    getattr(net, modes[0])()
+    y = mg.recompute(net, x)
+    getattr(net, modes[1])()
+    with pytest.raises(RuntimeError, match="recompute: the second run"):
+        y.sum().backward()
+
+
 def test_what_entries_keep_is_dropped_and_comes_back_once():
     runs = []
 

@@ -236,6 +236,22 @@ def test_gradients_of_results_in_between():
     assert mg.grad(y, y)[0].item() == 1.0
 
 
+def test_an_input_that_is_named_twice():
+    x = leaf(2.0)
+    a, b = mg.grad(x * x + x * 3.0, [x, x])
+    assert a.item() == b.item() == 7.0
+    assert not np.shares_memory(a.data, b.data)
+
+
+def test_what_grad_does_not_take():
+    x = leaf(2.0)
+    for outputs, inputs in [(3.0, x), (x * x, None), (x * x, np.ones(1)), ([x * x, None], x)]:
+        with pytest.raises(TypeError, match="grad: expected (outputs|inputs) to be a Tensor or a sequence"):
+            mg.grad(outputs, inputs)
+    with pytest.raises(ValueError, match="a gradient for each of 2 outputs, got 1"):
+        mg.grad([x * x, x * 2.0], x, np.ones(1))
+
+
 def test_several_outputs():
     x = leaf(2.0)
     (dx,) = mg.grad([x * 3.0, x * x], x, [None, np.array([10.0])])
@@ -293,6 +309,11 @@ def test_create_graph_with_backward():
     assert gradient.item() == 12.0
     gradient.backward()
     assert x.grad.item() == 12.0
+    x.grad = None
+    (mg.exp(x) ** 3).backward(create_graph=True)  # the gradient needs what exp keeps
+    gradient, x.grad = x.grad, None
+    gradient.backward()
+    np.testing.assert_allclose(x.grad.data, 9 * np.exp(6.0), rtol=1e-12)
 
 
 def test_third_order():
@@ -407,6 +428,22 @@ def test_a_tensor_is_not_a_setting():
         mg.cross_entropy(x.reshape(1, 2), labels)
 
 
+def test_numpy_scalars_as_settings_do_not_promote():
+    x = leaf(1.0, 2.0, dtype="float32")
+    assert mg.clip(x, np.float64(0.0), np.float64(1.0)).dtype == np.float32
+    norm = mg.nn.BatchNorm2d(1, eps=np.float64(1e-5), momentum=np.float64(0.1))
+    norm(x.reshape(2, 1)).sum().backward()
+    assert norm.gamma.grad.dtype == np.float32
+
+
+def test_array_settings_are_constants_in_every_order():
+    condition = np.array([1.0, 0.0])
+    mg.gradgradcheck(lambda x: mg.where(condition != 0, x * x, 0.0), [np.array([3.0, 4.0])])
+    x = leaf(3.0, 4.0)
+    (dx,) = mg.grad(mg.where(condition, x * x, 0.0).sum(), x, create_graph=True)
+    np.testing.assert_array_equal(dx.data, [6.0, 0.0])
+
+
 def test_unknown_settings_and_too_many_arguments():
     x = leaf(1.0)
     with pytest.raises(TypeError, match=r"sum: expected sum\(x.*axis.*keepdims"):
@@ -425,6 +462,19 @@ def test_writing_into_a_recorded_tensor():
     plain = mg.Tensor([1.0, 2.0])
     plain[0] = 5.0
     assert plain.data[0] == 5.0
+
+
+def test_writing_what_the_tape_holds():
+    """A constant that an operator has recorded, and a value that wants a gradient."""
+    constant, w = mg.Tensor(np.array([1.0, 2.0])), leaf(3.0, 4.0)
+    y = (constant * w).sum()
+    with pytest.raises(RuntimeError, match="an operator has recorded"):
+        constant[0] = 100.0
+    y.backward()
+    np.testing.assert_array_equal(w.grad.data, [1.0, 2.0])
+    free = mg.Tensor(np.zeros(2))
+    with pytest.raises(RuntimeError, match="cannot be written into another"):
+        free[0] = w[0]
 
 
 def test_augmented_assignment_rebinds():
@@ -448,6 +498,20 @@ def test_rules_that_give_the_wrong_shape_or_dtype_are_named():
     double.vjp(lambda g: g.astype("float32"))
     with pytest.raises(RuntimeError, match=r"gradient of \(2,\) float32 for x, which has \(2,\) float64"):
         double(x).sum().backward()
+    double.vjp(lambda g: None)
+    with pytest.raises(RuntimeError, match="double: its rule gave a gradient of NoneType for x"):
+        double(x).sum().backward()
+    double.vjp(lambda g, missing: g)
+    with pytest.raises(TypeError, match="double: a rule asks for 'missing'; expected one of"):
+        double(x)
+
+    @mg.elementwise
+    def stretched(a, b, /):
+        return a * b
+
+    stretched.vjp(lambda g, b: np.ones(5), lambda g, a: g * a)
+    with pytest.raises(RuntimeError, match=r"stretched: its rule gave a gradient of \(5,\) float64 for a"):
+        stretched(x, x).sum().backward()
 
 
 def test_rules_are_checked_when_they_are_given():
@@ -489,7 +553,7 @@ def test_what_a_tensor_takes():
     assert mg.Tensor(np.float64(1)).dtype == np.float64
     array = np.zeros(2)
     assert mg.Tensor(array).data is array
-    for wrong in ("text", [object()], None):
+    for wrong in ("text", [object()], None, np.array([None]), np.array(["a"])):
         with pytest.raises(TypeError, match="Tensor: expected an array of numbers"):
             mg.Tensor(wrong)
     with pytest.raises(TypeError, match="got a Tensor; use .detach"):
@@ -558,6 +622,10 @@ def test_rebinding_data_is_safe():
     x.data = np.array([100.0, 100.0])
     y.sum().backward()
     np.testing.assert_array_equal(x.grad.data, [2.0, 4.0])
+    with pytest.raises(TypeError, match="requires a gradient, which int64 cannot have"):
+        x.data = np.array([1, 2])
+    with pytest.raises(ValueError, match="nested lists of unequal lengths"):
+        mg.Tensor([[1.0], [1.0, 2.0]])
     x.data = np.zeros(3)  # another shape: the old gradient does not fit
     assert x.grad is None
     assert x.requires_grad
@@ -569,7 +637,8 @@ def test_grad_can_be_set_on_leaves_only():
     with pytest.raises(ValueError, match=r"grad: expected \(2,\) float64"):
         x.grad = mg.Tensor([1.0])
     with pytest.raises(RuntimeError, match="only a Tensor made with requires_grad=True"):
-        (x * 1.0).grad = None
+        (x * 1.0).grad = mg.Tensor(np.ones(2))
+    (x * 1.0).grad = None  # nothing to forget
     x.requires_grad = False
     assert not (x * 1.0).requires_grad
     with pytest.raises(RuntimeError, match="the result of an operator"):
@@ -585,5 +654,7 @@ def test_devices_by_name():
     x = mg.Tensor([1.0])
     assert x.device == "cpu"
     assert x.to("cpu") is x
+    with pytest.raises(RuntimeError, match="to: the result of an operator cannot be moved"):
+        (leaf(1.0) * 2.0).to("cpu")
     with pytest.raises(ValueError, match='expected a device "cpu", "cuda" or "cuda:1", got \'gpu\''):
         x.to("gpu")

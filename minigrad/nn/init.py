@@ -48,7 +48,7 @@ def he_normal(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> A
     >>> round(float(w.var() * 3 * 3 * 64), 1)
     2.0
     """
-    return _scaled(np.random.default_rng(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
+    return _scaled(_generator(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
 
 
 def he_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> Array:
@@ -70,7 +70,7 @@ def he_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> 
     >>> bool(abs(he_uniform((24, 10), rng=0)).max() <= 0.5)
     True
     """
-    return _scaled(np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
+    return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
 
 
 def glorot_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> Array:
@@ -93,7 +93,13 @@ def glorot_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32)
     True
     """
     fan_out = math.prod(shape[:-2]) * shape[-1]
-    return _scaled(np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype)
+    return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype)
+
+
+def _generator(rng: Rng) -> np.random.Generator:
+    if rng is None:
+        raise TypeError("init: expected rng to be a numpy Generator or a seed, got None: randomness is never hidden")
+    return np.random.default_rng(rng)
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:

@@ -41,6 +41,7 @@ class Linear(Module):
     """
 
     def __init__(self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: Any = np.float32) -> None:
+        _expect_sizes("Linear", c_in=c_in, c_out=c_out)
         self.w = Parameter(he_normal((c_in, c_out), rng=rng, dtype=dtype))
         self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
 
@@ -94,6 +95,9 @@ class Conv2d(Module):
         rng: Rng,
         dtype: Any = np.float32,
     ) -> None:
+        _expect_sizes("Conv2d", c_in=c_in, c_out=c_out, groups=groups)
+        if c_in % groups or c_out % groups:
+            raise ValueError(f"Conv2d: groups={groups} must divide c_in = {c_in} and c_out = {c_out}")
         self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.w = Parameter(
             he_normal((*pair("Conv2d", "kernel", kernel, 1), c_in // groups, c_out), rng=rng, dtype=dtype)
@@ -140,6 +144,7 @@ class BatchNorm2d(Module):
     """
 
     def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+        _expect_sizes("BatchNorm2d", c=c)
         self.momentum, self.eps = momentum, eps
         self.gamma, self.beta = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))
         self.running_mean, self.running_var = np.zeros(c, dtype), np.ones(c, dtype)
@@ -316,3 +321,9 @@ class Sequential(Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+def _expect_sizes(layer: str, **sizes: Any) -> None:
+    for name, size in sizes.items():
+        if not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"{layer}: expected {name} to be an int of at least 1, got {size!r}")

@@ -1,9 +1,8 @@
 """Module: parameters, buffers and a forward pass, under names.
 
-A Module is an ordinary object whose attributes are found by what they are: a
-:class:`Parameter` is trained, an array is a *buffer* (saved with the parameters, but not trained: the running
-statistics of batch norm), a Module or a list of Modules is a part. Names are paths of attributes,
-``blocks.0.conv1.w``.
+A Module is an ordinary object whose attributes are found by what they are: a :class:`Parameter`, or one in a list, is
+trained; an array is a *buffer*, saved with the parameters but not trained (the running statistics of batch
+norm); a Module, or one in a list, is a part. Names are paths of attributes, ``blocks.0.conv1.w``.
 """
 
 from __future__ import annotations
@@ -98,11 +97,15 @@ class Module:
                     if isinstance(part, Module):
                         yield f"{name}.{i}", part
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this Module and everything in it, with paths."""
-        yield prefix, self
-        for name, part in self.children():
-            yield from part.named_modules(f"{prefix}.{name}" if prefix else name)
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Yield this Module and everything in it, with paths; one that is shared comes once."""
+        seen, ahead = set(), [("", self)]
+        while ahead:
+            path, module = ahead.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+                ahead += [(_join(path, name), part) for name, part in reversed(list(module.children()))]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield the parameters with their paths; one that is shared comes once."""
@@ -129,7 +132,17 @@ class Module:
     def _attributes(self) -> Iterator[tuple[str, Module, str, Any]]:
         for path, module in self.named_modules():
             for name, value in vars(module).items():
-                yield path, module, name, value
+                if isinstance(value, list | tuple):
+                    yield from (
+                        (path, module, f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Parameter)
+                    )
+                elif isinstance(value, dict) and any(isinstance(v, Parameter | Module) for v in value.values()):
+                    raise TypeError(
+                        f"{type(module).__name__}.{name}: parameters and modules are found among attributes and in "
+                        "lists, not in a dict"
+                    )
+                else:
+                    yield path, module, name, value
 
     # What is done to all of it ---------------------------------------------------------------
 
@@ -179,6 +192,7 @@ class Module:
             If names or shapes do not fit. All that do not are listed, and nothing is loaded.
         """
         mine = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
+        state = {name: value if is_array(value) else np.asarray(value) for name, value in state.items()}
         faults = [f"missing: {name}" for name in mine if name not in state]
         faults += [f"unexpected: {name}" for name in state if name not in mine]
         faults += [

@@ -26,6 +26,7 @@ import numpy as np
 from minigrad import parallel
 from minigrad.device import Array, add_windows, namespace, on_host, windows
 from minigrad.ops.matmul import matmul
+from minigrad.ops.pixels import Pixels
 from minigrad.ops.shape import concatenate, fold, getitem, pad, reshape, transpose, unfold
 from minigrad.tape import expect_arrays, operator
 
@@ -65,7 +66,7 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
-    expect_arrays("conv2d", x=x, w=w)
+    expect_arrays("conv2d", x=x, w=w, **({} if b is None else {"b": b}))
     stride, padding = pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0)
     dilation = pair("conv2d", "dilation", dilation, 1)
     _check(x, w, b, stride, padding, dilation, groups)
@@ -94,11 +95,11 @@ def _conv2d(x: Array, w: Array, b: Array = None, /, *, stride: Pair, padding: Pa
 @_conv2d.vjp
 def _(g: Array, x: Array, w: Array, *, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair) -> Any:
     dx, dw = _backward(g, x, w, need, stride, padding, dilation)
-    return dx, dw, g.sum((0, 1, 2)) if need[2] else None
+    return dx, dw, Pixels(g).sum(g) if need[2] else None
 
 
 @_conv2d.twin
-def definition(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair) -> Any:
+def conv2d_definition(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair) -> Any:
     """Convolve by the definition: pad, lay the windows out, multiply."""
     kh, kw, c, o = w.shape
     ph, pw = padding
@@ -143,7 +144,7 @@ def conv_transpose2d(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding:
     array([ 1., 10.,  2., 20.], dtype=float32)
     """
     name = "conv_transpose2d"
-    expect_arrays(name, x=x, w=w)
+    expect_arrays(name, x=x, w=w, **({} if b is None else {"b": b}))
     (sh, sw), (ph, pw) = stride, padding = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
     if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
         raise ValueError(
@@ -306,7 +307,7 @@ def _blocks(x: Array, n: int, ho: int, wo: int, k: int, whole_images: bool = Fal
 
     A block is a run of whole images, or, where one image is too large, a run of rows of one.
     """
-    if not on_host(x):
+    if not on_host(x) or n == 0:
         return [(slice(None), slice(None))]
     row_bytes = wo * k * x.itemsize
     if whole_images or ho * row_bytes <= parallel.BLOCK_BYTES:
@@ -327,7 +328,7 @@ def _columns(view: Array) -> Array:
 
 
 def _padded(x: Array, padding: Pair) -> Array:
-    """Put a border of zeros around images; the result lives until the next call."""
+    """Put a border of zeros around images; the result lives until the next call with the same shape."""
     ph, pw = padding
     if padding == (0, 0):
         return x
@@ -342,8 +343,8 @@ def _subsampled(x: Array, stride: Pair) -> Array:
 
 def pair(name: str, setting: str, value: Any, least: int) -> Pair:
     """Take an int, or a pair of ints, along height and width."""
-    values = value if isinstance(value, tuple | list) else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values):
+    values: Any = tuple(value) if hasattr(value, "__len__") and not isinstance(value, str) else (value, value)
+    if len(values) != 2 or any(isinstance(v, bool | str) or not hasattr(v, "__index__") or v < least for v in values):
         raise ValueError(
             f"{name}: expected {setting} to be an int of at least {least}, or a pair of them, got {value!r}"
         )
@@ -368,7 +369,13 @@ def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, 
             f"w {tuple(w.shape)}"
         )
     (kh, kw, c, o), channels = w.shape, x.shape[3]
-    if groups < 1 or channels % groups or o % groups:
+    if x.dtype != w.dtype or x.dtype.kind not in "fc":
+        raise TypeError(
+            f"conv2d: expected one dtype, and floating-point numbers, got x of {x.dtype} and w of {w.dtype}"
+        )
+    if c < 1 or o < 1:
+        raise ValueError(f"conv2d: expected at least one channel in and out, got w {tuple(w.shape)}")
+    if not hasattr(groups, "__index__") or groups < 1 or channels % groups or o % groups:
         raise ValueError(f"conv2d: groups={groups} must divide c_in = {channels} and c_out = {o}")
     if channels != c * groups:
         raise ValueError(

@@ -240,7 +240,7 @@ def relu(x: Array, /) -> Array:
     return namespace(x).maximum(x, 0)
 
 
-relu.vjp(lambda g, out: g * (array_of(out) > 0))
+relu.vjp(lambda g, out: where(array_of(out) > 0, g, 0.0))
 
 
 @elementwise
@@ -273,8 +273,8 @@ def maximum(a: Array, b: Array, /) -> Array:
 
 
 maximum.vjp(
-    lambda g, a, b: g * (array_of(a) >= array_of(b)),
-    lambda g, a, b: g * (array_of(a) < array_of(b)),
+    lambda g, a, b: where(array_of(a) >= array_of(b), g, 0.0),
+    lambda g, a, b: where(array_of(a) < array_of(b), g, 0.0),
 )
 
 
@@ -292,8 +292,8 @@ def minimum(a: Array, b: Array, /) -> Array:
 
 
 minimum.vjp(
-    lambda g, a, b: g * (array_of(a) <= array_of(b)),
-    lambda g, a, b: g * (array_of(a) > array_of(b)),
+    lambda g, a, b: where(array_of(a) <= array_of(b), g, 0.0),
+    lambda g, a, b: where(array_of(a) > array_of(b), g, 0.0),
 )
 
 
@@ -329,7 +329,7 @@ def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) ->
 def _(g: Any, x: Any, a_min: float | None, a_max: float | None) -> Any:
     x = array_of(x)
     inside = x == x if a_min is None else x >= a_min
-    return g * (inside if a_max is None else inside & (x <= a_max))
+    return where(inside if a_max is None else inside & (x <= a_max), g, 0.0)
 
 
 def where(condition: Any, a: Any, b: Any, /) -> Any:

@@ -32,7 +32,7 @@ def softmax(x: Array, /, axis: int = -1) -> Array:
     >>> mg.softmax(mg.Tensor([1000.0, 1000.0]))
     Tensor([0.5, 0.5])
     """
-    _count("softmax", x, axis)
+    _one_axis("softmax", x, axis)
     xp = namespace(x)
     e = xp.exp(x - x.real.max(axis=axis, keepdims=True))  # the largest is 1: nothing overflows
     return e / e.sum(axis=axis, keepdims=True)
@@ -56,13 +56,19 @@ def log_softmax(x: Array, /, axis: int = -1) -> Array:
     >>> mg.log_softmax(mg.Tensor([0.0, -1000.0]))
     Tensor([    0., -1000.])
     """
-    _count("log_softmax", x, axis)
+    _one_axis("log_softmax", x, axis)
     xp = namespace(x)
     shifted = x - x.real.max(axis=axis, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 log_softmax.vjp(lambda g, out, axis: g - exp(out) * sum(g, axis, True))
+
+
+def _one_axis(name: str, x: Any, axis: Any) -> None:
+    if not hasattr(axis, "__index__"):
+        raise ValueError(f"{name}: expected axis to be an int, got {axis!r}")
+    _count(name, x, axis)
 
 
 def cross_entropy(logits: Any, labels: Any) -> Any:
@@ -96,7 +102,7 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
         raise TypeError(
             "cross_entropy: labels is a setting, through which no gradient flows; pass its array: labels.data"
         )
-    labels = labels if is_array(labels) else np.asarray(labels)
+    labels = labels.copy() if is_array(labels) else np.array(labels)  # the rule will want them as they are now
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or logits.shape[0] == 0:
         raise ValueError(
             f"cross_entropy: expected logits (n, classes) and labels (n,) with n > 0, got {tuple(logits.shape)} and "
@@ -134,7 +140,7 @@ def _(g: Array, *, log_p: Array, picked: Any, need: tuple[bool, ...]) -> Any:
 
 
 @_cross_entropy.twin
-def definition(logits: Any, labels: Array) -> Any:
+def cross_entropy_definition(logits: Any, labels: Array) -> Any:
     """Pick the log-probability of each label, and average."""
     return -mean(getitem(log_softmax(logits), (np.arange(len(labels)), labels)))
 

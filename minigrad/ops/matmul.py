@@ -1,6 +1,6 @@
 """Products of matrices: matmul, linear.
 
-Next: :mod:`minigrad.ops.conv`.
+Next: :mod:`minigrad.ops.pixels`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def linear(x: Any, w: Any, b: Any = None) -> Any:
     >>> mg.linear(mg.Tensor([[1.0, 2.0]]), mg.Tensor([[1.0], [1.0]]), mg.Tensor([0.5]))
     Tensor([[3.5]])
     """
-    expect_arrays("linear", x=x, w=w)
+    expect_arrays("linear", x=x, w=w, **({} if b is None else {"b": b}))
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "

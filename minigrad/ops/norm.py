@@ -32,11 +32,12 @@ from typing import Any
 import numpy as np
 
 from minigrad import parallel
-from minigrad.device import Array, device_name, namespace, on_host
+from minigrad.device import Array, device_name, namespace
 from minigrad.ops.elementwise import sqrt
+from minigrad.ops.pixels import Pixels
 from minigrad.ops.reduction import mean
 from minigrad.tape import expect_arrays, once, operator
-from minigrad.tensor import array_of
+from minigrad.tensor import Tensor, array_of
 
 
 def batch_norm(
@@ -97,16 +98,28 @@ def batch_norm(
                 f"got {tuple(value.shape)}"
             )
     data = array_of(x)
-    if type(running_mean) is not type(data):
-        raise ValueError(
-            f"batch_norm: x is on {device_name(data)}, but the running statistics are on {device_name(running_mean)}; "
-            "move the model with .to(device)"
-        )
+    for statistics in (running_mean, running_var):
+        if isinstance(statistics, Tensor) or data.dtype.kind not in "fc" or statistics.dtype != data.dtype:
+            raise TypeError(
+                f"batch_norm: expected one dtype, of floating-point numbers, for x and for running statistics that are "
+                f"arrays, got x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
+            )
+        if type(statistics) is not type(data):
+            raise ValueError(
+                f"batch_norm: x is on {device_name(data)}, but the running statistics are on "
+                f"{device_name(statistics)}; move the model with .to(device)"
+            )
+    if not eps > 0:
+        raise ValueError(f"batch_norm: expected eps > 0, got {eps}")
+    if c < 1:
+        raise ValueError(f"batch_norm: expected at least one channel, got x of shape {tuple(x.shape)}")
     if training and x.size < 2 * c:
         raise ValueError(
             f"batch_norm: in training each channel needs at least two values to have a variance, got x of shape "
             f"{tuple(x.shape)}; use a larger batch, or training=False"
         )
+    if not training:  # what the rule and the twin use is what was used here, whatever becomes of the statistics
+        running_mean, running_var = running_mean.copy(), running_var.copy()
     return _batch_norm(
         x,
         gamma,
@@ -132,7 +145,7 @@ def _batch_norm(
     momentum: float,
     eps: float,
 ) -> Any:
-    pixels = _Pixels(x)
+    pixels = Pixels(x)
     if training:
         mean, var = _statistics(pixels, x)
 
@@ -143,30 +156,29 @@ def _batch_norm(
 
         once(update)
     else:
-        mean, var = running_mean.copy(), running_var
+        mean, var = running_mean, running_var
     inv_std = 1 / namespace(x).sqrt(var + eps)
-    scale = gamma * inv_std
-    return pixels.affine(x, scale, beta - mean * scale), {"mean": mean, "inv_std": inv_std}
+    return pixels.affine(x, mean, gamma * inv_std, beta), {"mean": mean, "inv_std": inv_std}
 
 
 @_batch_norm.vjp
 def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]) -> Any:
-    pixels = _Pixels(x)
+    pixels = Pixels(x)
     scale = gamma * inv_std
     if not training and not any(need[1:]):
-        return pixels.affine(g, scale, None), None, None
+        return pixels.affine(g, None, scale, None), None, None
     sum_g, sum_gd = _gradient_sums(pixels, g, x, mean)  # over pixels, of g and of g (x - mean)
     dx = None
     if need[0] and training:
         slope = -scale * inv_std * inv_std * sum_gd / pixels.count
-        dx = pixels.affine(x, slope, -scale * sum_g / pixels.count - slope * mean, g, scale)
+        dx = pixels.affine(x, mean, slope, -scale * sum_g / pixels.count, g, scale)
     elif need[0]:
-        dx = pixels.affine(g, scale, None)
+        dx = pixels.affine(g, None, scale, None)
     return dx, sum_gd * inv_std if need[1] else None, sum_g if need[2] else None
 
 
 @_batch_norm.twin
-def definition(
+def batch_norm_definition(
     x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: Array, training: bool, eps: float
 ) -> Any:
     """Normalise by the definition."""
@@ -178,91 +190,40 @@ def definition(
     return gamma * ((x - mu) / sqrt(var + eps)) + beta
 
 
-# The passes over the pixels ------------------------------------------------------------------
+# The walks over the pixels -------------------------------------------------------------------
 
 
-class _Pixels:
-    """How to walk over the pixels of (..., c): blocks of rows of a matrix that is wide enough.
-
-    With few channels, adding a vector to each row of (m, c) spends its time on the ends of rows. So
-    `repeat` pixels are taken as one row, (m / repeat, repeat c), and vectors are repeated as often.
-    """
-
-    def __init__(self, x: Array) -> None:
-        self.channels = x.shape[-1]
-        self.count = x.size // max(self.channels, 1)
-        self.repeat = 1
-        while self.repeat * self.channels < _WIDTH and self.count % (2 * self.repeat) == 0 and self.count:
-            self.repeat *= 2
-        rows = self.count // self.repeat
-        row_bytes = max(self.repeat * self.channels * x.itemsize, 1)
-        self.blocks = parallel.spans(rows, parallel.BLOCK_BYTES // 4 // row_bytes) if on_host(x) else (slice(None),)
-
-    def rows(self, x: Array) -> Array:
-        """View (..., c) as the wide matrix."""
-        return namespace(x).ascontiguousarray(x).reshape(self.count // self.repeat, self.repeat * self.channels)
-
-    def wide(self, vector: Array) -> Array:
-        """Repeat a vector (c,) to the width of a row."""
-        return namespace(vector).tile(vector, self.repeat)
-
-    def narrow(self, vector: Array) -> Array:
-        """Add the repetitions of a wide vector up to (c,)."""
-        return vector.reshape(self.repeat, self.channels).sum(axis=0)
-
-    def affine(self, x: Array, scale: Array, shift: Array | None, y: Array = None, scale_y: Array = None) -> Array:
-        """Return ``x * scale + shift (+ y * scale_y)``, in one walk."""
-        xp = namespace(x)
-        rows, out = self.rows(x), xp.empty(x.shape, dtype=x.dtype)
-        target = out.reshape(rows.shape)
-        others, scale = None if y is None else self.rows(y), self.wide(scale)
-        shift, scale_y = (None if v is None else self.wide(v) for v in (shift, scale_y))
-
-        def block(i: int) -> None:
-            part = target[self.blocks[i]]
-            xp.multiply(rows[self.blocks[i]], scale, out=part)
-            if shift is not None:
-                part += shift
-            if others is not None:
-                product = parallel.scratch("product", part.shape, part)
-                part += xp.multiply(others[self.blocks[i]], scale_y, out=product)
-
-        parallel.run(block, len(self.blocks))
-        return out
-
-
-#: A row of this many numbers is long enough for its ends not to matter.
-_WIDTH = 1024
-
-
-def _statistics(pixels: _Pixels, x: Array) -> tuple[Array, Array]:
+def _statistics(pixels: Pixels, x: Array) -> tuple[Array, Array]:
     """Return mean and (biased) variance of each channel, in one walk.
 
-    Each block gives its own mean and its squared deviations from that. Those of all follow
-    without cancellation (Chan et al., 1979): M2 = sum M2_b + sum m_b (mean_b - mean) ** 2.
+    Each block gives its own mean and its squared deviations from that. Those of all follow without cancellation
+    (Chan et al., 1979): M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. What rounding took from a block's mean shows in
+    the sum of its deviations, and is put right; the few numbers of the blocks are combined in float64.
     """
     xp = namespace(x)
     rows = pixels.rows(x)
-    means = xp.empty((len(pixels.blocks), pixels.channels), dtype=x.dtype)
+    kind = np.complex128 if x.dtype.kind == "c" else np.float64
+    means = xp.empty((len(pixels.blocks), pixels.channels), dtype=kind)
     squares = xp.empty_like(means)
-    counts = [(s.stop - s.start) * pixels.repeat if s.stop else pixels.count for s in pixels.blocks]
 
     def block(i: int) -> None:
-        part = rows[pixels.blocks[i]]
-        ones = xp.ones(len(part), dtype=x.dtype)
-        means[i] = pixels.narrow(ones @ part) / counts[i]  # a product with ones is the fastest sum over rows
+        part, count = rows[pixels.blocks[i]], pixels.counts[i]
+        mean = (pixels.sum_of(part) / count).astype(x.dtype)
         deviation = parallel.scratch("product", part.shape, part)
-        xp.subtract(part, pixels.wide(means[i]), out=deviation)
-        squares[i] = pixels.narrow(ones @ xp.multiply(deviation, deviation, out=deviation))
+        xp.subtract(part, pixels.wide(mean), out=deviation)
+        left = pixels.sum_of(deviation) / count
+        means[i] = mean + left
+        squares[i] = pixels.sum_of(xp.multiply(deviation, deviation, out=deviation)) - count * left * left
 
     parallel.run(block, len(pixels.blocks))
-    weights = xp.asarray(np.array(counts).reshape(-1, 1) / pixels.count).astype(x.dtype)  # (blocks, 1)
+    weights = xp.asarray(np.array(pixels.counts).reshape(-1, 1) / pixels.count)  # (blocks, 1)
     mean = (weights * means).sum(axis=0)
     between = (weights * (means - mean) ** 2).sum(axis=0)
-    return mean, squares.sum(axis=0) / pixels.count + between
+    var = squares.sum(axis=0) / pixels.count + between
+    return mean.astype(x.dtype), var.astype(x.dtype)
 
 
-def _gradient_sums(pixels: _Pixels, g: Array, x: Array, mean: Array) -> tuple[Array, Array]:
+def _gradient_sums(pixels: Pixels, g: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """Return the sums over pixels of g, and of g times the deviation of x from its mean."""
     xp = namespace(x)
     rows, cotangents, centre = pixels.rows(x), pixels.rows(g), pixels.wide(mean)
@@ -270,11 +231,10 @@ def _gradient_sums(pixels: _Pixels, g: Array, x: Array, mean: Array) -> tuple[Ar
 
     def block(i: int) -> None:
         part, g_part = rows[pixels.blocks[i]], cotangents[pixels.blocks[i]]
-        ones = xp.ones(len(part), dtype=x.dtype)
         product = parallel.scratch("product", part.shape, part)
         xp.subtract(part, centre, out=product)
-        sums[i, 0] = pixels.narrow(ones @ g_part)
-        sums[i, 1] = pixels.narrow(ones @ xp.multiply(product, g_part, out=product))
+        sums[i, 0] = pixels.sum_of(g_part)
+        sums[i, 1] = pixels.sum_of(xp.multiply(product, g_part, out=product))
 
     parallel.run(block, len(pixels.blocks))
     total = sums.sum(axis=0)

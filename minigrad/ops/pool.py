@@ -91,16 +91,16 @@ def _(
                 slice(rows, rows + stride[0] * ho, stride[0]),
                 slice(columns, columns + stride[1] * wo, stride[1]),
             )
-            taken = left * (bordered[place] == out[images[i]])
+            taken = xp.where(bordered[place] == out[images[i]], left, 0.0)
             dx[place] += taken
-            left -= taken
+            left = xp.where(bordered[place] == out[images[i]], 0.0, left)
 
     parallel.run(block, len(images))
     return (dx[:, ph : ph + h, pw : pw + w],)
 
 
 @_max_pool2d.twin
-def definition(x: Any, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+def max_pool2d_definition(x: Any, kernel: Pair, stride: Pair, padding: Pair) -> Any:
     """Pool by the definition: pad, lay the windows out, take the largest of each."""
     ph, pw = padding
     seen = unfold(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf), kernel, stride, (1, 1))

@@ -14,7 +14,7 @@ from typing import Any
 
 from minigrad.backward import broadcast_to
 from minigrad.device import Array, namespace
-from minigrad.ops.elementwise import exp, neg, where
+from minigrad.ops.elementwise import exp, where
 from minigrad.ops.shape import axes_of, reshape
 from minigrad.tape import expect_arrays, operator
 from minigrad.tensor import array_of
@@ -117,11 +117,15 @@ def max(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     return x.max(axis=axis, keepdims=keepdims)
 
 
-max.vjp(lambda g, x, axis: _restored(g, axis, x.shape) * _is_first_largest(array_of(x), axis))
+@max.vjp
+def _(g: Any, x: Any, axis: Any) -> Any:
+    x = array_of(x)
+    return where(_is_first(x, axis, "argmax"), _restored(g, axis, x.shape), 0.0)
 
 
-def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element over axes: -max(-x).   dx = g at the first smallest in C order, 0 elsewhere
+@operator
+def min(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Smallest element over axes.   dx = g at the first smallest in C order, 0 elsewhere
 
     Parameters
     ----------
@@ -141,7 +145,13 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     Tensor([1., 3.])
     """
     _count("min", x, axis)
-    return neg(max(neg(x), axis, keepdims))
+    return x.min(axis=axis, keepdims=keepdims)
+
+
+@min.vjp
+def _(g: Any, x: Any, axis: Any) -> Any:
+    x = array_of(x)
+    return where(_is_first(x, axis, "argmin"), _restored(g, axis, x.shape), 0.0)
 
 
 @operator
@@ -170,7 +180,8 @@ def logsumexp(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
     """
     _count("logsumexp", x, axis)
     xp = namespace(x)
-    m = _finite(x.real.max(axis=axis, keepdims=True))
+    m = x.real.max(axis=axis, keepdims=True)
+    m = xp.where(xp.isfinite(m), m, 0)
     total = xp.exp(x - m).sum(axis=axis, keepdims=True)
     empty = total == 0
     out = m + xp.where(empty, -math.inf, xp.log(xp.where(empty, 1, total)))
@@ -179,18 +190,9 @@ def logsumexp(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
 
 @logsumexp.vjp
 def _(g: Any, x: Any, out: Any, axis: Any) -> Any:
-    shape = x.shape
-    total = _restored(out, axis, shape)
-    return _restored(g, axis, shape) * exp(x - where(_is_finite(total), total, 0.0))
-
-
-def _finite(x: Array) -> Array:
-    """Put 0 in place of infinities."""
-    return namespace(x).where(_is_finite(x), x, 0)
-
-
-def _is_finite(x: Any) -> Array:
-    return namespace(array_of(x)).isfinite(array_of(x))
+    total = _restored(out, axis, x.shape)
+    empty = array_of(total) == -math.inf  # nothing but minus infinities: no element has a share
+    return _restored(g, axis, x.shape) * exp(x - where(empty, 0.0, total))
 
 
 # Axes ----------------------------------------------------------------------------------------
@@ -216,14 +218,14 @@ def _restored(g: Any, axis: Any, shape: tuple[int, ...]) -> Any:
     return reshape(g, _reduced_shape(shape, axis, kept=True))
 
 
-def _is_first_largest(x: Array, axis: Any) -> Array:
-    """Mark the first largest element over `axis` in C order."""
+def _is_first(x: Array, axis: Any, which: str) -> Array:
+    """Mark the first largest (argmax) or smallest (argmin) element over `axis` in C order."""
     xp = namespace(x)
     axes = axes_of("max", axis, x.ndim)
     front = tuple(i for i in range(x.ndim) if i not in axes)
     order = front + tuple(sorted(axes))
     moved = x.transpose(order)  # the reduced axes last, in C order
     rows = moved.reshape(-1, math.prod(moved.shape[len(front) :]))  # (results, elements of each)
-    mark = xp.arange(rows.shape[1]) == rows.argmax(axis=1)[:, None]
+    mark = xp.arange(rows.shape[1]) == getattr(rows, which)(axis=1)[:, None]
     back = sorted(range(x.ndim), key=lambda i: order[i])
     return mark.reshape(moved.shape).transpose(back)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minigrad.device import Array, add_windows, is_array, namespace, on_host, scatter_add, windows
 from minigrad.tape import expect_arrays, operator
 
@@ -37,6 +39,9 @@ def reshape(x: Array, /, shape: Any) -> Any:
     Tensor([[1., 2.],
             [3., 4.]])
     """
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
+    if not all(hasattr(n, "__index__") for n in sizes):
+        raise TypeError(f"reshape: expected an int or a tuple of ints, got {shape!r}")
     return x.reshape(shape), {"before": x.shape}
 
 
@@ -93,6 +98,8 @@ def squeeze(x: Any, axis: int | tuple[int, ...]) -> Any:
     Tensor([1., 2.])
     """
     expect_arrays("squeeze", x=x)
+    if axis is None:
+        raise ValueError(f"squeeze: name the axes to drop (shape {tuple(x.shape)})")
     axes = axes_of("squeeze", axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
         raise ValueError(f"squeeze: only axes of size 1 can be dropped, got axis {axis} of shape {x.shape}")
@@ -109,8 +116,8 @@ def expand_dims(x: Any, axis: int) -> Any:
     (2, 1)
     """
     expect_arrays("expand_dims", x=x)
-    if not -x.ndim - 1 <= axis <= x.ndim:
-        raise ValueError(f"expand_dims: expected an axis from {-x.ndim - 1} to {x.ndim}, got {axis}")
+    if not hasattr(axis, "__index__") or not -x.ndim - 1 <= axis <= x.ndim:
+        raise ValueError(f"expand_dims: expected an axis from {-x.ndim - 1} to {x.ndim}, got {axis!r}")
     place = axis % (x.ndim + 1)
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
 
@@ -130,7 +137,7 @@ def concatenate(arrays: Any, axis: int = 0) -> Any:
     >>> mg.concatenate([mg.Tensor([1.0]), mg.Tensor([2.0, 3.0])])
     Tensor([1., 2., 3.])
     """
-    arrays = list(arrays)
+    arrays = _listed("concatenate", arrays)
     if not arrays:
         raise ValueError("concatenate: expected at least one array, got none")
     return _concatenate(*arrays, axis=axis)
@@ -152,6 +159,12 @@ def _(g: Any, *, need: tuple[bool, ...], axis: int, sizes: list[int]) -> list[An
     return gradients
 
 
+def _listed(name: str, arrays: Any) -> list[Any]:
+    if not isinstance(arrays, tuple | list):
+        raise TypeError(f"{name}: expected a list or tuple of Tensors or arrays, got {type(arrays).__name__}")
+    return list(arrays)
+
+
 def stack(arrays: Any, axis: int = 0) -> Any:
     """Join arrays of one shape along a new axis.
 
@@ -168,13 +181,14 @@ def stack(arrays: Any, axis: int = 0) -> Any:
     Tensor([[1., 2.],
             [3., 4.]])
     """
-    arrays = list(arrays)
+    arrays = _listed("stack", arrays)
     for i, a in enumerate(arrays):
         expect_arrays("stack", **{f"arrays[{i}]": a})
     if len({tuple(a.shape) for a in arrays}) != 1:
         raise ValueError(
             f"stack: expected arrays of one shape, got {', '.join(str(tuple(a.shape)) for a in arrays) or 'none'}"
         )
+    axes_of("stack", axis, arrays[0].ndim + 1)
     return concatenate([expand_dims(a, axis) for a in arrays], axis)
 
 
@@ -195,10 +209,9 @@ def pad(x: Array, /, pad_width: Any, constant_values: float = 0.0) -> Any:
     >>> mg.pad(mg.Tensor([1.0, 2.0]), [(1, 2)])
     Tensor([0., 1., 2., 0., 0.])
     """
-    if (
-        not hasattr(pad_width, "__len__")
-        or len(pad_width) != x.ndim
-        or any(len(p) != 2 or min(p) < 0 for p in pad_width)
+    pairs = pad_width if hasattr(pad_width, "__len__") else ()
+    if len(pairs) != x.ndim or not all(
+        len(p) == 2 and all(hasattr(n, "__index__") and n >= 0 for n in p) for p in pairs
     ):
         raise ValueError(
             f"pad: expected a pair (before, after) of non-negative ints for each of {x.ndim} axes, got {pad_width}"
@@ -230,14 +243,13 @@ def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
 
 
 def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return `axis` as a tuple of non-negative ints, checked."""
+    """Return `axis` (None for all, an int, or a tuple of ints) as a tuple of non-negative ints, checked."""
     axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for a in axes:
-        if not hasattr(a, "__index__") or not -ndim <= a < ndim:
-            raise ValueError(
-                f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; expected -{ndim} to {ndim - 1}"
-            )
-    axes = tuple(a % ndim for a in axes)
+        if isinstance(a, bool) or not hasattr(a, "__index__") or not -ndim <= a < ndim:
+            bounds = f"expected -{ndim} to {ndim - 1}" if ndim else "it has none"
+            raise ValueError(f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; {bounds}")
+    axes = tuple(int(a) % ndim for a in axes)
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis!r} names an axis twice")
     return axes
@@ -285,14 +297,21 @@ def _unindex(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
     """Zeros of `shape` with `x` added at `index`: the adjoint of getitem.   dx = g[index]"""
     out, index = namespace(x).zeros(shape, dtype=x.dtype), _beside(x, index)
     parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, list) or (is_array(part) and part.dtype.kind in "iu") for part in parts):
-        scatter_add(out, index, x)  # an integer array may name an element twice
-    else:
+    if all(_names_once(part) for part in parts):
         out[index] = x
+    else:
+        scatter_add(out, index, x)  # a sequence of integers may name an element twice
     return out
 
 
 _unindex.vjp(lambda g, index: getitem(g, index))
+
+
+def _names_once(part: Any) -> bool:
+    """Say whether a part of an index names no element twice: all but sequences of integers."""
+    if is_array(part):
+        return bool(part.dtype == np.bool_)
+    return part is None or part is Ellipsis or isinstance(part, slice) or hasattr(part, "__index__")
 
 
 def _beside(x: Array, index: Any) -> Any:

@@ -1,0 +1,88 @@
+"""Walks over the pixels of images, channel by channel.
+
+Batch norm, and the gradient of a bias, add things up over all pixels, or scale and shift every pixel, for each channel
+separately. Each walk goes over blocks of pixels that stay in cache.
+
+Next: :mod:`minigrad.ops.conv`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minigrad import parallel
+from minigrad.device import Array, namespace, on_host
+
+#: A row of this many numbers is long enough for its ends not to matter.
+WIDTH = 1024
+
+
+class Pixels:
+    """How to walk over the pixels of (..., c): blocks of rows of a matrix that is wide enough.
+
+    With few channels, adding a vector to each row of (m, c) spends its time on the ends of rows. So
+    `repeat` pixels are taken as one row, (m / repeat, repeat c), and vectors are repeated as often.
+    """
+
+    def __init__(self, x: Array) -> None:
+        self.channels = x.shape[-1]
+        self.count = math.prod(x.shape[:-1])
+        self.repeat = 1
+        while self.repeat * self.channels < WIDTH and self.count and self.count % (2 * self.repeat) == 0:
+            self.repeat *= 2
+        rows = self.count // self.repeat
+        row_bytes = self.repeat * self.channels * x.itemsize
+        self.blocks = parallel.spans(rows, parallel.BLOCK_BYTES // 4 // row_bytes) if on_host(x) else (slice(0, rows),)
+        self.counts = [(block.stop - block.start) * self.repeat for block in self.blocks]  # pixels of each block
+
+    def rows(self, x: Array) -> Array:
+        """View (..., c) as the wide matrix."""
+        return namespace(x).ascontiguousarray(x).reshape(self.count // self.repeat, self.repeat * self.channels)
+
+    def wide(self, vector: Array) -> Array:
+        """Repeat a vector (c,) to the width of a row."""
+        return namespace(vector).tile(vector, self.repeat)
+
+    def sum_of(self, part: Array) -> Array:
+        """Sum rows of the wide matrix over their pixels, to (c,)."""
+        xp = namespace(part)
+        total = xp.ones(len(part), dtype=part.dtype) @ part  # a product with ones is the fastest sum over rows
+        return total.reshape(self.repeat, self.channels).sum(axis=0)
+
+    def sum(self, x: Array) -> Array:
+        """Sum (..., c) over its pixels: sums of blocks, added up in order."""
+        rows = self.rows(x)
+        sums = namespace(x).empty((len(self.blocks), self.channels), dtype=x.dtype)
+
+        def block(i: int) -> None:
+            sums[i] = self.sum_of(rows[self.blocks[i]])
+
+        parallel.run(block, len(self.blocks))
+        return sums.sum(axis=0)
+
+    def affine(
+        self, x: Array, centre: Array | None, scale: Array, shift: Array | None, y: Array = None, scale_y: Array = None
+    ) -> Array:
+        """Return ``(x - centre) * scale + shift (+ y * scale_y)``, in one walk.
+
+        The centre is taken off first: with scale and centre folded into the shift, a mean far from 0 would cost digits.
+        """
+        xp = namespace(x)
+        rows, out = self.rows(x), xp.empty(x.shape, dtype=x.dtype)
+        target = out.reshape(rows.shape)
+        others, scale = None if y is None else self.rows(y), self.wide(scale)
+        centre, shift, scale_y = (None if v is None else self.wide(v) for v in (centre, shift, scale_y))
+
+        def block(i: int) -> None:
+            part, source = target[self.blocks[i]], rows[self.blocks[i]]
+            if centre is not None:
+                source = xp.subtract(source, centre, out=part)
+            xp.multiply(source, scale, out=part)
+            if shift is not None:
+                part += shift
+            if others is not None:
+                product = parallel.scratch("product", part.shape, part)
+                part += xp.multiply(others[self.blocks[i]], scale_y, out=product)
+
+        parallel.run(block, len(self.blocks))
+        return out
