@@ -279,7 +279,7 @@ class Tensor:
         if self._node is not None or hasattr(self, "_recorded"):
             raise RuntimeError(
                 "Tensors that an operator has recorded, or that require a gradient, cannot be written into: the tape "
-                "would not know. Compute a new Tensor (where, concatenate, pad), or write into .data before the forward pass"
+                "would not know. Compute a new Tensor (where, concatenate, pad), or write into .data before that"
             )
         self._data[index] = array_of(value)
 

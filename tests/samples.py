@@ -222,9 +222,13 @@ def _list(op: Any, *inputs: Any, **settings: Any) -> Any:
 _condition = np.array([[True, False, True], [False, True, False]])
 
 
-def _chosen(op: Any, a: Any, b: Any) -> Any:
+def _chosen(op: Any, a: Any, b: Any, condition: Any = _condition) -> Any:
     data = a.data if isinstance(a, mg.Tensor) else a
-    return op(mg.device.namespace(data).asarray(_condition), a, b)
+    return op(mg.device.namespace(data).asarray(condition), a, b)
+
+
+def _other(op: Any, a: Any, b: Any) -> Any:
+    return _chosen(op, a, b, ~_condition)
 
 
 SAMPLES: dict[str, list[Sample]] = {
@@ -272,6 +276,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((randn(*a), randn(*b, seed=1)), plain=lambda a, b: np.where(_condition, a, b), call=_chosen)
         for a, b in [((2, 3), (2, 3)), ((3,), (2, 1)), ((), (2, 3))]
     ]
+    + [Sample((randn(2, 3), randn(3, seed=1)), plain=lambda a, b: np.where(~_condition, a, b), call=_other)]
     + [Sample((randn(2, 3),), plain=lambda a: np.where(_condition, a, 0.0), call=lambda op, a: _chosen(op, a, 0.0))],
     # shape
     "reshape": [
