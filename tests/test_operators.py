@@ -256,3 +256,15 @@ def test_the_gradient_of_a_bias_keeps_its_digits_in_float32():
     out = mg.conv2d(x, np.ones((1, 1, 1, 2), "float32"), b)
     (db,) = mg.grad(out, b, np.full(out.shape, 0.1, "float32"))
     assert_allclose(db.data, 64 * 32 * 32 * np.float64(np.float32(0.1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_masking_by_bits_is_where(dtype):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((50, 40)).astype(dtype)
+    a[:5] = [[np.inf], [-np.inf], [np.nan], [-0.0], [np.finfo(dtype).tiny / 4]]
+    mask = rng.random(a.shape) < 0.5
+    for array, condition in [(a, mask), (a.T, mask.T), (a[::-2, ::3], mask[::-2, ::3]), (a[:0], mask[:0])]:
+        masked = mg.where(condition, array, 0.0)
+        np.testing.assert_array_equal(masked, np.where(condition, array, np.array(0.0, dtype)), strict=True)
+        assert not np.shares_memory(masked, array)
