@@ -194,7 +194,7 @@ def test_batch_norm_is_accurate_far_from_zero_in_float32(shift):
     single = x.astype("float32").astype("float64").reshape(-1, 3)
     assert_allclose(layer.running_var, 0.9 + 0.1 * single.var(0, ddof=1), rtol=2e-6)
     flat = out.reshape(-1, 3)
-    assert_allclose(flat, (single - single.mean(0)) / np.sqrt(single.var(0) + 1e-5), atol=1e-4 if shift else 1e-6)
+    assert_allclose(flat, (single - single.mean(0)) / np.sqrt(single.var(0) + 1e-5), atol=3e-4 if shift else 1e-6)
 
 
 def test_batch_norm_rule_and_twin_use_what_the_forward_used():

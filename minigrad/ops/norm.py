@@ -158,7 +158,8 @@ def _batch_norm(
     else:
         mean, var = running_mean, running_var
     inv_std = 1 / namespace(x).sqrt(var + eps)
-    return pixels.affine(x, mean, gamma * inv_std, beta), {"mean": mean, "inv_std": inv_std}
+    scale = gamma * inv_std
+    return pixels.affine(x, scale, beta - mean * scale), {"mean": mean, "inv_std": inv_std}
 
 
 @_batch_norm.vjp
@@ -166,14 +167,14 @@ def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training
     pixels = Pixels(x)
     scale = gamma * inv_std
     if not training and not any(need[1:]):
-        return pixels.affine(g, None, scale, None), None, None
+        return pixels.affine(g, scale, None), None, None
     sum_g, sum_gd = _gradient_sums(pixels, g, x, mean)  # over pixels, of g and of g (x - mean)
     dx = None
     if need[0] and training:
         slope = -scale * inv_std * inv_std * sum_gd / pixels.count
-        dx = pixels.affine(x, mean, slope, -scale * sum_g / pixels.count, g, scale)
+        dx = pixels.affine(x, slope, -scale * sum_g / pixels.count - slope * mean, g, scale)
     elif need[0]:
-        dx = pixels.affine(g, None, scale, None)
+        dx = pixels.affine(g, scale, None)
     return dx, sum_gd * inv_std if need[1] else None, sum_g if need[2] else None
 
 

@@ -60,24 +60,17 @@ class Pixels:
         parallel.run(block, len(self.blocks))
         return sums.sum(axis=0)
 
-    def affine(
-        self, x: Array, centre: Array | None, scale: Array, shift: Array | None, y: Array = None, scale_y: Array = None
-    ) -> Array:
-        """Return ``(x - centre) * scale + shift (+ y * scale_y)``, in one walk.
-
-        The centre is taken off first: with scale and centre folded into the shift, a mean far from 0 would cost digits.
-        """
+    def affine(self, x: Array, scale: Array, shift: Array | None, y: Array = None, scale_y: Array = None) -> Array:
+        """Return ``x * scale + shift (+ y * scale_y)``, in one walk."""
         xp = namespace(x)
         rows, out = self.rows(x), xp.empty(x.shape, dtype=x.dtype)
         target = out.reshape(rows.shape)
         others, scale = None if y is None else self.rows(y), self.wide(scale)
-        centre, shift, scale_y = (None if v is None else self.wide(v) for v in (centre, shift, scale_y))
+        shift, scale_y = (None if v is None else self.wide(v) for v in (shift, scale_y))
 
         def block(i: int) -> None:
-            part, source = target[self.blocks[i]], rows[self.blocks[i]]
-            if centre is not None:
-                source = xp.subtract(source, centre, out=part)
-            xp.multiply(source, scale, out=part)
+            part = target[self.blocks[i]]
+            xp.multiply(rows[self.blocks[i]], scale, out=part)
             if shift is not None:
                 part += shift
             if others is not None:
