@@ -21,7 +21,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from minigrad.tape import Entry, enable_grad, state
 from minigrad.tensor import Leaf, Tensor, new_tensor
@@ -65,6 +65,13 @@ def recompute(f: Callable[..., Any], *inputs: Any) -> Any:
     return out
 
 
+class _Held(NamedTuple):
+    """What is needed of a Tensor to make it anew."""
+
+    data: Any
+    requires_grad: bool
+
+
 class Segment:
     """A part of the tape that can be run again: what its entries have in place of what they keep.
 
@@ -75,7 +82,7 @@ class Segment:
 
     def __init__(self, f: Callable[..., Any], inputs: tuple[Any, ...], outer: Segment | None) -> None:
         self.f, self.outer = f, outer
-        self.inputs = [(x._data, x.requires_grad) if isinstance(x, Tensor) else x for x in inputs]
+        self.inputs = [_Held(x._data, x.requires_grad) if isinstance(x, Tensor) else x for x in inputs]
         self.entries: list[Callable[[], Entry | None]] = []  # weak: a dropped graph is freed at once
         self.results: list[Any] = []
         self.waiting: Iterator[Callable[[], Entry | None]] | None = None  # during the second run: still to be filled
@@ -123,7 +130,7 @@ class Segment:
 
     def refill(self) -> None:
         """Run `f` again, so that every entry has what it keeps."""
-        inputs = [_fresh(*x) if isinstance(x, tuple) else x for x in self.inputs]
+        inputs = [_fresh(*x) if isinstance(x, _Held) else x for x in self.inputs]
         self.waiting, self.unclaimed = iter(self.entries), iter(self.results)
         self.outer = None
         with enable_grad(), _inside(self):

@@ -174,7 +174,7 @@ class Operator:
         """
         names = [tuple(inspect.signature(rule).parameters)[1:] for rule in rules]
         self.joint = len(rules) == 1 and "need" in names[0]
-        if not self.joint and len(rules) != len(self.inputs):
+        if not self.joint and (len(rules) != len(self.inputs) or any("need" in asked for asked in names)):
             raise TypeError(
                 f"{self.name}.vjp: expected a rule for each of {self.inputs}, or one joint rule that takes `need`; "
                 f"got {len(rules)} rules"
@@ -300,6 +300,8 @@ class Operator:
         need = tuple([edge is not None for edge in edges])
         plan = self.plans.get(need)
         if plan is None:
+            if not self.rules:
+                raise TypeError(f"{self.name}: has no rules, but a gradient is wanted; give them with {self.name}.vjp")
             plan = self.plans[need] = self.plan(need)
         arrays.append(out)
         kept = {}

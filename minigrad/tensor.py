@@ -136,6 +136,7 @@ class Tensor:
             raise RuntimeError("requires_grad: this Tensor is the result of an operator; use .detach() to cut it off")
         if value != self.requires_grad:
             self._node = Tensor(self._data, requires_grad=True)._node if value else None
+            self._recorded = True  # an operator may have recorded it while it was a leaf
 
     @property
     def is_leaf(self) -> bool:

@@ -60,11 +60,103 @@ FILES = [name for name in FILES if name.endswith(".py") and "__init__" not in na
 PRELOADED = ["pytest", "numpy.testing", "scipy.special", "scipy.signal", "threadpoolctl", "hypothesis", "torch", "tqdm"]
 
 #: Test files in stages, after the first one that is chosen by the mutant's file; those that do not exist are left out.
-QUICK = ["mutants", "tape", "recompute", "errors", "dispatch", "checks", "nn", "parallel", "strict"]
+QUICK = ["mutants", "tape", "recompute", "errors", "dispatch", "checks", "nn", "parallel", "strict", "scipy"]
 REST = ["operators", "torch_operators", "properties", "optim", "train", "docs", "models"]
 
 #: Why a mutant that survives does the same as the original: reason -> names.
-EQUIVALENT: dict[str, list[str]] = {}
+EQUIVALENT: dict[str, list[str]] = {
+    "the largest of a and b is that of b and a; at 0 both branches of the sigmoid give 0.5": [
+        "ops/elementwise.py sigmoid: x.real > 0 -> x.real >= 0",
+        "ops/elementwise.py sigmoid: x.real > 0 -> x.real >= 0 #2",
+        "ops/elementwise.py relu: namespace(x).maximum(x, 0) -> namespace(x).maximum(0, x)",
+        "ops/elementwise.py maximum: namespace(a, b).maximum(a, b) -> namespace(a, b).maximum(b, a)",
+        "ops/elementwise.py minimum: namespace(a, b).minimum(a, b) -> namespace(a, b).minimum(b, a)",
+        "ops/elementwise.py clip: namespace(x).maximum(x, a_min) -> namespace(x).maximum(a_min, x)",
+        "ops/elementwise.py clip: namespace(x).minimum(x, a_max) -> namespace(x).minimum(a_max, x)",
+        "ops/pool.py _max_pool2d.block: namespace(x).maxi… % kw], out=part) -> namespace(x).maxi…, part, out=part)",
+    ],
+    "only annotations use this name": ["tape.py top: Leaf | Entry -> Leaf"],
+    "one image that fills a block is one run of all its rows": [
+        "ops/conv.py _blocks: ho * row_bytes <=…allel.BLOCK_BYTES -> ho * row_bytes < …allel.BLOCK_BYTES",
+    ],
+    "a leaf is refused while it requires a gradient, and marked when it no longer does": [
+        "tape.py Operator.apply: constants -> True",
+    ],
+    "only whether it is set counts": ["tape.py Operator.apply: True -> False #4"],
+    "vjp sets it before anything reads it": [
+        "tape.py Operator.__init__: self.joint = False -> pass",
+        "tape.py Operator.__init__: False -> True",
+    ],
+    "the longer way gives the same, a little later": [
+        "tape.py Operator.apply: settings or len(a… or self.settings -> True",
+        "tape.py Operator.apply: type(out) is not type(first) -> True",
+        "tape.py Operator.apply: scalars and first is not None -> first is not None",
+        "tape.py Operator.record: plan is None -> True",
+        "backward.py _pull: needed and d.shap…hape) == d.shape) -> needed and broadc…shape) == d.shape",
+        "backward.py sum_to: shape[i - lead] == 1 and n != 1 -> shape[i - lead] == 1",
+        "backward.py _leading: edge is not None -> True",
+        "recompute.py recompute: not state.recordi….waiting is None) -> outer is not None…r.waiting is None",
+        "ops/conv.py _backward_1x1: stride != (1, 1) -> True",
+        "ops/conv.py _backward_1x1: 1 -> 0 #2",
+        "ops/conv.py _backward_1x1: 1 -> 0 #3",
+        "ops/conv.py _backward_1x1: on_host(g) -> True",
+        "ops/conv.py _blocks: not on_host(x) or n == 0 -> n == 0",
+        "ops/pixels.py Pixels.__init__: on_host(x) -> True",
+        "ops/pool.py _images: on_host(x) -> True",
+        "ops/pool.py _max_pool2d.block: 1 -> 0",
+        "ops/pool.py _bordered: padding == (0, 0) -> False",
+        "ops/pool.py _bordered: 0 -> 1",
+        "ops/pool.py _bordered: 0 -> 1 #2",
+        "ops/shape.py _beside: on_host(x) -> False",
+    ],
+    "a copy, or a new array, where the same memory would have done": [
+        "backward.py replay.receive: node in owned -> False",
+        "backward.py replay.receive: not create_graph -> False",
+        "backward.py replay.receive: not create_graph -> create_graph",
+        "backward.py replay.receive: owned.add(node) -> pass",
+        "backward.py replay: entry.hooks -> True",
+        "backward.py replay: type(node) is Leaf and node.hooks -> type(node) is Leaf",
+        "backward.py _as_result: own -> False",
+        "ops/pool.py _max_pool2d.vjp.block: True -> False",
+        "ops/conv.py _columns: not on_host(view) -> True",
+        "ops/conv.py _padded: padding == (0, 0) -> False",
+        "ops/conv.py _padded: on_host(x) -> False",
+    ],
+    "Tensors have no += of their own, and a recorded gradient is always copied": [
+        "backward.py replay.receive: not create_graph -> True",
+    ],
+    "an ordinary replay works on arrays: there is nothing to record": ["backward.py replay: create_graph -> True"],
+    "integers and booleans hold no NaN, and isnan says so": [
+        "tape.py Operator._look_for_nan: is_array(a) and a…p.isnan(a).any()) -> is_array(a) and b…p.isnan(a).any())",
+    ],
+    "where all entries are taken, only leaves are left": ["backward.py backward: isinstance(leaf, Leaf) -> True"],
+    "the result is reshaped in the next step anyway": ["backward.py sum_to: True -> False"],
+    "grad has looked before, and Tensor.backward is a method": [
+        "backward.py _start: not isinstance(ou…put._node is None -> output._node is None",
+    ],
+    "holds memory for a little longer": [
+        "recompute.py Segment.refill: self.outer = None -> pass",
+        "recompute.py Segment.refill: self.inputs = [] -> pass",
+    ],
+    "a larger border than needed, which is cut off": [
+        "ops/conv.py _backward_any_stride: 2 -> 3",
+        "ops/conv.py _backward_any_stride: 2 -> 3 #2",
+        "ops/norm.py _gradient_sums: 2 -> 3",
+    ],
+    "minus infinity less any number is minus infinity": [
+        "ops/reduction.py logsumexp: 0 -> 1",
+        "ops/reduction.py logsumexp.vjp: 0.0 -> 1.0",
+    ],
+    "the product of two vectors has one axis, the first and the last": ["ops/matmul.py matmul: 1 -> 0 #9"],
+    "no rows are as many as no rows, however wide": [
+        "ops/pixels.py Pixels.__init__: self.repeat * sel…elf.repeat) == 0) -> self.repeat * sel…self.repeat) == 0 #2",
+    ],
+    "a view that nobody reads": ["ops/conv.py _backward_any_stride: need[1] -> True"],
+    "a size to be tuned, not to be right": [
+        "ops/pixels.py top: 1024 -> 1025",
+        "ops/pixels.py Pixels.__init__: 4 -> 5",
+    ],
+}
 
 ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 ARITHMETIC |= {ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
@@ -184,7 +276,7 @@ def mutants_of(file: str) -> list[Mutant]:
 
 def _short(node: ast.AST) -> str:
     text = " ".join(ast.unparse(node).split())
-    return text if len(text) <= 44 else f"{text[:21]}…{text[-21:]}"
+    return text if len(text) <= 36 else f"{text[:17]}…{text[-17:]}"
 
 
 # Running the suite on one --------------------------------------------------------------------
@@ -297,7 +389,7 @@ def main() -> None:
     parser.add_argument("--files", nargs="+", default=FILES, choices=FILES, metavar="FILE", help="within minigrad/")
     parser.add_argument("--limit", type=int, help="run a random sample of so many")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--only", help="those whose name contains this text, equivalent ones, too")
+    parser.add_argument("--only", nargs="+", help="those whose name contains one of these texts, equivalent ones, too")
     parser.add_argument("--equivalents", action="store_true", help="run the known equivalents, too")
     parser.add_argument("--list", action="store_true", help="list the mutants and stop")
     parser.add_argument("--json", help="write every verdict to this file")
@@ -308,7 +400,7 @@ def main() -> None:
     reasons = {name: reason for reason, names in EQUIVALENT.items() for name in names}
     stale = [n for n in reasons if n.split()[0] in args.files and n not in {mutant.name for mutant in mutants}]
     if args.only:
-        mutants = [mutant for mutant in mutants if args.only in mutant.name]
+        mutants = [mutant for mutant in mutants if any(text in mutant.name for text in args.only)]
     if args.limit is not None and args.limit < len(mutants):
         mutants = random.Random(args.seed).sample(mutants, args.limit)
     if args.list:

@@ -268,3 +268,4 @@ def test_masking_by_bits_is_where(dtype):
         masked = mg.where(condition, array, 0.0)
         np.testing.assert_array_equal(masked, np.where(condition, array, np.array(0.0, dtype)), strict=True)
         assert not np.shares_memory(masked, array)
+    assert np.signbit(mg.where(mask, a, -0.0)[~mask]).all()

@@ -155,6 +155,13 @@ def test_a_second_run_that_is_shorter_is_refused():
         y.sum().backward()
 
 
+def test_inputs_that_are_no_tensors():
+    """A shape, given beside x, is a tuple as the notes on x are."""
+    x = leaf(4)
+    mg.recompute(lambda x, shape: mg.exp(x).reshape(shape), x, (2, 2)).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, np.exp(x.data))
+
+
 def test_outside_recording_it_is_the_function_itself():
     with mg.no_grad():
         assert not mg.recompute(lambda x: x * 2.0, leaf(3)).requires_grad

@@ -472,6 +472,11 @@ def test_writing_what_the_tape_holds():
         constant[0] = 100.0
     y.backward()
     np.testing.assert_array_equal(w.grad.data, [1.0, 2.0])
+    once_a_leaf, w.grad = leaf(1.0, 2.0), None
+    y = (once_a_leaf * w).sum()
+    once_a_leaf.requires_grad = False
+    with pytest.raises(RuntimeError, match="an operator has recorded"):
+        once_a_leaf[0] = 100.0
     free = mg.Tensor(np.zeros(2))
     with pytest.raises(RuntimeError, match="cannot be written into another"):
         free[0] = w[0]
@@ -519,8 +524,12 @@ def test_rules_are_checked_when_they_are_given():
     def product(a, b, /):
         return a * b
 
+    with pytest.raises(TypeError, match="product: has no rules, but a gradient is wanted"):
+        product(leaf(1.0), leaf(2.0))
     with pytest.raises(TypeError, match="product.vjp: expected a rule for each of"):
         product.vjp(lambda g, b: g * b)
+    with pytest.raises(TypeError, match="product.vjp: expected a rule for each of"):
+        product.vjp(lambda g, b, need: g * b, lambda g, a: g * a)
 
 
 def test_shapes_that_do_not_broadcast():

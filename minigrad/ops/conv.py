@@ -311,7 +311,7 @@ def _blocks(x: Array, n: int, ho: int, wo: int, k: int, whole_images: bool = Fal
         return [(slice(None), slice(None))]
     row_bytes = wo * k * x.itemsize
     if whole_images or ho * row_bytes <= parallel.BLOCK_BYTES:
-        runs = parallel.spans(n, parallel.BLOCK_BYTES // max(ho * row_bytes, 1))
+        runs = parallel.spans(n, parallel.BLOCK_BYTES // (ho * row_bytes))
         return [(images, slice(None)) for images in runs]
     runs = parallel.spans(ho, parallel.BLOCK_BYTES // row_bytes)
     return [(slice(image, image + 1), rows) for image in range(n) for rows in runs]
@@ -343,8 +343,8 @@ def _subsampled(x: Array, stride: Pair) -> Array:
 
 def pair(name: str, setting: str, value: Any, least: int) -> Pair:
     """Take an int, or a pair of ints, along height and width."""
-    values: Any = tuple(value) if hasattr(value, "__len__") and not isinstance(value, str) else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool | str) or not hasattr(v, "__index__") or v < least for v in values):
+    values: Any = tuple(value) if hasattr(value, "__len__") else (value, value)
+    if len(values) != 2 or any(isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values):
         raise ValueError(
             f"{name}: expected {setting} to be an int of at least {least}, or a pair of them, got {value!r}"
         )

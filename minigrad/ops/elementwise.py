@@ -13,6 +13,7 @@ Next: :mod:`minigrad.ops.shape`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -369,6 +370,7 @@ def _is_mask(a: Any, b: Any, condition: Any) -> bool:
     return (
         isinstance(b, float)
         and b == 0.0
+        and math.copysign(1, b) > 0
         and isinstance(a, np.ndarray)
         and isinstance(condition, np.ndarray)
         and a.shape == condition.shape

@@ -83,7 +83,7 @@ def _(
     images = _images(x)
 
     def block(i: int) -> None:
-        left = xp.array(g[images[i]], copy=True)  # what no tap has taken yet
+        left = g[images[i]]  # what no tap has taken yet
         for tap in range(kh * kw):
             rows, columns = tap // kw, tap % kw
             place = (

@@ -1,0 +1,95 @@
+"""The mutation runner: what it changes, what it leaves alone, and how its mutants are named."""
+
+import ast
+
+import pytest
+
+from tests import mutation
+
+
+def changed(code, monkeypatch, tmp_path):
+    """List the code of every mutant of a file."""
+    path = tmp_path / "minigrad" / "code.py"
+    path.parent.mkdir()
+    path.write_text(code)
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    source = path.read_bytes()
+    return [(source[: m.start] + m.text.encode() + source[m.end :]).decode() for m in mutation.mutants_of("code.py")]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("a + b", ["(a - b)", "(a)"]),
+        ("a @ b", ["(b @ a)"]),
+        ("a < b", ["(a <= b)"]),
+        ("a is None", ["(a is not None)"]),
+        ("a and b", ["(a or b)", "(b)", "(a)"]),
+        ("not a", ["(a)"]),
+        ("-a", ["(a)"]),
+        ("x[::s]", ["x[:]"]),
+        ("where(c, a, b)", ["(where(c, b, a))"]),
+        ("a if c else b", ["a if (True) else b", "a if (False) else b"]),
+        ("0", ["(1)"]),
+        ("1.0", ["(0.0)"]),
+        ("True", ["(False)"]),
+        ("'text'", []),
+        ("zip(a, b, strict=True)", []),
+    ],
+)
+def test_changes_of_an_expression(code, expected, monkeypatch, tmp_path):
+    assert changed(f"y = {code}", monkeypatch, tmp_path) == [f"y = {text}" for text in expected]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("x += y", ["x -= y", "pass"]),
+        ("x.kept = None", ["pass"]),
+        ("while c:\n    break", ["while (False):\n    break", "while c:\n    pass"]),
+        (
+            "if c:\n    raise ValueError(f'{a + 1}')",
+            [f"if ({c}):\n    raise ValueError(f'{{a + 1}}')" for c in (True, False)],
+        ),
+        (
+            "import a\nassert b == 1\n'''ä'''\nx: Literal[1] = -y",
+            ["import a\nassert b == 1\n'''ä'''\nx: Literal[1] = (y)"],
+        ),
+        ("@f(1)\ndef g(x: T[2] = 3) -> T[4]:\n    return x", ["@f(1)\ndef g(x: T[2] = (4)) -> T[4]:\n    return x"]),
+    ],
+)
+def test_changes_of_a_statement(code, expected, monkeypatch, tmp_path):
+    assert sorted(changed(code, monkeypatch, tmp_path)) == sorted(expected)
+
+
+def test_a_call_is_left_out(monkeypatch, tmp_path):
+    codes = changed("def f(x):\n    x.release()\n    g(x)\n", monkeypatch, tmp_path)
+    assert codes == ["def f(x):\n    pass\n    g(x)\n", "def f(x):\n    x.release()\n    pass\n"]
+
+
+def test_every_mutant_is_python_and_has_a_name_of_its_own():
+    for file in mutation.FILES:
+        source = (mutation.ROOT / "minigrad" / file).read_bytes()
+        mutants = mutation.mutants_of(file)
+        assert len({mutant.name for mutant in mutants}) == len(mutants) > 10
+        for mutant in mutants[::7]:
+            ast.parse(source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
+
+
+def test_names_stay_when_lines_move(monkeypatch, tmp_path):
+    names = []
+    for before in ("", "# a comment\n\nz = 'text'\n"):
+        path = tmp_path / "minigrad" / "code.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(before + "def f(a):\n    return a + 1, a + 1\n")
+        monkeypatch.setattr(mutation, "ROOT", tmp_path)
+        names.append([mutant.name for mutant in mutation.mutants_of("code.py")])
+    assert names[0] == names[1]
+    assert "code.py f: a + 1 -> a - 1 #2" in names[0]
+
+
+def test_the_table_counts_time_outs_as_killed_and_leaves_equivalents_out():
+    mutants = mutation.mutants_of("recompute.py")[:5]
+    verdicts = ["killed", "killed", "timed out", "equivalent", "survived"]
+    lines = mutation.table(list(zip(mutants, verdicts, strict=True))).splitlines()
+    assert lines[-1].split() == ["all", "5", "2", "1", "1", "1", "75.0%"]
