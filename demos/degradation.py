@@ -8,7 +8,7 @@ identity, are found easily at both depths.
 
 This demo trains the paper's CIFAR nets, with one input channel, on the 8x8 digits that come with minigrad. All nets
 get one recipe: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a warm-up of the first 72 iterations,
-the learning rate divided by 10 for the last quarter.
+the learning rate divided by 10 for the last third.
 
 What the gap is, and what it is not. It is there under this recipe, on every seed we tried. Part of it is slow
 starting: data this easy are learnt by plain-56, too, with a smaller step and more of them. See for yourself:
@@ -104,7 +104,7 @@ def run(kind: str, depth: int, seed: int, options: argparse.Namespace, out: Path
     net: nn.Module = NETS[kind](depth, in_channels=1, rng=seed)
     batches = loader("train", BATCH, rng=seed)
     sgd = mg.optim.SGD(net.parameters(), options.lr, momentum=0.9, weight_decay=1e-4)
-    drop = mg.optim.MultiStepLR(sgd, [options.epochs * len(batches) * 3 // 4])
+    drop = mg.optim.MultiStepLR(sgd, [options.epochs * len(batches) * 2 // 3])
     history = train.fit(
         net,
         batches,

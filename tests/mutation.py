@@ -82,6 +82,7 @@ EQUIVALENT: dict[str, list[str]] = {
     "a leaf is refused while it requires a gradient, and marked when it no longer does": [
         "tape.py Operator.apply: constants -> True",
     ],
+    "copysign gives 1 or -1": ["ops/elementwise.py _is_mask: math.copysign(1, b) > 0 -> math.copysign(1, b) >= 0"],
     "only whether it is set counts": ["tape.py Operator.apply: True -> False #4"],
     "vjp sets it before anything reads it": [
         "tape.py Operator.__init__: self.joint = False -> pass",
@@ -117,7 +118,6 @@ EQUIVALENT: dict[str, list[str]] = {
         "backward.py replay: entry.hooks -> True",
         "backward.py replay: type(node) is Leaf and node.hooks -> type(node) is Leaf",
         "backward.py _as_result: own -> False",
-        "ops/pool.py _max_pool2d.vjp.block: True -> False",
         "ops/conv.py _columns: not on_host(view) -> True",
         "ops/conv.py _padded: padding == (0, 0) -> False",
         "ops/conv.py _padded: on_host(x) -> False",
