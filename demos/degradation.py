@@ -152,10 +152,8 @@ def conclusion(rows: list[dict[str, Any]]) -> str:
     for kind in NETS:
         mine = sorted((row for row in rows if row["kind"] == kind), key=lambda row: int(row["depth"]))
         shallow, deep = mine[0], mine[-1]
-        lines.append(
-            f"{kind} nets: training error {shallow['train'][:, -1].mean():.1f} % at depth {shallow['depth']}, "
-            f"{deep['train'][:, -1].mean():.1f} % at depth {deep['depth']}"
-        )
+        errors = [f"{row['train'][:, -1].mean():.1f} % at depth {row['depth']}" for row in (shallow, deep)]
+        lines.append(f"{kind} nets: training error {', '.join(dict.fromkeys(errors))}")
     return "\n".join(lines)
 
 
