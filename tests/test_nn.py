@@ -185,6 +185,16 @@ def test_batch_norm_statistics():
     assert_allclose(out, (x - layer.running_mean) / np.sqrt(layer.running_var + 1e-5), rtol=1e-12)
 
 
+def test_the_mean_of_a_batch_is_right_to_one_rounding_in_float32():
+    """What rounding takes from the mean of a block is put right."""
+    for seed in range(4):
+        x = (np.random.default_rng(seed).standard_normal((64, 20, 20, 3)) + 1e3).astype("float32")
+        layer = nn.BatchNorm2d(3, momentum=1.0)
+        layer(mg.Tensor(x))
+        expected = x.astype("float64").reshape(-1, 3).mean(0)
+        assert_allclose(layer.running_mean, expected, rtol=0, atol=np.spacing(np.float32(1e3)))
+
+
 @pytest.mark.parametrize("shift", [0.0, 1e3])
 def test_batch_norm_is_accurate_far_from_zero_in_float32(shift):
     """A variance computed as E[x x] - E[x] E[x] would be noise here."""
