@@ -91,9 +91,9 @@ def _(
                 slice(rows, rows + stride[0] * ho, stride[0]),
                 slice(columns, columns + stride[1] * wo, stride[1]),
             )
-            taken = xp.where(bordered[place] == out[images[i]], left, 0.0)
-            dx[place] += taken
-            left = xp.where(bordered[place] == out[images[i]], 0.0, left)
+            hit = bordered[place] == out[images[i]]
+            dx[place] += xp.where(hit, left, 0.0)
+            left = xp.where(hit, 0.0, left)
 
     parallel.run(block, len(images))
     return (dx[:, ph : ph + h, pw : pw + w],)
