@@ -218,7 +218,7 @@ def replay(
             if not create_graph:
                 owned.add(node)
 
-    leading = None if wanted is None else _leading([node for node, _ in roots], wanted)
+    leading = set() if wanted is None else _leading([node for node, _ in roots], wanted)
     with enable_grad() if create_graph else nullcontext():
         for node, g in roots:
             receive(node, g)
@@ -230,9 +230,9 @@ def replay(
             if wanted is not None:
                 if entry in wanted:
                     totals[entry] = g
-                if entry not in leading:  # type: ignore[operator]
+                if entry not in leading:
                     continue
-                need = tuple([edge in wanted or edge in leading for edge in entry.edges])  # type: ignore[operator]
+                need = tuple([edge in wanted or edge in leading for edge in entry.edges])
             else:
                 need = tuple([edge is not None for edge in entry.edges])
             kept = _kept(entry)
