@@ -6,10 +6,12 @@ Read it from the ground up:
 - tensor, tape, backward, recompute: Tensors, operators and their rules, and the replay in reverse;
 - ops: the operators;
 - checks: is this gradient right?
-- nn, optim, data, train: layers, SGD, batches and the training loop.
+- nn, optim, data: layers, SGD, batches;
+- inspect: what is in a model;
+- checkpoint, report, train: files that survive, and the training loop.
 """
 
-from minigrad import checks, data, device, nn, ops, optim, parallel
+from minigrad import checks, data, device, inspect, nn, ops, optim, parallel
 from minigrad.backward import grad
 from minigrad.checks import (
     GradientError,
@@ -20,6 +22,7 @@ from minigrad.checks import (
     gradgradcheck,
     taylor_check,
 )
+from minigrad.checkpoint import load, save
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
 from minigrad.parallel import get_num_threads, set_num_threads
 from minigrad.recompute import recompute
@@ -43,6 +46,8 @@ __all__ = [
     "grad",
     "gradcheck",
     "gradgradcheck",
+    "inspect",
+    "load",
     "nn",
     "no_grad",
     "once",
@@ -51,6 +56,7 @@ __all__ = [
     "optim",
     "parallel",
     "recompute",
+    "save",
     "set_num_threads",
     "taylor_check",
 ]

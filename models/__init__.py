@@ -1,9 +1,28 @@
-"""Nets built on minigrad: the plain and residual nets of "Deep Residual Learning" (He et al., 2015).
+"""Nets built on minigrad: those of "Deep Residual Learning" (He et al., 2015), and the VGG nets before them.
 
 K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", arXiv 1512.03385.
+
+Reading order: plain, resnet, vgg.
 """
 
-from models.plain import cifar_plain
-from models.resnet import cifar_resnet
+from models.plain import cifar_plain, plain18, plain34, plain_net
+from models.resnet import cifar_resnet, residual_net, resnet18, resnet34, resnet50, resnet101, resnet152
+from models.vgg import vgg11, vgg13, vgg16, vgg19
 
-__all__ = ["cifar_plain", "cifar_resnet"]
+__all__ = [
+    "cifar_plain",
+    "cifar_resnet",
+    "plain18",
+    "plain34",
+    "plain_net",
+    "residual_net",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+]

@@ -1,42 +1,61 @@
-"""The nets of the paper: counts, shapes, and what is refused."""
+"""The nets of the paper: their structure, and what is refused. What they cost is in test_inspect.py."""
+
+import re
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import minigrad as mg
+import models
 from minigrad import nn
-from models import cifar_plain, cifar_resnet
-from models.resnet import BasicBlock, PadShortcut
+from models import cifar_plain, cifar_resnet, plain_net, residual_net
+from models.plain import basic, cifar_stem, imagenet_stem
+from models.resnet import Block, PadShortcut, bottleneck
+
+IMAGENET = [models.plain18, models.plain34, models.resnet18, models.resnet34]
+IMAGENET += [models.resnet50, models.resnet101, models.resnet152]
 
 
-def count(net):
-    return sum(p.size for p in net.parameters())
+def layers_of(net, *kinds):
+    return [module for _, module in net.named_modules() if isinstance(module, kinds)]
 
 
-@pytest.mark.parametrize(
-    ("depth", "parameters"),
-    [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
-)
-def test_parameters_are_those_of_the_paper(depth, parameters):
-    assert count(cifar_resnet(depth)) == count(cifar_plain(depth)) == parameters
+def blocks_of(net):
+    return [block for stage in net.stages.layers for block in stage.layers]
 
 
-@pytest.mark.slow
-def test_parameters_of_1202_layers():
-    assert count(cifar_resnet(1202)) == 19_421_274
+def images(*shape, dtype="float32", seed=0):
+    return mg.Tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
 
 
-def test_option_b_adds_projections():
-    assert count(cifar_resnet(20, "B")) == 272_474
-    assert count(cifar_resnet(20, "C")) > 272_474
+def tiny(residual=bottleneck, stem=cifar_stem, **settings):
+    """Build a residual net of two blocks."""
+    return residual_net(stem, residual, (1, 1), (3, 4, 8), num_classes=3, **settings)
+
+
+@pytest.fixture
+def no_draws(monkeypatch):
+    """Structure needs no weights: matrices of zeros cost no time."""
+    monkeypatch.setattr("minigrad.nn.layers.he_normal", lambda shape, *, rng, dtype: np.zeros(shape, dtype))
+
+
+# Depth -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", IMAGENET)
+@pytest.mark.usefixtures("no_draws")
+def test_the_name_is_the_number_of_layers_with_weights(make):
+    """Without those in shortcuts, as the paper counts."""
+    net = make(in_channels=1, num_classes=2)
+    main = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len([name for name in main if "shortcut" not in name]) == int(re.sub(r"\D", "", make.__name__))
 
 
 @pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
 def test_depth_is_the_number_of_layers_with_weights(make):
     for depth in (8, 20):
-        net = make(depth)
-        layers = [m for _, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-        assert len(layers) == depth
+        assert len(layers_of(make(depth), nn.Conv2d, nn.Linear)) == depth
 
 
 @pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
@@ -50,49 +69,200 @@ def test_an_impossible_depth_is_refused_with_possible_ones(make, depth):
         make(possible)
 
 
+# The frame ---------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
 def test_maps_halve_and_filters_double(make):
     net, shapes = make(8, in_channels=1, num_classes=7), []
-    for _, module in net.named_modules():
-        if isinstance(module, nn.Conv2d):
-            module.hook(lambda module, out: shapes.append(out.shape[1:]))
-    assert net(mg.Tensor(np.zeros((2, 8, 8, 1), "float32"))).shape == (2, 7)
+    for module in layers_of(net, nn.Conv2d):
+        module.hook(lambda module, out: shapes.append(out.shape[1:]))
+    assert net(images(2, 8, 8, 1)).shape == (2, 7)
     assert shapes == [(8, 8, 16)] * 3 + [(4, 4, 32)] * 2 + [(2, 2, 64)] * 2
+
+
+@pytest.mark.usefixtures("no_draws")
+def test_stages_are_those_of_table_1():
+    for make, blocks in [(models.resnet34, [3, 4, 6, 3]), (models.resnet101, [3, 4, 23, 3])]:
+        net = make(num_classes=2)
+        assert [len(stage.layers) for stage in net.stages.layers] == blocks
+        assert all(type(block) is Block for block in blocks_of(net))
+    one = ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert [type(layer).__name__ for layer in models.resnet18(num_classes=2).stem.layers] == [*one, "MaxPool2d"]
+    assert [type(layer).__name__ for layer in cifar_resnet(8).stem.layers] == one
+    assert [type(layer).__name__ for layer in models.plain18(num_classes=2).stages.layers[3].layers] == one * 4
+    conv, *_, pool = models.resnet50(num_classes=2).stem.layers
+    assert (conv.w.shape, conv.settings["stride"], conv.settings["padding"]) == ((7, 7, 3, 64), 2, 3)
+    assert (pool.kernel, pool.stride, pool.padding) == (3, 2, 1)  # windows overlap
+    *first, last, norm = [type(layer).__name__ for layer in blocks_of(tiny(bottleneck))[0].residual.layers]
+    assert (first, last, norm) == (one * 2, "Conv2d", "BatchNorm2d")
+
+
+def test_a_plain_net_is_the_residual_net_without_its_shortcuts():
+    """Same weights, same layers in the same order: take the shortcuts away, and what is computed is the same."""
+    plain = plain_net(imagenet_stem, (2, 1), (4, 4, 8), num_classes=3, rng=5)
+    residual = residual_net(imagenet_stem, basic, (2, 1), (4, 4, 8), num_classes=3, shortcut="A", rng=5)
+    for p, q in zip(plain.parameters(), residual.parameters(), strict=True):
+        assert_array_equal(p.data, q.data)
+    x = images(2, 16, 16, 3)
+    assert not np.allclose(plain(x).data, residual(x).data)
+    for block in blocks_of(residual):
+        block.forward = lambda x, block=block: mg.relu(block.residual(x))
+    assert_array_equal(plain(x).data, residual(x).data)
+
+
+@pytest.mark.usefixtures("no_draws")
+def test_the_head_can_be_replaced():
+    net = models.resnet18(num_classes=2)
+    net.fc = nn.Linear(512, 10, rng=0)
+    assert net(images(2, 32, 32, 3)).shape == (2, 10)
+    assert [name for name, _ in net.named_parameters()][-2:] == ["fc.w", "fc.b"]
+
+
+def test_other_sizes_channels_and_dtypes():
+    for make in (models.plain18, models.resnet18):
+        net = make(in_channels=2, num_classes=5, dtype=np.float64, bn_eps=1e-3)
+        assert net(images(2, 50, 37, 2, dtype="float64")).shape == (2, 5)
+        assert {p.dtype for p in net.parameters()} == {np.dtype("float64")}
+        assert {module.eps for module in layers_of(net, nn.BatchNorm2d)} == {1e-3}
+    for option in ("A", "B"):
+        assert tiny(shortcut=option)(images(2, 7, 9, 3)).shape == (2, 3)  # odd sizes: F and shortcut agree on them
+        same = residual_net(cifar_stem, basic, (1, 1), (4, 4, 4), shortcut=option)  # filters that do not double
+        assert same(images(2, 8, 8, 3)).shape == (2, 1000)
+
+
+# Blocks and shortcuts ----------------------------------------------------------------------------
 
 
 def test_option_a_takes_every_second_pixel_and_pads_with_zeros():
     x = np.arange(32.0).reshape(1, 4, 4, 2)
     for where, before in (("after", 0), ("both", 1)):
         out = PadShortcut(2, 2, where)(mg.Tensor(x)).data
-        np.testing.assert_array_equal(out[..., before : before + 2], x[:, ::2, ::2])
+        assert_array_equal(out[..., before : before + 2], x[:, ::2, ::2])
         assert out.shape == (1, 2, 2, 4)
         assert np.count_nonzero(out) == np.count_nonzero(x[:, ::2, ::2])
 
 
-def test_a_block_adds_its_input_before_the_last_relu():
-    block = BasicBlock(4, 4, 1, shortcut="A", rng=0, dtype=np.float64).eval()
-    x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 3, 3, 4)))
-    residual = block.bn2(block.conv2(mg.relu(block.bn1(block.conv1(x)))))
-    np.testing.assert_array_equal(block(x).data, np.maximum(residual.data + x.data, 0))
+@pytest.mark.parametrize("residual", [basic, bottleneck])
+@pytest.mark.parametrize("shortcut", ["A", "B", "C"])
+def test_a_block_adds_its_input_before_the_last_relu(residual, shortcut):
+    for block in blocks_of(tiny(residual, shortcut=shortcut, dtype=np.float64).eval()):
+        x = images(2, 4, 4, block.residual.layers[0].w.shape[2], dtype="float64")
+        f, way = x, x
+        for layer in block.residual.layers:
+            f = layer(f)
+        if isinstance(block.shortcut, nn.Sequential):
+            conv, norm = block.shortcut.layers
+            way = norm(conv(x))
+        elif isinstance(block.shortcut, PadShortcut):
+            way = mg.pad(
+                x[:, :: block.shortcut.stride, :: block.shortcut.stride], [(0, 0)] * 3 + [(0, f.shape[3] - x.shape[3])]
+            )
+        expected = np.maximum(f.data + way.data, 0)
+        assert_array_equal(block(x).data, expected)
+        assert (expected == 0).any()
+        assert (f.data < 0).any()
 
 
-def test_with_zero_gamma_a_block_begins_as_its_shortcut():
-    x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 4, 4, 4)).astype("float32"))
-    block = BasicBlock(4, 4, 1, shortcut="A", zero_gamma=True, rng=0)
-    np.testing.assert_array_equal(block(x).data, np.maximum(x.data, 0))
+@pytest.mark.parametrize("residual", [basic, bottleneck])
+def test_with_zero_gamma_a_block_begins_as_its_shortcut(residual):
+    net = tiny(residual, zero_gamma=True)
+    for block in blocks_of(net):
+        x = images(2, 4, 4, block.residual.layers[0].w.shape[2])
+        assert_array_equal(block(x).data, np.maximum(block.shortcut(x).data, 0))
+        *first, last = layers_of(block.residual, nn.BatchNorm2d)
+        assert not last.gamma.data.any()
+        assert all(norm.gamma.data.all() for norm in [*first, *layers_of(block.shortcut, nn.BatchNorm2d)])
+    assert all(norm.gamma.data.all() for norm in layers_of(tiny(residual), nn.BatchNorm2d))
 
 
+@pytest.mark.usefixtures("no_draws")
 def test_shortcuts_by_option():
-    def kinds(option):
-        net = cifar_resnet(8, option)
-        return [type(m.shortcut).__name__ for m in net.layers if isinstance(m, BasicBlock)]
+    def kinds(net):
+        return [type(block.shortcut).__name__ for block in blocks_of(net)]
 
-    assert kinds("A") == ["Identity", "PadShortcut", "PadShortcut"]
-    assert kinds("B") == ["Identity", "Sequential", "Sequential"]
-    assert kinds("C") == ["Sequential"] * 3
-    for wrong in ({"shortcut": "D"}, {"pad_channels": "before"}):
-        with pytest.raises(ValueError, match='expected shortcut "A", "B" or "C"'):
-            cifar_resnet(8, **wrong)
+    assert kinds(cifar_resnet(8)) == kinds(cifar_resnet(8, "A")) == ["Identity", "PadShortcut", "PadShortcut"]
+    assert kinds(cifar_resnet(8, "B")) == ["Identity", "Sequential", "Sequential"]
+    assert kinds(cifar_resnet(8, "C")) == ["Sequential"] * 3
+    assert kinds(models.resnet18(num_classes=2)) == ["Identity"] * 2 + ["Sequential", "Identity"] * 3
+    # the first stage of bottlenecks has more filters than the stem
+    assert kinds(models.resnet50(num_classes=2))[:4] == ["Sequential", "Identity", "Identity", "Sequential"]
+    assert kinds(models.resnet50(num_classes=2, shortcut="A"))[:4] == [
+        "PadShortcut",
+        "Identity",
+        "Identity",
+        "PadShortcut",
+    ]
+    padded = [block.shortcut.missing for block in blocks_of(cifar_resnet(8, pad_channels="both"))[1:]]
+    assert padded == [(8, 8), (16, 16)]
+
+
+@pytest.mark.usefixtures("no_draws")
+def test_where_a_bottleneck_has_its_stride():
+    def strides(block):
+        return [conv.settings["stride"] for conv in layers_of(block, nn.Conv2d)]
+
+    for stride_in, expected in [("1x1", [2, 1, 1, 2]), ("3x3", [1, 2, 1, 2])]:
+        net = models.resnet50(num_classes=2, stride_in=stride_in)
+        for i, stage in enumerate(net.stages.layers):
+            first, *others = map(strides, stage.layers)
+            assert first == (expected if i else [1, 1, 1, 1])
+            assert others == [[1, 1, 1]] * len(others)
+            kernels = [conv.w.shape[:2] for conv in layers_of(stage.layers[0], nn.Conv2d)]
+            assert kernels == [(1, 1), (3, 3), (1, 1), (1, 1)]
+    assert strides(models.resnet50(num_classes=2)) == strides(models.resnet50(num_classes=2, stride_in="1x1"))
+    for stride_in in ("1x1", "3x3"):  # basic layers have no choice
+        assert strides(tiny(basic, stride_in=stride_in)) == [1, 1, 1, 1, 2, 1, 2]
+
+
+def test_the_place_of_the_stride_matters():
+    a, b = (tiny(stride_in=stride_in)(images(2, 8, 8, 3)).data for stride_in in ("1x1", "3x3"))
+    assert not np.allclose(a, b)
+
+
+@pytest.mark.parametrize("make", [models.resnet18, models.resnet50, lambda **wrong: cifar_resnet(8, **wrong)])
+def test_options_with_other_names_are_refused(make):
+    for wrong, expected in [
+        ({"shortcut": "D"}, 'expected shortcut "A", "B" or "C", got \'D\''),
+        ({"shortcut": "a"}, 'expected shortcut "A", "B" or "C", got \'a\''),
+        ({"pad_channels": "before"}, 'expected pad_channels "after" or "both", got \'before\''),
+        ({"stride_in": "v1.5"}, 'expected stride_in "1x1" or "3x3", got \'v1.5\''),
+    ]:
+        with pytest.raises(ValueError, match=expected):
+            make(**wrong)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'shortcuts'"):
+        make(shortcuts="B")
+
+
+# VGG ---------------------------------------------------------------------------------------------
+
+
+def test_vgg():
+    """Structure and names are torchvision's; depths and sizes are counted in test_inspect.py."""
+    net = models.vgg11(image_size=64, num_classes=3, in_channels=1, rng=1)
+    kinds = "".join({"Conv2d": "c", "ReLU": "r", "MaxPool2d": "M"}[type(m).__name__] for m in net.features.layers)
+    assert kinds == "crMcrMcrcrMcrcrMcrcrM"
+    assert {(pool.kernel, pool.stride, pool.padding) for pool in layers_of(net, nn.MaxPool2d)} == {(2, None, 0)}
+    normed = models.vgg11(batch_norm=True, image_size=32, num_classes=3)
+    kinds = [type(layer).__name__ for layer in normed.features.layers[:5]]
+    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Conv2d"]
+    assert len(layers_of(normed, nn.BatchNorm2d)) == 8
+    kinds = [type(layer).__name__ for layer in net.classifier.layers]
+    assert kinds == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
+    assert [net.classifier.layers[i].w.shape for i in (0, 3, 6)] == [(2 * 2 * 512, 4096), (4096, 4096), (4096, 3)]
+    assert all(layer.b is not None for layer in layers_of(net, nn.Conv2d, nn.Linear))
+    x = images(2, 64, 64, 1)
+    first, second = net(x).data, net(x).data
+    assert first.shape == (2, 3)
+    assert not np.array_equal(first, second)  # dropout draws
+    assert_array_equal(net.eval()(x).data, net(x).data)
+    with pytest.raises(ValueError, match=r"halved five times: expected image_size of at least 32, got 16"):
+        models.vgg11(image_size=16)
+    with pytest.raises(ValueError, match="expected depth 11, 13, 16 or 19, got 12"):
+        models.vgg.VGG(12)
+
+
+# Weights -----------------------------------------------------------------------------------------
 
 
 def test_weights_depend_on_the_seed_alone():
@@ -103,15 +273,47 @@ def test_weights_depend_on_the_seed_alone():
     assert not np.array_equal(*weights[:2])
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rng: cifar_plain(14, rng=rng),
+        lambda rng: cifar_resnet(14, "C", rng=rng),
+        lambda rng: tiny(stem=imagenet_stem, rng=rng),
+        lambda rng: models.vgg11(True, image_size=32, num_classes=2, rng=rng),
+    ],
+)
+def test_weights_are_drawn_in_reading_order(make):
+    rng = np.random.default_rng(7)
+    for layer in layers_of(make(7), nn.Conv2d, nn.Linear):
+        assert_array_equal(layer.w.data, nn.init.he_normal(layer.w.shape, rng=rng))
+
+
+def tiny_plain(**settings):
+    return plain_net(imagenet_stem, (1, 1), (1, 1, 2), in_channels=1, num_classes=2, **settings)
+
+
+def tiny_residual(**settings):
+    return residual_net(imagenet_stem, basic, (1, 1), (1, 1, 2), in_channels=1, num_classes=2, shortcut="A", **settings)
+
+
+def tiny_bottleneck(**settings):
+    return residual_net(cifar_stem, bottleneck, (1, 1), (2, 4, 8), in_channels=1, num_classes=2, **settings)
+
+
+def tiny_later_bottleneck(**settings):
+    return tiny_bottleneck(stride_in="3x3", shortcut="A", pad_channels="both", **settings)
+
+
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
+@pytest.mark.parametrize("make", [tiny_plain, tiny_residual, tiny_bottleneck, tiny_later_bottleneck])
 def test_a_whole_net_by_finite_differences(make, training):
-    """End to end, in float64: the gradients of the parameters of a tiny net."""
-    net = make(8, width=2, in_channels=1, num_classes=3, rng=3, dtype=np.float64).train(training)
+    """End to end, in float64: the gradients of the parameters of a tiny net, and of its input."""
+    net = make(rng=3, dtype=np.float64).train(training)
     rng = np.random.default_rng(0)
     for p in net.parameters():
         p.data = p.data + 0.1 * rng.standard_normal(p.shape)  # away from gamma = 1 and beta = 0
-    x, labels = mg.Tensor(rng.standard_normal((3, 4, 4, 1))), np.array([0, 2, 1])
+    size = 8 if isinstance(net.stem.layers[-1], nn.MaxPool2d) else 4
+    x, labels = mg.Tensor(rng.standard_normal((3, size, size, 1)), requires_grad=True), np.array([0, 1, 1])
     frozen = {name: b.copy() for name, b in net.named_buffers()}
 
     def loss(*_):
@@ -119,4 +321,6 @@ def test_a_whole_net_by_finite_differences(make, training):
             b[...] = frozen[name]
         return mg.cross_entropy(net(x), labels)
 
-    assert mg.gradcheck(loss, net.parameters(), eps=1e-6) < 1e-5
+    inputs = [x, *net.parameters()]
+    mg.grad(loss(), inputs)  # every one of them is reached
+    assert mg.gradcheck(loss, inputs, eps=1e-6) < 1e-5

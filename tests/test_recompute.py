@@ -9,7 +9,6 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from models import cifar_resnet
-from models.resnet import BasicBlock
 
 
 def leaf(*shape, seed=0):
@@ -168,8 +167,8 @@ def test_outside_recording_it_is_the_function_itself():
 
 
 def test_statistics_of_batch_norm_move_once():
-    nets = [BasicBlock(4, 8, 2, shortcut="A", rng=0, dtype=np.float64) for _ in range(2)]
-    x = leaf(6, 4, 4, 4)
+    nets = [cifar_resnet(8, width=4, dtype=np.float64) for _ in range(2)]
+    x = leaf(6, 8, 8, 3)
     for net, call in zip(nets, (lambda f, x: f(x), mg.recompute), strict=True):
         (call(net, x) ** 2).sum().backward()
     for name, value in nets[0].state_dict().items():
@@ -189,7 +188,7 @@ class InSegments(nn.Module):
     """A net whose layers run in segments that are computed again."""
 
     def __init__(self, net, size):
-        layers = net.layers
+        layers = [*net.stem.layers, *(block for stage in net.stages.layers for block in stage.layers), net.pool, net.fc]
         self.segments = [nn.Sequential(*layers[i : i + size]) for i in range(0, len(layers), size)]
 
     def forward(self, x):

@@ -1,11 +1,13 @@
-"""PyTorch as an independent oracle: one whole training step of ResNet-20, in float64."""
+"""PyTorch as an independent oracle: whole training steps of nets, in float64."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import minigrad as mg
-from models import cifar_resnet
+from models import cifar_resnet, residual_net, vgg11
+from models.plain import imagenet_stem
+from models.resnet import bottleneck
 
 torch = pytest.importorskip("torch")
 
@@ -22,13 +24,35 @@ def assert_same(ours, theirs, what):
     assert_allclose(theirs, expected, rtol=0, atol=1e-9 * np.abs(expected).max(), err_msg=what, strict=True)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_a_training_step_of_resnet_20(training):
+def resnet20():
     from tests.benchmarks import torch_nets
 
+    return cifar_resnet(20, dtype=np.float64), torch_nets.cifar_resnet(20).double()
+
+
+def resnet50(stride_in):
+    """A ResNet-50 with 4 filters in place of 64."""
+    from tests.benchmarks import torch_nets
+
+    net = residual_net(
+        imagenet_stem,
+        bottleneck,
+        (3, 4, 6, 3),
+        (4, 16, 32, 64, 128),
+        stride_in=stride_in,
+        num_classes=10,
+        dtype=np.float64,
+    )
+    return net, torch_nets.bottleneck_resnet((3, 4, 6, 3), 4, 10, stride_in).double()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "make", [resnet20, lambda: resnet50("1x1"), lambda: resnet50("3x3")], ids=["20", "50", "50 v1.5"]
+)
+def test_training_steps(make, training):
     rng = np.random.default_rng(0)
-    net = cifar_resnet(20, dtype=np.float64).train(training)
-    twin = torch_nets.cifar_resnet(20).double().train(training)
+    net, twin = (net.train(training) for net in make())
     for buffer in net.buffers():
         buffer[...] = rng.uniform(0.5, 1.5, buffer.shape)
     for p in net.parameters():
@@ -60,3 +84,33 @@ def test_a_training_step_of_resnet_20(training):
             assert_same(ours.data, theirs, f"{name} after step {step}")
         for (name, ours), theirs in zip(net.named_buffers(), statistics, strict=True):
             assert_same(ours, theirs, f"{name} after step {step}")
+
+
+def test_vgg_11():
+    """Logits in evaluation; the first matrix of the classifier has its rows in the order (h, w, c), not (c, h, w)."""
+    net = vgg11(batch_norm=True, image_size=64, num_classes=10).eval()
+    layers, c_in = [], 3
+    for c_out in (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"):
+        if c_out == "M":
+            layers.append(torch.nn.MaxPool2d(2, 2))
+        else:
+            layers += [torch.nn.Conv2d(c_in, c_out, 3, padding=1), torch.nn.BatchNorm2d(c_out), torch.nn.ReLU()]
+            c_in = c_out
+    linear = torch.nn.Linear
+    twin = torch.nn.Sequential(*layers, torch.nn.Flatten(), linear(2048, 4096), torch.nn.ReLU(), torch.nn.Dropout())
+    twin.extend([linear(4096, 4096), torch.nn.ReLU(), torch.nn.Dropout(), linear(4096, 10)]).eval()
+    rng = np.random.default_rng(0)
+    first = net.classifier.layers[0].w
+    with torch.no_grad():
+        for ours, theirs in zip(net.parameters(), twin.parameters(), strict=True):
+            if ours.ndim == 1:
+                ours.data = ours.data + 0.1 * rng.standard_normal(ours.shape, dtype="float32")
+            w = (
+                ours.data.reshape(2, 2, 512, 4096).transpose(2, 0, 1, 3).reshape(2048, 4096)
+                if ours is first
+                else ours.data
+            )
+            theirs.copy_(to_torch(w))
+        x = rng.standard_normal((2, 64, 64, 3), dtype="float32")
+        expected = twin(torch.tensor(x.transpose(0, 3, 1, 2))).numpy()
+    assert_allclose(net(mg.Tensor(x)).data, expected, rtol=0, atol=1e-5 * abs(expected).max(), strict=True)

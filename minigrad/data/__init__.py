@@ -1,6 +1,20 @@
-"""Data sets and how to walk over them."""
+"""Data sets, what is done to them, and how to walk over them."""
 
+from minigrad.data import transforms
+from minigrad.data.cifar import CIFAR10, CIFAR100
 from minigrad.data.digits import Digits
 from minigrad.data.loader import DataLoader
+from minigrad.data.mnist import MNIST, FashionMNIST
+from minigrad.data.subset import Subset, split
 
-__all__ = ["DataLoader", "Digits"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "DataLoader",
+    "Digits",
+    "FashionMNIST",
+    "Subset",
+    "split",
+    "transforms",
+]

@@ -1,6 +1,7 @@
-"""Layers and nets: reading order init, module, layers."""
+"""Layers and nets: reading order init, module, layers, fold."""
 
 from minigrad.nn import init
+from minigrad.nn.fold import fold_batch_norm
 from minigrad.nn.layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -30,5 +31,6 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Sequential",
+    "fold_batch_norm",
     "init",
 ]

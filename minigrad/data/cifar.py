@@ -1,0 +1,165 @@
+"""CIFAR-10 and CIFAR-100: 60,000 colour photographs of 32x32 pixels each, in the official binary format.
+
+A record is one label byte (CIFAR-100: two, coarse and fine) and 3,072 bytes of pixels: the red plane, the green, the
+blue. The files are records and nothing else, so their sizes must be exact, and no unpickling is needed.
+
+Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
+https://www.cs.toronto.edu/~kriz/cifar.html. The files come from :mod:`minigrad.data.fetch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.data.fetch import CIFAR10_CLASSES, OFFICIAL, cache, fetch
+from minigrad.device import Array
+
+
+class ByteImages:
+    """Images kept as bytes, a quarter of the memory of float32; a batch is converted when it is asked for.
+
+    Parameters
+    ----------
+    images : array of shape (n, h, w, c), uint8
+    labels : array of shape (n,), int64
+
+    Examples
+    --------
+    >>> data = ByteImages(np.full((5, 2, 2, 1), 255, np.uint8), np.arange(5))
+    >>> images, labels = data[np.array([3, 1])]
+    >>> images.shape, images.dtype.name, float(images.max()), labels
+    ((2, 2, 2, 1), 'float32', 1.0, array([3, 1]))
+    """
+
+    def __init__(self, images: Array, labels: Array) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> tuple[Array, Array]:
+        """Return the images, as float32 from 0 to 1, and labels at an index, a slice or an array of indices."""
+        return np.divide(self.images[index], 255, dtype=np.float32), self.labels[index]
+
+
+class CIFAR10(ByteImages):
+    """50,000 photographs for training and 10,000 for testing, in 10 classes.
+
+    Parameters
+    ----------
+    root : str or Path, optional
+        The folder that holds ``cifar-10-batches-bin``, or the official archive, which is then unpacked, or the
+        ``.bin`` files themselves. Default: :func:`minigrad.data.fetch.cache`.
+    train : bool
+        Which part.
+    download : bool
+        Fetch what is missing.
+
+    Attributes
+    ----------
+    images : array of shape (n, 32, 32, 3), uint8
+        Indexing the data set gives them as float32 from 0 to 1.
+    labels : array of shape (n,), int64
+    classes : tuple of str
+        The names of the labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the files are not there. It says how to get them.
+    ValueError
+        If a file has not the size it must have, or a label is out of range.
+
+    Examples
+    --------
+    >>> CIFAR10("photos")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: CIFAR10: there is no photos/cifar-10-batches-bin/data_batch_1.bin
+    Run `python -m minigrad.data.fetch cifar10 --root photos`, or put cifar-10-binary.tar.gz from
+    https://www.cs.toronto.edu/~kriz/ (170,052,171 bytes, md5 c32a1d4ab5d03f1284b67883e8d87530) into photos
+    """
+
+    source = "cifar10"
+    classes: tuple[str, ...] = CIFAR10_CLASSES
+    label_bytes: tuple[int, ...] = (10,)  # each label byte lies below its number; the last one is the label
+    # The files and their numbers of records.
+    train_files: Mapping[str, int] = {f"data_batch_{i}.bin": 10_000 for i in range(1, 6)}
+    test_files: Mapping[str, int] = {"test_batch.bin": 10_000}
+
+    def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
+        root = cache() if root is None else Path(root).expanduser()
+        files = self.train_files if train else self.test_files
+        paths = self._locate(root, list(files), download)
+        command = f"`python -m minigrad.data.fetch {self.source} --root {root}`"
+        again = f"; move {paths[0].parent} out of the way, then run {command}"
+        record = len(self.label_bytes) + 3 * 32 * 32
+        for path, n in zip(paths, files.values(), strict=True):  # all of them, before the first is read
+            if (size := path.stat().st_size) != n * record:
+                raise ValueError(
+                    f"{type(self).__name__}: {path} is truncated or corrupt: it has {size:,} bytes, not "
+                    f"{n * record:,} ({n:,} records of {record:,})" + again
+                )
+        total = sum(files.values())
+        super().__init__(np.empty((total, 32, 32, 3), np.uint8), np.empty(total, np.int64))
+        start = 0
+        for path, n in zip(paths, files.values(), strict=True):
+            labels, planes = np.split(np.fromfile(path, np.uint8).reshape(n, record), [len(self.label_bytes)], axis=1)
+            if (labels >= self.label_bytes).any():
+                raise ValueError(
+                    f"{type(self).__name__}: {path} is corrupt: its label bytes go up to {labels.max(0).tolist()}, "
+                    f"not below {list(self.label_bytes)}" + again
+                )
+            self.labels[start : start + n] = labels[:, -1]
+            self.images[start : start + n] = planes.reshape(n, 3, 32, 32).transpose(0, 2, 3, 1)
+            start += n
+
+    def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
+        """Return the paths of files, in `root` itself or in the official folder below it, fetched if need be."""
+        below, address, archives = OFFICIAL[self.source]
+        ((archive, (size, md5)),) = archives.items()
+        folder = root if (root / files[0]).exists() else root / below
+        if not folder.exists() and (download or (root / archive).exists()):
+            fetch(self.source, root)
+        for file in files:
+            if not (folder / file).exists():
+                away = f"Move {folder}, which is incomplete, out of the way. " if folder.exists() else ""
+                raise FileNotFoundError(
+                    f"{type(self).__name__}: there is no {folder / file}\n"
+                    f"{away}Run `python -m minigrad.data.fetch {self.source} --root {root}`, or put {archive} from\n"
+                    f"{address} ({size:,} bytes, md5 {md5}) into {root}"
+                )
+        return [folder / file for file in files]
+
+
+_FINE = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
+willow_tree wolf woman worm
+"""
+
+
+class CIFAR100(CIFAR10):
+    """50,000 photographs for training and 10,000 for testing, in 100 classes: the fine labels.
+
+    Parameters, attributes and errors are those of :class:`CIFAR10`; the folder is ``cifar-100-binary``.
+
+    Examples
+    --------
+    >>> len(CIFAR100.classes), CIFAR100.classes[:3]
+    (100, ('apple', 'aquarium_fish', 'baby'))
+    """
+
+    source = "cifar100"
+    label_bytes = (20, 100)
+    train_files: Mapping[str, int] = {"train.bin": 50_000}
+    test_files: Mapping[str, int] = {"test.bin": 10_000}
+    classes = tuple(_FINE.split())

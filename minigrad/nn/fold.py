@@ -1,0 +1,90 @@
+"""Fewer layers for inference: batch norm folded into the convolution before it.
+
+In evaluation, batch norm is a fixed scale and shift of each channel,
+
+    y = s x + t,    s = gamma / sqrt(running_var + eps),    t = beta - s running_mean,
+
+and a convolution is linear in its weights: s (w * x + b) + t = (s w) * x + (s b + t). So one layer does the
+work of two.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minigrad.device import namespace
+from minigrad.nn.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from minigrad.nn.module import Module, Parameter
+
+Net = TypeVar("Net", bound=Module)
+
+
+def fold_batch_norm(model: Net) -> Net:
+    """Return a copy of a model for inference, with fewer layers and the same outputs.
+
+    Wherever a BatchNorm2d directly follows a Conv2d or Linear in a Sequential, one layer takes the place of both. Only
+    there: what else follows what is written in somebody's ``forward``, and cannot be known.
+
+    Parameters
+    ----------
+    model : Module
+        Left as it is. It should be trained: what is folded are the running statistics.
+
+    Returns
+    -------
+    Module
+        Of the same class, in evaluation mode. Its outputs are those of ``model.eval()`` up to rounding. It is not for
+        training: what was folded does not normalise any more.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no Module.
+
+    Examples
+    --------
+    >>> from minigrad import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False, rng=0), nn.BatchNorm2d(8), nn.ReLU())
+    >>> fold_batch_norm(net)
+    Sequential(
+      (layers.0): Conv2d(3x3, 3 -> 8, stride=1)
+      (layers.1): ReLU()
+    )
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"fold_batch_norm: expected a Module, got {type(model).__name__}")
+    # What stands in the memo is not copied: gradients are of no use here, and may hold a whole graph.
+    folded = copy.deepcopy(model, {id(p.grad): None for p in model.parameters() if p.grad is not None}).eval()
+    for _, module in folded.named_modules():
+        if isinstance(module, Sequential) and type(module).forward is Sequential.forward:
+            module.layers = _folded(module.layers)
+    return folded
+
+
+def _folded(layers: list[Any]) -> list[Any]:
+    """Return the layers of a Sequential with new ones in place of pairs; those given may be in use elsewhere."""
+    result: list[Any] = []
+    for layer in layers:
+        if result and type(layer) is BatchNorm2d and type(result[-1]) in (Conv2d, Linear):
+            result[-1] = _merged(result[-1], layer)
+        else:
+            result.append(layer)
+    return result
+
+
+def _merged(layer: Any, norm: BatchNorm2d) -> Any:
+    """Return a copy of a Conv2d or Linear that does what `norm` did to its outputs, computed in float64."""
+    dtype = layer.w.dtype
+    wide = np.promote_types(dtype, np.float64)
+    gamma, beta, mean, var = (
+        a.astype(wide) for a in (norm.gamma.data, norm.beta.data, norm.running_mean, norm.running_var)
+    )
+    scale = gamma / namespace(var).sqrt(var + norm.eps)  # (c_out,)
+    bias = 0 if layer.b is None else layer.b.data.astype(wide)
+    merged = copy.copy(layer)
+    merged.w = Parameter((layer.w.data.astype(wide) * scale).astype(dtype))
+    merged.b = Parameter((beta + (bias - mean) * scale).astype(dtype))
+    return merged
