@@ -1,0 +1,217 @@
+"""From a photo to probabilities: how trained nets are tested.
+
+A net gives logits; their softmax is a probability for each class. The paper gets its best numbers by averaging the
+softmax over several *views* of an image, over several nets, or over both. (The mean of the logits would be something
+else.)
+
+- Single crop: the middle of the image. The plainest figure, and the worst.
+- 10-crop (Tables 2 and 3): four corners and the middle, and their mirror images.
+- Multi-scale (Tables 4 and 5): the whole image with its short side at 224, 256, 384, 480 and 640 pixels. Convolutions
+  and global average pooling take any size: the net is "fully convolutional".
+- Ensemble (Table 5): several nets, here with the same views.
+
+:func:`predict` does all of these. Never compare figures of different kinds: between one crop and ten lie two points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.device import Array, is_array
+
+
+def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array]) -> Array:
+    """Return the probabilities of the classes: the mean softmax over all nets and all views.
+
+    Parameters
+    ----------
+    nets : Module or sequence of Modules
+        Each maps images to logits of the same classes. They are run in evaluation mode, and left as they were.
+    views : array of shape (n, h, w, c), or sequence of such arrays
+        The same n images in each, as the nets want them; sizes may differ from view to view.
+
+    Returns
+    -------
+    array of shape (n, classes)
+
+    Raises
+    ------
+    TypeError
+        If a view is no array of floating-point numbers.
+    ValueError
+        If nets or views are missing, or do not fit one another.
+
+    Examples
+    --------
+    >>> nets = [nn.Sequential(nn.GlobalAvgPool2d(), nn.Linear(3, 5, rng=seed)) for seed in (0, 1)]
+    >>> images = np.ones((2, 8, 8, 3), "float32")
+    >>> predict(nets, [images, images[:, :, ::-1]]).sum(axis=1)
+    array([1., 1.], dtype=float32)
+    """
+    nets = [nets] if isinstance(nets, nn.Module) else list(nets)
+    views = [views] if is_array(views) else list(views)
+    for view in views:
+        if not is_array(view) or view.dtype.kind != "f":
+            kind = view.dtype if is_array(view) else type(view).__name__
+            raise TypeError(f"predict: expected arrays of floats, preprocessed as the nets expect, got {kind}")
+    shapes = [tuple(view.shape) for view in views]
+    if not nets or not views or any(len(shape) != 4 or shape[0] != shapes[0][0] for shape in shapes):
+        raise ValueError(
+            f"predict: expected nets, and views (n, h, w, c) of the same n images, got {len(nets)} nets and views of "
+            f"shape {', '.join(map(str, shapes)) or '(none)'}"
+        )
+    modes = [(module, module.training) for net in nets for _, module in net.named_modules()]
+    scores = []
+    try:
+        with mg.no_grad():
+            for net in nets:
+                net.eval()
+                scores += [mg.softmax(net(mg.Tensor(view)).data) for view in views]  # (n, classes) each
+    finally:
+        for module, training in modes:
+            module.training = training
+    if len({score.shape for score in scores}) > 1:
+        raise ValueError(
+            "predict: expected nets with the same classes, got scores of shape "
+            + " and ".join(map(str, dict.fromkeys(score.shape for score in scores)))
+        )
+    return sum(scores[1:], scores[0]) / len(scores)
+
+
+def ten_crop(images: Array, size: int) -> list[Array]:
+    """Return ten views of square crops: the middle, the four corners, and the mirror images of these five.
+
+    Parameters
+    ----------
+    images : array of shape (n, h, w, c)
+    size : int
+        Height and width of a crop.
+
+    Returns
+    -------
+    list of ten arrays of shape (n, size, size, c)
+
+    Examples
+    --------
+    >>> views = ten_crop(np.arange(16.0).reshape(1, 4, 4, 1), 2)
+    >>> views[0].squeeze(), views[5].squeeze()
+    (array([[ 5.,  6.],
+           [ 9., 10.]]), array([[ 6.,  5.],
+           [10.,  9.]]))
+    """
+    if images.ndim != 4 or not 0 < size <= min(images.shape[1:3]):
+        raise ValueError(
+            f"ten_crop: expected images (n, h, w, c) with sides of at least size={size} pixels, got {images.shape}"
+        )
+    h, w = images.shape[1] - size, images.shape[2] - size
+    places = [(h // 2, w // 2), (0, 0), (0, w), (h, 0), (h, w)]
+    crops = [images[:, top : top + size, left : left + size] for top, left in places]
+    return crops + [crop[:, :, ::-1] for crop in crops]
+
+
+def read_photo(path: str | Path) -> Array:
+    """Read a picture as RGB, upright.
+
+    JPEG, PNG and what else Pillow reads. A photo that a camera marked as rotated is turned; what is transparent is laid
+    on white; grey, palette, CMYK and 16-bit pictures are converted.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    array of shape (h, w, 3), uint8
+
+    Raises
+    ------
+    ValueError
+        If the file is no picture, or a damaged one.
+    OSError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+    >>> Image.new("L", (2, 1), 200).save(path)
+    >>> read_photo(path)
+    array([[[200, 200, 200],
+            [200, 200, 200]]], dtype=uint8)
+    """
+    from PIL import Image, ImageOps
+
+    with open(path, "rb") as file:
+        try:
+            picture: Any = ImageOps.exif_transpose(Image.open(file))
+            if picture.mode.startswith("I"):  # 16 bits of grey
+                picture = Image.fromarray((np.asarray(picture, np.int64) // 256).clip(0, 255).astype(np.uint8))
+            if picture.has_transparency_data:
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+            return np.asarray(picture.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"read_photo: {path} is not a picture that can be read: {error}") from error
+
+
+def resize(photo: Array, short_side: int) -> Array:
+    """Scale a photo to a given length of its short side, bilinearly, with smoothing where it shrinks.
+
+    Parameters
+    ----------
+    photo : array of shape (h, w, 3), uint8
+    short_side : int
+
+    Returns
+    -------
+    array of shape (h', w', 3), uint8
+
+    Raises
+    ------
+    ValueError
+        If `photo` is something else, or one side is more than twenty times as long as the other.
+
+    Examples
+    --------
+    >>> resize(np.zeros((300, 451, 3), "uint8"), 224).shape
+    (224, 337, 3)
+    """
+    from PIL import Image
+
+    h, w = photo.shape[:2]
+    if photo.shape[2:] != (3,) or photo.dtype != np.uint8 or not 0 < max(h, w) <= 20 * min(h, w) or short_side < 1:
+        raise ValueError(
+            "resize: expected a photo (h, w, 3) of uint8, one side at most 20 times the other, and a positive short "
+            f"side, got {photo.shape} of {photo.dtype} and {short_side}"
+        )
+    scale = short_side / min(h, w)
+    size = round(w * scale), round(h * scale)
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR))
+
+
+def center_square(photo: Array) -> Array:
+    """Return the largest square in the middle of a photo.
+
+    Parameters
+    ----------
+    photo : array of shape (h, w, 3)
+
+    Returns
+    -------
+    array of shape (side, side, 3)
+
+    Examples
+    --------
+    >>> center_square(np.zeros((300, 451, 3), "uint8")).shape
+    (300, 300, 3)
+    """
+    h, w = photo.shape[:2]
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    return photo[top : top + side, left : left + side]
