@@ -197,30 +197,32 @@ def batch_norm_definition(
 def _statistics(pixels: Pixels, x: Array) -> tuple[Array, Array]:
     """Return mean and (biased) variance of each channel, in one walk.
 
-    Each block gives its own mean and its squared deviations from that. Those of all follow without cancellation
-    (Chan et al., 1979): M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. What rounding took from a block's mean shows in
-    the sum of its deviations, and is put right; the few numbers of the blocks are combined in float64.
+    Each column of each block gives its own mean and its squared deviations from that. Those of a channel follow without
+    cancellation (Chan et al., 1979): M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. What rounding took from a
+    column's mean shows in the sum of its deviations, and is put right; these few numbers are combined in float64.
     """
     xp = namespace(x)
-    rows = pixels.rows(x)
-    kind = np.complex128 if x.dtype.kind == "c" else np.float64
-    means = xp.empty((len(pixels.blocks), pixels.channels), dtype=kind)
-    squares = xp.empty_like(means)
+    rows, blocks, ones = pixels.rows(x), pixels.blocks, pixels.ones(x)
+    sums = xp.empty((3, len(blocks), rows.shape[1]), dtype=x.dtype)  # means, left of the means, squares
 
     def block(i: int) -> None:
-        part, count = rows[pixels.blocks[i]], pixels.counts[i]
-        mean = (pixels.sum_of(part) / count).astype(x.dtype)
-        deviation = parallel.scratch("product", part.shape, part)
-        xp.subtract(part, pixels.wide(mean), out=deviation)
-        left = pixels.sum_of(deviation) / count
-        means[i] = mean + left
-        squares[i] = pixels.sum_of(xp.multiply(deviation, deviation, out=deviation)) - count * left * left
+        part = rows[blocks[i]]
+        mean, left, squares, one = sums[0, i], sums[1, i], sums[2, i], ones[: len(part)]
+        xp.matmul(one, part, out=mean)
+        mean /= len(part)
+        deviation = xp.subtract(part, mean, out=parallel.scratch("product", part.shape, part))
+        xp.matmul(one, deviation, out=left)
+        xp.matmul(one, xp.multiply(deviation, deviation, out=deviation), out=squares)
 
-    parallel.run(block, len(pixels.blocks))
-    weights = xp.asarray(np.array(pixels.counts).reshape(-1, 1) / pixels.count)  # (blocks, 1)
-    mean = (weights * means).sum(axis=0)
-    between = (weights * (means - mean) ** 2).sum(axis=0)
-    var = squares.sum(axis=0) / pixels.count + between
+    parallel.run(block, len(blocks))
+    lengths = xp.asarray(np.array([[block.stop - block.start] for block in blocks]))  # rows, of each block: (blocks, 1)
+    means, left, squares = sums.astype(np.complex128 if x.dtype.kind == "c" else np.float64)  # (blocks, width) each
+    left /= lengths
+    means += left
+    squares -= lengths * left * left
+    mean = pixels.fold(lengths * means) / pixels.count
+    off = means - pixels.wide(mean)
+    var = pixels.fold(squares + lengths * off * off) / pixels.count
     return mean.astype(x.dtype), var.astype(x.dtype)
 
 
@@ -228,15 +230,15 @@ def _gradient_sums(pixels: Pixels, g: Array, x: Array, mean: Array) -> tuple[Arr
     """Return the sums over pixels of g, and of g times the deviation of x from its mean."""
     xp = namespace(x)
     rows, cotangents, centre = pixels.rows(x), pixels.rows(g), pixels.wide(mean)
-    sums = xp.empty((len(pixels.blocks), 2, pixels.channels), dtype=x.dtype)
+    blocks, ones = pixels.blocks, pixels.ones(x)
+    sums = xp.empty((2, len(blocks), rows.shape[1]), dtype=x.dtype)
 
     def block(i: int) -> None:
-        part, g_part = rows[pixels.blocks[i]], cotangents[pixels.blocks[i]]
-        product = parallel.scratch("product", part.shape, part)
-        xp.subtract(part, centre, out=product)
-        sums[i, 0] = pixels.sum_of(g_part)
-        sums[i, 1] = pixels.sum_of(xp.multiply(product, g_part, out=product))
+        part, g_part = rows[blocks[i]], cotangents[blocks[i]]
+        one = ones[: len(part)]
+        product = xp.subtract(part, centre, out=parallel.scratch("product", part.shape, part))
+        xp.matmul(one, g_part, out=sums[0, i])
+        xp.matmul(one, xp.multiply(product, g_part, out=product), out=sums[1, i])
 
-    parallel.run(block, len(pixels.blocks))
-    total = sums.sum(axis=0)
-    return total[0], total[1]
+    parallel.run(block, len(blocks))
+    return pixels.fold(sums[0]), pixels.fold(sums[1])

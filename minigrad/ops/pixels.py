@@ -33,7 +33,6 @@ class Pixels:
         rows = self.count // self.repeat
         row_bytes = self.repeat * self.channels * x.itemsize
         self.blocks = parallel.spans(rows, parallel.BLOCK_BYTES // 4 // row_bytes) if on_host(x) else (slice(0, rows),)
-        self.counts = [(block.stop - block.start) * self.repeat for block in self.blocks]  # pixels of each block
 
     def rows(self, x: Array) -> Array:
         """View (..., c) as the wide matrix."""
@@ -43,22 +42,26 @@ class Pixels:
         """Repeat a vector (c,) to the width of a row."""
         return namespace(vector).tile(vector, self.repeat)
 
-    def sum_of(self, part: Array) -> Array:
-        """Sum rows of the wide matrix over their pixels, to (c,)."""
-        xp = namespace(part)
-        total = xp.ones(len(part), dtype=part.dtype) @ part  # a product with ones is the fastest sum over rows
-        return total.reshape(self.repeat, self.channels).sum(axis=0)
+    def ones(self, like: Array) -> Array:
+        """Ones for the longest block: a product with them is the fastest sum over its rows."""
+        return namespace(like).ones(self.blocks[0].stop, dtype=like.dtype)
+
+    def fold(self, sums: Array) -> Array:
+        """Add up sums over rows (blocks, width), in order, to (c,)."""
+        return sums.sum(axis=0).reshape(self.repeat, self.channels).sum(axis=0)
 
     def sum(self, x: Array) -> Array:
-        """Sum (..., c) over its pixels: sums of blocks, added up in order."""
-        rows = self.rows(x)
-        sums = namespace(x).empty((len(self.blocks), self.channels), dtype=x.dtype)
+        """Sum (..., c) over its pixels."""
+        xp = namespace(x)
+        rows, ones = self.rows(x), self.ones(x)
+        sums = xp.empty((len(self.blocks), rows.shape[1]), dtype=x.dtype)
 
         def block(i: int) -> None:
-            sums[i] = self.sum_of(rows[self.blocks[i]])
+            part = rows[self.blocks[i]]
+            xp.matmul(ones[: len(part)], part, out=sums[i])
 
         parallel.run(block, len(self.blocks))
-        return sums.sum(axis=0)
+        return self.fold(sums)
 
     def affine(self, x: Array, scale: Array, shift: Array | None, y: Array = None, scale_y: Array = None) -> Array:
         """Return ``x * scale + shift (+ y * scale_y)``, in one walk."""
