@@ -160,33 +160,6 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     return out
 
 
-def elementwise(f: Callable[..., Array], *arrays: Any) -> Array:
-    """Return ``f(*arrays)`` of arrays of one shape and dtype, and numbers, block by block.
-
-    `f` takes ``out``, as NumPy's functions do. What is small, broadcast, not contiguous or on another device
-    is one call.
-    """
-    first = arrays[0]
-    if not on_host(first) or first.nbytes < BLOCK_BYTES or not all(_flat_like(a, first) for a in arrays):
-        return f(*arrays)
-    out = np.empty(first.shape, first.dtype)
-    flat = [a.reshape(-1) if on_host(a) else a for a in (*arrays, out)]
-    blocks = spans(out.size, BLOCK_BYTES // 4 // out.itemsize)
-
-    def block(i: int) -> None:
-        *parts, target = [a[blocks[i]] if on_host(a) else a for a in flat]
-        f(*parts, out=target)
-
-    run(block, len(blocks))
-    return out
-
-
-def _flat_like(a: Any, first: Array) -> bool:
-    if not on_host(a):
-        return isinstance(a, int | float)
-    return bool(a.shape == first.shape and a.dtype == first.dtype and a.flags.c_contiguous)
-
-
 #: A product of fewer multiply-adds than this is not worth a second thread.
 _MIN_MULTIPLY_ADDS = 1 << 20
 
