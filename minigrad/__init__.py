@@ -13,6 +13,7 @@ Read it from the ground up:
 
 from minigrad import checks, data, device, inspect, nn, ops, optim, parallel
 from minigrad.backward import grad
+from minigrad.checkpoint import load, save
 from minigrad.checks import (
     GradientError,
     adjoint_check,
@@ -22,7 +23,6 @@ from minigrad.checks import (
     gradgradcheck,
     taylor_check,
 )
-from minigrad.checkpoint import load, save
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
 from minigrad.parallel import get_num_threads, set_num_threads
 from minigrad.recompute import recompute
