@@ -99,7 +99,7 @@ def run(kind: str, depth: int, seed: int, options: argparse.Namespace, out: Path
     mean, std = digits["train"].images.mean(0), digits["train"].images.std()
 
     def loader(name: str, batch: int, rng: int | None = None) -> mg.data.DataLoader:
-        return mg.data.DataLoader(digits[name], batch, rng=rng, transform=lambda images: (images - mean) / std)
+        return mg.data.DataLoader(digits[name], batch, rng=rng, transform=mg.data.transforms.Normalize(mean, std))
 
     net: nn.Module = NETS[kind](depth, in_channels=1, rng=seed)
     batches = loader("train", BATCH, rng=seed)
@@ -110,7 +110,7 @@ def run(kind: str, depth: int, seed: int, options: argparse.Namespace, out: Path
         batches,
         optimizer=sgd,
         schedule=mg.optim.Warmup(drop, WARMUP),
-        epochs=options.epochs,
+        iterations=options.epochs * len(batches),
         evaluate_on={"train": loader("train", 512), "test": loader("test", 512)},
         log=out / f"{kind}-{depth}-seed{seed}.jsonl",
         title=f"{kind}-{depth}",

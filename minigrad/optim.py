@@ -8,15 +8,19 @@ with the learning rate outside v; in Caffe's form, v = momentum v + lr g, a drop
 rate takes effect only as v forgets. Weight decay adds ``weight_decay * w`` to g, for every
 parameter, those of batch norm included, unless groups say otherwise.
 
-Schedules are counted in iterations, as in the paper, not in epochs.
+Schedules are counted in iterations, as in the paper, not in epochs. Two of them listen to what training measures
+besides: :class:`WarmupUntil` to the training error, :class:`ReduceOnPlateau` to the error on held-out data.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from minigrad.device import namespace
+import numpy as np
+
+from minigrad.device import namespace, to_host
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor
 
@@ -67,7 +71,7 @@ class SGD:
         groups = given if given and isinstance(given[0], dict) else [{"params": given}]
         if not all("params" in group for group in groups):
             raise ValueError('SGD: expected each group to have "params"')
-        self.lr = lr
+        self.lr = float(lr)
         self.groups: list[dict[str, Any]] = [defaults | group | {"params": list(group["params"])} for group in groups]
         self.velocity: dict[Tensor, Any] = {}
         unknown = {key for group in groups for key in group} - {"params", *defaults}
@@ -99,8 +103,9 @@ class SGD:
                     g = g + decay * w
                 if momentum:
                     v = self.velocity.get(p)
-                    if v is None:
-                        v = self.velocity[p] = namespace(w).zeros_like(w)
+                    if type(v) is not type(w):  # there is none yet, or the net was moved to another device
+                        xp = namespace(w)
+                        v = self.velocity[p] = xp.zeros_like(w) if v is None else xp.asarray(to_host(v))
                     v *= momentum
                     v += g
                     g = g + momentum * v if nesterov else v
@@ -111,6 +116,40 @@ class SGD:
         for group in self.groups:
             for p in group["params"]:
                 p.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later run needs to go on: the settings, and the velocities in the order of the parameters."""
+        velocity = [self.velocity.get(p) for group in self.groups for p in group["params"]]
+        return {
+            "lr": self.lr,
+            "groups": [{name: value for name, value in group.items() if name != "params"} for group in self.groups],
+            "velocity": [None if v is None else to_host(v).copy() for v in velocity],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, with its settings.
+
+        Raises
+        ------
+        ValueError
+            If groups or velocities do not fit the parameters; nothing is loaded then.
+        """
+        if state.keys() != self.state_dict().keys() or len(state["groups"]) != len(self.groups):
+            raise ValueError(
+                f"SGD: expected a state of {len(self.groups)} groups with {list(self.state_dict())}, got "
+                f"{len(state.get('groups', ()))} with {list(state)}"
+            )
+        every = [p for group in self.groups for p in group["params"]]
+        velocity = [None if v is None else np.asarray(v) for v in state["velocity"]]
+        shapes, mine = [None if v is None else v.shape for v in velocity], [p.shape for p in every]
+        if len(shapes) != len(mine) or any(a not in (None, b) for a, b in zip(shapes, mine, strict=True)):
+            raise ValueError(f"SGD: expected velocities of the shapes {mine}, got {shapes}")
+        self.lr = state["lr"]
+        for group, settings in zip(self.groups, state["groups"], strict=True):
+            group.update(settings)
+        self.velocity = {
+            p: namespace(p.data).array(v, dtype=p.dtype) for p, v in zip(every, velocity, strict=True) if v is not None
+        }
 
 
 class Schedule:
@@ -145,9 +184,41 @@ class Schedule:
         self.iteration += 1
         self.apply()
 
+    def observe(self, **figures: float) -> None:
+        """Hear what was measured: `batch_error` after each iteration, and every record of an evaluation."""
+
     def apply(self) -> None:
         """Set the learning rate of the current iteration."""
-        self.optimizer.lr = self.base * self.factor(self.iteration)
+        self.optimizer.lr = float(self.base * self.factor(self.iteration))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later run needs to go on; of a schedule within this one, too."""
+        return {
+            name: value.state_dict() if isinstance(value, Schedule) else value
+            for name, value in vars(self).items()
+            if name != "optimizer"
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, with its settings: milestones, for one, are those of the saved run.
+
+        Raises
+        ------
+        ValueError
+            If it is the state of another schedule.
+        """
+        expected, got = sorted(self.state_dict()), sorted(state or ())
+        if expected != got:
+            raise ValueError(
+                f"{type(self).__name__}: expected a state with {expected}, got {got}; is it that of another schedule?"
+            )
+        for name, value in state.items():
+            mine = getattr(self, name)
+            if isinstance(mine, Schedule):
+                mine.load_state_dict(value)
+            else:
+                setattr(self, name, value)
+        self.apply()
 
 
 class MultiStepLR(Schedule):
@@ -180,6 +251,89 @@ class MultiStepLR(Schedule):
     def factor(self, iteration: int) -> float:
         """Return gamma to the number of milestones passed."""
         return float(self.gamma ** sum(milestone <= iteration for milestone in self.milestones))
+
+
+class CosineLR(Schedule):
+    """Let the learning rate fall to 0 along half a wave of the cosine: (1 + cos(pi t / T)) / 2.
+
+    I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation (5), without its
+    restarts.
+
+    Parameters
+    ----------
+    optimizer : SGD
+    iterations : int
+        T, after which the rate stays 0.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = CosineLR(sgd, 2)
+    >>> for _ in range(3):
+    ...     print(round(sgd.lr, 3))
+    ...     schedule.step()
+    1.0
+    0.5
+    0.0
+    """
+
+    def __init__(self, optimizer: SGD, iterations: int) -> None:
+        self.iterations = iterations
+        super().__init__(optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return the height of the wave."""
+        return 0.5 + 0.5 * math.cos(math.pi * min(iteration / self.iterations, 1.0))
+
+
+class ReduceOnPlateau(Schedule):
+    """Multiply the learning rate by `gamma` when an error has stopped falling: the paper's rule on ImageNet.
+
+    Parameters
+    ----------
+    optimizer : SGD
+    figure : str
+        What to watch, by its name in the records of the training loop, all of which must have it.
+    patience : int
+        How many evaluations without a new best are waited for.
+    gamma : float
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = ReduceOnPlateau(sgd, "test_error", patience=2)
+    >>> for error in (0.5, 0.4, 0.4, 0.45, 0.39):
+    ...     schedule.observe(test_error=error)
+    ...     print(sgd.lr)
+    1.0
+    1.0
+    1.0
+    0.1
+    0.1
+    """
+
+    def __init__(self, optimizer: SGD, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
+        self.figure, self.patience, self.gamma = figure, patience, gamma
+        self.best, self.waited, self.drops = math.inf, 0, 0
+        super().__init__(optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return gamma to the number of plateaus."""
+        return float(self.gamma**self.drops)
+
+    def observe(self, **figures: float) -> None:
+        """Count the evaluations since the best."""
+        if self.figure not in figures:
+            if "iteration" in figures:  # a record, and no single batch
+                raise ValueError(f"ReduceOnPlateau: expected {self.figure!r} to be measured, got {list(figures)}")
+            return
+        self.waited = 0 if figures[self.figure] < self.best else self.waited + 1
+        self.best = min(self.best, figures[self.figure])
+        if self.waited >= self.patience:
+            self.drops, self.waited = self.drops + 1, 0
+        self.apply()
 
 
 class Warmup(Schedule):
@@ -215,3 +369,56 @@ class Warmup(Schedule):
     def factor(self, iteration: int) -> float:
         """Return the share of the warm-up that is done, times the other schedule's factor."""
         return min(1.0, (iteration + 1) / max(self.iterations, 1)) * self.schedule.factor(iteration)
+
+    def observe(self, **figures: float) -> None:
+        """Pass on what was measured."""
+        self.schedule.observe(**figures)
+        self.apply()
+
+
+class WarmupUntil(Schedule):
+    """Keep the learning rate low until training has got under way, then follow another schedule.
+
+    The paper's rule for 110 layers (section 4.2): a tenth of the learning rate until the training error is below 80 %,
+    which is after about 400 iterations.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        What to follow; its iterations count from the beginning.
+    error : float
+        The training error to fall below, averaged over about the last 50 batches.
+    gamma : float
+        The factor until then.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = WarmupUntil(MultiStepLR(sgd, [100]))
+    >>> sgd.lr
+    0.1
+    >>> for _ in range(50):
+    ...     schedule.observe(batch_error=0.5)
+    ...     schedule.step()
+    >>> sgd.lr
+    1.0
+    """
+
+    def __init__(self, schedule: Schedule, error: float = 0.8, gamma: float = 0.1) -> None:
+        self.schedule, self.error, self.gamma = schedule, error, gamma
+        self.average, self.done = 1.0, False
+        schedule.optimizer.lr = schedule.base
+        super().__init__(schedule.optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return gamma, or the other schedule's factor."""
+        return self.schedule.factor(iteration) if self.done else self.gamma
+
+    def observe(self, **figures: float) -> None:
+        """Average the error of the batches, and end the warm-up when it is low enough."""
+        if "batch_error" in figures:
+            self.average += (figures["batch_error"] - self.average) / 50
+            self.done = self.done or self.average < self.error
+        self.schedule.observe(**figures)
+        self.apply()

@@ -1,12 +1,15 @@
 """SGD and schedules, against the formulas written out."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import minigrad as mg
 from minigrad.nn import Parameter
-from minigrad.optim import SGD, MultiStepLR, Warmup
+from minigrad.optim import SGD, CosineLR, MultiStepLR, ReduceOnPlateau, Schedule, Warmup, WarmupUntil
 
 
 def steps(optimizer, parameters, gradients):
@@ -116,3 +119,173 @@ def test_warm_up_then_another_schedule():
     sgd = SGD([Parameter([1.0])], 0.4)
     assert_allclose(rates(Warmup(MultiStepLR(sgd, [5], gamma=0.5), 4), 7), [0.1, 0.2, 0.3, 0.4, 0.4, 0.2, 0.2])
     assert_allclose(rates(Warmup(MultiStepLR(SGD([Parameter([1.0])], 0.4), []), 0), 2), [0.4, 0.4])
+
+
+def sgd(lr=0.4):
+    return SGD([Parameter([1.0])], lr)
+
+
+def test_cosine():
+    values = rates(CosineLR(sgd(), 8), 11)
+    assert_allclose(values, [0.2 * (1 + math.cos(math.pi * min(t, 8) / 8)) for t in range(11)], rtol=1e-15)
+    assert values[0] == 0.4
+    assert values[8:] == [0.0, 0.0, 0.0]
+
+
+def test_cosine_behind_a_warm_up_goes_by_the_iterations_of_the_run():
+    wave = rates(CosineLR(sgd(), 8), 8)
+    assert_allclose(rates(Warmup(CosineLR(sgd(), 8), 3), 8), wave * np.minimum((np.arange(8) + 1) / 3, 1), rtol=1e-15)
+
+
+def test_warm_up_until_the_training_error_is_low():
+    """By hand: from 1 the average moves towards 0.5 by a 50th each time; 0.5 + 0.5 * 0.98**n < 0.8 from n = 26 on."""
+    schedule = WarmupUntil(MultiStepLR(sgd(), [40]))
+    values = []
+    for i in range(60):
+        values.append(schedule.optimizer.lr)
+        schedule.observe(batch_error=0.5 if i < 26 else 1.0)  # what comes later does not bring the warm-up back
+        schedule.step()
+    assert_allclose(values, [0.04] * 26 + [0.4] * 14 + [0.04] * 20, rtol=1e-15)
+
+
+def test_one_lucky_batch_does_not_end_the_warm_up():
+    schedule = WarmupUntil(MultiStepLR(sgd(), []))
+    for i in range(1000):
+        schedule.observe(batch_error=0.0 if i % 10 == 0 else 0.95)  # 85.5 % on average
+        assert not schedule.done
+    for _ in range(1000):
+        schedule.observe(batch_error=0.8)  # not below
+        assert not schedule.done
+
+
+def test_plateau():
+    schedule = ReduceOnPlateau(sgd(), "val_error", patience=3, gamma=0.5)
+    values = []
+    for error in (0.5, 0.4, 0.4, 0.4, 0.4, 0.41, 0.39, 0.5, math.nan, 0.5, 0.38):
+        schedule.observe(batch_error=0.0)
+        schedule.step()
+        schedule.observe(iteration=schedule.iteration, val_error=error, test_error=0.0)
+        values.append(schedule.optimizer.lr)
+    assert_allclose(values, [0.4] * 4 + [0.2] * 5 + [0.1] * 2, rtol=1e-15)
+
+
+def test_a_plateau_of_what_is_not_measured_is_an_error():
+    """It would never come, and the rate never fall, without a word."""
+    schedule = Warmup(ReduceOnPlateau(sgd(), "val_error"), 2)
+    schedule.observe(batch_error=0.5)
+    with pytest.raises(ValueError, match="expected 'val_error' to be measured, got .*test_error"):
+        schedule.observe(iteration=3, test_error=0.5)
+
+
+NESTED = {
+    "steps": lambda o: MultiStepLR(o, np.array([7, 3])),
+    "cosine": lambda o: CosineLR(o, 13),
+    "plateau": lambda o: ReduceOnPlateau(o, patience=2),
+    "warm-up": lambda o: Warmup(MultiStepLR(o, [6]), 4),
+    "until": lambda o: WarmupUntil(CosineLR(o, 15), error=0.9),
+    "all": lambda o: Warmup(WarmupUntil(ReduceOnPlateau(o, patience=2), error=0.9), 4),
+}
+
+
+def go(schedule, iterations):
+    """Take steps and measure, as the training loop does; the errors depend on the iteration alone."""
+    values = []
+    for i in iterations:
+        values.append(schedule.optimizer.lr)
+        schedule.observe(batch_error=1 / (1 + i % 5))
+        schedule.step()
+        if i % 2:
+            schedule.observe(iteration=i + 1, test_error=0.5 + 0.1 * (i % 3))
+    return [*values, schedule.optimizer.lr]
+
+
+@pytest.mark.parametrize("build", NESTED.values(), ids=NESTED)
+@pytest.mark.parametrize("stop", range(19))
+def test_a_schedule_goes_on_from_its_state(build, stop):
+    expected = go(build(sgd()), range(20))
+    assert len(set(expected)) > 1
+    first = build(sgd())
+    go(first, range(stop))
+    state, other = first.state_dict(), build(sgd(lr=7.0))  # the base is part of the state
+    if "milestones" in state:
+        state["milestones"] = list(map(int, state["milestones"]))
+    other.load_state_dict(json.loads(json.dumps(state)))
+    assert other.optimizer.lr == expected[stop]
+    assert go(other, range(stop, 20)) == expected[stop:]
+
+
+def test_the_settings_of_the_state_win():
+    state = MultiStepLR(sgd(), [2]).state_dict()
+    other = MultiStepLR(sgd(), [5], gamma=0.5)
+    other.load_state_dict(state)
+    assert_allclose(rates(other, 4), [0.4, 0.4, 0.04, 0.04])
+
+
+@pytest.mark.parametrize("state", [None, {}, CosineLR(sgd(), 3).state_dict(), {"iteration": 3}])
+def test_the_state_of_another_schedule(state):
+    schedule = MultiStepLR(sgd(), [2])
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match=r"MultiStepLR: expected a state with \['base', 'gamma', 'iteration', 'mile"):
+        schedule.load_state_dict(state)
+    assert schedule.state_dict() == before
+    with pytest.raises(ValueError, match="MultiStepLR: expected a state with"):
+        Warmup(schedule, 3).load_state_dict(Warmup(CosineLR(sgd(), 3), 3).state_dict())
+
+
+def test_the_rate_is_a_plain_number():
+    """A rate of np.float32 or np.float64 would promote the arithmetic, and not fit into a log."""
+
+    class Mine(Schedule):
+        def factor(self, iteration):
+            return np.float32(0.5)
+
+    optimizer = sgd(np.float64(0.1))
+    assert type(optimizer.lr) is float
+    assert type(Mine(optimizer).optimizer.lr) is float
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_goes_on_from_its_state(dtype, nesterov):
+    rng = np.random.default_rng(0)
+    gradients = [[rng.standard_normal(3).astype(dtype), None, rng.standard_normal(()).astype(dtype)] for _ in range(6)]
+
+    def fresh(**settings):
+        p = [Parameter(np.ones(shape, dtype)) for shape in (3, 2, ())]
+        return p, SGD([{"params": p[:2], "momentum": 0.5} | settings, {"params": p[2:]}], 0.1, 0.9, 0.01, nesterov)
+
+    p, whole = fresh()
+    steps(whole, p, gradients[:3])
+    q, other = fresh(weight_decay=0.3)  # the settings of the state win
+    for mine, theirs in zip(q, p, strict=True):
+        mine.data[...] = theirs.data
+    state = whole.state_dict()
+    assert [v is None for v in state["velocity"]] == [False, True, False]
+    other.lr = 5.0
+    other.load_state_dict(state)
+    for v in state["velocity"]:
+        if v is not None:
+            v[...] = 1e9  # a state is a copy, on both ways
+    steps(whole, p, gradients[3:])
+    steps(other, q, gradients[3:])
+    for mine, theirs in zip(q, p, strict=True):
+        np.testing.assert_array_equal(mine.data, theirs.data, strict=True)
+    assert other.groups[0]["weight_decay"] == 0.01
+
+
+def test_a_state_that_does_not_fit_is_refused_whole():
+    p = [Parameter(np.ones(3)), Parameter(np.ones((2, 2)))]
+    optimizer = SGD(p, 0.1)
+    steps(optimizer, p, [[np.ones(3), np.ones((2, 2))]])
+    good = optimizer.state_dict()
+    v, w = good["velocity"]
+    wrong = [{"velocity": [w, v]}, {"velocity": [v]}, {"velocity": [v, w[0]]}, {"velocity": [v, w, v]}]
+    for change in [*wrong, {"velocity": [np.ones((3, 1)), None]}, {"groups": good["groups"] * 2}, {"more": 1}]:
+        with pytest.raises(ValueError, match="SGD: expected"):
+            optimizer.load_state_dict(good | {"lr": 9.0} | change)
+    for lacks in good:
+        with pytest.raises(ValueError, match="SGD: expected a state of 1 groups"):
+            optimizer.load_state_dict({name: value for name, value in good.items() if name != lacks})
+    assert optimizer.lr == 0.1
+    np.testing.assert_array_equal(optimizer.state_dict()["velocity"][0], v, strict=True)
+    optimizer.load_state_dict(good)
