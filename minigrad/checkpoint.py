@@ -151,7 +151,7 @@ def _take(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
             raise TypeError(f"save: expected real numbers of at most 8 bytes, got {array.dtype} in {path!r}")
         if path in arrays or path == "__metadata__":
             raise ValueError(f"save: the name {path!r} is taken, by another array or by the format; rename a key")
-        arrays[path] = array.astype(array.dtype.newbyteorder("="), copy=False)
+        arrays[path] = array
         return {ARRAY: path}
     if value is None or isinstance(value, bool | int | float | str):
         return value

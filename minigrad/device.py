@@ -72,29 +72,42 @@ def to_host(array: Array) -> Array:
 def to_device(array: Array, device: str) -> Array:
     """Return `array` on `device`: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
+    CuPy works on the device that is its current one: a GPU that is asked for by number becomes that, for this thread,
+    and ``"cuda"`` means the one that is.
+
     Raises
     ------
     ValueError
         If the device has another name.
     RuntimeError
         If a GPU is asked for and CuPy is not installed, or finds none.
+
+    Examples
+    --------
+    >>> to_device(np.ones(2), "gpu")
+    Traceback (most recent call last):
+    ValueError: to: expected a device "cpu", "cuda" or "cuda:1", got 'gpu'
     """
     kind, _, number = device.partition(":")
     if device == "cpu":
         return to_host(array)
-    if kind != "cuda" or not (number or "0").isdigit():
+    if device != "cuda" and not (kind == "cuda" and number.isdecimal()):
         raise ValueError(f'to: expected a device "cpu", "cuda" or "cuda:1", got {device!r}')
     try:
         import cupy
-    except ImportError:
+    except ImportError as error:
         raise RuntimeError(
-            f"to: {device!r} needs CuPy, which is not installed; install it with: pip install 'minigrad-numpy[gpu]'"
+            f"to: {device!r} needs CuPy, which cannot be imported ({error}); install it with: "
+            "pip install 'minigrad-numpy[gpu]'"
         ) from None
     try:
-        with cupy.cuda.Device(int(number or 0)):
-            return cupy.asarray(array)
+        cupy.cuda.Device(int(number) if number else None).use()
+        return cupy.asarray(array)
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"to: CuPy is installed, but found no usable device {device!r}: {error}") from None
+        raise RuntimeError(
+            f"to: CuPy is installed, but finds no usable GPU for {device!r} ({error}); that takes an NVIDIA GPU of "
+            "this number and its driver: see what nvidia-smi lists"
+        ) from None
 
 
 # The few primitives that differ -------------------------------------------------------------
@@ -136,9 +149,4 @@ def add_windows(out: Array, values: Array, stride: tuple[int, int], dilation: tu
 
 def scatter_add(target: Array, index: Any, values: Array) -> None:
     """Add `values` into ``target[index]`` in place; an index that comes twice is added twice."""
-    if on_host(target):
-        np.add.at(target, index, values)
-    else:
-        xp = namespace(target)
-        add_at = sys.modules["cupyx"].scatter_add if xp.__name__ == "cupy" else xp.scatter_add
-        add_at(target, index, values)
+    namespace(target).add.at(target, index, values)

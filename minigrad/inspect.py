@@ -15,7 +15,7 @@ import numpy as np
 
 from minigrad.device import namespace
 from minigrad.nn.layers import BatchNorm2d, Conv2d, Linear
-from minigrad.nn.module import Module, Parameter
+from minigrad.nn.module import Module, Parameter, evaluation
 from minigrad.tape import no_grad
 from minigrad.tensor import Tensor
 
@@ -152,16 +152,13 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
     image = Tensor(namespace(like).zeros((1, *input_shape), dtype=like.dtype))
-    modes = [(module, module.training) for _, module in modules]
     ends = [module.hook(note) for _, module in modules if own[id(module)] or not any(module.children())]
     try:
-        with no_grad():
-            model.eval()(image)
+        with evaluation(model), no_grad():
+            model(image)
     finally:
         for end in ends:
             end()
-        for module, training in modes:
-            module.training = training
     for name, module in modules:
         if left := count(module):
             rows.append(Row(name, type(module).__name__, (), left, 0, "not called"))

@@ -273,8 +273,8 @@ class Operator:
             arrays = [array.item() if isinstance(array, np.generic) else array for array in arrays]
         try:
             out = self.forward(*arrays, **settings)
-        except ValueError as error:
-            raise self._explained(error, arrays) from None
+        except (TypeError, ValueError) as error:
+            raise self._explained(error, arrays, settings) from error
         saved = None
         if type(out) is tuple:
             out, saved = out
@@ -344,9 +344,14 @@ class Operator:
             f"convert one where it is made, with .astype({str(expected)!r})"
         )
 
-    def _explained(self, error: ValueError, arrays: list[Any]) -> ValueError:
+    def _explained(self, error: Exception, arrays: list[Any], settings: dict[str, Any]) -> Exception:
+        devices = list(dict.fromkeys(device_name(a) for a in [*arrays, *settings.values()] if is_array(a)))
+        if len(devices) > 1:
+            return TypeError(
+                f"{self.name}: expected arrays on one device, got {' and '.join(devices)}; move them with .to(device)"
+            )
         shapes = [tuple(a.shape) for a in arrays if is_array(a)]
-        if str(error).startswith(self.name):
+        if isinstance(error, TypeError) or str(error).startswith(self.name):
             return error
         if self.broadcasts and broadcast_shape(*shapes) is None:
             return ValueError(

@@ -10,8 +10,10 @@ iteration depends on, down to the last bit.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import operator
 import signal
 import threading
 import time
@@ -27,6 +29,7 @@ from minigrad.checkpoint import load, save
 from minigrad.data import DataLoader
 from minigrad.device import namespace, to_host
 from minigrad.nn import BatchNorm2d, Module
+from minigrad.nn.module import evaluation
 from minigrad.ops import cross_entropy
 from minigrad.optim import SGD, Schedule
 from minigrad.report import Record, Report
@@ -147,7 +150,7 @@ def fit(
                     record = run.record()
                     pace = (time.perf_counter() - start) / (run.iteration - first)
                     report.add(record, pace * (iterations - run.iteration))
-                stop = told  # looked at once: a signal may come between any two lines
+                stop = told[:1]  # looked at once: a signal may come between any two lines
                 if checkpoint and (last or stop or time.perf_counter() - saved > 60 * checkpoint_minutes):
                     run.save(checkpoint)
                     saved = time.perf_counter()
@@ -168,6 +171,7 @@ class _Run:
     ) -> None:
         self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
         self.parameters, self.generators = dict(model.named_parameters()), dict(_generators(model))
+        self.device = _device(model)
         facts: dict[str, Any] = {"batch_size": batches.batch_size, "images": len(batches.dataset)}
         facts |= {"evaluate_on": list(sets), "schedule": type(schedule).__name__, "generators": list(self.generators)}
         self.config: dict[str, Any] = json.loads(json.dumps(facts | (config or {})))
@@ -188,9 +192,9 @@ class _Run:
         """Forward, backward, step."""
         begin = time.perf_counter()
         drawn = {name: rng.bit_generator.state for name, rng in self.generators.items()}
-        logits = self.model(Tensor(images))
+        logits = self.model(Tensor(images).to(self.device))
         loss = cross_entropy(logits, labels)
-        value, wrong = loss.item(), int((logits.data.argmax(axis=1) != labels).sum())
+        value, wrong = loss.item(), int((logits.numpy().argmax(axis=1) != labels).sum())
         self.optimizer.zero_grad()
         if math.isfinite(value):
             loss.backward()
@@ -222,7 +226,7 @@ class _Run:
             self.generators[name].bit_generator.state = state
         try:
             with detect_anomaly(), np.errstate(all="ignore"):
-                cross_entropy(self.model(Tensor(images)), labels).backward()
+                cross_entropy(self.model(Tensor(images).to(self.device)), labels).backward()
         except FloatingPointError as error:
             return str(error)
         return "no operator made a NaN, but numbers left the range of the dtype; try a lower rate, or a longer warm-up"
@@ -305,9 +309,17 @@ def _generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
                     yield f"{path}.{name}.{i}", rng
 
 
+def _device(model: Module) -> str:
+    """Say where the parameters of a model are, and so where its images have to be."""
+    return next((p.device for p in model.parameters()), "cpu")
+
+
 def _not_finite(arrays: Iterable[tuple[str, Any]]) -> str:
     """Name the arrays that hold NaNs or infinities."""
-    names = [name for name, array in arrays if not namespace(array).isfinite(array).all()]
+    finite = {name: namespace(array).isfinite(array).all() for name, array in arrays}
+    if functools.reduce(operator.and_, finite.values(), True):  # a device is waited for once, not for each array
+        return ""
+    names = [name for name, is_so in finite.items() if not is_so]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -354,11 +366,10 @@ def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
     >>> 0.5 < error <= 1.0
     True
     """
-    loss, wrong, count = 0.0, 0, 0
-    with _modes(model), no_grad():
-        model.eval()
+    loss, wrong, count, device = 0.0, 0, 0, _device(model)
+    with evaluation(model), no_grad():
         for images, labels in batches:
-            logits = model(Tensor(images))
+            logits = model(Tensor(images).to(device))
             loss += cross_entropy(logits, labels).item() * len(labels)
             wrong += int((logits.numpy().argmax(axis=1) != to_host(labels)).sum())
             count += len(labels)
@@ -390,26 +401,14 @@ def refresh_statistics(model: Module, batches: DataLoader) -> None:
     norms = [module for _, module in model.named_modules() if isinstance(module, BatchNorm2d)]
     for norm in norms:  # whatever they were: 0 * NaN is not 0
         norm.running_mean[...], norm.running_var[...] = 0, 0
-    momenta, count = [norm.momentum for norm in norms], 0
-    with _modes(model), no_grad():
-        model.eval()
+    momenta, count, device = [norm.momentum for norm in norms], 0, _device(model)
+    with evaluation(model), no_grad():
         try:
             for images, labels in batches:
                 count += len(labels)
                 for norm in norms:
                     norm.training, norm.momentum = True, len(labels) / count  # so that the mean of all so far is kept
-                model(Tensor(images))
+                model(Tensor(images).to(device))
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
-
-
-@contextmanager
-def _modes(model: Module) -> Iterator[None]:
-    """Give every layer back its mode at the end."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -24,6 +24,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from minigrad.device import Array, is_array
+from minigrad.nn.module import evaluation
 
 
 def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array]) -> Array:
@@ -66,16 +67,11 @@ def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array
             f"predict: expected nets, and views (n, h, w, c) of the same n images, got {len(nets)} nets and views of "
             f"shape {', '.join(map(str, shapes)) or '(none)'}"
         )
-    modes = [(module, module.training) for net in nets for _, module in net.named_modules()]
     scores = []
-    try:
-        with mg.no_grad():
-            for net in nets:
-                net.eval()
-                scores += [mg.softmax(net(mg.Tensor(view)).data) for view in views]  # (n, classes) each
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluation(*nets), mg.no_grad():
+        for net in nets:
+            device = next((p.device for p in net.parameters()), "cpu")
+            scores += [mg.softmax(net(mg.Tensor(view).to(device)).numpy()) for view in views]  # (n, classes) each
     if len({score.shape for score in scores}) > 1:
         raise ValueError(
             "predict: expected nets with the same classes, got scores of shape "

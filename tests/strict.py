@@ -13,6 +13,9 @@ Bringing a value to the host makes a GPU's program wait. The double lets it pass
         float(x.sum())
     assert syncs.count == 1
 
+There are two devices, and as in CuPy one of them is the current one: the functions work on its arrays only. And
+the double writes down what minigrad calls through it, in `calls`, for :mod:`tests.audit`.
+
 In a few places the double is stricter than CuPy, where what CuPy does is undefined, or a trap: assignment to an
 index that names an element twice, lists and NumPy arrays as values or indices, indices out of range. What it
 cannot show is asynchrony, streams, and a GPU's rounding.
@@ -24,6 +27,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
@@ -63,20 +67,74 @@ def _refuse(what: str) -> NoReturn:
     raise TypeError(f"strict: {what}")
 
 
+# What is called ------------------------------------------------------------------------------
+
+#: What minigrad has called: (name in CuPy, number of positional arguments, names of the keywords).
+calls: set[tuple[str, int, tuple[str, ...]]] = set()
+
+
+def _recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Write down the calls that come from minigrad itself, and not those of a test or of this file."""
+    methods = int(name.startswith("ndarray."))
+
+    @wraps(function)
+    def recorded(*args: Any, **keywords: Any) -> Any:
+        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] in ("minigrad", "models"):
+            calls.add((name, len(args) - methods, tuple(sorted(keywords))))
+        return function(*args, **keywords)
+
+    return recorded
+
+
+# Devices -------------------------------------------------------------------------------------
+
+
+class CUDARuntimeError(RuntimeError):
+    """What CuPy raises where there is no such device."""
+
+
+class Device:
+    """One of the two devices; ``Device()`` is the current one."""
+
+    current = 0
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id = Device.current if number is None else int(number)
+
+    def use(self) -> Device:
+        """Make it the current one."""
+        if self.id not in (0, 1):
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        Device.current = self.id
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 # Between the double and NumPy ----------------------------------------------------------------
 
 
-def _wrap(result: Any) -> Any:
+def _wrap(result: Any, number: int | None = None) -> Any:
     """Take NumPy's result to the device: arrays and scalars become StrictArrays, what is no array stays."""
     if isinstance(result, tuple | list):
         return type(result)(map(_wrap, result))
-    return StrictArray(np.asarray(result)) if isinstance(result, np.ndarray | np.generic | bool) else result
+    return StrictArray(np.asarray(result), number) if isinstance(result, np.ndarray | np.generic | bool) else result
+
+
+def _held(caller: str, array: StrictArray) -> Any:
+    """Return the NumPy array inside an array of the current device."""
+    if array.device.id != Device.current:
+        _refuse(f"{caller}: the array is on device {array.device.id}, but the current device is {Device.current}")
+    return array._held
 
 
 def _operand(caller: str, value: Any, scalars: bool = True) -> Any:
     """Return the NumPy array inside a StrictArray, or a scalar; refuse the rest."""
     if isinstance(value, StrictArray):
-        return value._held
+        return _held(caller, value)
     if scalars and isinstance(value, SCALARS):
         return value
     _refuse(f"{caller} expects arrays of its own device{' or scalars' if scalars else ''}, got {type(value).__name__}")
@@ -102,7 +160,7 @@ def _index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(map(_index, index))
     if isinstance(index, StrictArray):
-        return index._held
+        return _held("an index", index)
     if isinstance(index, np.ndarray):
         _refuse("an index cannot be a NumPy array; bring it to the device with asarray")
     return list(map(_index, index)) if isinstance(index, list) else index
@@ -127,12 +185,12 @@ class StrictArray:
     ``__array_namespace__`` and ``__imatmul__``, as CuPy's has none.
     """
 
-    __slots__ = ("__weakref__", "_held")
+    __slots__ = ("__weakref__", "_held", "_number")
     __module__ = "strict"  # where minigrad.device.namespace looks for the functions
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, held: Any) -> None:
-        self._held = held
+    def __init__(self, held: Any, number: int | None = None) -> None:
+        self._held, self._number = held, Device.current if number is None else number
 
     # Refused
 
@@ -156,10 +214,10 @@ class StrictArray:
         _sync()
         return self._held.copy()
 
-    def item(self, *place: int) -> Any:
-        """Return an element as a Python number."""
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
         _sync()
-        return self._held.item(*place)
+        return self._held.item()
 
     def tolist(self) -> Any:
         """Return nested lists of Python numbers."""
@@ -191,8 +249,8 @@ class StrictArray:
 
     @property
     def device(self) -> Any:
-        """The first device."""
-        return SimpleNamespace(id=0)
+        """Where it is."""
+        return Device(self._number)
 
     @property
     def flags(self) -> Any:
@@ -216,21 +274,21 @@ class StrictArray:
         result = self._held[index]
         if isinstance(result, np.generic):
             result = self._held[(*parts, ...)]  # one element is a view, too
-        return _wrap(result)
+        return _wrap(result, self._number)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        index, value = _index(index), _operand("assignment", value)
+        held, index, value = _held("assignment", self), _index(index), _operand("assignment", value)
         if any(isinstance(part, np.ndarray | list) for part in (index if isinstance(index, tuple) else (index,))):
             _refuse_twice(_positions(self)[index])
-        self._held[index] = value
+        held[index] = value
 
     def reshape(self, *shape: Any, order: str = "C") -> StrictArray:
         """Return the elements in another shape: a view where possible."""
-        return _wrap(self._held.reshape(*shape, order=order))
+        return _wrap(self._held.reshape(*shape, order=order), self._number)
 
     def transpose(self, *axes: Any) -> StrictArray:
         """Return a view with the axes in another order."""
-        return _wrap(self._held.transpose(*axes))
+        return _wrap(self._held.transpose(*axes), self._number)
 
 
 def _python_operator(name: str, reflected: bool = False) -> Callable[..., Any]:
@@ -240,7 +298,7 @@ def _python_operator(name: str, reflected: bool = False) -> Callable[..., Any]:
     def method(self: StrictArray, other: Any) -> Any:
         if not isinstance(other, (StrictArray, np.ndarray, list, tuple, *SCALARS)):
             return NotImplemented  # a Tensor knows what to do
-        a, b = self._held, _operand(name, other)
+        a, b = _held(name, self), _operand(name, other)
         if in_place:
             apply(a, b)
             return self
@@ -250,7 +308,7 @@ def _python_operator(name: str, reflected: bool = False) -> Callable[..., Any]:
 
 
 def _attribute(name: str) -> property:
-    return property(lambda self: _wrap(getattr(self._held, name)))
+    return property(_recorded(f"ndarray.{name}", lambda self: _wrap(getattr(self._held, name), self._number)))
 
 
 for _name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "matmul"]:
@@ -372,7 +430,7 @@ CONSTANTS = """
 
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None) -> StrictArray:
     """Bring an array, a number or a list to the device: the explicit way."""
-    if isinstance(a, StrictArray) and not copy and dtype in (None, a.dtype):
+    if isinstance(a, StrictArray) and not copy and dtype in (None, a.dtype) and a.device.id == Device.current:
         return a
     return array(a, dtype, order=order or "K")
 
@@ -403,9 +461,9 @@ def put_along_axis(arr: StrictArray, indices: StrictArray, values: Any, axis: in
     np.put_along_axis(held, places, values, axis)
 
 
-def scatter_add(a: StrictArray, slices: Any, value: Any) -> None:
-    """Add into ``a[slices]``, twice where an index comes twice: CuPy has it in cupyx."""
-    np.add.at(_operand("scatter_add", a, scalars=False), _index(slices), _operand("scatter_add", value))
+def _add_at(a: StrictArray, indices: Any, b: Any) -> None:
+    """Add into ``a[indices]``, twice where an index comes twice."""
+    np.add.at(_operand("add.at", a, scalars=False), _index(indices), _operand("add.at", b))
 
 
 def _ufunc(name: str) -> Callable[..., Any]:
@@ -423,22 +481,31 @@ def _ufunc(name: str) -> Callable[..., Any]:
 #: The namespace: what ``cupy`` is to a ``cupy.ndarray``.
 strict: Any = ModuleType("strict", "A stand-in for CuPy.")
 strict.ndarray = StrictArray
-for _name, _signature in (METHODS_AND_FUNCTIONS | METHODS).items():
-    setattr(StrictArray, _name, _function(_name, getattr(np.ndarray, _name), _signature))
-for _name, _signature in (METHODS_AND_FUNCTIONS | FUNCTIONS).items():
-    setattr(strict, _name, _function(_name, getattr(np, _name), _signature))
-for _name in UFUNCS.split():
-    setattr(strict, _name, _ufunc(_name))
+strict.cuda = SimpleNamespace(Device=Device, runtime=SimpleNamespace(CUDARuntimeError=CUDARuntimeError))
 for _name in CONSTANTS.split():
     setattr(strict, _name, getattr(np, _name))
-for _given in (asarray, array, asnumpy, einsum, put_along_axis, scatter_add):
-    setattr(strict, _given.__name__, _given)
-strict.reshape = _function("reshape", lambda a, newshape, **order: a.reshape(newshape, **order), "a | newshape order")
-_windows = np.lib.stride_tricks
-strict.lib = SimpleNamespace(
-    stride_tricks=SimpleNamespace(
-        as_strided=_function("as_strided", _windows.as_strided, "x | shape strides"),
-        sliding_window_view=_function("sliding_window_view", _windows.sliding_window_view, "x | window_shape axis"),
-    )
+
+_functions = {
+    name: _function(name, getattr(np, name), row) for name, row in (METHODS_AND_FUNCTIONS | FUNCTIONS).items()
+}
+_functions |= {name: _ufunc(name) for name in UFUNCS.split()}
+_functions |= {f.__name__: f for f in (asarray, array, asnumpy, einsum, put_along_axis)}
+_functions["reshape"] = _function(
+    "reshape", lambda a, newshape, **order: a.reshape(newshape, **order), "a | newshape order"
 )
+for _name, _given in _functions.items():
+    setattr(strict, _name, _recorded(_name, _given))
+strict.add.at = _recorded("add.at", _add_at)
+
+_windows = {
+    name: _recorded(f"lib.stride_tricks.{name}", _function(name, getattr(np.lib.stride_tricks, name), row))
+    for name, row in {"as_strided": "x | shape strides", "sliding_window_view": "x | window_shape axis"}.items()
+}
+strict.lib = SimpleNamespace(stride_tricks=SimpleNamespace(**_windows))
+
+for _name, _signature in (METHODS_AND_FUNCTIONS | METHODS).items():
+    setattr(StrictArray, _name, _function(f"ndarray.{_name}", getattr(np.ndarray, _name), _signature))
+for _name, _given in list(vars(StrictArray).items()):
+    if callable(_given) and _name not in ("__init__", "__array__", "__array_ufunc__", "__array_function__"):
+        setattr(StrictArray, _name, _recorded(f"ndarray.{_name}", _given))
 sys.modules["strict"] = strict

@@ -1,7 +1,6 @@
 """The double refuses what CuPy refuses: without these tests, a suite that passes on it would prove nothing."""
 
 import copy
-import inspect
 import math
 import operator
 
@@ -10,7 +9,18 @@ import pytest
 
 import minigrad as mg
 from minigrad.device import device_name, is_array, namespace, on_host, scatter_add, to_host
-from tests.strict import FUNCTIONS, METHODS, METHODS_AND_FUNCTIONS, StrictArray, count_syncs, strict, syncs
+from tests.audit import fault_of
+from tests.strict import (
+    FUNCTIONS,
+    METHODS,
+    METHODS_AND_FUNCTIONS,
+    UFUNCS,
+    StrictArray,
+    calls,
+    count_syncs,
+    strict,
+    syncs,
+)
 
 A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "float32")
 PLACES = np.array([1, 0])
@@ -97,9 +107,9 @@ REFUSED = {
     "take_along_axis": lambda x: strict.take_along_axis(x, np.zeros((2, 1), int), 1),
     "put_along_axis": lambda x: strict.put_along_axis(x, np.zeros((2, 1), int), 0.0, 1),
     "put_along_axis of values": lambda x: strict.put_along_axis(x, strict.zeros((2, 1), "int64"), A[:, :1], 1),
-    "scatter_add at": lambda x: strict.scatter_add(x, PLACES, x),
-    "scatter_add of": lambda x: strict.scatter_add(x, strict.asarray(PLACES), A),
-    "scatter_add to": lambda x: strict.scatter_add(A.copy(), 0, x[0]),
+    "add.at": lambda x: strict.add.at(x, PLACES, x),
+    "add.at of": lambda x: strict.add.at(x, strict.asarray(PLACES), A),
+    "add.at to": lambda x: strict.add.at(A.copy(), 0, x[0]),
     "as_strided": lambda x: strict.lib.stride_tricks.as_strided(A, (2,), (4,)),
     "fill": lambda x: x.fill(np.array(1.0)),
     "clip": lambda x: x.clip(np.zeros(3), 2.0),
@@ -357,7 +367,7 @@ TRANSFERS = {
     "get": lambda x: x.get(),
     "asnumpy": lambda x: strict.asnumpy(x),
     "tolist": lambda x: x.tolist(),
-    "item": lambda x: x.item(3),
+    "item": lambda x: x[1, 0].item(),
     "float": lambda x: float(x.sum()),
     "int": lambda x: int(x.sum()),
     "bool": lambda x: bool((x > 0).all()),
@@ -405,15 +415,16 @@ def test_transferred_values_are_right(x):
 #: Looked up in CuPy 14.2. A name that the double is to have must be looked up there, and entered here.
 CUPY_NAMES = """
     abs absolute add all allclose amax amin any arange arctan argmax argmin argsort array array_equal asarray
-    ascontiguousarray asnumpy bitwise_and bitwise_or bool_ broadcast_to ceil clip complex128 complex64 complexfloating
-    concatenate conj copy copyto cos cosh cumsum divide dot dtype e einsum empty empty_like equal exp expand_dims expm1
-    eye finfo flip float16 float32 float64 floating floor floor_divide full full_like generic greater greater_equal
-    iinfo inexact inf int16 int32 int64 int8 integer invert isfinite isinf isnan issubdtype less less_equal lib log
-    log1p log2 logaddexp logical_and logical_not logical_or matmul max maximum may_share_memory mean min minimum
-    moveaxis multiply nan nan_to_num ndarray negative newaxis not_equal number ones ones_like outer pad pi positive
-    power prod promote_types put_along_axis ravel reciprocal remainder repeat reshape rint roll shares_memory sign
-    signbit sin sinh sort split sqrt square squeeze stack std subtract sum swapaxes take take_along_axis tan tanh
-    tensordot tile transpose true_divide trunc uint8 var where zeros zeros_like
+    ascontiguousarray asnumpy bitwise_and bitwise_or bool_ broadcast_to ceil clip complex128 complex64
+    complexfloating concatenate conj copy copyto cos cosh cuda cumsum divide dot dtype e einsum empty empty_like
+    equal exp expand_dims expm1 eye finfo flip float16 float32 float64 floating floor floor_divide full full_like
+    generic greater greater_equal iinfo inexact inf int16 int32 int64 int8 integer invert isfinite isinf isnan
+    issubdtype less less_equal lib log log1p log2 logaddexp logical_and logical_not logical_or matmul max maximum
+    may_share_memory mean min minimum moveaxis multiply nan nan_to_num ndarray negative newaxis not_equal number
+    ones ones_like outer pad pi positive power prod promote_types put_along_axis ravel reciprocal remainder repeat
+    reshape rint roll shares_memory sign signbit sin sinh sort split sqrt square squeeze stack std subtract sum
+    swapaxes take take_along_axis tan tanh tensordot tile transpose true_divide trunc uint8 var where zeros
+    zeros_like
 """
 CUPY_METHODS = """
     T all any argmax argmin astype clip conj copy cumsum device dot dtype fill flags flatten get imag item itemsize max
@@ -427,26 +438,79 @@ def public(thing):
 
 
 def test_names_are_cupys():
-    assert public(strict) - {"scatter_add"} <= set(CUPY_NAMES.split())  # which is cupyx's
+    assert public(strict) <= set(CUPY_NAMES.split())
     assert public(StrictArray) <= set(CUPY_METHODS.split())
     assert public(strict.lib.stride_tricks) == {"as_strided", "sliding_window_view"}
 
 
 def test_names_and_signatures_against_cupy():
     cupy = pytest.importorskip("cupy")
-    cupyx = pytest.importorskip("cupyx")
     assert set(CUPY_NAMES.split()) <= public(cupy)
     assert set(CUPY_METHODS.split()) <= public(cupy.ndarray)
-    assert callable(cupyx.scatter_add)
-    for name, signature in (METHODS_AND_FUNCTIONS | FUNCTIONS).items():
-        try:
-            theirs = inspect.signature(getattr(cupy, name)).parameters
-        except ValueError:
-            continue
-        ours = {part.strip("?.") for part in signature.replace("|", " ").split()}
-        if not any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in theirs.values()):
-            assert ours <= set(theirs), name
+    methods = {f"ndarray.{name}": row for name, row in (METHODS_AND_FUNCTIONS | METHODS).items()}
+    ufuncs = dict.fromkeys(UFUNCS.split(), "| out dtype casting")
+    for name, signature in (METHODS_AND_FUNCTIONS | FUNCTIONS | methods | ufuncs).items():
+        settings = signature.partition("|")[2].split()
+        operands = len(signature.partition("|")[0].split()) - name.startswith("ndarray.")
+        if name not in ("arange", "where") and name not in ufuncs:  # whose operands are not all needed
+            assert fault_of((name, operands, tuple(settings)), cupy) == "", name
+        for setting in settings:
+            assert "unexpected keyword" not in fault_of((name, 0, (setting,)), cupy), name
+    assert "at" in dir(cupy.add)
+    assert "use" in dir(cupy.cuda.Device)
     for name in set(METHODS_AND_FUNCTIONS) | set(METHODS) | {"__format__", "__complex__", "__iter__"}:
         assert hasattr(cupy.ndarray, name)
     for name in ["__index__", "__array_interface__", "__array_struct__", "__array_namespace__", "__imatmul__"]:
         assert not hasattr(cupy.ndarray, name)
+
+
+# Two devices, and what was called ------------------------------------------------------------
+
+
+@pytest.fixture
+def second():
+    """Make the second device the current one."""
+    yield strict.cuda.Device(1).use()
+    strict.cuda.Device(0).use()
+
+
+def test_functions_work_on_the_current_device_only(x, second):
+    there = strict.asarray(x)
+    assert (device_name(x), device_name(there), device_name(there + 1), device_name(there.T[0])) == (
+        "cuda:0",
+        "cuda:1",
+        "cuda:1",
+        "cuda:1",
+    )
+    for action in (
+        lambda: x + 1,
+        lambda: there + x,
+        lambda: x + there,
+        lambda: strict.exp(x),
+        lambda: strict.concatenate([there, x]),
+        lambda: operator.setitem(x, 0, 1.0),
+        lambda: operator.setitem(there, 0, x[0]),
+        lambda: there[x[0].astype("int64")],
+        lambda: operator.iadd(x, 1),
+        lambda: x.sum(),
+    ):
+        with pytest.raises(TypeError, match=r"^strict: .*device 0, but the current device is 1"):
+            action()
+    np.testing.assert_array_equal(x.get(), A)  # a copy to the host, or to the current device, is always possible
+    assert device_name(x.T[0].reshape(-1)) == "cuda:0"
+
+
+def test_there_are_two_devices(x):
+    with pytest.raises(strict.cuda.runtime.CUDARuntimeError, match="invalid device ordinal"):
+        strict.cuda.Device(2).use()
+    assert strict.cuda.Device() == strict.cuda.Device(0) != strict.cuda.Device(1)
+
+
+def test_only_calls_of_minigrad_are_written_down(x):
+    calls.clear()
+    strict.exp(x)
+    x.sum(axis=0)
+    assert not calls
+    mg.sum(x, axis=0)
+    mg.exp(x)
+    assert {("exp", 1, ()), ("ndarray.sum", 0, ("axis", "keepdims")), ("ndarray.ndim", 0, ())} <= calls

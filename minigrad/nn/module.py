@@ -8,6 +8,7 @@ norm); a Module, or one in a list, is a part. Names are paths of attributes, ``b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -213,6 +214,30 @@ class Module:
     def extra(self) -> str:
         """Return what ``repr`` says of the settings of a layer."""
         return ""
+
+
+@contextmanager
+def evaluation(*models: Module) -> Iterator[None]:
+    """Put models into evaluation mode, and at the end give every layer back its own mode.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> net = mg.nn.Sequential(mg.nn.ReLU())
+    >>> with evaluation(net):
+    ...     print(net.training)
+    False
+    >>> net.training
+    True
+    """
+    modes = [(module, module.training) for model in models for _, module in model.named_modules()]
+    try:
+        for model in models:
+            model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _join(path: str, name: str) -> str:
