@@ -542,7 +542,7 @@ def test_killed_it_goes_on_to_the_bit(tmp_path, code, iteration):
 
 def test_killed_at_any_moment_again_and_again_it_goes_on_to_the_bit(tmp_path):
     rng = np.random.default_rng(0)
-    for _ in range(5):
+    for _ in range(3):
         process = start(tmp_path)
         process.stderr.readline()
         time.sleep(rng.uniform(0, 0.05))

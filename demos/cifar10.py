@@ -1,0 +1,230 @@
+"""CIFAR-10 by the recipe of "Deep Residual Learning", section 4.2, or by one that takes an hour.
+
+The paper's recipe, to the letter: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, He initialisation, no
+dropout; the learning rate 0.1, divided by 10 at 32,000 and 48,000 iterations, the end at 64,000 (at 110 layers and more
+it begins with 0.01, until the training error is below 80 %). The mean image is subtracted, 4 pixels of padding are put
+around the result, and a 32x32 crop of it, or of its mirror image, is what the net sees; the test images are seen once,
+as they are. On two cores this takes about six hours for 20 layers and a day and a half for 110: run it in the
+background, stop it when you like, go on with --resume. The paper's test errors: 8.75 % at 20 layers, 6.97 % at 56,
+6.61 % at 110.
+
+    python -m demos.cifar10 --net resnet --depth 20 --resume
+
+--recipe quick is for an hour: 22 epochs, weight decay 5e-4, the learning rate rising to 0.2 and falling along a cosine.
+
+    python -m demos.cifar10 --net resnet --depth 20 --recipe quick
+
+The images are fetched by `python -m minigrad.data.fetch cifar10`. What the command writes: a log, a checkpoint and a
+live figure for each seed, and at the end curves.png, confusion.png, mistakes.png and summary.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import nn, train
+from minigrad.checkpoint import atomic
+from minigrad.data import transforms
+from minigrad.device import Array
+from minigrad.optim import SGD, CosineLR, MultiStepLR, Schedule, Warmup, WarmupUntil
+from minigrad.report import curves
+from models import cifar_plain, cifar_resnet
+
+BATCH = 128
+#: Iterations, learning rate and weight decay.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {"iterations": 64_000, "lr": 0.1, "weight_decay": 1e-4},
+    "quick": {"iterations": 8_602, "lr": 0.2, "weight_decay": 5e-4},
+}
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Train the net from each seed, print its errors, save the figures; return what summary.json holds."""
+    options = parse(arguments)
+    out = Path(options.out)
+    sets = datasets(options)
+    errors, histories = [], {}
+    for seed in range(options.seed, options.seed + options.seeds):
+        net, history = run(options, sets, seed, out)
+        if options.refresh:
+            train.refresh_statistics(net, sets["plain"])
+        scores = probabilities(net, sets["test"])
+        errors.append(float((scores.argmax(1) != labels_of(sets["test"])).mean()))
+        histories[f"{name(options)} seed {seed}"] = history
+        print(
+            f"{name(options)}, seed {seed}: test error {errors[-1]:.2%} after {history[-1]['iteration']:,} iterations"
+        )
+        if seed == options.seed:
+            draw_confusion(scores, sets["test"], out / "confusion.png")
+            draw_mistakes(scores, sets["test"], out / "mistakes.png")
+    curves(histories, out / "curves.png")
+    summary = {key: getattr(options, key) for key in ("recipe", "iterations", "subset", "split", "refresh", "seed")}
+    summary = {"net": name(options)} | summary | {"test_errors": errors, "mean": float(np.mean(errors))}
+    summary |= {"best": min(errors), "deviation": float(np.std(errors, ddof=1)) if len(errors) > 1 else None}
+    with atomic(out / "summary.json") as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    if len(errors) > 1:
+        print(f"best {min(errors):.2%}, mean {np.mean(errors):.2%} ± {np.std(errors, ddof=1):.2%}")
+    print(f"figures and logs: {out}")
+    return summary
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demos.cifar10", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--net", choices=("resnet", "plain"), default="resnet")
+    parser.add_argument("--depth", type=int, default=20, help="6n + 2: 20, 32, 44, 56, 110 in the paper (20)")
+    parser.add_argument("--shortcut", choices=("A", "B", "C"), default="A", help="of the residual net (A)")
+    parser.add_argument("--recipe", choices=tuple(RECIPES), default="paper")
+    parser.add_argument("--iterations", type=int, help="another length; the schedule is stretched to it")
+    parser.add_argument("--subset", type=int, metavar="N", help="train on N images only")
+    parser.add_argument(
+        "--split", action="store_true", help="hold 5,000 training images out, and evaluate on them, too"
+    )
+    parser.add_argument("--refresh", action="store_true", help="recompute batch norm's statistics before the last test")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train N times; report mean and deviation (1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the first seed: of weights, order and augmentation (0)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+    parser.add_argument("--minutes", type=float, default=10.0, help="from one checkpoint to the next (10)")
+    parser.add_argument("--root", type=Path, help="the folder of the images (where minigrad.data.fetch put them)")
+    parser.add_argument("--out", help="folder for logs, checkpoints and figures (runs/cifar10/NET-DEPTH-RECIPE)")
+    options = parser.parse_args(arguments)
+    options.iterations = RECIPES[options.recipe]["iterations"] if options.iterations is None else options.iterations
+    options.out = options.out or f"runs/cifar10/{name(options)}-{options.recipe}"
+    if (options.depth - 2) % 6 or options.depth < 8:
+        parser.error(f"--depth: {options.depth} is not 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, ...)")
+    if min(options.iterations, options.seeds, 1 if options.subset is None else options.subset) < 1:
+        parser.error("--iterations, --seeds and --subset must be at least 1")
+    return options
+
+
+def name(options: argparse.Namespace) -> str:
+    """Return the name of the net."""
+    option = f"-{options.shortcut}" if options.net == "resnet" and options.shortcut != "A" else ""
+    return f"{options.net}-{options.depth}{option}"
+
+
+def datasets(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the training set, and the loaders that are the same for all seeds."""
+    training: Any = mg.data.CIFAR10(options.root, train=True)
+    plain: dict[str, Any] = {"test": mg.data.CIFAR10(options.root, train=False)}
+    if options.split:
+        training, plain["val"] = mg.data.split(training, len(training) // 10, rng=0)
+    if options.subset:
+        training = mg.data.Subset(training, np.arange(min(options.subset, len(training))))
+    plain["plain"] = training
+    normalize = transforms.Normalize.per_pixel(training)
+    sets = {key: mg.data.DataLoader(images, 500, transform=normalize) for key, images in plain.items()}
+    augment = transforms.Compose([normalize, transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()])
+    return sets | {"training": training, "augment": augment}
+
+
+def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path) -> tuple[nn.Module, list[Any]]:
+    """Train one net, or go on training it."""
+    recipe = RECIPES[options.recipe]
+    net: nn.Module
+    if options.net == "plain":
+        net = cifar_plain(options.depth, rng=seed)
+    else:
+        net = cifar_resnet(options.depth, options.shortcut, rng=seed)
+    sgd = SGD(net.parameters(), recipe["lr"], momentum=0.9, weight_decay=recipe["weight_decay"])
+    config = {
+        key: getattr(options, key) for key in ("net", "depth", "shortcut", "recipe", "iterations", "subset", "split")
+    }
+    path = out / f"{name(options)}-seed{seed}"
+    history = train.fit(
+        net,
+        mg.data.DataLoader(sets["training"], BATCH, rng=seed, transform=sets["augment"]),
+        optimizer=sgd,
+        schedule=schedule(options, sgd),
+        iterations=options.iterations,
+        evaluate_on={key: sets[key] for key in ("val", "test") if key in sets},
+        log=path.with_suffix(".jsonl"),
+        figure=path.with_suffix(".png"),
+        checkpoint=path.with_suffix(".safetensors"),
+        checkpoint_minutes=options.minutes,
+        resume=options.resume,
+        config=config | {"seed": seed},
+        title=name(options),
+    )
+    return net, history
+
+
+def schedule(options: argparse.Namespace, sgd: SGD) -> Schedule:
+    """Return how the learning rate goes."""
+    if options.recipe == "quick":
+        return Warmup(CosineLR(sgd, options.iterations), options.iterations * 15 // 100)
+    drops = MultiStepLR(sgd, [options.iterations // 2, options.iterations * 3 // 4])
+    return WarmupUntil(drops) if options.depth >= 110 else drops
+
+
+def probabilities(net: nn.Module, loader: mg.data.DataLoader) -> Array:
+    """Return the softmax scores of every image (n, classes)."""
+    net.eval()
+    with mg.no_grad():
+        return np.concatenate([mg.softmax(net(mg.Tensor(images))).numpy() for images, _ in loader])
+
+
+def labels_of(loader: mg.data.DataLoader) -> Array:
+    """Return the labels of every image (n,)."""
+    return np.concatenate([labels for _, labels in loader])
+
+
+def draw_confusion(scores: Array, loader: mg.data.DataLoader, path: Path) -> None:
+    """Draw how many images of each class (rows) were taken for each (columns), in percent of the class."""
+    from matplotlib.figure import Figure
+
+    labels, classes = labels_of(loader), loader.dataset.classes
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (labels, scores.argmax(1)), 1)
+    percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    panel = figure.subplots()
+    wrong = percent * (1 - np.eye(len(classes)))  # the diagonal would drown what is of interest
+    panel.imshow(wrong, cmap="Greys", vmin=0, vmax=max(wrong.max(), 1.0) * 1.3)
+    for i, j in np.ndindex(*percent.shape):
+        if round(percent[i, j]) > 0:
+            colour = "white" if wrong[i, j] > 0.6 * wrong.max() else "black"
+            weight = "bold" if i == j else "normal"
+            panel.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=colour, weight=weight)
+    panel.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    panel.set_yticks(range(len(classes)), classes)
+    panel.set(xlabel="taken for", ylabel="class", title=f"{100 * (labels == scores.argmax(1)).mean():.1f} % right")
+    panel.spines[:].set_visible(False)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+
+
+def draw_mistakes(scores: Array, loader: mg.data.DataLoader, path: Path, rows: int = 4, columns: int = 8) -> None:
+    """Draw the mistakes in which the right class got the lowest probability, the worst first."""
+    from matplotlib.figure import Figure
+
+    labels, classes = labels_of(loader), loader.dataset.classes
+    mistakes = np.flatnonzero(scores.argmax(1) != labels)
+    worst = mistakes[scores[mistakes, labels[mistakes]].argsort()[: rows * columns]]
+    images = loader.dataset[worst][0]
+    figure = Figure(figsize=(1.25 * columns, 1.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for panel, image, i in zip(panels.flat, images, worst, strict=False):
+        panel.imshow(image, interpolation="nearest")
+        guess = scores[i].argmax()
+        panel.set_title(f"{classes[labels[i]]}\n{classes[guess]} {scores[i, guess]:.0%}", fontsize=8)
+    figure.suptitle("The worst mistakes: class, and what it was taken for")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+
+
+if __name__ == "__main__":
+    main()
