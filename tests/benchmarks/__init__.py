@@ -1,23 +1,45 @@
 """How fast minigrad is beside PyTorch eager, on the same machine, in the same minutes.
 
-Times drift with whatever else a machine does; ratios drift less, if both sides are hit alike. So every
-comparison is a series of pairs: each side is a process of its own, and they take one step in turn,
-A B A B ..., while the other waits.
+    python -m tests.benchmarks               the table: minigrad against the others
+    python -m tests.benchmarks --growth      how time and memory grow with the batch, the depth, and the steps
+    python -m tests.benchmarks --memory      what recompute saves, and what it costs
+    python -m tests.benchmarks --roofline    each convolution of two nets, as a share of what matrix products reach
 
-How to read the table: each line is one comparison. "median" and "min" are milliseconds of one step, MB is the
-peak memory of the whole process, its libraries included. Then what minigrad took as a multiple of the other
-side (below 1: minigrad is faster): the ratio of the medians, of the minima, and the median of the ratios of
-each pair. Where the three are far apart the line ends in "disturbed": other work came and went. Other work
-that stays shows in no ratio, and still changes them all, since PyTorch's threads, which wait for one another,
-suffer most from it: look at the load that is printed first, and measure on an idle machine.
+Times drift with whatever else a machine does; ratios drift less, if both sides are hit alike. So every comparison
+is a series of rounds: each side is a process of its own, and they take one step in turn, A B C A B C ..., while the
+others wait.
+
+How to read the table: "median" and "min" are milliseconds of one step, MB is the peak memory of the whole process, its
+libraries included. On the line of another side stands what minigrad takes as a multiple of it (below 1: minigrad is
+faster): the median of the ratios of each round, the ratio of the medians, and of the minima; then the ratio of the
+peaks of memory. Behind a ratio with two bounds stands what became of them: "1.1 met (1.2/1.4)" is below the aim, 1.2,
+"near" is between the aim and the limit, "ABOVE" above both; for the time it is the ratio of the rounds that counts.
+Where the three ratios are far apart the line ends in "disturbed": other work came and went. Other work that
+stays shows in no ratio, and still changes them all, since PyTorch's threads, which wait for one another, suffer
+most from it: look at the load that is printed first, and measure on an idle machine.
 
 What else was seen to, so that the figures mean something:
 
 - The number of threads is set in the environment before a worker imports NumPy or PyTorch, and through the
   library's own ``set_num_threads`` after that.
-- OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are taken out of the workers' environment. Some machines set them, to
-  work around old builds of OpenBLAS; they force an old kernel on a current NumPy, too. (A step of ResNet-20 took
-  1.3 times as long with the kernel for Haswell on a processor with AVX-512.) The kernel that did run is printed.
+- The kernel of OpenBLAS that runs is printed first, and so is every setting of the environment that BLAS listens to.
+  Some machines set OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, to work around old builds of OpenBLAS; they force an old
+  kernel on a current NumPy, too. (A step of ResNet-20 took 1.3 times as long with the kernel for Haswell on a
+  processor with AVX-512.) Nobody takes them away silently. To see what NumPy can do:
+  ``env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python -m tests.benchmarks``.
 - The first steps are not counted: they make buffers, and threads.
-- With several threads, a short rest before each step lets the threads of the other side fall asleep.
+- With several threads, a short rest before each step lets the threads of the other sides fall asleep.
+- ResNet-50 is the paper's on both sides: stride in the first 1x1 convolution of a block. Neither side folds batch norm
+  into convolutions; "-folded" is minigrad after ``nn.fold_batch_norm``, beside the same unfolded PyTorch.
+
+The other frameworks on NumPy need an older one, so they have an environment of their own (DeZero imports matplotlib and
+pillow):
+
+    python3.11 -m venv peers
+    peers/bin/pip install "numpy<2" chainer==7.8.1 mygrad==2.5.0 dezero==0.0.13 matplotlib pillow threadpoolctl
+
+and ``python -m tests.benchmarks --peers peers/bin/python`` compares with them, too.
+
+To read the source: `cases` says what is measured, `on_minigrad` and `on_torch` are the two sides' steps, `rounds` takes
+them in turn and `worker` is the process that takes them.
 """

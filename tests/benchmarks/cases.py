@@ -1,18 +1,56 @@
-"""What is measured: each case builds the same step for both sides.
+"""What is measured: each line of the table, and the bounds within which minigrad should stay.
 
-To add a case, write for each side a function that builds what is needed and returns the step, a function
-without arguments, and enter them in `CASES`. Libraries are imported by these functions and not by
-this file: a worker must load its own side's only, or its memory would say nothing.
+A case names a function, ``train`` say, that every side has in its own file, :mod:`tests.benchmarks.on_minigrad`,
+``on_torch`` and so on. It is called with the case's settings (and the side's own) and returns the step. To add
+a case, enter it here; if no function builds its step yet, write one for each side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-Step = Callable[[], object]
+
+@dataclass(frozen=True)
+class Bounds:
+    """For a ratio, minigrad's figure over the other's: what is aimed at, and what it must not exceed."""
+
+    aim: float
+    limit: float
+
+    def verdict(self, ratio: float) -> str:
+        """Say what became of them: "near (1/1.2)" is between the two."""
+        word = "met" if ratio <= self.aim else "near" if ratio <= self.limit else "ABOVE"
+        return f"{word} ({self.aim:.3g}/{self.limit:.3g})"
+
+
+@dataclass(frozen=True)
+class Side:
+    """Who takes the step.
+
+    Parameters
+    ----------
+    name : str
+        Its first word is the library to import.
+    settings : dict
+        Its own, beside those of the case.
+    time, memory : dict
+        From a number of threads to the bounds of minigrad's multiple of this side; without, it is only reported.
+    peer : bool
+        Whether it lives in the environment of the peers.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    time: Mapping[int, Bounds] = field(default_factory=dict)
+    memory: Mapping[int, Bounds] = field(default_factory=dict)
+    peer: bool = False
+
+    @property
+    def library(self) -> str:
+        """The library to import."""
+        return self.name.split()[0]
 
 
 @dataclass(frozen=True)
@@ -23,117 +61,103 @@ class Case:
     ----------
     about : str
         What one step is, for the help.
-    sides : dict
-        From a side's name, whose first word is the library to import, to the function that builds its step.
+    step : str
+        The function that builds the step: "module:function".
+    settings : dict
+        What the function is called with.
+    sides : tuple of Sides
         The first is minigrad; it is compared with each of the others.
-    threaded : bool
-        Whether threads can matter; if not, the case is measured on one thread only.
+    threads : tuple of ints
+        On how many threads it is measured; (1,) if threads cannot matter.
+    once : bool
+        Whether one step is enough, without warm-up: for memory.
     """
 
     about: str
-    sides: dict[str, Callable[[], Step]]
-    threaded: bool = True
+    step: str
+    settings: Mapping[str, Any]
+    sides: tuple[Side, ...]
+    threads: tuple[int, ...] = (1,)
+    once: bool = False
 
 
-# A training step of ResNet-20 -----------------------------------------------------------------
+RESNET20 = {"net": ["cifar_resnet", 20], "batch": 128, "size": 32, "classes": 10}
+RESNET50 = {"net": ["resnet50"], "size": 224, "classes": 1000}
+TRAIN, INFER, CHAIN = ("on_{library}:" + name for name in ("train", "infer", "chain"))
 
-BATCH = 128
-
-
-def resnet20_minigrad() -> Step:
-    """Forward, loss, backward and SGD on one batch, images (128, 32, 32, 3)."""
-    import numpy as np
-
-    import minigrad as mg
-    from models import cifar_resnet
-
-    rng = np.random.default_rng(0)
-    net = cifar_resnet(20)
-    sgd = mg.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    images = mg.Tensor(rng.standard_normal((BATCH, 32, 32, 3), dtype=np.float32))
-    labels = rng.integers(10, size=BATCH)
-
-    def step() -> None:
-        sgd.zero_grad()
-        mg.cross_entropy(net(images), labels).backward()
-        sgd.step()
-
-    return step
+EQUAL, CLOSE = Bounds(1.0, 1.2), Bounds(1.0, 1.4)
+INFERENCE = {1: Bounds(1.0, 1.25), 2: Bounds(1.0, 1.25)}
 
 
-def resnet20_torch(layout: str = "contiguous_format") -> Step:
-    """The same in PyTorch, images (128, 3, 32, 32), which `layout` orders in memory."""
-    import torch
-
-    from tests.benchmarks.torch_nets import cifar_resnet
-
-    torch.manual_seed(0)
-    memory_format = getattr(torch, layout)
-    net = cifar_resnet(20).to(memory_format=memory_format)
-    sgd = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    images = torch.randn(BATCH, 3, 32, 32).to(memory_format=memory_format)
-    labels = torch.randint(10, (BATCH,))
-
-    def step() -> None:
-        sgd.zero_grad()
-        torch.nn.functional.cross_entropy(net(images), labels).backward()
-        sgd.step()
-
-    return step
+def others(time: Mapping[int, Bounds], memory: Mapping[int, Bounds] | None = None) -> tuple[Side, Side]:
+    """PyTorch in its default layout, with bounds, and channels_last beside it."""
+    return (
+        Side("torch", time=time, memory=memory or {}),
+        Side("torch channels_last", {"layout": "channels_last"}),
+    )
 
 
-# What an operator costs when its arithmetic is nothing ----------------------------------------
-
-MULTIPLY_ADDS = 1000  # two operators each
-
-
-def chain_minigrad(backward: bool) -> Step:
-    """Record y = y a + b, a thousand times, on arrays of 16."""
-    import numpy as np
-
-    import minigrad as mg
-
-    return _chain(lambda value: mg.Tensor(np.full(16, value, np.float32), requires_grad=True), backward)
-
-
-def chain_torch(backward: bool) -> Step:
-    """The same in PyTorch."""
-    import torch
-
-    return _chain(lambda value: torch.full((16,), value, requires_grad=True), backward)
+def inference(batch: int, folded: bool) -> Case:
+    """ResNet-50 without gradients."""
+    ours = Side("minigrad folded", {"fold": True}) if folded else Side("minigrad")
+    return Case(
+        f"inference with ResNet-50, {batch} image{'s' * (batch > 1)} of 224 x 224"
+        + folded * ", batch norm folded into the convolutions on minigrad's side",
+        INFER,
+        RESNET50 | {"batch": batch},
+        (ours, *others(INFERENCE)),
+        threads=(1, 2),
+    )
 
 
-def _chain(full: Callable[[float], Any], backward: bool) -> Step:
-    x, a, b = full(1.0), full(0.999), full(0.001)
-
-    def step() -> None:
-        y = x
-        for _ in range(MULTIPLY_ADDS):
-            y = y * a + b
-        if backward:
-            x.grad = a.grad = b.grad = None
-            y.sum().backward()
-
-    return step
-
-
+#: The lines of the table, in order.
 CASES = {
-    "resnet20": Case(
-        f"training step of ResNet-20, {BATCH} images of 32 x 32, float32",
-        {
-            "minigrad": resnet20_minigrad,
-            "torch": resnet20_torch,
-            "torch channels_last": partial(resnet20_torch, "channels_last"),
-        },
+    "resnet20-train": Case(
+        "training step of ResNet-20, 128 images of 32 x 32: forward, loss, backward, SGD",
+        TRAIN,
+        RESNET20,
+        (Side("minigrad"), *others({1: EQUAL, 2: CLOSE}, {1: Bounds(0.45, 0.6)})),
+        threads=(1, 2),
+    ),
+    "resnet50-infer-1": inference(1, folded=False),
+    "resnet50-infer-1-folded": inference(1, folded=True),
+    "resnet50-infer-8": inference(8, folded=False),
+    "resnet50-infer-8-folded": inference(8, folded=True),
+    "resnet50-train": Case(
+        "training step of ResNet-50, 8 images of 224 x 224",
+        TRAIN,
+        RESNET50 | {"batch": 8},
+        (Side("minigrad"), *others({2: CLOSE}, {2: Bounds(0.7, 0.9)})),
+        threads=(2,),
     ),
     "chain-forward": Case(
-        f"{MULTIPLY_ADDS} multiply-adds on arrays of 16, recorded: what an operator costs",
-        {"minigrad": partial(chain_minigrad, False), "torch": partial(chain_torch, False)},
-        threaded=False,
+        "1,000 multiply-adds on 16 elements, recorded: what an operator costs when its arithmetic is nothing",
+        CHAIN,
+        {"operators": 2000, "backward": False},
+        (Side("minigrad"), Side("torch", time={1: EQUAL})),
     ),
     "chain-backward": Case(
         "the same, forward and backward",
-        {"minigrad": partial(chain_minigrad, True), "torch": partial(chain_torch, True)},
-        threaded=False,
+        CHAIN,
+        {"operators": 2000, "backward": True},
+        (Side("minigrad"), Side("torch", time={1: EQUAL})),
+    ),
+    "import": Case(
+        "importing the library in a new process, without the start of Python",
+        "fresh:imports",
+        {},
+        (Side("minigrad", {"name": "minigrad"}), Side("numpy", {"name": "numpy"}, time={1: Bounds(1.3, 1.6)})),
+    ),
+}
+
+PEER_BOUNDS = {1: Bounds(1 / 10, 1 / 6)}
+
+#: Measured if the interpreter of the peers' environment is given.
+PEERS = {
+    "resnet20-peers": Case(
+        "resnet20-train beside the other frameworks on NumPy (with --peers)",
+        TRAIN,
+        RESNET20,
+        (Side("minigrad"), *(Side(name, time=PEER_BOUNDS, peer=True) for name in ("chainer", "mygrad", "dezero"))),
     ),
 }

@@ -35,3 +35,46 @@ def cifar_resnet(depth: int) -> nn.Sequential:
             layers.append(BasicBlock(c_in, c_out, stride=c_out // c_in))
             c_in = c_out
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, 10))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, and the shortcut of option B."""
+
+    def __init__(self, c_in: int, width: int, stride: int, stride_in: str) -> None:
+        super().__init__()
+        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+        self.conv1 = nn.Conv2d(c_in, width, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, second, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = None
+        if stride > 1 or c_in != 4 * width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(c_in, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c_in, h, w) to (n, 4 width, h / stride, w / stride)."""
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = functional.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return functional.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def bottleneck_resnet(blocks: tuple[int, ...], width: int, num_classes: int, stride_in: str) -> nn.Sequential:
+    """The twin of `models.resnet50` and its deeper sisters, with `width` filters in place of 64."""
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 2, padding=3, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    layers.append(nn.MaxPool2d(3, 2, padding=1))
+    c_in = width
+    for stage, n in enumerate(blocks):
+        for i in range(n):
+            layers.append(Bottleneck(c_in, width * 2**stage, 2 if stage and not i else 1, stride_in))
+            c_in = 4 * width * 2**stage
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, num_classes))
+
+
+def resnet50() -> nn.Sequential:
+    """The twin of `models.resnet50`: the paper's, stride in the first 1x1 convolution of a block."""
+    return bottleneck_resnet((3, 4, 6, 3), 64, 1000, "1x1")

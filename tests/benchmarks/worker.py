@@ -1,11 +1,8 @@
 """One side of a comparison, in a process of its own, and the handle by which the parent holds it.
 
-They speak in lines. The worker builds its step and says what it runs on (JSON); for each "step" that it
-is sent it takes one and answers with the seconds; when its input ends it answers with its peak memory, in
-bytes, and goes. Between steps it waits for a line, and costs nothing.
-
-The parent imports neither NumPy nor PyTorch: on Linux a process's peak memory begins with that of
-the parent which started it.
+They speak in lines. The worker is told what to be when it starts (JSON), builds its step and says what it
+runs on; for each "step" that it is sent it takes one and answers with the seconds; when its input ends it answers with
+its peak memory, in bytes, and goes. Between steps it waits for a line, and costs nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,10 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.cases import CASES
+from tests.benchmarks.cases import Case, Side
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-OLD_KERNEL_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # see the package's docstring
 
 # An OpenMP thread (PyTorch's) that has nothing left to do spins for some 5 ms before it sleeps, and would take
 # them from the other side's step: before each step, let everyone come to rest.
@@ -34,17 +29,22 @@ REST = 0.02
 class Worker:
     """The parent's handle of a worker; a context, so that no worker outlives an error."""
 
-    def __init__(self, case: str, side: str, threads: int) -> None:
+    def __init__(self, case: Case, side: Side, threads: int, python: str = sys.executable) -> None:
         self.threads = threads
-        self.name = f"{side}, {case}, {threads} threads"
-        environment = {key: value for key, value in os.environ.items() if key not in OLD_KERNEL_SETTINGS}
+        self.name = f"{side.name}, {case.step}, {threads} thread{'s' * (threads > 1)}"
+        task = {
+            "library": side.library,
+            "step": case.step.format(library=side.library),
+            "settings": {**case.settings, **side.settings},
+            "threads": threads,
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.worker", case, side, str(threads)],
+            [python, "-m", "tests.benchmarks.worker", json.dumps(task)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
-            env=environment | dict.fromkeys(THREAD_SETTINGS, str(threads)),
+            env=os.environ | dict.fromkeys(THREAD_SETTINGS, str(threads)),
         )
         assert self.process.stdin
         self.requests = self.process.stdin
@@ -87,18 +87,20 @@ class Worker:
             self.requests.close()
 
 
-def serve(case: str, side: str, threads: int) -> None:
+def serve(library: str, step: str, settings: dict[str, Any], threads: int) -> None:
     """Be the worker: build the step, then take one for each line that comes in."""
-    library = importlib.import_module(side.split()[0])
-    if hasattr(library, "set_num_threads"):
-        library.set_num_threads(threads)
-    step = CASES[case].sides[side]()
-    _say(runs_on(library))
+    module, function = step.split(":")
+    build = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)
+    imported = importlib.import_module(library)
+    if hasattr(imported, "set_num_threads"):
+        imported.set_num_threads(threads)
+    take = build(**settings)
+    _say(runs_on(imported))
     for _ in sys.stdin:
         start = time.perf_counter()
-        step()
-        _say(time.perf_counter() - start)
-    _say(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+        own_seconds = take()
+        _say(own_seconds or time.perf_counter() - start)
+    _say(peak_memory())
 
 
 def runs_on(library: Any) -> str:
@@ -106,12 +108,24 @@ def runs_on(library: Any) -> str:
     own = f"{library.__name__} {library.__version__}"
     if library.__name__ == "torch":  # has its BLAS inside, where threadpoolctl does not look
         return f"{own}, {library.backends.cpu.get_cpu_capability()} kernels"
-    import numpy as np
-    from threadpoolctl import threadpool_info
+    from tests.benchmarks.machine import numpy_and_blas
 
-    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
-    kernels = sorted({f"{info['internal_api']} kernel {info.get('architecture', 'unknown')}" for info in found})
-    return ", ".join([own, f"numpy {np.__version__}", *(kernels or ["a BLAS that threadpoolctl does not know"])])
+    return ", ".join(dict.fromkeys([own, *numpy_and_blas()]))  # numpy itself once
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has had in memory.
+
+    Linux knows it for the program that runs now; what getrusage says there begins with the peak of the process that
+    started it.
+    """
+    with suppress(FileNotFoundError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _say(answer: object) -> None:
@@ -119,4 +133,4 @@ def _say(answer: object) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    serve(**json.loads(sys.argv[1]))

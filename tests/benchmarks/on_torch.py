@@ -1,0 +1,62 @@
+"""PyTorch's steps, eager: the same as in :mod:`tests.benchmarks.on_minigrad`, images (n, 3, h, w)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tests.benchmarks import torch_nets
+
+Step = Callable[[], object]
+
+
+def train(net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format") -> Step:
+    """Forward, loss, backward and SGD on one batch, images (batch, 3, size, size), which `layout` orders in memory."""
+    model, images = build(net, batch, size, layout)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    labels = torch.randint(classes, (batch,))
+
+    def step() -> None:
+        sgd.zero_grad()
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        sgd.step()
+
+    return step
+
+
+def infer(net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format") -> Step:
+    """Forward in evaluation mode, without recording."""
+    model, images = build(net, batch, size, layout)
+    model.eval()
+
+    def step() -> None:
+        with torch.inference_mode():
+            model(images)
+
+    return step
+
+
+def build(net: list[Any], batch: int, size: int, layout: str) -> tuple[Any, torch.Tensor]:
+    """Build a net of `torch_nets`, and images for it."""
+    torch.manual_seed(0)
+    name, *arguments = net
+    memory_format = getattr(torch, layout)
+    model = getattr(torch_nets, name)(*arguments).to(memory_format=memory_format)
+    return model, torch.randn(batch, 3, size, size).to(memory_format=memory_format)
+
+
+def chain(operators: int, backward: bool) -> Step:
+    """Record y = y a + b, two operators, again and again, on arrays of 16."""
+    x, a, b = (torch.full((16,), value, requires_grad=True) for value in (1.0, 0.999, 0.001))
+
+    def step() -> None:
+        y = x
+        for _ in range(operators // 2):
+            y = y * a + b
+        if backward:
+            x.grad = a.grad = b.grad = None
+            y.sum().backward()
+
+    return step
