@@ -3,6 +3,8 @@
 More of them, and new ones each time: ``python -m pytest --hypothesis-profile=explore tests/test_properties.py``.
 """
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -12,3 +14,6 @@ settings.register_profile(
     "explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("ci")
+
+# a suite that was begun in the background inherits an ignored SIGINT, with which Ctrl-C cannot be tested
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,6 +9,8 @@ package holds the same images as PNGs; from them the official binary files are w
 are published, and checked). Of a package nothing is ever run.
 
 The readers of these files: :mod:`minigrad.data.cifar` and :mod:`minigrad.data.mnist`.
+
+Next: :mod:`minigrad.data.cifar`.
 """
 
 from __future__ import annotations
@@ -226,7 +228,9 @@ def _transfer(url: str, part: Path, size: int | None) -> None:
         have = part.stat().st_size if part.exists() else 0
         headers = {"User-Agent": "minigrad"} | ({"Range": f"bytes={have}-"} if have else {})
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
+            # an opener of our own: urlopen keeps the proxies that it found at its first call
+            request = urllib.request.Request(url, headers=headers)
+            with urllib.request.build_opener().open(request, timeout=TIMEOUT) as response:
                 start = have if response.status == 206 else 0  # 200: the server sends everything, whatever was asked
                 length = response.headers.get("Content-Length")
                 total = size if length is None else start + int(length)
@@ -295,6 +299,7 @@ def npm_archive(name: str, version: str, *, size: int, sha256: str) -> Path:
 
 
 def _npm_address(package: str) -> str:
+    """Ask npm where a package's archive is."""
     import subprocess
 
     npm = shutil.which("npm") or "npm"  # on Windows, npm.cmd
