@@ -317,6 +317,7 @@ def _leading(roots: list[Node], wanted: set[Node]) -> set[Node]:
 
 
 def _kept_or_released(entry: Entry) -> Any:
+    """Return what an entry kept, or explain that it is gone."""
     if entry.kept is None:
         raise RuntimeError(
             f"{entry.operator.name}: the tape was released by an earlier backward or grad through it; "
@@ -354,6 +355,7 @@ def _hooked(node: Node, g: Any, owned: set[Any]) -> Any:
 
 
 def _misfit(entry: Entry, edge: Any, gradient: Any) -> RuntimeError:
+    """Say that a rule gave a gradient of the wrong shape or dtype."""
     i = entry.edges.index(edge)
     inputs = entry.operator.inputs
     name = inputs[i] if i < len(inputs) else f"input {i}"
@@ -364,6 +366,7 @@ def _misfit(entry: Entry, edge: Any, gradient: Any) -> RuntimeError:
 
 
 def _look_for_nan(entry: Entry, gradient: Any) -> None:
+    """Raise if a rule made a NaN."""
     data = array_of(gradient)
     if namespace(data).isnan(data).any():
         raise FloatingPointError(

@@ -6,6 +6,8 @@ the JSON. Nothing is ever unpickled: a file from a stranger can be wrong, but it
 
 A file is written whole under another name in the same folder, synced to the disk, and only then renamed to its own: a
 crash, a kill or a full disk leaves the previous file as it was.
+
+Next: :mod:`minigrad.report`.
 """
 
 from __future__ import annotations
@@ -159,12 +161,14 @@ def _take(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
 
 
 def _put_back(tree: Any, arrays: dict[str, Array]) -> Any:
+    """Return the tree with its arrays in their places."""
     if isinstance(tree, dict):
         return arrays[tree[ARRAY]] if ARRAY in tree else {key: _put_back(value, arrays) for key, value in tree.items()}
     return [_put_back(value, arrays) for value in tree] if isinstance(tree, list) else tree
 
 
 def _sync(path: Path) -> None:
+    """Have the disk hold a file, or the entries of a folder, before going on."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs only what it may write
     try:
         os.fsync(handle)

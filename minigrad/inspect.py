@@ -3,6 +3,8 @@
 One image of zeros is sent through the model, and hooks note what comes out of each layer. That computes more than the
 shapes need, but it asks nothing of a model except that it runs, and takes a fraction of a second for the largest nets
 of the paper.
+
+Next: :mod:`minigrad.checkpoint`.
 """
 
 from __future__ import annotations
@@ -166,6 +168,7 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
 
 def _own_parameters(module: Module) -> list[Parameter]:
+    """List the parameters of a module that belong to none of its parts."""
     parts = {id(p) for _, part in module.children() for p in part.parameters()}
     return [p for p in module.parameters() if id(p) not in parts]
 

@@ -10,6 +10,8 @@ parameter, those of batch norm included, unless groups say otherwise.
 
 Schedules are counted in iterations, as in the paper, not in epochs. Two of them listen to what training measures
 besides: :class:`WarmupUntil` to the training error, :class:`ReduceOnPlateau` to the error on held-out data.
+
+Next: :mod:`minigrad.data.digits`.
 """
 
 from __future__ import annotations

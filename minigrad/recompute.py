@@ -148,11 +148,13 @@ def _nobody() -> None:
 
 
 def _fresh(data: Any, requires_grad: bool) -> Tensor:
+    """Make a Tensor that the tape does not know yet."""
     return new_tensor(data, Leaf(data.shape, data.dtype) if requires_grad else None)
 
 
 @contextmanager
 def _inside(segment: Segment) -> Iterator[None]:
+    """Record into a segment inside a context."""
     before, state.segment = state.segment, segment
     try:
         yield

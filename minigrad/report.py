@@ -2,6 +2,8 @@
 
 A *record* is what was measured at one point of a run: a dict of numbers, always with ``iteration``. A run's history is
 the list of its records. Names that end in ``_error`` are shares of 1.
+
+Next: :mod:`minigrad.train`.
 """
 
 from __future__ import annotations
@@ -164,3 +166,18 @@ def curves(runs: dict[str, list[Record]], path: Path) -> Path:
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
     return path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw the logs of runs into one figure."""
+    import argparse
+
+    parser = argparse.ArgumentParser("python -m minigrad.report", description=main.__doc__)
+    parser.add_argument("logs", type=Path, nargs="+", metavar="LOG.jsonl", help="the lighter first")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the figure (curves.png)")
+    options = parser.parse_args(arguments)
+    print(curves({path.stem: read_log(path) for path in options.logs}, options.out))
+
+
+if __name__ == "__main__":
+    main()

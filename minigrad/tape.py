@@ -83,6 +83,7 @@ state = _State()
 
 @contextmanager
 def _set(flag: str, value: bool) -> Iterator[None]:
+    """Set a flag of this thread inside a context."""
     before = getattr(state, flag)
     setattr(state, flag, value)
     try:
@@ -337,6 +338,7 @@ class Operator:
     # What is said when something is wrong ----------------------------------------------------
 
     def _mixed(self, expected: Any, got: Any) -> str:
+        """Say that dtypes differ, and what to do."""
         if expected.kind in "iub":
             return f"{self.name}: gives {got} for {expected}; convert the integers first, with .astype({str(got)!r})"
         return (
@@ -345,6 +347,7 @@ class Operator:
         )
 
     def _explained(self, error: Exception, arrays: list[Any], settings: dict[str, Any]) -> Exception:
+        """Turn the error of a forward into one that names the operator and the shapes."""
         devices = list(dict.fromkeys(device_name(a) for a in [*arrays, *settings.values()] if is_array(a)))
         if len(devices) > 1:
             return TypeError(
@@ -361,6 +364,7 @@ class Operator:
         return ValueError(f"{self.name}: {error} (got arrays of shape {', '.join(map(str, shapes))})")
 
     def _look_for_nan(self, out: Array, arrays: list[Any]) -> None:
+        """Raise if the result holds a NaN, and say whether an input did."""
         xp = namespace(out)
         if xp.isnan(out).any():
             inherited = any(is_array(a) and a.dtype.kind in "fc" and bool(xp.isnan(a).any()) for a in arrays)
@@ -389,6 +393,7 @@ def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def _holds_tensor(values: Any) -> bool:
+    """Whether a Tensor is among the values."""
     return any(isinstance(value, Tensor) for value in values)
 
 
@@ -446,6 +451,8 @@ def elementwise(forward: Callable[..., Any]) -> OperatorFunction:
 
 
 def _function(op: Operator) -> OperatorFunction:
+    """Return the function through which an operator is called."""
+
     # a function, and not the Operator itself, so that help(), doctest and Sphinx treat it as one
     @functools.wraps(op.forward)
     def apply(*args: Any, **settings: Any) -> Any:

@@ -11,6 +11,8 @@ else.)
 - Ensemble (Table 5): several nets, here with the same views.
 
 :func:`predict` does all of these. Never compare figures of different kinds: between one crop and ten lie two points.
+
+Next: :mod:`models.pretrained`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ Where a block changes the size of the maps or the number of filters, x does not 
     C   a 1x1 convolution and batch norm in every block.
 
 Without the shortcuts, these are the plain nets of :mod:`models.plain`: read that first.
+
+Next: :mod:`models.vgg`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Block(nn.Module):
     Parameters
     ----------
     residual : nn.Sequential
-        F.
+        The layers that compute F.
     shortcut : nn.Module
         nn.Identity, :class:`PadShortcut`, or nn.Sequential of a 1x1 convolution and batch norm.
 

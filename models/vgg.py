@@ -7,6 +7,8 @@ References
 ----------
 K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv 1409.1556,
 Table 1. Batch norm is younger than the paper; the nets with it are those of torchvision.
+
+Next: :mod:`models.predict`.
 """
 
 from __future__ import annotations

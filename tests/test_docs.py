@@ -46,6 +46,7 @@ WITHOUT_EXAMPLE = {
     "minigrad.inspect.Row",
     "minigrad.inspect.Summary",
     "minigrad.report.Report",
+    "minigrad.report.main",
     "models.pretrained.Pretrained",
 }
 

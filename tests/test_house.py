@@ -17,7 +17,6 @@ ORDER = [
     "tape",
     "backward",
     "recompute",
-    "checkpoint",
     "ops.elementwise",
     "ops.shape",
     "ops.reduction",
@@ -48,6 +47,7 @@ ORDER = [
     "data.mnist",
     "data",
     "inspect",
+    "checkpoint",
     "report",
     "train",
 ]

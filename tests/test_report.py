@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minigrad.report import Report, clock, curves, read_log
+from minigrad.report import Report, clock, curves, main, read_log
 
 
 def record(i, **errors):
@@ -147,3 +147,18 @@ def test_the_live_figure_is_drawn_with_each_record(tmp_path, figures):
         report.add(record(3), 0)
     assert [len(figure.axes[0].lines[0].get_xdata()) for figure in figures] == [2, 3]
     assert np.isfinite(figures[-1].axes[0].lines[0].get_ydata()).all()
+
+
+def test_the_command_draws_logs_into_one_figure(tmp_path, monkeypatch, capsys):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (figures.append(self), path.write_bytes(b"")))
+    for name, error in (("plain-20", 0.5), ("resnet-20", 0.25)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record(i, test=error / i)) + "\n" for i in (1, 2)))
+    main([str(tmp_path / "plain-20.jsonl"), str(tmp_path / "resnet-20.jsonl"), "--out", str(tmp_path / "both.png")])
+    assert capsys.readouterr().out == f"{tmp_path / 'both.png'}\n"
+    (figure,) = figures
+    lines = {line.get_label(): line for line in figure.axes[1].lines}
+    assert set(lines) == {f"{net} {kind}" for net in ("plain-20", "resnet-20") for kind in ("batch", "test")}
+    assert_array_equal(lines["plain-20 test"].get_xydata(), [[10, 50], [20, 25]])

@@ -186,6 +186,7 @@ def _shifted(f: Any, tensors: list[Tensor], x: Tensor, shift: Any) -> list[Any]:
 
 
 def _unit(shape: tuple[int, ...], entry: tuple[int, ...]) -> Any:
+    """Zeros, and a 1 at one place."""
     unit = np.zeros(shape)
     unit[entry] = 1.0
     return unit

@@ -189,6 +189,7 @@ def taylor_check(f: Callable[..., Any], inputs: Iterable[Any], *, rng: np.random
 
 
 def _compare(name: str, i: int | None, k: int, analytic: Any, numeric: Any, scale: Any, rtol: float) -> float:
+    """Return the relative difference of two derivatives, or raise."""
     difference = abs(float(np.real(analytic)) - float(np.real(numeric)))
     relative = difference / max(float(scale), 1e-300) if difference else 0.0
     if not relative <= rtol:

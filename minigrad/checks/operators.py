@@ -3,6 +3,8 @@
 A right gradient is not enough. An operator that writes to its input, hands out the cotangent itself, turns
 float32 into float64 or gives something else on two threads passes finite differences, and breaks a training run. Each
 of the checks below is of one such thing.
+
+Next: :mod:`minigrad.nn.init`.
 """
 
 from __future__ import annotations
@@ -194,6 +196,7 @@ CHECKS: dict[str, Callable[..., Any]] = {
 
 
 def _leaves(arrays: Any, dtype: str = "float64") -> list[Tensor]:
+    """Copy arrays into Tensors that require gradients."""
     return [Tensor(np.array(a, dtype), requires_grad=True) for a in arrays]
 
 

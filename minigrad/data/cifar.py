@@ -5,6 +5,8 @@ blue. The files are records and nothing else, so their sizes must be exact, and 
 
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
 https://www.cs.toronto.edu/~kriz/cifar.html. The files come from :mod:`minigrad.data.fetch`.
+
+Next: :mod:`minigrad.data.mnist`.
 """
 
 from __future__ import annotations

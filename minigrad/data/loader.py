@@ -3,6 +3,8 @@
 Each epoch's order and each batch's draws have a Generator of their own, derived from the seed and from their place:
 (seed, epoch) and (seed, epoch, batch). Nothing depends on what was drawn before. So a walk can be taken up
 anywhere, with three integers for a position, and it does not matter who makes a batch, or when.
+
+Next: :mod:`minigrad.data.subset`.
 """
 
 from __future__ import annotations
@@ -200,6 +202,7 @@ class DataLoader:
 
 
 def _seed(rng: np.random.Generator | int | None) -> int:
+    """Return a seed: the one given, or one drawn from the Generator given."""
     if rng is None:
         return 0
     if isinstance(rng, np.random.Generator):

@@ -7,6 +7,8 @@ compressed with gzip, whose checksum is verified.
 Sources: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998; H. Xiao, K. Rasul
 and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017,
 https://arxiv.org/abs/1708.07747. The files come from :mod:`minigrad.data.fetch`.
+
+Next: :mod:`minigrad.inspect`.
 """
 
 from __future__ import annotations

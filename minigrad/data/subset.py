@@ -1,4 +1,7 @@
-"""Subset: some of a data set; split: training and validation."""
+"""Subset: some of a data set; split: training and validation.
+
+Next: :mod:`minigrad.data.fetch`.
+"""
 
 from __future__ import annotations
 

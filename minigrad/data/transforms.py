@@ -214,6 +214,7 @@ class Compose:
 
 
 def _check(name: str, images: Array, rng: object) -> None:
+    """Refuse what is no batch of images, or no Generator."""
     if images.ndim != 4:
         raise ValueError(f"{name}: expected images of shape (n, h, w, c), got {images.shape}")
     if not isinstance(rng, np.random.Generator):

@@ -13,6 +13,8 @@ References
 ----------
 K. He et al., "Delving Deep into Rectifiers", arXiv 1502.01852, 2015, section 2.2.
 X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+
+Next: :mod:`minigrad.nn.module`.
 """
 
 from __future__ import annotations
@@ -97,16 +99,19 @@ def glorot_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32)
 
 
 def _generator(rng: Rng) -> np.random.Generator:
+    """Return the Generator, or one with this seed; no randomness without either."""
     if rng is None:
         raise TypeError("init: expected rng to be a numpy Generator or a seed, got None: randomness is never hidden")
     return np.random.default_rng(rng)
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:
+    """How many products a unit of this weight adds up."""
     if len(shape) < 2:
         raise ValueError(f"init: expected the shape of a weight, (..., c_in, c_out), got {shape}")
     return math.prod(shape[:-1])
 
 
 def _scaled(draws: Array, scale: float, dtype: Any) -> Array:
+    """Scale draws, and round them to the dtype."""
     return (draws * scale).astype(dtype)

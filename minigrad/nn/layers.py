@@ -2,6 +2,8 @@
 
 Every layer with weights takes ``rng``, a numpy Generator or a seed: there is no hidden randomness. Give all
 layers of a net one Generator, not one seed, or layers of equal shape would begin alike.
+
+Next: :mod:`minigrad.nn.fold`.
 """
 
 from __future__ import annotations
@@ -324,6 +326,7 @@ class Sequential(Module):
 
 
 def _expect_sizes(layer: str, **sizes: Any) -> None:
+    """Refuse sizes that are no positive integers."""
     for name, size in sizes.items():
         if not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"{layer}: expected {name} to be an int of at least 1, got {size!r}")

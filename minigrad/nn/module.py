@@ -3,6 +3,8 @@
 A Module is an ordinary object whose attributes are found by what they are: a :class:`Parameter`, or one in a list, is
 trained; an array is a *buffer*, saved with the parameters but not trained (the running statistics of batch
 norm); a Module, or one in a list, is a part. Names are paths of attributes, ``blocks.0.conv1.w``.
+
+Next: :mod:`minigrad.nn.layers`.
 """
 
 from __future__ import annotations
@@ -131,6 +133,7 @@ class Module:
         return (b for _, b in self.named_buffers())
 
     def _attributes(self) -> Iterator[tuple[str, Module, str, Any]]:
+        """Yield what may be a parameter or a buffer: path and module, and the attribute's name and value."""
         for path, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, list | tuple):
@@ -241,4 +244,5 @@ def evaluation(*models: Module) -> Iterator[None]:
 
 
 def _join(path: str, name: str) -> str:
+    """Return the path of a name below a path."""
     return f"{path}.{name}" if path else name

@@ -89,6 +89,7 @@ def conv2d(
 
 @operator
 def _conv2d(x: Array, w: Array, b: Array = None, /, *, stride: Pair, padding: Pair, dilation: Pair) -> Array:
+    """The operator behind :func:`conv2d`: one group, settings in pairs."""
     return _forward(x, w, b, stride, padding, dilation)
 
 
@@ -338,6 +339,7 @@ def _padded(x: Array, padding: Pair) -> Array:
 
 
 def _subsampled(x: Array, stride: Pair) -> Array:
+    """Take the pixels that a 1x1 kernel with this stride meets."""
     return namespace(x).ascontiguousarray(x[:, :: stride[0], :: stride[1]])
 
 
@@ -363,6 +365,7 @@ def check_window(name: str, shape: tuple[int, ...], kernel: Pair, padding: Pair,
 
 
 def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:
+    """Refuse what does not fit."""
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(
             f"conv2d: expected x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out), got x {tuple(x.shape)} and "

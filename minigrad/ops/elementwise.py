@@ -122,6 +122,7 @@ def pow(a: Array, b: Array, /) -> Array:
 
 
 def _pow_da(g: Any, a: Any, b: Any) -> Any:
+    """b a ** (b - 1), but 0 where b is 0."""
     if not is_array(array_of(b)):
         return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
     flat = (array_of(a) == 0) & (array_of(b) == 0)  # where 0 ** -1 would stand
@@ -129,6 +130,7 @@ def _pow_da(g: Any, a: Any, b: Any) -> Any:
 
 
 def _pow_db(g: Any, a: Any, out: Any) -> Any:
+    """out log a, but 0 where a is 0."""
     if not is_array(array_of(a)):
         return g * out * float(namespace().log(a)) if a != 0 else g * 0.0
     return g * out * log(where(array_of(a) == 0, 1.0, a))
@@ -208,7 +210,7 @@ tanh.vjp(lambda g, out: g * (1 - out * out))
 def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x)).   dx = g out (1 - out)
 
-    Computed from exp(-|x|), which cannot overflow; the rule's 1 - out is sigmoid(-x), which keeps its digits
+    Computed from ``exp(-|x|)``, which cannot overflow; the rule's 1 - out is sigmoid(-x), which keeps its digits
     where out is almost 1.
 
     Examples
@@ -354,6 +356,7 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
 
 @elementwise
 def _where(a: Array, b: Array, /, condition: Array) -> Array:
+    """The operator behind :func:`where`: the condition is a setting."""
     if _is_mask(a, b, condition):
         return _masked(a, condition)
     return namespace(condition, a, b).where(condition, a, b)

@@ -66,6 +66,7 @@ log_softmax.vjp(lambda g, out, axis: g - exp(out) * sum(g, axis, True))
 
 
 def _one_axis(name: str, x: Any, axis: Any) -> None:
+    """Refuse an axis that is not one axis of x."""
     if not hasattr(axis, "__index__"):
         raise ValueError(f"{name}: expected axis to be an int, got {axis!r}")
     _count(name, x, axis)
@@ -124,6 +125,7 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
 
 @operator
 def _cross_entropy(logits: Array, /, *, labels: Array) -> Any:
+    """The operator behind :func:`cross_entropy`: the labels are a setting."""
     xp = namespace(logits)
     log_p = log_softmax(logits)
     picked = xp.arange(len(labels)), xp.asarray(labels)

@@ -66,6 +66,7 @@ _matmul.vjp(
 
 
 def _transposed(x: Any) -> Any:
+    """Swap the last two axes."""
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 

@@ -9,8 +9,10 @@ Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two
 :math:`\bar g` the mean of g over the pixels and :math:`\overline{g \hat x}` that of g times x̂,
 
 .. math::
-    dx = \gamma\, (g - \bar g - \hat x\, \overline{g \hat x}) / \sqrt{\sigma^2 + \epsilon}, \qquad
-    d\gamma = \sum g \hat x, \qquad d\beta = \sum g
+    \begin{aligned}
+    dx &= \gamma\, (g - \bar g - \hat x\, \overline{g \hat x}) / \sqrt{\sigma^2 + \epsilon}, \\
+    d\gamma &= \sum g \hat x, \qquad d\beta = \sum g
+    \end{aligned}
 
 which takes out of g what a shift and a scaling of x could have done: y would not have changed.
 
@@ -145,6 +147,7 @@ def _batch_norm(
     momentum: float,
     eps: float,
 ) -> Any:
+    """The operator behind :func:`batch_norm`: the statistics are settings."""
     pixels = Pixels(x)
     if training:
         mean, var = _statistics(pixels, x)

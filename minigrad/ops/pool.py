@@ -57,6 +57,7 @@ def max_pool2d(x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0) -> 
 
 @operator
 def _max_pool2d(x: Array, /, *, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """The operator behind :func:`max_pool2d`, settings in pairs."""
     view = windows(_bordered(x, padding), kernel, stride, (1, 1))  # (n, ho, wo, kh, kw, c)
     n, ho, wo, kh, kw, c = view.shape
     out = namespace(x).empty((n, ho, wo, c), dtype=x.dtype)
@@ -188,6 +189,7 @@ def _settings(name: str, x: Any, kernel: Any, stride: Any, padding: Any) -> tupl
 
 
 def _bordered(x: Array, padding: Pair) -> Array:
+    """Put a border of minus infinity around images."""
     ph, pw = padding
     return x if padding == (0, 0) else pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf)
 

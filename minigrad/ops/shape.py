@@ -145,6 +145,7 @@ def concatenate(arrays: Any, axis: int = 0) -> Any:
 
 @operator
 def _concatenate(*arrays: Array, axis: int) -> Any:
+    """The operator behind :func:`concatenate`, with any number of inputs."""
     (axis,) = axes_of("concatenate", axis, arrays[0].ndim)
     return namespace(*arrays).concatenate(arrays, axis=axis), {"sizes": [a.shape[axis] for a in arrays]}
 
@@ -160,6 +161,7 @@ def _(g: Any, *, need: tuple[bool, ...], axis: int, sizes: list[int]) -> list[An
 
 
 def _listed(name: str, arrays: Any) -> list[Any]:
+    """Refuse a single array where several are asked for."""
     if not isinstance(arrays, tuple | list):
         raise TypeError(f"{name}: expected a list or tuple of Tensors or arrays, got {type(arrays).__name__}")
     return list(arrays)
