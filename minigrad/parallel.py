@@ -160,6 +160,23 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     return out
 
 
+def elementwise(f: Callable[..., Array], *arrays: Array) -> Array:
+    """Return ``f(*arrays)``, element by element, in blocks on the threads; `f` takes ``out``, as NumPy's functions do.
+
+    That is for large arrays on the host of one shape and dtype. Others are one call.
+    """
+    first = arrays[0]
+    if not on_host(first) or first.nbytes < 2 * BLOCK_BYTES:
+        return f(*arrays)
+    if any(a.shape != first.shape or a.dtype != first.dtype or not a.flags.c_contiguous for a in arrays):
+        return f(*arrays)
+    out = np.empty(first.shape, first.dtype)
+    flat, target = [a.reshape(-1) for a in arrays], out.reshape(-1)
+    blocks = spans(out.size, BLOCK_BYTES // 2 // out.itemsize)
+    run(lambda i: f(*[a[blocks[i]] for a in flat], out=target[blocks[i]]), len(blocks))
+    return out
+
+
 #: A product of fewer multiply-adds than this is not worth a second thread.
 _MIN_MULTIPLY_ADDS = 1 << 20
 

@@ -27,7 +27,7 @@ OPERATORS = {
 THROUGH = {"unfold": ["avg_pool2d"], "fold": ["conv_transpose2d"]}
 
 #: Operators that stand only in the rules of others, so that their own rules are for second order.
-IN_RULES = {"copy": ["batch_norm"], "sum_to": ["add"], "unindex": ["getitem"]}
+IN_RULES = {"copy": ["batch_norm"], "gate": ["relu"], "sum_to": ["add"], "unindex": ["getitem"]}
 
 
 def border(d):

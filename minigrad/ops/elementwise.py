@@ -13,12 +13,14 @@ Next: :mod:`minigrad.ops.shape`.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
-from minigrad.device import Array, is_array, namespace
+from minigrad import parallel
+from minigrad.device import Array, is_array, namespace, on_host
 from minigrad.tape import elementwise, once
 from minigrad.tensor import array_of
 
@@ -35,7 +37,7 @@ def add(a: Array, b: Array, /) -> Array:
     >>> mg.add(mg.Tensor([1.0, 2.0]), 1)
     Tensor([2., 3.])
     """
-    return a + b
+    return parallel.elementwise(namespace(a, b).add, a, b) if is_array(b) else a + b
 
 
 add.vjp(lambda g: g, lambda g: g)
@@ -240,10 +242,40 @@ def relu(x: Array, /) -> Array:
     >>> mg.relu(mg.Tensor([-1.0, 0.0, 2.0]))
     Tensor([0., 0., 2.])
     """
-    return namespace(x).maximum(x, 0)
+    return parallel.elementwise(_rectified, x) if on_host(x) else namespace(x).maximum(x, 0)
 
 
-relu.vjp(lambda g, out: where(array_of(out) > 0, g, 0.0))
+relu.vjp(lambda g, out: _gate(g, x=array_of(out)))
+
+
+@elementwise
+def _gate(g: Array, /, *, x: Array) -> Array:
+    """g where x > 0, else 0.   dg = the same of its cotangent"""
+    fast = on_host(g) and x.dtype == g.dtype and g.dtype.char in "fd"
+    return parallel.elementwise(_gated, g, x) if fast else namespace(g).where(x > 0, g, namespace(g).zeros_like(g))
+
+
+_gate.vjp(lambda g, x: _gate(g, x=x))
+
+
+def _rectified(x: Array, out: Array = None) -> Array:
+    """max(x, 0); with an array of zeros, which takes NumPy a fifth of the time that the number 0 does."""
+    return np.maximum(x, _zeros(x.size, x.dtype).reshape(x.shape), out=out)
+
+
+@functools.lru_cache(maxsize=16)
+def _zeros(size: int, dtype: Any) -> Array:
+    return np.zeros(size, dtype)
+
+
+def _gated(g: Array, x: Array, out: Array = None) -> Array:
+    """np.where(x > 0, g, 0.0), in three passes and no branch for every element: see `_masked`."""
+    out = np.empty_like(g) if out is None else out
+    bits = out.view(f"i{g.itemsize}")
+    np.greater(x, 0, out=bits)  # 0 or 1
+    np.negative(bits, out=bits)  # all zeros or all ones
+    np.bitwise_and(bits, g.view(bits.dtype), out=bits)
+    return out
 
 
 @elementwise
