@@ -270,12 +270,14 @@ relu.vjp(lambda g, out: _gate(g, x=array_of(out)))
 
 def _rectified(x: Array, out: Array = None) -> Array:
     """max(x, 0); with an array of zeros, which takes NumPy a fifth of the time that the number 0 does."""
-    return np.maximum(x, _zeros(x.size, x.dtype).reshape(x.shape), out=out)
+    zeros = _zeros(x.dtype)
+    return np.maximum(x, zeros[: x.size].reshape(x.shape) if x.size <= zeros.size else 0, out=out)
 
 
-@functools.lru_cache(maxsize=16)
-def _zeros(size: int, dtype: Any) -> Array:
-    return np.zeros(size, dtype)
+@functools.cache
+def _zeros(dtype: Any) -> Array:
+    """Zeros for a block, or for an array that is too small to be cut into blocks."""
+    return np.zeros(2 * parallel.BLOCK_BYTES // dtype.itemsize, dtype)
 
 
 @elementwise
