@@ -177,7 +177,7 @@ def probabilities(net: nn.Module, loader: mg.data.DataLoader) -> Array:
 
 def labels_of(loader: mg.data.DataLoader) -> Array:
     """Return the labels of every image (n,)."""
-    return np.concatenate([labels for _, labels in loader])
+    return loader.dataset.labels
 
 
 def draw_confusion(scores: Array, loader: mg.data.DataLoader, path: Path) -> None:

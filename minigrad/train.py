@@ -173,7 +173,6 @@ class _Run:
     ) -> None:
         self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
         self.parameters, self.generators = dict(model.named_parameters()), dict(_generators(model))
-        self.device = _device(model)
         facts: dict[str, Any] = {"batch_size": batches.batch_size, "images": len(batches.dataset)}
         facts |= {"evaluate_on": list(sets), "schedule": type(schedule).__name__, "generators": list(self.generators)}
         self.config: dict[str, Any] = json.loads(json.dumps(facts | (config or {})))
@@ -194,7 +193,7 @@ class _Run:
         """Forward, backward, step."""
         begin = time.perf_counter()
         drawn = {name: rng.bit_generator.state for name, rng in self.generators.items()}
-        logits = self.model(Tensor(images).to(self.device))
+        logits = self.model(Tensor(images).to(self.model.device))
         loss = cross_entropy(logits, labels)
         value, wrong = loss.item(), int((logits.numpy().argmax(axis=1) != labels).sum())
         self.optimizer.zero_grad()
@@ -228,7 +227,7 @@ class _Run:
             self.generators[name].bit_generator.state = state
         try:
             with detect_anomaly(), np.errstate(all="ignore"):
-                cross_entropy(self.model(Tensor(images).to(self.device)), labels).backward()
+                cross_entropy(self.model(Tensor(images).to(self.model.device)), labels).backward()
         except FloatingPointError as error:
             return str(error)
         return "no operator made a NaN, but numbers left the range of the dtype; try a lower rate, or a longer warm-up"
@@ -311,11 +310,6 @@ def _generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
                     yield f"{path}.{name}.{i}", rng
 
 
-def _device(model: Module) -> str:
-    """Say where the parameters of a model are, and so where its images have to be."""
-    return next((p.device for p in model.parameters()), "cpu")
-
-
 def _not_finite(arrays: Iterable[tuple[str, Any]]) -> str:
     """Name the arrays that hold NaNs or infinities."""
     finite = {name: namespace(array).isfinite(array).all() for name, array in arrays}
@@ -368,7 +362,7 @@ def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
     >>> 0.5 < error <= 1.0
     True
     """
-    loss, wrong, count, device = 0.0, 0, 0, _device(model)
+    loss, wrong, count, device = 0.0, 0, 0, model.device
     with evaluation(model), no_grad():
         for images, labels in batches:
             logits = model(Tensor(images).to(device))
@@ -403,7 +397,7 @@ def refresh_statistics(model: Module, batches: DataLoader) -> None:
     norms = [module for _, module in model.named_modules() if isinstance(module, BatchNorm2d)]
     for norm in norms:  # whatever they were: 0 * NaN is not 0
         norm.running_mean[...], norm.running_var[...] = 0, 0
-    momenta, count, device = [norm.momentum for norm in norms], 0, _device(model)
+    momenta, count, device = [norm.momentum for norm in norms], 0, model.device
     with evaluation(model), no_grad():
         try:
             for images, labels in batches:

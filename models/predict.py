@@ -72,8 +72,7 @@ def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array
     scores = []
     with evaluation(*nets), mg.no_grad():
         for net in nets:
-            device = next((p.device for p in net.parameters()), "cpu")
-            scores += [mg.softmax(net(mg.Tensor(view).to(device)).numpy()) for view in views]  # (n, classes) each
+            scores += [mg.softmax(net(mg.Tensor(view).to(net.device)).numpy()) for view in views]  # (n, classes) each
     if len({score.shape for score in scores}) > 1:
         raise ValueError(
             "predict: expected nets with the same classes, got scores of shape "

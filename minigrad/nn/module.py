@@ -164,6 +164,11 @@ class Module:
         """Make every layer behave as in evaluation."""
         return self.train(False)
 
+    @property
+    def device(self) -> str:
+        """Where the parameters are, and so where images have to be: ``"cpu"`` without any."""
+        return next((p.device for p in self.parameters()), "cpu")
+
     def to(self: Self, device: str) -> Self:
         """Move parameters and buffers to a device; gradients are dropped."""
         for _, module, name, value in list(self._attributes()):

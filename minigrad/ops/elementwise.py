@@ -243,13 +243,9 @@ _gate.vjp(lambda g, x: _gate(g, x=x))
 
 
 def _gated(g: Array, x: Array, out: Array = None) -> Array:
-    """np.where(x > 0, g, 0.0), in three passes and no branch for every element: see `_masked`."""
+    """np.where(x > 0, g, 0.0), without its branch for every element, written into `out`."""
     out = np.empty_like(g) if out is None else out
-    bits = out.view(f"i{g.itemsize}")
-    np.greater(x, 0, out=bits)  # 0 or 1
-    np.negative(bits, out=bits)  # all zeros or all ones
-    np.bitwise_and(bits, g.view(bits.dtype), out=bits)
-    return out
+    return _times_bits(g, np.greater(x, 0, out=out.view(f"i{g.itemsize}")))
 
 
 @elementwise
@@ -417,11 +413,15 @@ def _is_mask(a: Any, b: Any, condition: Any) -> bool:
 
 
 def _masked(a: Array, mask: Array) -> Array:
-    """np.where(mask, a, 0.0), without its branch for every element: ten times as fast on a mask like ReLU's.
+    """np.where(mask, a, 0.0), without its branch for every element: ten times as fast on a mask like ReLU's."""
+    return _times_bits(a, mask.astype(f"i{a.itemsize}"))
 
-    A bit pattern AND all ones is itself, AND all zeros is 0.0. (a * mask would be as fast, but infinity * 0 is NaN.)
+
+def _times_bits(a: Array, bits: Array) -> Array:
+    """Keep `a` where the integers `bits` are 1, and 0.0 where they are 0, in their place.
+
+    A bit pattern AND all ones is itself, AND all zeros is 0.0. (a * bits would be as fast, but infinity * 0 is NaN.)
     """
-    bits = mask.astype(f"i{a.itemsize}")  # 0 or 1
     np.negative(bits, out=bits)  # all zeros or all ones
     return np.bitwise_and(a.view(bits.dtype), bits, out=bits).view(a.dtype)
 
