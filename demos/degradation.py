@@ -27,11 +27,9 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from minigrad import nn, train
+from demos import lab
+from minigrad import nn
 from models import cifar_plain, cifar_resnet
-
-BATCH = 128
-WARMUP = 72  # iterations
 
 NETS = {"plain": cifar_plain, "residual": cifar_resnet}
 
@@ -41,7 +39,12 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     options = parse(arguments)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    config = vars(options) | {"batch": BATCH, "warmup": WARMUP, "minigrad": mg.__version__, "numpy": np.__version__}
+    config = vars(options) | {
+        "batch": lab.BATCH,
+        "warmup": lab.WARMUP,
+        "minigrad": mg.__version__,
+        "numpy": np.__version__,
+    }
     config |= {"threads": mg.get_num_threads(), "python": platform.python_version()}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -95,23 +98,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def run(kind: str, depth: int, seed: int, options: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Train one net; its log is a line of JSON for each epoch."""
-    digits = {"train": mg.data.Digits(), "test": mg.data.Digits(train=False)}
-    mean, std = digits["train"].images.mean(0), digits["train"].images.std()
-
-    def loader(name: str, batch: int, rng: int | None = None) -> mg.data.DataLoader:
-        return mg.data.DataLoader(digits[name], batch, rng=rng, transform=mg.data.transforms.Normalize(mean, std))
-
     net: nn.Module = NETS[kind](depth, in_channels=1, rng=seed)
-    batches = loader("train", BATCH, rng=seed)
-    sgd = mg.optim.SGD(net.parameters(), options.lr, momentum=0.9, weight_decay=1e-4)
-    drop = mg.optim.MultiStepLR(sgd, [options.epochs * len(batches) * 2 // 3])
-    history = train.fit(
+    history = lab.fit(
         net,
-        batches,
-        optimizer=sgd,
-        schedule=mg.optim.Warmup(drop, WARMUP),
-        iterations=options.epochs * len(batches),
-        evaluate_on={"train": loader("train", 512), "test": loader("test", 512)},
+        epochs=options.epochs,
+        lr=options.lr,
+        seed=seed,
         log=out / f"{kind}-{depth}-seed{seed}.jsonl",
         title=f"{kind}-{depth}",
     )

@@ -145,8 +145,7 @@ def curves(runs: dict[str, list[Record]], path: Path) -> Path:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, errors = figure.subplots(1, 2)
     for i, (name, history) in enumerate(runs.items()):
-        shade = 0.62 * (1 - (i + 1) / len(runs))  # the darker, the later: to be told apart in grey, too
-        colour = (shade, 0.1 + 0.9 * shade, 0.4 + 0.6 * shade)
+        colour = shade(i, len(runs))
         at = [record["iteration"] for record in history]
         losses.plot(at, [record["loss"] for record in history], color=colour, linewidth=1.0)
         for error in [key for key in history[0] if key.endswith("_error")] if history else []:
@@ -159,13 +158,39 @@ def curves(runs: dict[str, list[Record]], path: Path) -> Path:
     for panel in (losses, errors):
         panel.set(xlabel="iteration")
         panel.set_xlim(left=0)
-        panel.grid(alpha=0.25, linewidth=0.5)
-        panel.spines[["top", "right"]].set_visible(False)
+        tidy(panel)
     if errors.lines:
         errors.legend(frameon=False)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
     return path
+
+
+def shade(i: int, n: int) -> tuple[float, float, float]:
+    """Return the colour of the curve i of n as red, green and blue: the later, the darker, told apart in grey, too.
+
+    Examples
+    --------
+    >>> shade(1, 2)
+    (0.0, 0.1, 0.4)
+    """
+    light = 0.62 * (1 - (i + 1) / n)
+    return light, 0.1 + 0.9 * light, 0.4 + 0.6 * light
+
+
+def tidy(panel: Any) -> None:
+    """Give matplotlib's Axes a faint grid, and take away the frame where nothing is measured.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> panel = Figure().subplots()
+    >>> tidy(panel)
+    >>> panel.spines["top"].get_visible()
+    False
+    """
+    panel.grid(alpha=0.25, linewidth=0.5)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,96 @@
+"""What the demos have in common but for their looks: the command line, and training a net on the digits.
+
+Every demo takes --quick (seconds: does it run, and does its claim still hold?), --full (the real thing), --out and
+--seed, and depends on the seed alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import minigrad as mg
+from minigrad import nn, train
+from minigrad.report import Record
+
+BATCH = 128
+WARMUP = 72  # iterations: nets of 56 layers do not begin to learn at full speed
+
+
+def parser(name: str, about: str | None) -> argparse.ArgumentParser:
+    """Return the command line that all demos share; a demo adds its own options, if it has any.
+
+    Parameters
+    ----------
+    name : str
+        Of the demo: "degradation".
+    about : str
+        Its story, for --help: the module's docstring.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m demos.{name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="in seconds")
+    length.add_argument("--full", action="store_true", help="the real thing")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (0)")
+    parser.add_argument("--out", default=f"runs/{name}", help=f"folder for the figure and its data (runs/{name})")
+    return parser
+
+
+def digits(train: bool, batch: int = 512, rng: int | None = None) -> mg.data.DataLoader:
+    """Return batches of the 8x8 digits, normalised by the training set's mean image and deviation.
+
+    Parameters
+    ----------
+    train : bool
+        The training set (1,437 images) or the test set (360).
+    batch : int
+    rng : int, optional
+        The seed of the order; without one the images come in their own.
+    """
+    known = mg.data.Digits()
+    normalize = mg.data.transforms.Normalize(known.images.mean(0), known.images.std())
+    return mg.data.DataLoader(mg.data.Digits(train=train), batch, rng=rng, transform=normalize)
+
+
+def fit(
+    net: nn.Module, *, epochs: int, lr: float = 0.1, warmup: int = WARMUP, seed: int = 0, **options: Any
+) -> list[Record]:
+    """Train a net on the digits by the recipe of all demos; return the history.
+
+    Batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a warm-up, the learning rate divided by 10 for the
+    last third. Errors on both sets are measured after each epoch.
+
+    Parameters
+    ----------
+    net : Module
+        With one input channel.
+    epochs : int
+        Walks over the training set, of 12 iterations each.
+    lr : float
+    warmup : int
+        Iterations in which the learning rate rises to `lr`.
+    seed : int
+        Of the order of the images.
+    **options
+        For :func:`minigrad.train.fit`: title, log, evaluate_every ...
+
+    Returns
+    -------
+    list of records
+        With iteration, loss, train_error and test_error (shares of 1).
+    """
+    batches = digits(True, BATCH, rng=seed)
+    iterations = epochs * len(batches)
+    sgd = mg.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=1e-4)
+    drop = mg.optim.MultiStepLR(sgd, [iterations * 2 // 3])
+    return train.fit(
+        net,
+        batches,
+        optimizer=sgd,
+        schedule=mg.optim.Warmup(drop, warmup) if warmup else drop,
+        iterations=iterations,
+        evaluate_on={"train": digits(True), "test": digits(False)},
+        **options,
+    )
