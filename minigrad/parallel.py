@@ -22,14 +22,16 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minigrad.device import Array, namespace, on_host
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 #: Bytes of columns (or of an activation) that one block works on: they should stay in a core's
 #: L2 cache between the copy that makes them and the matrix product that reads them.
@@ -320,6 +322,8 @@ def _workers() -> ThreadPoolExecutor:
     global _pool
     with _pool_lock:
         if _pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             _pool = ThreadPoolExecutor(max_workers=max(_threads - 1, 1), thread_name_prefix="minigrad")
         return _pool
 

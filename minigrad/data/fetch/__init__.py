@@ -15,8 +15,6 @@ Next: :mod:`minigrad.data.cifar`.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import os
 import shutil
@@ -127,6 +125,8 @@ def difference(path: Path, *, size: int | None = None, sha256: str | None = None
     ...     difference(path, size=3, md5="900150983cd24fb0d6963f7d28e17f72"), difference(path, size=4)
     ('', 'has 3 bytes, not 4')
     """
+    import hashlib
+
     if size is not None and (got := path.stat().st_size) != size:
         return f"has {got:,} bytes, not {size:,}"
     for name, expected in (("sha256", sha256), ("md5", md5)):
@@ -358,6 +358,7 @@ def unpack(archive: str | Path, folder: str | Path, names: Collection[str] | Non
     ...     (unpack(archive, pathlib.Path(here, "new")) / "a.txt").read_text()
     'abc'
     """
+    import gzip
     import tarfile
 
     archive, folder = Path(archive), Path(folder)
