@@ -3,7 +3,7 @@
 Read it from the ground up:
 
 - device, parallel: whose array is this, and how a few threads share the work on it;
-- tensor, tape, backward, recompute: Tensors, operators and their rules, and the replay in reverse;
+- tensor, recording, tape, backward, recompute: Tensors, operators and their rules, and the replay in reverse;
 - ops: the operators;
 - checks: is this gradient right?
 - nn, optim, data: layers, SGD, batches;
@@ -26,7 +26,8 @@ from minigrad.checks import (
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
 from minigrad.parallel import get_num_threads, set_num_threads
 from minigrad.recompute import recompute
-from minigrad.tape import detect_anomaly, elementwise, no_grad, once, operator
+from minigrad.recording import detect_anomaly, no_grad, once
+from minigrad.tape import elementwise, operator
 from minigrad.tensor import Tensor
 
 __version__ = "0.1.0"

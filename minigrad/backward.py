@@ -17,7 +17,8 @@ from heapq import heappop, heappush
 from typing import Any, cast
 
 from minigrad.device import Array, device_name, is_array, namespace
-from minigrad.tape import Entry, Node, broadcast_shape, enable_grad, operator, state
+from minigrad.recording import Entry, Node, enable_grad, state
+from minigrad.tape import broadcast_shape, operator
 from minigrad.tensor import Leaf, Tensor, array_of, new_tensor, operators
 
 
@@ -207,18 +208,21 @@ def replay(
     queue: list[tuple[int, Entry]] = []  # entries reached and not yet taken, the newest first
 
     def receive(node: Node, g: Any) -> None:
-        if node not in totals:
+        total = totals.get(node)
+        if total is None:
             totals[node] = g
             if type(node) is Entry:
                 heappush(queue, (-node.order, node))
         elif node in owned:
-            totals[node] += g
+            total += g
+            totals[node] = total  # a NumPy scalar is not added to in place
         else:
-            totals[node] = totals[node] + g
+            totals[node] = total + g
             if not create_graph:
                 owned.add(node)
 
     leading = set() if wanted is None else _leading([node for node, _ in roots], wanted)
+    anomaly = state.mode.anomaly
     with enable_grad() if create_graph else nullcontext():
         for node, g in roots:
             receive(node, g)
@@ -227,24 +231,28 @@ def replay(
             g = totals.pop(entry)
             if entry.hooks:
                 g = _hooked(entry, g, owned)
+            need = entry.plan.need
             if wanted is not None:
                 if entry in wanted:
                     totals[entry] = g
                 if entry not in leading:
                     continue
                 need = tuple([edge in wanted or edge in leading for edge in entry.edges])
+            kept = entry.kept if type(entry.kept) is tuple else _kept(entry)
+            if create_graph:
+                gradients = _pull_recorded(entry, g, need, kept)
             else:
-                need = tuple([edge is not None for edge in entry.edges])
-            kept = _kept(entry)
-            pull = _pull_recorded if create_graph else _pull
-            for edge, gradient, needed in zip(entry.edges, pull(entry, g, need, kept), need, strict=True):
+                gradients = entry.plan.operator.pull(g, need, entry.plan, kept)
+            for edge, gradient, needed in zip(entry.edges, gradients, need, strict=True):
                 if needed:
-                    assert edge is not None
-                    if gradient.shape != edge.shape or gradient.dtype != edge.dtype:
-                        raise _misfit(entry, edge, gradient)
-                    if state.anomaly:
-                        _look_for_nan(entry, gradient)
-                    receive(edge, gradient)
+                    try:
+                        fits = gradient.shape == edge.shape and gradient.dtype is edge.dtype  # type: ignore[union-attr]
+                    except AttributeError:  # it is no array
+                        fits = False
+                    fitting = gradient if fits else _fitted(entry, edge, gradient)
+                    if anomaly:
+                        _look_for_nan(entry, fitting)
+                    receive(cast(Node, edge), fitting)
             if not retain_graph:
                 entry.kept, entry.edges = None, ()
         for node in totals:
@@ -253,21 +261,18 @@ def replay(
     return totals, owned
 
 
-def _pull(entry: Entry, g: Any, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
-    """Apply the rules of an entry; where arguments were broadcast, sum their gradients back."""
-    gradients = entry.operator.pull(g, need, kept)
-    for d, edge, needed in zip(gradients, entry.edges, need, strict=True):
-        if needed and not hasattr(d, "dtype"):
-            raise _misfit(entry, edge, d)
-    if entry.operator.broadcasts:
-        gradients = list(gradients)
-        for i, (d, edge, needed) in enumerate(zip(gradients, entry.edges, need, strict=True)):
-            if needed and d.shape != edge.shape and broadcast_shape(edge.shape, d.shape) == d.shape:  # type: ignore[union-attr]
-                gradients[i] = sum_to(d, edge.shape)  # type: ignore[union-attr]
-    return gradients
+def _fitted(entry: Entry, edge: Any, gradient: Any) -> Any:
+    """Sum the gradient of an argument that was broadcast back to its shape; refuse what does not fit."""
+    if not hasattr(gradient, "dtype"):
+        raise _misfit(entry, edge, gradient)
+    if entry.operator.broadcasts and broadcast_shape(edge.shape, gradient.shape) == gradient.shape:
+        gradient = sum_to(gradient, edge.shape)
+    if gradient.shape != edge.shape or gradient.dtype != edge.dtype:
+        raise _misfit(entry, edge, gradient)
+    return gradient
 
 
-def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
+def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: tuple[Any, ...]) -> Any:
     """Apply the rules of an entry to Tensors, so that what they do is recorded.
 
     What was kept becomes Tensors again, at the place on the tape that it came from. A fused
@@ -275,19 +280,20 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: dict[s
     """
     op = entry.operator
     places = dict(zip(op.inputs, entry.edges, strict=False)) | {"out": entry}
-    tensors = {name: new_tensor(kept[name], place) if (place := places.get(name)) else kept[name] for name in kept}
+    named = dict(zip(entry.plan.names, kept, strict=True))
+    tensors = {name: new_tensor(named[name], place) if (place := places.get(name)) else named[name] for name in named}
     if op.plain is None:
-        for name, value in kept.items():
+        for name, value in named.items():
             saved = name not in places and name not in op.settings
             if saved and is_array(value) and value.dtype.kind in "fc":
                 raise RuntimeError(
                     f"{op.name}: its rule uses {name!r}, an array that the forward saved, through which no "
                     "second derivative would flow; give it a plain twin"
                 )
-        return _pull(entry, g, need, tensors)
+        return op.pull(g, need, entry.plan, tuple(tensors.values()))
     # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments
     aliases = [copy(tensors[name]) if needed else tensors[name] for name, needed in zip(op.inputs, need, strict=True)]
-    settings = {name: kept[name] for name in op.plain_asks[len(aliases) :]}
+    settings = {name: named[name] for name in op.plain_asks[len(aliases) :]}
     gradients = iter(
         grad(
             op.plain(*aliases, **settings),
@@ -326,9 +332,9 @@ def _kept_or_released(entry: Entry) -> Any:
     return entry.kept
 
 
-def _kept(entry: Entry) -> dict[str, Any]:
+def _kept(entry: Entry) -> tuple[Any, ...]:
     """Return what an entry keeps; if it was dropped by recompute, have it computed again."""
-    while type(kept := _kept_or_released(entry)) is not dict:
+    while type(kept := _kept_or_released(entry)) is not tuple:
         kept.refill()  # which may leave the entry to a segment within
     return kept
 

@@ -18,7 +18,7 @@ import numpy as np
 from minigrad.device import namespace
 from minigrad.nn.layers import BatchNorm2d, Conv2d, Linear
 from minigrad.nn.module import Module, Parameter, evaluation
-from minigrad.tape import no_grad
+from minigrad.recording import no_grad
 from minigrad.tensor import Tensor
 
 

@@ -17,9 +17,11 @@ Next: :mod:`minigrad.tensor`.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -174,7 +176,7 @@ def elementwise(f: Callable[..., Array], *arrays: Array) -> Array:
         return f(*arrays)
     out = np.empty(first.shape, first.dtype)
     flat, target = [a.reshape(-1) for a in arrays], out.reshape(-1)
-    blocks = spans(out.size, BLOCK_BYTES // 2 // out.itemsize)
+    blocks = spans(out.size, BLOCK_BYTES // out.itemsize)
     run(lambda i: f(*[a[blocks[i]] for a in flat], out=target[blocks[i]]), len(blocks))
     return out
 
@@ -271,6 +273,23 @@ def zero_bordered(x: Array, top: int, bottom: int, left: int, right: int) -> Arr
 
 #: How many zero-bordered buffers a thread keeps: as many as a net has shapes, and not the shapes of yesterday.
 _MOST_BORDERED = 16
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what is freed, for the next array, and not give it back to the system at once.
+
+    A training step makes and frees the same large arrays again and again. Fresh pages are filled with zeros by the
+    system first, one by one, which takes longer than most of the arithmetic on them. What is kept is at most what the
+    process once needed. GNU's C library can be told; whoever has set its variables (MALLOC_...) has decided already.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        threshold, trim = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD in malloc.h
+        mallopt(threshold, 32 << 20)  # the most it takes: larger arrays have pages of their own
+        mallopt(trim, 2**31 - 1)
+
+
+_keep_freed_memory()
 
 
 # BLAS and the pool ---------------------------------------------------------------------------

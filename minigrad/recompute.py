@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from minigrad.tape import Entry, enable_grad, state
+from minigrad.recording import Entry, enable_grad, state, within
 from minigrad.tensor import Leaf, Tensor, new_tensor
 
 
@@ -55,11 +54,11 @@ def recompute(f: Callable[..., Any], *inputs: Any) -> Any:
     >>> x.grad.shape
     (2,)
     """
-    outer = state.segment
-    if not state.recording or (outer is not None and outer.waiting is None):
+    recording, _, outer = state.mode
+    if not recording or (outer is not None and outer.waiting is None):
         return f(*inputs)  # inside a first run everything is dropped anyway: a part of its own begins in the second
     segment = Segment(f, inputs, outer)
-    with _inside(segment):
+    with within(segment=segment):
         out = f(*inputs)
     segment.drop()
     return out
@@ -100,7 +99,7 @@ class Segment:
         """Drop what the entries keep: the first run is over."""
         for reference in self.entries:
             entry = reference()
-            if entry is not None and type(entry.kept) is dict:
+            if entry is not None and type(entry.kept) is tuple:
                 entry.kept = self
 
     def next_first(self, entry: Entry) -> Entry | None:
@@ -133,7 +132,7 @@ class Segment:
         inputs = [_fresh(*x) if isinstance(x, _Held) else x for x in self.inputs]
         self.waiting, self.unclaimed = iter(self.entries), iter(self.results)
         self.outer = None
-        with enable_grad(), _inside(self):
+        with enable_grad(), within(segment=self):
             self.f(*inputs)
         if next(self.waiting, None) is not None or next(self.unclaimed, _nobody) is not _nobody:
             raise RuntimeError(
@@ -150,13 +149,3 @@ def _nobody() -> None:
 def _fresh(data: Any, requires_grad: bool) -> Tensor:
     """Make a Tensor that the tape does not know yet."""
     return new_tensor(data, Leaf(data.shape, data.dtype) if requires_grad else None)
-
-
-@contextmanager
-def _inside(segment: Segment) -> Iterator[None]:
-    """Record into a segment inside a context."""
-    before, state.segment = state.segment, segment
-    try:
-        yield
-    finally:
-        state.segment = before

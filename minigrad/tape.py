@@ -22,131 +22,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from minigrad.device import Array, device_name, is_array, namespace
-from minigrad.tensor import Hook, Leaf, Tensor, new_tensor
-
-T = TypeVar("T")
-
-# The nodes of the graph ----------------------------------------------------------------------
-
-_clock = itertools.count()
-_NO_HOOKS: list[Hook] = []  # shared by all: adding a hook makes a list of one's own
-
-
-class Entry:
-    """One application of an operator: the node of the Tensor it gave.
-
-    Attributes
-    ----------
-    operator : Operator
-    edges : tuple of (Entry, Leaf or None)
-        Where the gradients go, one for each input; None where none is wanted.
-    kept : dict, Segment or None
-        What the rules asked for, by name. None when released; a segment of
-        :mod:`minigrad.recompute` when dropped, to be computed again.
-    order : int
-        Place in execution order: larger is later.
-    shape, dtype
-        Of the result, and so of its gradient.
-    """
-
-    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "kept", "operator", "order", "shape")
-
-    def __init__(self, operator: Operator, edges: tuple[Node | None, ...], kept: Any, out: Array) -> None:
-        self.operator, self.edges, self.kept = operator, edges, kept
-        self.order = next(_clock)
-        self.shape, self.dtype = out.shape, out.dtype
-        self.hooks: list[Hook] = _NO_HOOKS
-
-
-Node = Leaf | Entry
-
-
-class _State(threading.local):
-    """What is being recorded, thread by thread."""
-
-    recording = True
-    anomaly = False
-    segment: Any = None  # the part of minigrad.recompute that is running
-
-
-state = _State()
-
-
-@contextmanager
-def _set(flag: str, value: bool) -> Iterator[None]:
-    """Set a flag of this thread inside a context."""
-    before = getattr(state, flag)
-    setattr(state, flag, value)
-    try:
-        yield
-    finally:
-        setattr(state, flag, before)
-
-
-def no_grad() -> AbstractContextManager[None]:
-    """Record nothing inside ``with no_grad():``. Threads do not affect each other.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> x = mg.Tensor([1.0], requires_grad=True)
-    >>> with mg.no_grad():
-    ...     (x * 2).requires_grad
-    False
-    """
-    return _set("recording", False)
-
-
-def enable_grad() -> AbstractContextManager[None]:
-    """Record inside, even within :func:`no_grad`: for a replay that is itself recorded."""
-    return _set("recording", True)
-
-
-def detect_anomaly() -> AbstractContextManager[None]:
-    """Stop at the first operator that makes a NaN, forward or backward, and name it.
-
-    Every result is looked at, which takes time: for hunting, not for every day.
-
-    Raises
-    ------
-    FloatingPointError
-        Inside the context, by the operator.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> with mg.detect_anomaly(), np.errstate(invalid="ignore"):
-    ...     mg.log(mg.Tensor([1.0, -1.0]))
-    Traceback (most recent call last):
-    FloatingPointError: log: made the first NaN, in its result of shape (2,); its inputs held none
-    """
-    return _set("anomaly", True)
-
-
-def once(effect: Callable[[], T]) -> T:
-    """Run `effect` now, and return what it gave before when :func:`recompute` runs its function again.
-
-    For what must not happen twice: an update of running statistics, the draw of a dropout seed.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> rng = np.random.default_rng(0)
-    >>> seed = mg.once(lambda: rng.integers(100))
-    """
-    return cast(T, effect() if state.segment is None else state.segment.once(effect))
-
-
-# Operators -----------------------------------------------------------------------------------
+from minigrad.recording import NO_HOOKS, Entry, Node, Plan, clock, state
+from minigrad.tensor import Tensor, new_tensor
 
 
 class Operator:
@@ -159,13 +42,15 @@ class Operator:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
         self.settings = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        self.plain_call = -1 if self.variadic or self.settings else len(self.inputs)
         self.optional = tuple(p.name for p in parameters if p.name in self.inputs and p.default is None)
         self.rules: tuple[Callable[..., Any], ...] = ()
         self.joint = False
         self.asks: tuple[tuple[str, ...], ...] = ()
         self.plain: Callable[..., Any] | None = None
         self.plain_asks: tuple[str, ...] = ()
-        self.plans: dict[tuple[bool, ...], tuple[tuple[str, int], ...]] = {}
+        self.plans: dict[tuple[bool, ...], Plan] = {}
+        self.whole: Plan | None = None  # where all inputs need gradients
 
     def vjp(self, *rules: Callable[..., Any]) -> Callable[..., Any]:
         """Give the rules: one for each argument, or one for all of them that takes `need`.
@@ -182,7 +67,7 @@ class Operator:
             )
         self.rules = rules
         self.asks = tuple(tuple(n for n in asked if n != "need") for asked in names)
-        self.plans.clear()
+        self._forget_plans()
         return rules[0]
 
     def twin(self, definition: Callable[..., Any]) -> Callable[..., Any]:
@@ -196,15 +81,24 @@ class Operator:
             raise TypeError(
                 f"{self.name}.twin: expected its first parameters to be {self.inputs}, got {self.plain_asks}"
             )
-        self.plans.clear()
+        self._forget_plans()
         return definition
 
-    def plan(self, need: tuple[bool, ...]) -> tuple[tuple[str, int], ...]:
-        """List what to keep for the inputs that need gradients: (name, place among inputs and out), or -1 elsewhere."""
-        asked = itertools.chain(*(a for a, n in zip(self.asks, [any(need)] if self.joint else need, strict=True) if n))
-        names = dict.fromkeys([*asked, *self.plain_asks])
-        places = {name: place for place, name in enumerate([*self.inputs, "out"])}
-        return tuple((name, places.get(name, -1)) for name in names)
+    def plan(self, edges: Sequence[Node | None]) -> Plan:
+        """Return what to keep where these edges lead."""
+        need = tuple([edge is not None for edge in edges])
+        if need not in self.plans:
+            if not self.rules:
+                raise TypeError(f"{self.name}: has no rules, but a gradient is wanted; give them with {self.name}.vjp")
+            self.plans[need] = Plan(self, need)
+            if all(need) and not self.variadic:
+                self.whole = self.plans[need]
+        return self.plans[need]
+
+    def _forget_plans(self) -> None:
+        """Make the plans anew: rules or twin have changed."""
+        self.plans.clear()
+        self.whole = None
 
     def bind(self, args: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort the arguments of a call into inputs and settings, as the forward's signature says."""
@@ -239,30 +133,28 @@ class Operator:
 
     def apply(self, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Run the forward; where a Tensor is among the arguments, give a Tensor and record."""
-        if settings or len(args) != len(self.inputs) or self.settings:
+        if settings or len(args) != self.plain_call:
             args, settings = self.bind(args, settings)
         arrays: list[Any] = []
         edges: list[Node | None] = []
         first: Any = None  # the first Tensor's array: its dtype and device are everyone's
-        wanted = constants = scalars = False
+        dtype = kind = None
+        wanted = 0  # gradients
+        constants = scalars = False
         for arg in args:
             if isinstance(arg, Tensor):
                 array = arg._data
                 if first is None:
-                    first = array
-                elif array.dtype != first.dtype:
-                    raise TypeError(self._mixed(first.dtype, array.dtype))
-                elif type(array) is not type(first):
-                    raise TypeError(
-                        f"{self.name}: expected Tensors on one device, got {device_name(first)} and "
-                        f"{device_name(array)}; move one with .to(device)"
-                    )
-                arrays.append(array)
-                edges.append(arg._node)
-                if arg._node is not None:
-                    wanted = True
-                else:
+                    first, dtype, kind = array, array.dtype, type(array)
+                elif array.dtype is not dtype or type(array) is not kind:
+                    self._expect_alike(first, array)
+                node = arg._node
+                if node is None:
                     constants = True
+                else:
+                    wanted += 1
+                arrays.append(array)
+                edges.append(node)
             else:
                 if isinstance(arg, np.generic):
                     scalars = True
@@ -273,7 +165,11 @@ class Operator:
         if scalars and first is not None:  # a NumPy scalar's dtype would promote; a Python scalar gives way
             arrays = [array.item() if isinstance(array, np.generic) else array for array in arrays]
         try:
-            out = self.forward(*arrays, **settings)
+            if settings or len(arrays) != 2:
+                out = self.forward(*arrays, **settings)
+            else:  # the same, without packing and unpacking
+                a, b = arrays
+                out = self.forward(a, b)
         except (TypeError, ValueError) as error:
             raise self._explained(error, arrays, settings) from error
         saved = None
@@ -281,40 +177,34 @@ class Operator:
             out, saved = out
         if first is None:
             return out
-        if type(out) is not type(first):  # where everything is reduced, NumPy gives a scalar
+        if type(out) is not kind:  # where everything is reduced, NumPy gives a scalar
             out = namespace(first).asarray(out)
-        if out.dtype != first.dtype:
-            other = next((a.dtype for a in arrays if is_array(a) and a.dtype != first.dtype), out.dtype)
-            raise TypeError(self._mixed(first.dtype, other))
-        if state.anomaly:
+        if out.dtype is not dtype and out.dtype != dtype:
+            other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
+            raise TypeError(self._mixed(dtype, other))
+        recording, anomaly, segment = state.mode
+        if anomaly:
             self._look_for_nan(out, arrays)
-        if not (wanted and state.recording):
+        if not (wanted and recording):
             return new_tensor(out, None)
         if constants:
             for arg in args:
                 if isinstance(arg, Tensor):
                     arg._recorded = True  # the tape may hold its array: no longer to be written into
-        return new_tensor(out, self.record(edges, arrays, out, settings, saved))
-
-    def record(self, edges: list[Node | None], arrays: list[Any], out: Array, settings: Any, saved: Any) -> Entry:
-        """Put an entry on the tape, with what the rules of the wanted gradients ask for and nothing else."""
-        need = tuple([edge is not None for edge in edges])
-        plan = self.plans.get(need)
-        if plan is None:
-            if not self.rules:
-                raise TypeError(f"{self.name}: has no rules, but a gradient is wanted; give them with {self.name}.vjp")
-            plan = self.plans[need] = self.plan(need)
+        plan = (self.whole if wanted == len(edges) else None) or self.plan(edges)
         arrays.append(out)
-        kept = {}
-        for name, place in plan:
-            if place >= 0:
-                kept[name] = arrays[place]
-            else:
-                kept[name] = settings[name] if name in settings else self.saved_value(saved, name)
-        entry = Entry(self, tuple(edges), kept, out)
-        if state.segment is not None:
-            state.segment.record(entry)
-        return entry
+        kept = plan.take(arrays)
+        if plan.extras:
+            kept += tuple([settings[n] if n in settings else self.saved_value(saved, n) for n in plan.extras])
+        # attribute by attribute, and here: to call Entry(...) and new_tensor(...) would take longer than a small a * b
+        entry = _new(Entry)
+        entry.plan, entry.edges, entry.kept, entry.order = plan, edges, kept, next(clock)
+        entry.shape, entry.dtype, entry.hooks = out.shape, dtype, NO_HOOKS
+        if segment is not None:
+            segment.record(entry)
+        tensor = _new(Tensor)
+        tensor._data, tensor._node = out, entry
+        return tensor
 
     def saved_value(self, saved: Any, name: str) -> Any:
         """Return what the forward saved under a name that a rule asks for."""
@@ -325,17 +215,26 @@ class Operator:
             )
         return saved[name]
 
-    def pull(self, g: Any, need: tuple[bool, ...], kept: dict[str, Any]) -> Any:
-        """Turn the cotangent of the result into gradients of the inputs, None where not needed."""
+    def pull(self, g: Any, need: tuple[bool, ...], plan: Plan, kept: tuple[Any, ...]) -> Any:
+        """Apply the rules: turn the cotangent of the result into gradients of the inputs, None where not needed."""
         if self.joint:
-            (names,) = self.asks
-            return self.rules[0](g, need=need, **{name: kept[name] for name in names})
-        grads = []
-        for rule, names, needed in zip(self.rules, self.asks, need, strict=True):
-            grads.append(rule(g, *[kept[name] for name in names]) if needed else None)
-        return grads
+            return self.rules[0](g, need=need, **{plan.names[place]: kept[place] for place in plan.asks[0]})
+        gradients = []
+        for rule, places, needed in zip(self.rules, plan.asks, need, strict=True):
+            gradients.append(rule(g, *map(kept.__getitem__, places)) if needed else None)
+        return gradients
 
     # What is said when something is wrong ----------------------------------------------------
+
+    def _expect_alike(self, first: Array, array: Array) -> None:
+        """Raise if two Tensors' arrays cannot be computed with together."""
+        if array.dtype != first.dtype:
+            raise TypeError(self._mixed(first.dtype, array.dtype))
+        if type(array) is not type(first):
+            raise TypeError(
+                f"{self.name}: expected Tensors on one device, got {device_name(first)} and {device_name(array)}; move "
+                "one with .to(device)"
+            )
 
     def _mixed(self, expected: Any, got: Any) -> str:
         """Say that dtypes differ, and what to do."""
@@ -374,6 +273,7 @@ class Operator:
             )
 
 
+_new = object.__new__
 _NUMBERS = (float, int, complex)
 
 

@@ -5,7 +5,7 @@ and wants its gradient, the entry of :mod:`minigrad.tape` that made it if it is 
 or None if no gradient flows through it. The tape's arrows run between nodes, never between
 Tensors, so a Tensor that nobody holds any more is freed, whatever was computed from it.
 
-Next: :mod:`minigrad.tape`.
+Next: :mod:`minigrad.recording`.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from minigrad.nn import BatchNorm2d, Module
 from minigrad.nn.module import evaluation
 from minigrad.ops import cross_entropy
 from minigrad.optim import SGD, Schedule
+from minigrad.recording import detect_anomaly, no_grad
 from minigrad.report import Record, Report
-from minigrad.tape import detect_anomaly, no_grad
 from minigrad.tensor import Tensor
 
 Sets = dict[str, DataLoader]

@@ -290,7 +290,7 @@ class FittedOnDevice(OnDevice):
         return train.fit(
             net,
             mg.data.DataLoader(digits, 64, rng=0),
-            optimizer=mg.optim.SGD(net.parameters(), 0.05),
+            optimizer=mg.optim.SGD(net.parameters(), 0.005),  # small: rounding, too, grows with the steps
             iterations=iterations,
             evaluate_every=2,
             evaluate_on={"test": mg.data.DataLoader(mg.data.Subset(held_out, np.arange(60)), 30)},

@@ -47,7 +47,7 @@ def kept_bytes(loss, net):
     """What the entries keep, each buffer once, without the parameters, which are there anyhow."""
     buffers, parameters = {}, {id(p.data) for p in net.parameters()}
     for entry in entries(loss):
-        for value in entry.kept.values():
+        for value in entry.kept:
             if isinstance(value, np.ndarray):
                 while isinstance(value.base, np.ndarray):
                     value = value.base

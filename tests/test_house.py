@@ -14,6 +14,7 @@ ORDER = [
     "device",
     "parallel",
     "tensor",
+    "recording",
     "tape",
     "backward",
     "recompute",

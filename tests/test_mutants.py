@@ -33,8 +33,8 @@ def test_each_gradient_alone_is_the_one_among_all_and_the_others_are_not_compute
     """Frozen weights, an input that is data: rules take shortcuts there, which must give the same, and do less."""
     f, pull = sample.function(name), Operator.pull
 
-    def watched(self, g, need, kept):
-        gradients = pull(self, g, need, kept)
+    def watched(self, g, need, plan, kept):
+        gradients = pull(self, g, need, plan, kept)
         assert [d is not None for d in gradients] == list(need)
         return gradients
 

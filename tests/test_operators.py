@@ -188,6 +188,37 @@ def test_blocks_meet_without_a_seam(case):
         assert_allclose(fast.data, plain.data, rtol=1e-10, atol=1e-9, **exact)
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel", "settings", "groups"),
+    [
+        ((2, 4, 6, 3), (3, 3, 3, 5), {}, (2, 2)),  # pixels of x have 3 numbers, those of g have 5
+        ((2, 4, 6, 3), (2, 3, 3, 40), {}, (2, 1)),  # with 40, a window's row is long
+        ((2, 4, 6, 40), (3, 3, 40, 3), {}, (1, 2)),
+        ((2, 4, 7, 3), (3, 3, 3, 5), {}, (1, 1)),  # an odd width has no pairs
+        ((2, 4, 6, 3), (3, 1, 3, 5), {}, (1, 1)),  # windows that do not overlap have nothing to share
+        ((2, 4, 6, 3), (3, 3, 3, 5), {"dilation": (1, 2)}, (1, 1)),
+        ((2, 4, 6, 3), (3, 3, 3, 5), {"stride": (1, 2)}, (1, 1)),
+        ((2, 9, 6, 3), (3, 3, 3, 5), {"stride": (2, 1), "dilation": (2, 1)}, (2, 1)),
+    ],
+)
+def test_pixels_made_in_pairs_are_the_same_pixels(monkeypatch, shape, kernel, settings, groups):
+    """The fast path takes two neighbours at once where that pays, forward and backward, and gives the definition."""
+    taken = []
+    choose = ops.conv._group
+    monkeypatch.setattr(ops.conv, "_group", lambda *a: (taken.append(choose(*a)), taken[-1])[1])
+    rng = np.random.default_rng(0)
+    x, w, b = (mg.Tensor(rng.standard_normal(s), requires_grad=True) for s in (shape, kernel, kernel[3:]))
+    settings = {"stride": (1, 1), "padding": (kernel[0] // 2, kernel[1] // 2), "dilation": (1, 1)} | settings
+    if settings["dilation"][1] == 2:
+        settings["padding"] = (1, 2)
+    out, defined = mg.conv2d(x, w, b, **settings), ops.conv.conv2d_definition(x, w, b, **settings)
+    assert_allclose(out.data, defined.data, rtol=1e-12, atol=1e-12)
+    g = rng.standard_normal(out.shape)
+    for d, d_defined in zip(mg.grad(out, [x, w, b], g), mg.grad(defined, [x, w, b], g), strict=True):
+        assert_allclose(d.data, d_defined.data, rtol=1e-12, atol=1e-12)
+    assert tuple((*taken, 1))[:2] == groups
+
+
 def test_the_loops_of_the_samples_are_a_convolution():
     """The oracle of conv2d, on a case small enough to do by hand."""
     x = np.arange(4.0).reshape(1, 2, 2, 1)

@@ -80,8 +80,8 @@ def plant(monkeypatch, name, slot, fault, when=lambda g: True):
     op = OPERATORS[name]
     right = op.pull
 
-    def wrong(g, need, kept):
-        gradients = list(right(g, need, kept))
+    def wrong(g, need, plan, kept):
+        gradients = list(right(g, need, plan, kept))
         if when(g) and gradients[slot] is not None:
             gradients[slot] = fault(gradients[slot])
         return gradients
@@ -150,9 +150,10 @@ def test_wrong_only_for_stride_above_1(monkeypatch):
     op = OPERATORS["conv2d"]
     right = op.pull
 
-    def wrong(g, need, kept):
-        dx, dw, db = right(g, need, kept)
-        return (dx if dx is None or kept["stride"] == (1, 1) else dx * 1.001), dw, db
+    def wrong(g, need, plan, kept):
+        dx, dw, db = right(g, need, plan, kept)
+        stride = kept[plan.names.index("stride")]
+        return (dx if dx is None or stride == (1, 1) else dx * 1.001), dw, db
 
     monkeypatch.setattr(op, "pull", wrong)
     assert caught("conv2d", "first order")
@@ -166,11 +167,12 @@ def test_stale_statistics(monkeypatch):
     op = OPERATORS["batch_norm"]
     right, before = op.pull, {}
 
-    def wrong(g, need, kept):
-        mine = {key: kept[key] for key in ("mean", "inv_std")}
+    def wrong(g, need, plan, kept):
+        named = dict(zip(plan.names, kept, strict=True))
+        mine = {key: named[key] for key in ("mean", "inv_std")}
         stale = before.get(g.shape, mine)
         before[g.shape] = mine
-        return right(g, need, {**kept, **stale})
+        return right(g, need, plan, tuple((named | stale).values()))
 
     monkeypatch.setattr(op, "pull", wrong)
     sample = SAMPLES["batch_norm"][0]

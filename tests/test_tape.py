@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.tape import state
+from minigrad.recording import state
 
 
 def leaf(*values, dtype="float64"):
@@ -17,7 +17,7 @@ def leaf(*values, dtype="float64"):
 
 def kept_by(tensor):
     """Name what the entry of a result keeps."""
-    return {name for name, value in tensor._node.kept.items() if isinstance(value, np.ndarray)}
+    return {name for name, value in tensor._node.named().items() if isinstance(value, np.ndarray)}
 
 
 # What is kept ----------------------------------------------------------------------------------
@@ -37,9 +37,9 @@ def test_a_rule_asks_by_name_and_only_for_gradients_that_are_wanted():
 def test_batch_norm_keeps_its_input_and_not_the_normalised_one():
     x, gamma, beta = leaf(*range(6)).reshape(3, 2), leaf(1.0, 2.0), leaf(0.0, 0.0)
     out = mg.batch_norm(x, gamma, beta, np.zeros(2), np.ones(2), training=True)
-    large = {name for name in kept_by(out) if out._node.kept[name].size > 2}
+    large = {name for name in kept_by(out) if out._node.named()[name].size > 2}
     assert large == {"x"}
-    assert out._node.kept["x"] is x.data
+    assert out._node.named()["x"] is x.data
 
 
 def test_gradients_nobody_wants_are_not_computed():
@@ -106,7 +106,7 @@ def test_nothing_is_recorded_without_a_leaf_or_under_no_grad():
 def test_flags_are_of_the_thread():
     x, seen = leaf(1.0), []
     with mg.no_grad(), mg.detect_anomaly():
-        thread = threading.Thread(target=lambda: seen.extend([(x * x).requires_grad, state.anomaly]))
+        thread = threading.Thread(target=lambda: seen.extend([(x * x).requires_grad, state.mode.anomaly]))
         thread.start()
         thread.join()
     assert seen == [True, False]

@@ -173,7 +173,7 @@ def check_twin(f: Callable[..., Any], arrays: Any) -> float | None:
     operator = getattr(out._node, "operator", None)
     if operator is None or operator.plain is None:
         return None
-    kept = out._node.kept
+    kept = out._node.named()
     defined = operator.plain(
         *[kept[name] for name in operator.inputs],
         **{name: kept[name] for name in operator.plain_asks[len(operator.inputs) :]},

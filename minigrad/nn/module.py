@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minigrad.device import Array, is_array, namespace, on_host, to_device, to_host
-from minigrad.tape import once
+from minigrad.recording import once
 from minigrad.tensor import Tensor
 
 Self = TypeVar("Self", bound="Module")

@@ -21,7 +21,8 @@ import numpy as np
 
 from minigrad import parallel
 from minigrad.device import Array, is_array, namespace, on_host
-from minigrad.tape import elementwise, once
+from minigrad.recording import once
+from minigrad.tape import elementwise
 from minigrad.tensor import array_of
 
 # Arithmetic ----------------------------------------------------------------------------------

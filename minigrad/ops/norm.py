@@ -38,7 +38,8 @@ from minigrad.device import Array, device_name, namespace
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.pixels import Pixels
 from minigrad.ops.reduction import mean
-from minigrad.tape import expect_arrays, once, operator
+from minigrad.recording import once
+from minigrad.tape import expect_arrays, operator
 from minigrad.tensor import Tensor, array_of
 
 

@@ -32,7 +32,7 @@ class Pixels:
             self.repeat *= 2
         rows = self.count // self.repeat
         row_bytes = self.repeat * self.channels * x.itemsize
-        self.blocks = parallel.spans(rows, parallel.BLOCK_BYTES // 4 // row_bytes) if on_host(x) else (slice(0, rows),)
+        self.blocks = parallel.spans(rows, parallel.BLOCK_BYTES // row_bytes) if on_host(x) else (slice(0, rows),)
 
     def rows(self, x: Array) -> Array:
         """View (..., c) as the wide matrix."""
