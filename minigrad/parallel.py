@@ -147,9 +147,10 @@ def spans(total: int, size: int) -> tuple[slice, ...]:
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """Multiply matrices (or stacks of them) under the thread rule: rows of `a` in fixed blocks.
+    """Multiply matrices (or stacks of them) under the thread rule: rows of `a` in fixed blocks, and columns of `b`.
 
-    On another device, and for stacks, it is one plain product.
+    Columns are cut where there are few blocks of rows: a small image has few pixels and many channels. On another
+    device, and for stacks, it is one plain product.
     """
     if not on_host(a):
         return namespace(a).matmul(a, b, out=out)
@@ -160,7 +161,14 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if out is None:
         out = np.empty((m, n), a.dtype)
     rows = spans(m, max(BLOCK_BYTES // max((k + n) * a.itemsize, 1), _MIN_MULTIPLY_ADDS // max(k * n, 1)))
-    run(lambda i: np.matmul(a[rows[i]], b, out=out[rows[i]]), len(rows))
+    wide = max(n * len(rows) // LANES, _MIN_MULTIPLY_ADDS // max(k * rows[0].stop, 1))
+    parts = list(itertools.product(rows, spans(n, wide)))
+
+    def part(i: int) -> None:
+        some, columns = parts[i]
+        np.matmul(a[some], b[:, columns], out=out[some, columns])
+
+    run(part, len(parts))
     return out
 
 

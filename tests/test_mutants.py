@@ -558,8 +558,8 @@ def test_walks_over_pixels(shape):
     lengths = [s.stop - s.start for s in walk.blocks]
     assert sum(lengths) == walk.count // walk.repeat
     row = max(width * 4, 1)
-    assert max(lengths) * row <= max(parallel.BLOCK_BYTES // 4, row)
-    assert len(lengths) == 1 or (2 * max(lengths) + 1) * row > parallel.BLOCK_BYTES // 4
+    assert max(lengths) * row <= max(parallel.BLOCK_BYTES, row)
+    assert len(lengths) == 1 or (2 * max(lengths) + 1) * row > parallel.BLOCK_BYTES
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4, 2), (40, 33, 32, 16), (2, 800, 800, 1), (3, 0, 4, 2), (0, 4, 4, 2)])

@@ -187,12 +187,13 @@ def _forward(x: Array, w: Array, b: Array, stride: Pair, padding: Pair, dilation
     matrix = _grouped(w, group).reshape(-1, group * o)
     bias = None if b is None else xp.tile(b, group)
     blocks = _blocks(x, n, ho, wo // group, len(matrix))
+    product = xp.matmul if len(blocks) > 1 else parallel.matmul  # one block: the threads share its product
 
     def convolve(i: int) -> None:
         images, rows = blocks[i]
         part = out[images, rows]
         cols = _columns(view[images, rows])
-        xp.matmul(cols, matrix, out=part.reshape(-1, group * o))
+        product(cols, matrix, out=part.reshape(-1, group * o))
         if bias is not None:
             part += bias
 
@@ -343,6 +344,8 @@ def _grouped(w: Array, group: int) -> Array:
     They are w once for each, a column further each time, and zeros beside it.
     """
     kh, kw, c, o = w.shape
+    if group == 1:
+        return namespace(w).ascontiguousarray(w)
     wide = namespace(w).zeros((kh, kw + group - 1, c, group, o), dtype=w.dtype)
     for i in range(group):
         wide[:, i : i + kw, :, i] = w
