@@ -77,8 +77,8 @@ class Plan:
         Which inputs need gradients.
     names : tuple of str
         Of what is kept: first arrays among the inputs and the result, then the `extras`.
-    take : callable
-        Takes those arrays out of the list of all inputs and the result, as a tuple.
+    take : callable or None
+        Takes those arrays out of the list of all inputs and the result, as a tuple. None where nothing is kept.
     extras : tuple of str
         Settings, and values that the forward saved.
     asks : list of tuples of ints
@@ -97,10 +97,10 @@ class Plan:
         self.asks = [tuple(place[name] for name in names if name in place) for names in operator.asks]
 
 
-def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """Return a function that takes the items at `places` out of a list."""
+def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
+    """Return a function that takes the items at `places` out of a list, if there are any to take."""
     if not places:
-        return lambda items: ()
+        return None
     if len(places) == 1:
         return lambda items: (items[places[0]],)
     return cast("Callable[[list[Any]], tuple[Any, ...]]", itemgetter(*places))

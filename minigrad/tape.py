@@ -193,7 +193,7 @@ class Operator:
                     arg._recorded = True  # the tape may hold its array: no longer to be written into
         plan = (self.whole if wanted == len(edges) else None) or self.plan(edges)
         arrays.append(out)
-        kept = plan.take(arrays)
+        kept = plan.take(arrays) if plan.take else ()
         if plan.extras:
             kept += tuple([settings[n] if n in settings else self.saved_value(saved, n) for n in plan.extras])
         # attribute by attribute, and here: to call Entry(...) and new_tensor(...) would take longer than a small a * b
