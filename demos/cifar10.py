@@ -227,4 +227,7 @@ def draw_mistakes(scores: Array, loader: mg.data.DataLoader, path: Path, rows: i
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # the run has said how to go on
+        raise SystemExit(130) from None
