@@ -1,1 +1,31 @@
-"""One experiment a file, each runnable alone: ``python -m demos.degradation``."""
+"""One experiment a file, each runnable alone: ``python -m demos.degradation``. ``python -m demos`` lists them.
+
+What they share is in :mod:`demos.style` (how figures look) and :mod:`demos.lab` (the command line, and training on the
+digits).
+"""
+
+#: The demos, in the order of a lecture: how it works, what deep nets suffer from, what cures it, what comes of it.
+ORDER = [
+    "tape",
+    "im2col",
+    "initialisation",
+    "gradient_flow",
+    "degradation",
+    "constructed",
+    "layer_responses",
+    "shortcuts",
+    "bottleneck",
+    "ensemble",
+    "imagenet_nets",
+    "thousand_layers",
+    "classify_photo",
+    "cifar10",
+    "gpu",
+]
+
+#: Those that do not run everywhere, and why. They have options of their own.
+APART = {
+    "classify_photo": "it needs the weights of a trained net, which are fetched first",
+    "cifar10": "it needs CIFAR-10, which is fetched first",
+    "gpu": "it needs a GPU",
+}

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs/_ext")]
 
+import demos  # noqa: E402
 import minigrad  # noqa: E402
 
 project = "minigrad"
@@ -13,10 +14,10 @@ author = "the authors of minigrad"
 copyright = f"2026, {author}"
 version = release = minigrad.__version__
 
-extensions = ["myst_parser", "annotated", "public", "gallery", "mathml"]
+extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "annotated", "public", "gallery", "course", "mathml"]
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_block"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "chapters", "exercises"]
 default_role = "literal"  # numpydoc writes `name` for a parameter
 nitpicky = True
 smartquotes = False  # they would mend w', --quick and (..., c)
@@ -39,9 +40,22 @@ html_theme_options = {"top_of_page_buttons": []}
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
-#: Demos that the build shows without running them, and why.
-demos_not_run = {
-    "cifar10": "it needs CIFAR-10, which is fetched first",
-    "gpu": "it needs a GPU",
-    "classify_photo": "it needs the weights of a trained net, which are fetched first",
+demos_not_run = demos.APART  # the build shows them without running them
+
+#: The course: every program of chapters/ is run, and becomes a page of course/.
+sphinx_gallery_conf = {
+    "examples_dirs": "chapters",
+    "gallery_dirs": "course",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "capture_repr": ("__repr__",),
+    "ignore_repr_types": r"matplotlib|<class 'list'>",  # what ax.plot and ax.set return
+    "image_srcset": ["2x"],
+    "css": ("sg_gallery",),
+    "notebook_extensions": set(),
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "min_reported_time": 1e9,  # times belong to the machine
+    "show_signature": False,
 }

@@ -288,7 +288,7 @@ def _keep_freed_memory() -> None:
 
     A training step makes and frees the same large arrays again and again. Fresh pages are filled with zeros by the
     system first, one by one, which takes longer than most of the arithmetic on them. What is kept is at most what the
-    process once needed. GNU's C library can be told; whoever has set its variables (``MALLOC_...``) has decided already.
+    process once needed. GNU's C library can be told; whoever has set its variables, ``MALLOC_...``, has decided.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):

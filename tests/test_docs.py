@@ -43,6 +43,10 @@ PUBLIC = public()
 #: What functions with examples give back or use, and a command.
 WITHOUT_EXAMPLE = {
     "minigrad.data.fetch.main",
+    "minigrad.inspect.Graph",
+    "minigrad.inspect.GraphNode",
+    "minigrad.inspect.Moments",
+    "minigrad.inspect.Response",
     "minigrad.inspect.Row",
     "minigrad.inspect.Summary",
     "minigrad.report.Report",

@@ -1,14 +1,17 @@
-"""summary: every row of the paper's tables, counted twice: from the net, and by hand."""
+"""summary: every row of the paper's tables, counted twice, from the net and by hand; statistics; graphs."""
 
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minigrad as mg
 import models
 from minigrad import nn
-from minigrad.inspect import summary
+from minigrad.inspect import Graph, GraphNode, draw_graph, statistics, summary
 from tests.strict import strict
 
 IMAGENET, CIFAR = (224, 224, 3), (32, 32, 3)
@@ -332,3 +335,231 @@ def test_what_is_refused():
             summary(nn.ReLU(), shape)
     with pytest.raises(ValueError, match="conv2d: "):
         summary(nn.Conv2d(3, 4, 3, rng=0), (3, 32, 32))
+
+
+# statistics --------------------------------------------------------------------------------------
+
+
+def small_net():
+    """Two layers with weights that are no zeros, in float64."""
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(nn.Linear(3, 4, rng=0, dtype="float64"), nn.ReLU(), nn.Linear(4, 2, rng=0, dtype="float64"))
+    for p in net.parameters():
+        p.data = rng.standard_normal(p.shape)
+    return net
+
+
+def moments(array):
+    return array.mean(), array.std(), np.linalg.norm(array)
+
+
+def test_statistics_are_those_of_outputs_and_gradients():
+    net, x = small_net(), np.random.default_rng(1).standard_normal((5, 3))
+    outputs = []
+    for layer in net.layers:
+        layer.hook(lambda module, out: outputs.append(out))
+    with statistics(net) as responses:
+        y = net(mg.Tensor(x))
+        assert [r.gradient for r in responses] == [None, None, None]
+    cotangent = np.random.default_rng(2).standard_normal((5, 2))
+    gradients = mg.grad(y, outputs, cotangent, retain_graph=True)
+    for r in responses:
+        r.gradient = None
+    y.backward(cotangent)  # after the context: the layers' outputs remember
+    assert [(r.name, r.kind) for r in responses] == [
+        ("layers.0", "Linear"),
+        ("layers.1", "ReLU"),
+        ("layers.2", "Linear"),
+    ]
+    for response, out, gradient in zip(responses, outputs, gradients, strict=True):
+        np.testing.assert_allclose(response.output, moments(out.data), rtol=1e-12)
+        np.testing.assert_allclose(response.gradient, moments(gradient.data), rtol=1e-12)
+        assert all(type(value) is float for value in (*response.output, *response.gradient))
+
+
+def test_statistics_end_with_their_context_also_when_the_model_fails():
+    net = nn.Sequential(*small_net().layers, Breaks())
+    mine = []
+    net.layers[0].hook(lambda module, out: mine.append(out))
+    with pytest.raises(RuntimeError, match="broken"), statistics(net) as responses:
+        net(mg.Tensor(np.ones((2, 3))))
+    assert len(responses) == 3
+    net.layers[0](mg.Tensor(np.ones((2, 3))))
+    assert (len(responses), len(mine)) == (3, 2)
+    with pytest.raises(TypeError, match="statistics: expected a Module, got function"), statistics(mg.relu):
+        pass
+
+
+def test_statistics_count_calls_and_keep_the_gradient_of_each():
+    layer = small_net().layers[1]
+    net = nn.Sequential(layer, layer)
+    x = mg.Tensor(np.array([1.0, -1.0, 2.0]), requires_grad=True)
+    with statistics(net) as responses:
+        (net(x) * np.array([1.0, 2.0, 3.0])).sum().backward()
+    assert [r.name for r in responses] == ["layers.0", "layers.0"]
+    np.testing.assert_allclose(responses[1].gradient, moments(np.array([1.0, 2.0, 3.0])))
+    np.testing.assert_allclose(responses[0].gradient, moments(np.array([1.0, 0.0, 3.0])))
+
+
+def test_statistics_do_not_overflow_and_see_nothing_twice():
+    net = nn.Sequential(nn.ReLU())
+    with statistics(net) as responses, mg.no_grad():
+        net(mg.Tensor(np.full(4, 1e30, "float32")))
+        net(np.ones(2))
+        net(strict.asarray(np.ones(2)))
+    assert responses[0].output.norm == pytest.approx(2e30)
+    assert [r.gradient for r in responses] == [None] * 3
+    net = small_net()
+    with statistics(net) as responses:
+        mg.recompute(net, mg.Tensor(np.ones((2, 3)))).sum().backward()
+    assert len(responses) == 3
+    assert all(r.gradient.norm > 0 for r in responses)
+
+
+class Pair(nn.Module):
+    """Two results."""
+
+    def forward(self, x):
+        return x, x
+
+
+def test_what_is_no_array_has_no_statistics():
+    with statistics(Pair()) as responses:
+        Pair()(mg.Tensor([1.0]))
+    net = nn.Sequential(nn.ReLU(), Pair())
+    with statistics(net) as responses:
+        net(mg.Tensor([1.0]))
+    assert [r.kind for r in responses] == ["ReLU"]
+
+
+# draw_graph --------------------------------------------------------------------------------------
+
+
+def diamond():
+    """h reaches y on two paths; x enters one operator twice."""
+    x, w = mg.Tensor([1.0, 2.0], requires_grad=True), mg.Tensor(3.0, requires_grad=True)
+    h = w * x
+    y = (h * mg.tanh(h)).sum() + 1.0 * (x * x)
+    return y, {"x": x, "w": w, "h": h}
+
+
+def test_the_graph_of_a_diamond():
+    y, names = diamond()
+    graph = draw_graph(y, names)
+    assert [(node.label, node.shape, node.leaf) for node in graph.nodes] == [
+        ("w", (), True),
+        ("x", (2,), True),
+        ("h = mul", (2,), False),
+        ("tanh", (2,), False),
+        ("mul", (2,), False),
+        ("sum", (), False),
+        ("mul", (2,), False),
+        ("mul", (2,), False),
+        ("add", (2,), False),
+    ]
+    assert graph.edges == [(0, 2), (1, 2), (2, 3), (2, 4), (3, 4), (4, 5), (1, 6), (1, 6), (6, 7), (5, 8), (7, 8)]
+    assert [node.label for node in draw_graph(y).nodes if node.leaf] == ["leaf", "leaf"]
+    y.backward(np.ones(2, "float32"))  # the drawing left the tape as it was
+    assert names["x"].grad is not None
+
+
+def check_layout(graph):
+    """Nothing stands on anything else, and every edge runs down, row by row, from its source to its target."""
+    places, routes = graph.layout()
+    assert len(set(places)) == len(places) == len(graph.nodes)
+    bends = [place for route in routes for place in route[1:-1]]
+    assert len(set(bends)) == len(bends)
+    assert not set(bends) & set(places)
+    assert all(column >= 0 and row >= 0 for column, row in places + bends)
+    for (source, target), route in zip(graph.edges, routes, strict=True):
+        assert (route[0], route[-1]) == (places[source], places[target])
+        assert [row for _, row in route] == list(range(places[source][1], places[target][1] + 1))
+    takers = {source: [places[t][1] for s, t in graph.edges if s == source] for source, _ in graph.edges}
+    assert all(places[source][1] == min(rows) - 1 for source, rows in takers.items())  # as low as it can stand
+    return places
+
+
+@given(st.lists(st.lists(st.integers(0, 1000), max_size=3), min_size=1, max_size=12))
+def test_layouts_of_any_graph(arguments):
+    """Node i takes the nodes before it that are drawn for it; the last one takes all that nobody took."""
+    edges = [(a % i, i) for i, drawn in enumerate(arguments) if i for a in drawn]
+    last = len(arguments)
+    edges += [(i, last) for i in range(last) if i not in {source for source, _ in edges}]
+    places = check_layout(Graph([GraphNode("op", (), False)] * (last + 1), edges))
+    assert places[last][1] == max(row for _, row in places)
+
+
+@pytest.mark.parametrize("make", [models.cifar_plain, models.cifar_resnet])
+def test_the_layout_of_a_net(make):
+    net = make(20, in_channels=1)
+    loss = mg.cross_entropy(net(mg.Tensor(np.zeros((1, 8, 8, 1), "float32"))), np.array([0]))
+    graph = draw_graph(loss, dict(net.named_parameters()))
+    assert {node.label for node in graph.nodes if node.leaf} == {name for name, _ in net.named_parameters()}
+    places = check_layout(graph)
+    chain = [p for node, p in zip(graph.nodes, places, strict=True) if node.label in ("conv2d", "batch_norm", "relu")]
+    assert {column for column, _ in chain} == {0}  # the layers stand straight above one another
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_picture_holds_what_the_graph_holds():
+    y, names = diamond()
+    graph = draw_graph(y, {'<x> & "w"': names["x"]})
+    root = ElementTree.fromstring(graph.svg)
+    assert graph._repr_svg_() == graph.svg
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert texts == [text for node in graph.nodes for text in (node.label, str(node.shape))]
+    assert '<x> & "w"' in texts
+    lines = [line.get("d") for line in root.findall(f"{SVG}path")]
+    assert len(lines) == len(graph.edges)
+    ends = [line.split()[-2:] for line in lines]
+    assert len({tuple(end) for end in ends}) == len(ends)  # no arrow hides another, not even those of x * x
+    boxes = [[float(box.get(key)) for key in ("x", "y", "width", "height")] for box in root.iter(f"{SVG}rect")]
+    assert len(boxes) == len(graph.nodes)
+    for x, y, width, height in boxes:
+        assert 0 <= x < x + width <= float(root.get("width"))
+        assert 0 <= y < y + height <= float(root.get("height"))
+    shades = [box.get("fill") for box in root.iter(f"{SVG}rect")]
+    assert [shade == "#ddd" for shade in shades] == [node.leaf for node in graph.nodes]
+
+
+def test_the_graph_as_dot():
+    x = mg.Tensor([1.0], requires_grad=True)
+    assert repr(draw_graph(mg.exp(x), {'a"b\\c': x})).splitlines() == [
+        "digraph {",
+        "  node [shape=box]",
+        '  0 [label="a\\"b\\\\c\\n(1,)", style=filled]',
+        '  1 [label="exp\\n(1,)"]',
+        "  0 -> 1",
+        "}",
+    ]
+    assert draw_graph(x, {"x": x}).nodes == [GraphNode("x", (1,), True)]
+    assert ElementTree.fromstring(draw_graph(x).svg) is not None
+
+
+def test_long_graphs_and_recomputed_ones():
+    x = mg.Tensor([1.0], requires_grad=True)
+    y = x
+    for _ in range(3000):
+        y = mg.neg(y)
+    places, _ = draw_graph(y).layout()  # no recursion
+    assert places == [(0, row) for row in range(3001)]
+    y = mg.recompute(lambda x: mg.exp(mg.neg(x)), x)
+    assert [node.label for node in draw_graph(y).nodes] == ["leaf", "neg", "exp"]
+    y.backward()
+
+
+def test_graphs_that_are_gone_or_never_were():
+    y, names = diamond()
+    y.backward(np.ones(2, "float32"), retain_graph=True)
+    draw_graph(y)
+    y.backward(np.ones(2, "float32"))
+    with pytest.raises(RuntimeError, match="draw_graph: add was released by backward; draw before it"):
+        draw_graph(y)
+    with mg.no_grad(), pytest.raises(RuntimeError, match="draw_graph: nothing was recorded"):
+        draw_graph(mg.exp(names["x"]))
+    with pytest.raises(TypeError, match="draw_graph: expected tensor to be a Tensor, got ndarray"):
+        draw_graph(np.ones(2))
+    with pytest.raises(TypeError, match="draw_graph: expected w to be a Tensor, got float"):
+        draw_graph(names["x"], {"w": 1.0})

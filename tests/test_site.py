@@ -162,7 +162,8 @@ FACTS = """() => ({
     images: [...document.images].filter(e => !e.complete || !e.naturalWidth).map(e => e.src),
     maths: [...document.querySelectorAll('math')].filter(e => !e.getBoundingClientRect().width).map(e => e.textContent),
     faults: [...document.querySelectorAll('merror, .system-message, .problematic')].map(e => e.textContent),
-    raw: (document.querySelector('article')?.innerText ?? '').match(/:(func|class|mod|math|meth):`|\\\\frac/g) ?? [],
+    raw: [...document.querySelectorAll('article :is(p, li, dd, td, h1, h2, h3)')].filter(e => !e.closest('pre'))
+        .map(e => e.innerText).join('\\n').match(/:(func|class|mod|math|meth):`|\\\\frac/g) ?? [],
     wide: document.documentElement.scrollWidth - window.innerWidth,
     cut: [...document.querySelectorAll('article p, article li, article h1')]
         .filter(e => e.getBoundingClientRect().right > window.innerWidth + 1 && !e.closest('table, pre, .math'))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
+from demos import ORDER as DEMOS
+
 ROOT = Path(__file__).parents[2]
 
 #: A careful reader's pace, a minute: words of prose, and lines of code.
@@ -20,6 +22,9 @@ WORDS, LINES = 200, 20
 
 #: The files of models/; those of minigrad/ have their order in tests/test_house.py.
 MODELS = ["models", "models.plain", "models.resnet", "models.vgg", "models.predict", "models.pretrained"]
+
+#: What the demos share.
+SHARED = ["style", "lab"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -225,9 +230,8 @@ def files() -> dict[str, File]:
 
 @cache
 def demos() -> dict[str, File]:
-    """Return the demos by module, which use what the files define."""
-    paths = sorted((ROOT / "demos").glob("*.py"))
-    return {f"demos.{path.stem}": File(f"demos.{path.stem}", path) for path in paths if path.stem != "__init__"}
+    """Return the demos by module, in their order, and then what they share; they use what the files define."""
+    return {f"demos.{name}": File(f"demos.{name}", ROOT / f"demos/{name}.py") for name in [*DEMOS, *SHARED]}
 
 
 def unexplained() -> list[str]:

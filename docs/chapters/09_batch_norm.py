@@ -1,0 +1,365 @@
+r"""
+9. Batch norm, forward and backward
+===================================
+
+What is the gradient of a layer in which every number depends on every other?
+
+Batch normalisation (S. Ioffe, C. Szegedy, 2015) gives each channel mean 0 and variance 1 over the batch. That sounds
+like subtracting one constant and dividing by another. It is not: the constants are made of the very numbers they are
+applied to, and a rule that forgets it is wrong, although its numbers look plausible. This chapter derives the rule
+along all its paths, and then asks what such a layer does to a net.
+"""
+
+# %%
+# Forward
+# -------
+#
+# Take images :math:`x[n, y, x, c]`. Batch norm treats each channel :math:`c` by itself and all pixels of all images
+# alike. So we give the three other axes one name, :math:`i = (n, y, x)`, which runs over the :math:`m = n\,h\,w`
+# pixels, and write :math:`x_i` for one channel. Then
+#
+# .. math::
+#     \mu = \frac{1}{m} \sum_i x_i, \qquad
+#     \sigma^2 = \frac{1}{m} \sum_i (x_i - \mu)^2, \qquad
+#     \hat x{}_i = r\,(x_i - \mu), \qquad
+#     y_i = \gamma\, \hat x{}_i + \beta,
+#
+# with :math:`r = 1 / \sqrt{\sigma^2 + \epsilon}`. There is one :math:`\mu, \sigma^2, \gamma, \beta` for each channel.
+# The small :math:`\epsilon` keeps a constant channel from dividing by 0. The scale :math:`\gamma` and the shift
+# :math:`\beta` are learnt, and begin at 1 and 0.
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.report import shade, tidy
+
+EPS = 1e-5
+rng = np.random.default_rng(9)
+
+
+def forward(x, gamma, beta):
+    pixels = (0, 1, 2)
+    mu, var = x.mean(pixels), x.var(pixels)  # (c,), (c,)
+    r = 1 / np.sqrt(var + EPS)
+    return gamma * (r * (x - mu)) + beta, mu, r
+
+
+x = rng.normal([0.0, 5.0, -2.0], [1.0, 3.0, 0.1], (4, 3, 3, 3))  # (n, h, w, c), channels of very different sizes
+gamma, beta = np.array([1.0, 2.0, 0.5]), np.array([0.0, 1.0, -1.0])
+y, mu, r = forward(x, gamma, beta)
+np.testing.assert_allclose(y, mg.batch_norm(x, gamma, beta, np.zeros(3), np.ones(3), training=True), atol=1e-12)
+
+for c in range(3):
+    means, deviations = [round(a[..., c].mean(), 9) + 0.0 for a in (x, y)], [a[..., c].std() for a in (x, y)]
+    print(f"channel {c}: mean {means[0]:5.2f} -> {means[1]:5.2f}, deviation {deviations[0]:.2f} -> {deviations[1]:.2f}")
+
+# %%
+# Backward: three paths
+# ---------------------
+#
+# Let :math:`g_i = \partial L / \partial y_i` be what the tape hands us. Two gradients are easy, because
+# :math:`\gamma` and :math:`\beta` stand in every :math:`y_i` once:
+#
+# .. math:: d\gamma = \sum_i g_i\, \hat x{}_i, \qquad d\beta = \sum_i g_i .
+#
+# And the normalised values get :math:`\hat g{}_i = \gamma g_i`. Now to :math:`x_i`. Follow the arrows: it reaches the
+# loss in three ways.
+
+figure, panel = plt.subplots(figsize=(8.5, 2.8), layout="constrained")
+panel.axis("off")
+panel.set(xlim=(-0.5, 10.2), ylim=(-0.8, 2.7))
+nodes = {
+    "$x_i$": (0, 0),
+    r"$\mu$": (2.2, 2.2),
+    r"$\sigma^2$": (4.6, 1.3),
+    r"all $\hat x_j$": (7, 0),
+    "$y_j$": (8.6, 0),
+    "$L$": (9.9, 0),
+}
+for name, place in nodes.items():
+    panel.text(
+        *place, name, ha="center", va="center", fontsize=13, bbox={"boxstyle": "round", "fc": "0.93", "ec": "0.4"}
+    )
+arrows = [
+    ("$x_i$", r"all $\hat x_j$", 0.0, "-", r"1: $r$, and only to $j = i$", (3.4, -0.35)),
+    ("$x_i$", r"$\mu$", -0.1, "--", r"2: $1/m$", (0.6, 1.6)),
+    (r"$\mu$", r"all $\hat x_j$", -0.35, "--", r"$-r$, to every $j$", (6.0, 2.35)),
+    ("$x_i$", r"$\sigma^2$", 0.0, ":", r"3: $2 (x_i - \mu) / m$", (3.2, 0.4)),
+    (r"$\sigma^2$", r"all $\hat x_j$", 0.0, ":", r"$-\frac{1}{2} r^3 (x_j - \mu)$", (5.2, 0.42)),
+    (r"$\mu$", r"$\sigma^2$", 0.0, "-.", "0", (3.55, 1.95)),
+    (r"all $\hat x_j$", "$y_j$", 0.0, "-", r"$\gamma$", (7.95, -0.35)),
+    ("$y_j$", "$L$", 0.0, "-", "$g_j$", (9.3, -0.35)),
+]
+for begin, end, bend, line, label, place in arrows:
+    ends = {"shrinkA": 16 + 12 * ("all" in begin), "shrinkB": 16 + 12 * ("all" in end)}
+    style = {"arrowstyle": "-|>", "linestyle": line, "lw": 1.4, "color": "black", "connectionstyle": f"arc3,rad={bend}"}
+    panel.annotate("", nodes[end], nodes[begin], arrowprops=style | ends)
+    panel.text(*place, label, ha="center", va="center", fontsize=10.5)
+
+# %%
+# **Path 1, directly.** With :math:`\mu` and :math:`r` held still, :math:`\hat x{}_i` moves with :math:`x_i` by the
+# factor :math:`r`, and no other :math:`\hat x{}_j` moves. It gives :math:`r\, \hat g{}_i`.
+#
+# **Path 2, through the mean.** Every :math:`\hat x{}_j` falls by :math:`r` when :math:`\mu` rises by one, so
+# :math:`dL/d\mu = -r \sum_j \hat g{}_j`. And :math:`\mu` rises by :math:`1/m` with :math:`x_i`. It gives
+#
+# .. math:: -\, r\; \frac{1}{m} \sum_j \hat g{}_j \;=\; -\, r\, \operatorname{mean}(\hat g),
+#
+# the same for every pixel; the mean is over pixels. (The mean moves the variance, too. But :math:`d\sigma^2 /
+# d\mu = -\frac{2}{m} \sum_j (x_j - \mu)`, and deviations from the mean add up to 0. That arrow carries nothing.)
+#
+# **Path 3, through the variance.** From :math:`r = (\sigma^2 + \epsilon)^{-1/2}` follows :math:`dr / d\sigma^2 =
+# -\frac{1}{2} r^3`. So
+#
+# .. math::
+#     \frac{dL}{d\sigma^2} = -\frac{1}{2} r^3 \sum_j \hat g{}_j\, (x_j - \mu)
+#     = -\frac{1}{2} r^2 \sum_j \hat g{}_j\, \hat x{}_j,
+#     \qquad \frac{d\sigma^2}{dx_i} = \frac{2}{m} (x_i - \mu) = \frac{2}{m\, r}\, \hat x{}_i .
+#
+# The product of the two is :math:`-\, r\, \hat x{}_i \operatorname{mean}(\hat g\, \hat x)`. Add up the three paths,
+# and put :math:`\gamma` in front:
+#
+# .. math::
+#     dx_i = \gamma\, r\, \left( g_i - \operatorname{mean}(g) - \hat x{}_i \operatorname{mean}(g\, \hat x) \right) .
+#
+# That is the whole rule. Here are the paths one by one, against the tape and against finite differences.
+
+g = rng.standard_normal(x.shape)
+m = x[..., 0].size
+x_hat, g_hat = r * (x - mu), gamma * g
+
+path_1 = r * g_hat
+dmu = -r * g_hat.sum((0, 1, 2))
+path_2 = np.broadcast_to(dmu / m, x.shape)
+dvar = -0.5 * r**3 * (g_hat * (x - mu)).sum((0, 1, 2))
+path_3 = dvar * 2 * (x - mu) / m
+compact = gamma * r * (g - g.mean((0, 1, 2)) - x_hat * (g * x_hat).mean((0, 1, 2)))
+np.testing.assert_allclose(path_1 + path_2 + path_3, compact, atol=1e-12)
+
+
+def batch_norm(x, gamma, beta):
+    return mg.batch_norm(x, gamma, beta, np.zeros(3), np.ones(3), training=True)
+
+
+inputs = [mg.Tensor(a, requires_grad=True) for a in (x, gamma, beta)]
+dx, dgamma, dbeta = mg.grad(batch_norm(*inputs), inputs, mg.Tensor(g))
+np.testing.assert_allclose(compact, dx.data, atol=1e-12)
+np.testing.assert_allclose((g * x_hat).sum((0, 1, 2)), dgamma.data, atol=1e-12)
+np.testing.assert_allclose(g.sum((0, 1, 2)), dbeta.data, atol=1e-12)
+assert mg.gradcheck(batch_norm, (x, gamma, beta)) < 1e-6
+print("three paths = the compact formula = the tape = finite differences")
+
+# %%
+# What the two subtractions take away
+# -----------------------------------
+#
+# Batch norm forgets the mean and the size of its input: add a constant to all :math:`x_i`, or stretch them about
+# their mean, and y stays what it was (the stretch, up to :math:`\epsilon`). So the loss does not change along these
+# two directions, the direction of all ones and that of :math:`\hat x`, and the gradient must have no part in them.
+# Path 2 removes the part of g along the ones, path 3 the part along :math:`\hat x`. It is a projection, as in
+# geometry.
+#
+# Watch it for one channel with eight pixels, and with a g that is almost what these directions are made of: :math:`1
+# + \hat x` and a little noise.
+
+few = np.array([-1.2, 0.3, 2.0, -0.4, 0.9, -1.9, 0.1, 1.0])
+few_hat = (few - few.mean()) / np.sqrt(few.var() + EPS)
+few_g = 1 + few_hat + 0.3 * rng.standard_normal(8)
+parts = {
+    "g": few_g,
+    "path 2: −mean(g)": np.full(8, -few_g.mean()),
+    r"path 3: $-\hat x\;$mean($g\,\hat x$)": -few_hat * (few_g * few_hat).mean(),
+}
+parts["what is left: their sum"] = sum(parts.values())
+
+figure, panels = plt.subplots(1, 4, figsize=(10, 2.6), sharey=True, layout="constrained")
+for panel, (name, heights) in zip(panels, parts.items(), strict=True):
+    tidy(panel)
+    panel.bar(range(8), heights, color="0.35")
+    panel.axhline(0, color="black", lw=0.8)
+    panel.set_title(name, fontsize=10)
+    panel.set(xlabel="pixel i")
+
+left = parts["what is left: their sum"]
+assert abs(left.sum()) < 1e-12
+assert abs((left * few_hat).sum()) < 1e-3  # not exactly 0, because of eps
+print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} is left")
+
+# %%
+# (The factor :math:`\gamma r`, which all parts have, is left out.) A rule that has only path 1 would hand on all of
+# g, though nearly none of it can lower the loss. And a checker that uses :math:`g = 1` would see nothing: the true
+# gradient is then 0 (:doc:`/course/06_proof` is about such traps).
+#
+# In minigrad
+# -----------
+#
+# minigrad keeps x, :math:`\mu` and :math:`r`, and not :math:`\hat x`: x is in memory already, as the result of the
+# convolution. Its rule sorts the formula by x and g. Put :math:`\hat x = r (x - \mu)` in, and dx is ``scale * g +
+# slope * x + constant``, one walk over the pixels after one for the two sums:
+#
+# .. literalinclude:: /../minigrad/ops/norm.py
+#    :start-at: @_batch_norm.vjp
+#    :end-before: @_batch_norm.twin
+#
+# Training and evaluation
+# -----------------------
+#
+# In training the answer for one image depends on the other images of its batch. In use it must not. So batch norm
+# keeps *running statistics*: after each batch they move a tenth of the way towards that batch's mean and variance,
+# and evaluation normalises with them. Then :math:`\mu` and :math:`r` are constants, paths 2 and 3 are gone, and the
+# layer is one multiplication and one addition, which can be folded into the convolution before it
+# (:func:`minigrad.nn.fold_batch_norm`).
+#
+# .. literalinclude:: /../minigrad/ops/norm.py
+#    :pyobject: _batch_norm
+#
+# Two words in it deserve a look. The variance that goes into the running statistics is ``unbiased``. Deviations from
+# the *batch's own* mean are on average too small, by the factor :math:`(m - 1) / m`. Within a batch this is harmless;
+# but evaluation stands for all images, so it wants the true variance. With batches of 4 it shows:
+
+batches = rng.standard_normal((20_000, 4))  # the true variance is 1
+biased = batches.var(axis=1).mean()
+print(f"batches of 4, mean of the biased variances {biased:.3f}, of the unbiased {biased * 4 / 3:.3f}")
+assert abs(biased - 0.75) < 0.01
+
+bn = nn.BatchNorm2d(1, dtype=np.float64)
+for batch in batches[:2000]:
+    bn(mg.Tensor(batch[:, None]))
+print(
+    f"running mean {bn.running_mean[0]:+.2f}, variance {bn.running_var[0]:.2f}: they remember ten batches, and wobble"
+)
+
+# %%
+# The other word is ``once``. When memory is short, :func:`minigrad.recompute` runs a part of the net a second time in
+# the backward pass (:doc:`/course/17_thousand_layers`). The statistics are an *effect*, and must not happen twice.
+
+once, twice = nn.BatchNorm2d(3, dtype=np.float64), nn.BatchNorm2d(3, dtype=np.float64)
+images = mg.Tensor(x, requires_grad=True)
+mg.recompute(once, images).sum().backward()  # runs the layer twice
+twice(images)
+twice(images)  # what a second update would have done
+print("running mean after one batch, with recomputation:", once.running_mean.round(3))
+print("after two updates it would have been:            ", twice.running_mean.round(3))
+np.testing.assert_allclose(once.running_mean, 0.1 * x.mean((0, 1, 2)), atol=1e-12)
+
+# %%
+# What it does to the scale of weights
+# ------------------------------------
+#
+# Let batch norm follow a convolution with weights w. Its result is linear in w: with :math:`a w` in place of w it is
+# a times as large, and batch norm takes the a out again. The loss is the same function at :math:`w` and at :math:`a
+# w`:
+#
+# .. math:: L(a w) = L(w) \quad\text{for every } a > 0 .
+#
+# Two facts follow by differentiating, once by a (at :math:`a = 1`) and once by w:
+#
+# .. math:: \langle w, \nabla L(w) \rangle = 0, \qquad \nabla L(a w) = \tfrac{1}{a}\, \nabla L(w) .
+#
+# The gradient is perpendicular to the weights, and it is smaller where the weights are larger.
+
+w = rng.standard_normal((3, 3, 3, 8))
+labels = np.array([0, 1, 2, 3])
+
+
+def loss_and_gradient(w):
+    w = mg.Tensor(w, requires_grad=True)
+    maps = mg.batch_norm(
+        mg.conv2d(x, w, padding=1), np.ones(8), np.zeros(8), np.zeros(8), np.ones(8), training=True, eps=1e-12
+    )
+    loss = mg.cross_entropy(mg.global_avg_pool2d(mg.relu(maps)), labels)
+    return loss.item(), mg.grad(loss, w)[0].data
+
+
+loss, slope = loss_and_gradient(w)
+loss_10, slope_10 = loss_and_gradient(10 * w)
+cosine = (w * slope).sum() / np.linalg.norm(w) / np.linalg.norm(slope)
+print(f"loss at w: {loss:.6f}, at 10 w: {loss_10:.6f}")
+print(f"length of the gradient at w: {np.linalg.norm(slope):.6f}, at 10 w: {np.linalg.norm(slope_10):.6f}")
+print(f"cosine of the angle between w and its gradient: {abs(cosine):.0e}")
+assert np.isclose(loss, loss_10)
+np.testing.assert_allclose(10 * slope_10, slope, atol=1e-9)
+assert abs(cosine) < 1e-9
+
+# %%
+# This is a brake that builds itself. A step of SGD is perpendicular to w, so by Pythagoras it makes w longer:
+# :math:`|w - \eta \nabla L|^2 = |w|^2 + \eta^2 |\nabla L|^2`. In longer weights the next step turns w by a smaller
+# angle. A learning rate that is too high for such a layer does not end in infinity; the weights grow until it is
+# right.
+#
+# (It also turns weight decay into something else than it is known for. It cannot make such a layer simpler, for the
+# length of w means nothing. It keeps the length from growing, and so the steps from dying out. The next chapter has
+# more of it.)
+#
+# An experiment: which learning rates work
+# ----------------------------------------
+#
+# So batch norm should make training forgive. We train a net of six layers on handwritten digits, with and without, at
+# learning rates from 0.001 to 30, each for 60 steps of plain SGD from the same weights.
+
+digits = mg.data.Digits()
+pixels = (digits.images - digits.images.mean(0)).reshape(-1, 64) / digits.images.std()
+
+
+def train(normalised, rate, steps=60):
+    """Return the loss after training, or infinity if numbers overflowed."""
+    rng = np.random.default_rng(0)
+    layers = []
+    for c_in, c_out in [(64, 48), *[(48, 48)] * 4]:
+        layers += [nn.Linear(c_in, c_out, rng=rng), *[nn.BatchNorm2d(c_out)] * normalised, nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Linear(48, 10, rng=rng))
+    sgd = optim.SGD(net.parameters(), rate, momentum=0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(steps):
+            batch = rng.choice(len(pixels), 128, replace=False)
+            loss = mg.cross_entropy(net(mg.Tensor(pixels[batch])), digits.labels[batch])
+            if not np.isfinite(loss.item()):
+                return np.inf
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+        loss = mg.cross_entropy(net(mg.Tensor(pixels)), digits.labels).item()
+    return loss if np.isfinite(loss) else np.inf
+
+
+rates = 10 ** np.linspace(-3, 1.5, 10)
+with_bn, without = (np.array([train(normalised, rate) for rate in rates]) for normalised in (True, False))
+
+figure, panel = plt.subplots(figsize=(7, 3.6), layout="constrained")
+tidy(panel)
+panel.loglog(rates, with_bn, "o-", color=shade(1, 2), label="with batch norm")
+panel.loglog(rates, np.minimum(without, 30), "s--", color=shade(0, 2), label="without")
+panel.axhline(np.log(10), color="black", lw=0.8, ls=":")
+panel.annotate("guessing: log 10", (0.03, np.log(10)), (0, 4), textcoords="offset points", fontsize=9)
+panel.set(
+    xlabel="learning rate",
+    ylabel="training loss after 60 steps",
+    title="Digits, six layers (30 stands for an overflow)",
+)
+panel.legend()
+
+good = 0.3
+working = [f"{rates[losses < good].min():.2g} to {rates[losses < good].max():.2g}" for losses in (with_bn, without)]
+print(f"a loss below {good} is reached with batch norm for rates {working[0]}, without it for {working[1]}")
+assert (with_bn < good).sum() > (without < good).sum()
+
+# %%
+# On the left of the figure both are too slow. On the right, the net without batch norm falls off a cliff, and the net
+# with it goes on learning at rates ten times as high. (Its last layer has no batch norm behind it, and so a limit it
+# has, too.) In a net of 50 layers, where no single rate would suit all of them, this is the difference between
+# training and not training: see :doc:`/course/11_initialisation` and :doc:`/course/12_plain_nets`.
+#
+# Exercises
+# ---------
+#
+# 1. **Layer norm.** The same idea over other axes: each pixel is normalised over its channels, and needs no batch.
+#    Derive its rule. The trap: now :math:`\gamma` varies along the axis of the means.
+# 2. **Folding.** In evaluation, batch norm after a convolution is one convolution. Find its weights and its bias.
+# 3. **Variances of parts.** From counts, means and variances of several parts of the data, compute those of the
+#    whole, as if they had been seen at once, and so that no digits cancel.
+#
+# .. literalinclude:: /exercises/chapter_09.py
+#
+# Fill in ``docs/exercises/chapter_09.py`` and run ``python docs/exercises/check.py 9``.

@@ -1,0 +1,305 @@
+r"""
+16. Real weights and a real photograph
+======================================
+
+A file of 25 million numbers comes from another library. What must one know before they mean anything?
+
+To train ResNet-50 on ImageNet takes days, and the result is there for the asking: a hundred megabytes of weights.
+They were trained in another library, which lays out its arrays in another way, gives its layers other names, and adds
+another epsilon to its variances. Half of such differences are errors that show at once. The other half are silent:
+everything has the right shape, the net runs, and its answers are a little worse, or nonsense. This chapter goes from
+the bytes of the file to the name of what is in the picture.
+"""
+
+# %%
+# A file that can only be read
+# ----------------------------
+#
+# PyTorch's ``.pth`` files are pickles. A pickle is not data: it is a program for a small machine that builds objects,
+# and one of its instructions is "call this function". Here is a pickle, taken apart without being run. Whoever loads it
+# prints a line; it could as well have deleted a folder. (PyTorch can refuse most calls, with ``weights_only=True``. A
+# format that has none is simpler.)
+
+import json
+import pickletools
+import tempfile
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minigrad as mg
+from demos import lab
+from minigrad import nn, train
+from minigrad.inspect import summary
+from minigrad.report import tidy
+from models import pretrained, residual_net
+from models.plain import cifar_stem
+from models.resnet import bottleneck
+
+pickletools.dis(b"cbuiltins\nprint\n(S'This ran while a file was being loaded.'\ntR.")
+
+# %%
+# So minigrad never unpickles. It reads *safetensors*: eight bytes that give the length of a header; the header, a JSON
+# text with the name, type, shape and place of each array; and then the numbers, one after another. That is the whole
+# format. Ten lines read it:
+
+
+def read_safetensors(raw):
+    length = int.from_bytes(raw[:8], "little")
+    header, numbers = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+    arrays = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            dtype = {"F32": "<f4", "F64": "<f8", "I64": "<i8"}[entry["dtype"]]
+            arrays[name] = np.frombuffer(numbers[begin:end], dtype).reshape(entry["shape"])
+    return arrays
+
+
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "three.safetensors"
+    mg.save(path, {"w": np.arange(6, dtype="float32").reshape(2, 3), "b": np.array([0.5])})
+    raw = path.read_bytes()
+length = int.from_bytes(raw[:8], "little")
+print(f"{len(raw)} bytes; the first eight say that the header has {length}. In it:")
+for name, entry in json.loads(raw[8 : 8 + length]).items():
+    if name != "__metadata__":
+        print(f"  {name}: {entry}")
+for name, array in read_safetensors(raw).items():
+    print(name, array.shape, array.dtype, array.ravel())
+
+# %%
+# One line of PyTorch makes such a file of a ``.pth``; it stands at the top of :doc:`/source/models/pretrained`.
+#
+# Layouts
+# -------
+#
+# The same convolution, in two libraries:
+#
+# ==============  ==========================  ==========================
+# what            PyTorch                     minigrad, Keras
+# ==============  ==========================  ==========================
+# images          (n, c, h, w)                (n, h, w, c)
+# conv weights    (o, c, kh, kw), "OIHW"      (kh, kw, c, o), "HWIO"
+# linear weights  (o, c)                      (c, o)
+# ==============  ==========================  ==========================
+#
+# So :math:`w_{\text{ours}}[i, j, c, o] = w_{\text{theirs}}[o, c, i, j]`, a transposition with the axes (2, 3, 1, 0). In
+# NumPy a transposition is a view: not a number moves. Whoever forgets it gets an error, unless the sizes happen to fit.
+# Here is the convolution of the other layout, written down as it is defined, against ours:
+
+rng = np.random.default_rng(0)
+theirs_w, theirs_x = rng.standard_normal((4, 3, 2, 2)), rng.standard_normal((1, 3, 6, 5))  # OIHW and NCHW
+theirs = np.zeros((1, 4, 5, 4))
+for i in range(2):
+    for j in range(2):
+        theirs += np.einsum("nchw,oc->nohw", theirs_x[:, :, i : i + 5, j : j + 4], theirs_w[:, :, i, j])
+ours = mg.conv2d(theirs_x.transpose(0, 2, 3, 1), theirs_w.transpose(2, 3, 1, 0))  # NHWC, HWIO
+print(f"the largest difference: {np.abs(ours - theirs.transpose(0, 2, 3, 1)).max():.0e}")
+np.testing.assert_allclose(ours, theirs.transpose(0, 2, 3, 1), atol=1e-12)
+
+# %%
+# One place hides behind a *reshape*. Where maps are flattened for a linear layer, as in VGG, theirs come as (c, h, w)
+# and ours as (h, w, c). The weight matrix has the right shape either way, and the wrong one mixes up all of its rows.
+# That is the first of the silent ones; the first exercise is about it.
+#
+# Names
+# -----
+#
+# Torchvision calls the second convolution of the third block of the first stage ``layer1.2.conv2.weight``. In minigrad
+# a net is a tree of lists, and the path is ``stages.layers.0.layers.2.residual.layers.3``. A few rules translate one
+# into the other:
+#
+# .. literalinclude:: /../models/pretrained.py
+#    :pyobject: _torch_path
+#
+# Loading is then a table: under *their* name, a view of *our* array in *their* layout. To load is to write into the
+# views; to save is to copy them. Names or shapes that do not fit are all listed, and nothing is loaded. To have
+# something worth loading, train a small net of bottlenecks on the digits. It plays the foreign net from here on: it is
+# exported under torchvision's names, and with the stride on the 3x3, as torchvision has it.
+
+
+def build(**settings):
+    wide = {"shortcut": "B", "stride_in": "3x3", "num_classes": 10, "in_channels": 1, "rng": 0}
+    return residual_net(cifar_stem, bottleneck, (1, 1, 1), (16, 32, 64, 128), **(wide | settings))
+
+
+foreign = build()
+with redirect_stderr(StringIO()):
+    lab.fit(foreign, epochs=5, lr=0.1, warmup=12, evaluate_every=60)
+state = pretrained.to_torch(foreign)
+for name in list(state)[:4] + [name for name in state if "layer2" in name and "weight" in name]:
+    print(f"{name:32} {state[name].shape}")
+
+test = lab.digits(train=False)
+net = pretrained.load_torch(build(rng=1), state)
+right = train.evaluate(net, test)[1]
+print(f"{len(state)} arrays exported and loaded into another net: {right:.1%} of the test images wrong")
+assert right == train.evaluate(foreign, test)[1]
+
+# %%
+# What no name and no shape tells
+# -------------------------------
+#
+# Now the silent ones. The file says nothing of the following, and every one of these has been got wrong in public:
+#
+# - **Where the stride is**: on the first 1x1 of a bottleneck (the paper) or on its 3x3 (torchvision). The weights have
+#   the same names and shapes.
+# - **On which side the padding is.** A 3x3 with stride 2 on 8 pixels makes 4. PyTorch, Caffe and minigrad put one zero
+#   on each side. TensorFlow's "SAME" puts as few as it needs, and the odd one at the end: one zero, on the right.
+# - **The epsilon of batch norm**: 1e-5 here and in PyTorch, 1e-3 by default in Keras.
+# - **The pixels**: red first or blue first, from 0 to 255 or from 0 to 1, minus which mean, divided by what.
+#
+# The padding is worth a drawing. Both rows make four windows of eight pixels, and all windows differ by one pixel.
+
+fig, ax = plt.subplots(figsize=(8, 2.4), layout="constrained")
+for y, (name, before) in enumerate(
+    (("one zero on each side (PyTorch, Caffe, minigrad)", 1), ("“SAME” (TensorFlow)", 0))
+):
+    y = -1.7 * y
+    for i in range(-before, 9):
+        padding = i < 0 or i > 7
+        ax.add_patch(
+            plt.Rectangle((i, y), 1, 0.6, fc="white" if padding else "0.85", ec="black", ls=":" if padding else "-")
+        )
+        ax.text(i + 0.5, y + 0.3, 0 if padding else i + 1, ha="center", va="center")
+    for k in range(4):
+        left, height = 2 * k - before, y - 0.2 - 0.25 * (k % 2)
+        ax.plot([left + 0.08, left + 2.92], [height, height], lw=4, color="black", solid_capstyle="butt")
+    ax.text(9.4, y + 0.15, name, va="center")
+ax.set(xlim=(-1.2, 16), ylim=(-2.4, 0.8), title="The windows of a 3-wide kernel with stride 2")
+ax.set_axis_off()
+
+# %%
+# And now load the trained net with one convention wrong at a time. No error, no warning, no NaN:
+
+
+class PaddedAtTheEnd(nn.Module):
+    """A 3x3 convolution with stride 2 as TensorFlow pads it."""
+
+    def __init__(self, conv):
+        self.w = conv.w
+
+    def forward(self, x):
+        return mg.conv2d(mg.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))), self.w, stride=2)
+
+
+def padded_at_the_end(net):
+    for _, module in net.named_modules():
+        if isinstance(module, nn.Sequential):
+            strided = [
+                isinstance(m, nn.Conv2d) and m.settings["stride"] == 2 and m.w.shape[0] == 3 for m in module.layers
+            ]
+            module.layers = [PaddedAtTheEnd(m) if s else m for m, s in zip(module.layers, strided, strict=True)]
+    return net
+
+
+raw_pixels = mg.data.DataLoader(mg.data.Digits(train=False), 512)
+swapped = {name: array.swapaxes(2, 3) if array.ndim == 4 else array for name, array in state.items()}
+wrong = {
+    "all as it should be": (net, test),
+    "epsilon 1e-3 for 1e-5": (pretrained.load_torch(build(bn_eps=1e-3), state), test),
+    "padding at the end": (padded_at_the_end(pretrained.load_torch(build(), state)), test),
+    "stride on the first 1x1": (pretrained.load_torch(build(stride_in="1x1"), state), test),
+    "kernels (kw, kh)": (pretrained.load_torch(build(), swapped), test),
+    "pixels not normalised": (net, raw_pixels),
+}
+errors = {name: 100 * train.evaluate(*pair)[1] for name, pair in wrong.items()}
+
+fig, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
+ax.barh(list(errors), list(errors.values()), color=["0.2"] + ["0.7"] * 5, height=0.6)
+for i, error in enumerate(errors.values()):
+    ax.text(error + 1, i, f"{error:.1f} %", va="center")
+ax.invert_yaxis()
+ax.set(xlim=(0, 100), xlabel="test images wrong (%)", title="The same weights, one convention wrong")
+tidy(ax)
+for name, error in errors.items():
+    print(f"{name:24} {error:5.1f} %")
+smallest = min(a.min() for name, a in state.items() if name.endswith("running_var"))
+print(f"the smallest running variance: {smallest:.3f}")
+assert smallest > 0.005
+assert errors["all as it should be"] < min(
+    errors["stride on the first 1x1"], errors["kernels (kw, kh)"], errors["pixels not normalised"]
+)
+
+# %%
+# Some of them ruin the net, and would be found. The dangerous ones are small. The wrong epsilon costs nothing here,
+# because every variance is far above it. In a net that has channels with small variances it costs a little, and nobody
+# misses that little who does not know the published number. So a loaded net is not done when it runs. It is done when
+# it reproduces what its publisher measured, on the same images, prepared in the same way.
+#
+# Some differences can be moved into the weights. If a net wants blue first, turn round the channels of its first
+# kernel, and it takes red first. If its convolutions have biases that ours have not, subtract them from the running
+# means behind them. minigrad does both when it loads Keras' ResNet-50:
+
+x, w = rng.standard_normal((1, 8, 8, 3)), rng.standard_normal((3, 3, 3, 4))
+np.testing.assert_allclose(mg.conv2d(x[..., ::-1], w), mg.conv2d(x, w[:, :, ::-1]), atol=1e-12)
+
+# %%
+# Fold the batch norm away
+# ------------------------
+#
+# A net that only answers need not normalise. In evaluation, batch norm is a scale and a shift for each channel, with
+# numbers that no longer change:
+#
+# .. math:: y = s\, z + t, \qquad s = \frac{\gamma}{\sqrt{v + \epsilon}}, \qquad t = \beta - s\, m .
+#
+# And z came from a convolution, which is linear in its weights. With :math:`z = w * x + b`,
+#
+# .. math:: s\,(w * x + b) + t = (s\, w) * x + (s\, b + t) ,
+#
+# where :math:`s` has one number for each filter: it scales the last axis of w. One layer does the work of two, and one
+# walk over the maps is saved. The code, computed in float64 so that nothing is lost twice:
+#
+# .. literalinclude:: /../minigrad/nn/fold.py
+#    :pyobject: _merged
+
+folded = nn.fold_batch_norm(net)
+images, _ = next(iter(test))
+with mg.no_grad():
+    scores, scores_folded = (n.eval()(mg.Tensor(images)).numpy() for n in (net, folded))
+layers, layers_folded = (len(summary(n, (8, 8, 1)).rows) for n in (net, folded))
+difference, largest = np.abs(scores - scores_folded).max(), np.abs(scores).max()
+print(f"{layers} layers become {layers_folded}; scores up to {largest:.1f} differ by {difference:.0e}")
+assert difference < 1e-4 * largest
+assert (scores.argmax(1) == scores_folded.argmax(1)).all()
+
+# %%
+# The photograph
+# --------------
+#
+# With all that in place, this is the paper's ResNet-50 at work. The weights are those of Keras, which were converted
+# from the authors' own: 25.1 % top-1 error by their publisher's count. They are downloaded once, checked against a
+# SHA-256, and kept.
+#
+# .. code-block:: sh
+#
+#    python -m demos.classify_photo
+#
+# .. figure:: /figures/classify_photo.png
+#    :alt: A portrait in uniform, five labels with their probabilities, and the maps of five stages
+#
+#    What :doc:`the demo </gallery/classify_photo>` draws: the photograph, the five likeliest of a
+#    thousand labels, and how strongly the stages respond, place by place.
+#
+# The answer takes about a tenth of a second on two cores. Under the picture one can watch the net do what :doc:`chapter
+# 12 </course/12_plain_nets>` planned for it: the maps become smaller and the filters more; the stem sees edges, and the
+# last stage sees, in 49 places, where there is something that matters. The photograph is of Rear Admiral Grace Hopper,
+# who wrote one of the first compilers; the label is "military uniform".
+#
+# Nothing in this net is approximate or simplified. It is the function that its authors trained, in plain NumPy, and
+# every line between the photograph and the answer was in one of these chapters.
+#
+# Exercises
+# ---------
+#
+# 1. **The silent reshape.** Translate the weights of a linear layer that reads flattened maps.
+# 2. **Fold** a batch norm into a convolution that has a bias already.
+# 3. **"SAME".** How many zeros does TensorFlow put in front, and how many behind?
+#
+# .. literalinclude:: /exercises/chapter_16.py
+#
+# Fill in ``docs/exercises/chapter_16.py`` and run ``python docs/exercises/check.py 16``.

@@ -1,0 +1,264 @@
+r"""
+17. A thousand layers
+=====================
+
+With residual blocks, depth no longer hurts the optimizer. Then what stops us from a thousand layers?
+
+The authors asked this themselves, and trained a net of 1202 layers on CIFAR-10 (section 4.2). It trained without
+difficulty. What stood in the way was not mathematics but memory: the backward pass needs what the forward pass
+computed, so all of it has to be kept, and a thousand layers keep a lot. This chapter measures how much, and then
+trades memory for time: forget, and compute again when it is needed.
+"""
+
+# %%
+# What a tape keeps
+# -----------------
+#
+# The rule of a convolution needs the convolution's input; the rule of batch norm needs its own. So the tape holds on to
+# these arrays from the moment they are made until the replay has passed them (:doc:`chapter 2 </course/02_tape>`). Per
+# residual block, these are four maps: the block's input, the output of the first convolution, that of the ReLU, and
+# that of the second convolution. Nothing is freed before the forward pass is over. Memory is highest at the turning
+# point, and grows along a straight line with depth.
+#
+# We can watch it. ``tracemalloc`` counts the bytes that NumPy asks for. A hook on every block notes the count as the
+# forward pass comes by, and a hook on the block's output notes it again on the way back. For a clean line the net has
+# one stage: forty blocks of 4 filters on maps of 8x8, so all its maps have one size, and 128 images.
+
+import tracemalloc
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minigrad as mg
+from demos import lab
+from minigrad.report import tidy
+from models import cifar_resnet, residual_net
+from models.plain import basic, cifar_stem
+
+images, labels = next(iter(lab.digits(train=True, batch=128, rng=0)))
+
+
+def blocks_of(net):
+    return [block for stage in net.stages.layers for block in stage.layers]
+
+
+def through(blocks):
+    """Return the function that sends x through some blocks."""
+
+    def run(x):
+        for block in blocks:
+            x = block(x)
+        return x
+
+    return run
+
+
+def forward(net, images, k=None):
+    """Compute the logits; with k, in segments of k blocks whose inside is forgotten."""
+    blocks, x = blocks_of(net), net.stem(mg.Tensor(images))
+    if k is None:
+        x = through(blocks)(x)
+    else:
+        for i in range(0, len(blocks), k):
+            x = mg.recompute(through(blocks[i : i + k]), x)
+    return net.fc(net.pool(x))
+
+
+def measured_step(net, images, labels, k=None):
+    """Go forward and backward; return the megabytes in use at every block, and the most there ever were."""
+    used = []
+
+    def note(*_):
+        used.append(tracemalloc.get_traced_memory()[0] / 1e6)
+
+    def watch(block, out):
+        note()
+        out.hook(note)
+
+    ends = [block.hook(watch) for block in blocks_of(net)]
+    for p in net.parameters():
+        p.grad = None
+    tracemalloc.start()
+    mg.cross_entropy(forward(net, images, k), labels).backward()
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    for end in ends:
+        end()
+    return used, peak
+
+
+n = 40
+net = residual_net(cifar_stem, basic, (n,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
+measured_step(net, images, labels)  # the first step also makes the buffers that all later ones share
+mountain, peak = measured_step(net, images, labels)
+gradients = [p.grad.data for p in net.parameters()]
+
+a_map = images.shape[0] * 8 * 8 * 4 * 4 / 1e6  # n h w c, four bytes each
+print(f"one map: {a_map:.3f} MB; a block more keeps {(mountain[n - 1] - mountain[0]) / (n - 1) / a_map:.1f} maps")
+print(f"{n} blocks: {peak:.1f} MB at the turning point")
+assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
+
+# %%
+# Four maps a block, and a few bits: the ReLU's rule needs no numbers, only where they were positive.
+#
+# Forget, and compute again
+# -------------------------
+#
+# Now cut the net into *segments* of k blocks. In the forward pass keep only the input of each segment, and forget what
+# is inside. When the replay comes to a segment from behind, run it forward once more from its input, which brings
+# everything back; go backward through it; and drop it for good. This is :term:`recomputation <recompute 重计算>`, also
+# called gradient checkpointing (T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174). In
+# minigrad it is a function around a function, :func:`minigrad.recompute`, as in ``forward`` above:
+#
+# .. literalinclude:: /../minigrad/recompute.py
+#    :pyobject: recompute
+#    :start-at: segment = Segment
+#    :dedent:
+#
+# The first run is recorded as always. Then ``drop`` puts, in the place of everything that the entries kept, a reference
+# to the segment. When the replay asks the first of them for what it kept, the segment runs ``f`` again and hands it out
+# to all. The whole of it, in 100 lines of code, is :doc:`/source/minigrad/recompute`.
+
+sawtooth, low = measured_step(net, images, labels, 5)
+same = all(np.array_equal(p.grad.data, g) for p, g in zip(net.parameters(), gradients, strict=True))
+print(f"in segments of 5 blocks: {low:.1f} MB instead of {peak:.1f}; gradients equal to the bit: {same}")
+assert same
+assert low < peak / 3
+
+fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
+ax.plot(mountain, color="0.6", lw=2, label="all kept")
+ax.plot(sawtooth, color="black", lw=2, label="segments of 5 blocks")
+ax.axvline(n - 0.5, color="0.5", lw=1, ls=":")
+ax.text(n - 2, peak * 1.02, "forward →", ha="right")
+ax.text(n + 1, peak * 1.02, "→ backward", ha="left")
+ax.set(
+    xlabel="blocks passed, there and back", ylabel="megabytes in use", title="One training step", ylim=(0, peak * 1.12)
+)
+ax.legend(frameon=False, loc="center right")
+tidy(ax)
+
+# %%
+# The mountain has become a range of small teeth. On the way there each tooth is a segment that is computed and
+# forgotten; what remains under it is one input per segment, and so the teeth climb a gentle slope. On the way back,
+# each is computed again and used up.
+#
+# That the gradients are equal *to the bit* is not a matter of course. The second run must do exactly what the first
+# did. So what must happen only once must not happen again: the running statistics of batch norm would be updated twice,
+# and dropout would draw other zeros. Both go through :func:`minigrad.once`, which in the second run hands out the
+# result of the first.
+#
+# How long should a segment be?
+# -----------------------------
+#
+# Short segments keep many inputs; long ones have a large inside. Let a segment's input take a bytes, and the inside of
+# one block b. With n blocks in segments of k, the worst moment has all inputs and one inside:
+#
+# .. math:: M(k) = a\, \frac{n}{k} + b\, k .
+#
+# The derivative is :math:`-a n / k^2 + b`, and it is zero at
+#
+# .. math:: k^* = \sqrt{a\, n / b}, \qquad M(k^*) = 2 \sqrt{a\, b\, n} .
+#
+# Memory grows with the *square root* of the depth. For our blocks a is one map and b four, so :math:`k^* = \sqrt{n /
+# 4}`, about 3 for 40 blocks. And the price? Each block is run forward once more. A backward pass costs about two
+# forward passes, so a step of three becomes four: a third more time, at any depth.
+
+lengths = (1, 2, 3, 5, 10, 20, 40)
+peaks = [measured_step(net, images, labels, k)[1] for k in lengths]
+for k, megabytes in zip(lengths, peaks, strict=True):
+    print(f"segments of {k:2}: {megabytes:5.1f} MB")
+
+k = np.linspace(1, 40, 200)
+fixed = peaks[-1] - (a_map * 1 + 4 * a_map * 40)  # stem, logits and what passes through: fitted at the right end
+fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+ax.plot(k, a_map * n / k + 4 * a_map * k + fixed, color="0.6", lw=2, label="a n / k + b k, and a constant")
+ax.plot(lengths, peaks, "o", color="black", label="measured")
+ax.axhline(peak, color="0.5", lw=1, ls=":")
+ax.text(40, peak, "all kept", va="bottom", ha="right")
+ax.set(xlabel="blocks in a segment", ylabel="most megabytes in use", xscale="log", ylim=(0, None))
+ax.set_xticks(lengths, lengths)
+ax.set_title("Too short, too long")
+ax.legend(frameon=False, loc="upper center")
+tidy(ax)
+assert lengths[int(np.argmin(peaks))] in (3, 5)
+assert peaks[0] > min(peaks) < peaks[-1] / 3
+
+# %%
+# The same line against depth: without recomputation it is straight, and with segments of the best length it bends.
+
+depths, kept, again = (10, 20, 40, 80), [], []
+for blocks in depths:
+    deep = residual_net(cifar_stem, basic, (blocks,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
+    kept.append(measured_step(deep, images, labels)[1])
+    again.append(measured_step(deep, images, labels, round(np.sqrt(blocks / 4)))[1])
+    print(f"{2 * blocks + 2:4} layers: {kept[-1]:5.1f} MB all kept, {again[-1]:4.1f} MB with recomputation")
+assert 1.9 < kept[3] / kept[2] < 2.1
+assert again[3] / again[2] < 1.6
+
+# %%
+# 1202 layers
+# -----------
+#
+# Now the paper's net: :math:`n = 200`, three stages of 200 blocks. Two things besides memory could break. A replay that
+# calls itself, rule by rule, would go 5,000 calls deep and hit Python's limit; ours takes the entries from a heap
+# (chapter 2), and depth is only a number. And a replay that walks every *path* would never end, since there are
+# :math:`2^{600}` of them (:doc:`chapter 13 </course/13_residual>`). Ours visits every entry once.
+
+x = y = mg.Tensor(1.0, requires_grad=True)
+for _ in range(30_000):
+    y = y + x
+y.backward()
+print(f"a chain of 30,000 operators: the gradient is {x.grad.item():.0f}")
+assert x.grad.item() == 30_001
+
+net = cifar_resnet(1202, in_channels=1, rng=0)
+sgd = mg.optim.SGD(net.parameters(), lr=0.01)
+few = images[:2], labels[:2]
+loss = mg.cross_entropy(forward(net, few[0], k=10), few[1])
+loss.backward()
+sgd.step()
+layers = sum(isinstance(module, mg.nn.Conv2d | mg.nn.Linear) for _, module in net.named_modules())
+print(
+    f"{layers} layers, {sum(p.size for p in net.parameters()):,} parameters, one step: the loss was {loss.item():.2f}"
+)
+assert layers == 1202
+assert all(p.grad is not None and np.isfinite(p.grad.data).all() for p in net.parameters())
+
+# %%
+# That was a step on two small images. How much would the paper's need, with 128 images of 32x32? Count, with four maps
+# kept per block, and one if only each block's input is kept:
+
+map_bytes = [128 * size * size * filters * 4 for size, filters in ((32, 16), (16, 32), (8, 64))]
+inputs = sum(200 * size for size in map_bytes)
+print(f"everything:                {4 * inputs / 2**30:5.1f} GiB")
+print(f"an input for every block:  {inputs / 2**30:5.1f} GiB")
+inside = 4 * 10 * map_bytes[0]
+print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside / 2**30:.1f} GiB inside of one segment")
+
+# %%
+# Eleven gigabytes become less than one. (The weights, their gradients and momenta take another quarter of a gigabyte.)
+#
+# And was it worth it?
+# --------------------
+#
+# The paper's answer has two halves. The optimizer had no difficulty with a thousand layers: the training error of the
+# 1202-layer net fell below 0.1 %. After :doc:`chapter 12 </course/12_plain_nets>` this is remarkable; a plain net of
+# 110 layers stayed above 60 %. But the test error was 7.93 %, *worse* than the 6.43 % of ResNet-110, although both fit
+# the training set about equally well.
+#
+# Apply the diagnosis of chapter 12. The training error is low and the test error has risen: this is no degradation. It
+# is overfitting, the ordinary kind. The net has 19.4 million parameters for 50,000 small images, and was trained with
+# neither dropout nor maxout. The authors say so. Residual learning solved the problem of finding good weights, so
+# cleanly that the next problem came into view.
+#
+# Exercises
+# ---------
+#
+# 1. **In segments.** Send x through blocks so that only the inputs of segments are kept. Beware: what you hand to
+#    ``mg.recompute`` is called again *later*, when a loop variable may have moved on.
+# 2. **The best length**, in whole blocks.
+# 3. **A budget.** How deep a CIFAR net fits into a given memory?
+#
+# .. literalinclude:: /exercises/chapter_17.py
+#
+# Fill in ``docs/exercises/chapter_17.py`` and run ``python docs/exercises/check.py 17``.

@@ -1,0 +1,29 @@
+"""Exercises of chapter 2: the tape."""
+
+import minigrad as mg
+
+
+def walk(tape):
+    """Return the derivatives of the last step of a tape in every step, as a list of floats.
+
+    The tape is a list, in the order of execution. Step k is a list of edges (j, d): made from step j < k, where d is
+    its derivative in step j. A leaf is an empty list. A step that the last one does not depend on gets 0.
+    """
+    raise NotImplementedError
+
+
+def make_swish():
+    """Return swish(x) = x * sigmoid(x) as one operator, made with mg.elementwise, with its rule.
+
+    The rule is written with operators of minigrad (mg.sigmoid, and Python's), so that it can be differentiated again.
+    """
+    raise NotImplementedError
+
+
+def kept_bytes(y):
+    """Return how many bytes the tape of the Tensor y holds.
+
+    Follow the edges of y's entry (y._node, of class mg.recording.Entry, with .edges and .named()) to all the entries
+    that it was made from. An array that several entries keep counts once; what is kept and is no array does not count.
+    """
+    raise NotImplementedError

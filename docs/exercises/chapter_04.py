@@ -1,0 +1,25 @@
+"""Exercises of chapter 4: matrices."""
+
+import numpy as np
+
+
+def matmul_rule(g, a, b):
+    """Return (da, db), the gradients of a (..., m, k) and b (..., k, n), from g, the gradient of a @ b.
+
+    Leading axes broadcast: a may be (5, 1, m, k) and b (7, k, n), then g is (5, 7, m, n). da has the shape of a,
+    db that of b.
+    """
+    raise NotImplementedError
+
+
+def bilinear_rule(g, x, w, z):
+    """Return (dx, dw, dz) for y[n] = sum over i and j of x[n, i] * w[i, j] * z[n, j].
+
+    g (n,) is the gradient of y; x is (n, i), w is (i, j), z is (n, j).
+    """
+    raise NotImplementedError
+
+
+def solve_rule(g, a, b):
+    """Return (da, db) for x = np.linalg.solve(a, b); a is (n, n), b is (n,), and g (n,) is the gradient of x."""
+    raise NotImplementedError

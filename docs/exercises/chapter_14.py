@@ -1,0 +1,27 @@
+"""Exercises of chapter 14, bottlenecks and cost."""
+
+import math
+
+
+def conv_macs(h, w, kernel, c, o, stride=1, padding=0, groups=1):
+    """Return the multiply-adds of a convolution of one image (h, w, c) with `kernel` = (kh, kw) and o filters.
+
+    With groups, each filter sees c / groups channels. Sizes that do not divide are rounded down.
+    """
+    raise NotImplementedError
+
+
+def cifar_macs(depth):
+    """Return the multiply-adds of the paper's CIFAR net of 6n + 2 layers for one image of 32x32, without building it.
+
+    Its shortcuts (option A) cost nothing; the fully connected layer, with ten classes, counts.
+    """
+    raise NotImplementedError
+
+
+def middle_width(c, budget):
+    """Return the largest m with which a bottleneck (1x1 to m, 3x3, 1x1 back to c) costs at most `budget`.
+
+    c is the number of channels at both ends, and the budget counts multiply-adds per pixel. At least 0.
+    """
+    raise NotImplementedError

@@ -1,0 +1,52 @@
+"""Checks of chapter 7, convolution as im2col."""
+
+import numpy as np
+
+import minigrad as mg
+
+#: (image, kernel, stride): some that the stride does not divide, and kernels that are not square.
+CASES = [((5, 6), (3, 3), 1), ((7, 8), (3, 2), 2), ((9, 6), (1, 3), 3), ((8, 8), (3, 3), 2), ((6, 7), (2, 2), 3)]
+
+
+def check_sound_windows(work):
+    rng = np.random.default_rng(0)
+    whole = rng.standard_normal((2, 22, 3))
+    for name, sound in {
+        "a contiguous sound": whole,
+        "sound[:, ::2]": whole[:, ::2],
+        "sound[:, ::-1]": whole[:, ::-1],
+    }.items():
+        for k, stride in ((1, 1), (3, 1), (4, 2), (2, 3)):
+            got = work.sound_windows(sound, k, stride)
+            count = (sound.shape[1] - k) // stride + 1
+            assert got.shape == (2, count, k, 3), f"{name}, k={k}, stride={stride}: the shape is {got.shape}"
+            expected = np.stack([sound[:, stride * p : stride * p + k] for p in range(count)], axis=1)
+            assert np.array_equal(got, expected), f"{name}, k={k}, stride={stride}: a window holds other numbers"
+            assert np.shares_memory(got, sound), f"{name}, k={k}, stride={stride}: the windows are a copy"
+
+
+def check_weight_gradient(work):
+    for case, x, w, stride, g, _, expected in _gradients():
+        got = work.weight_gradient(x, g, w.shape[:2], stride)
+        assert got.shape == w.shape, f"{case}: dw has shape {got.shape}, and w has {w.shape}"
+        np.testing.assert_allclose(got, expected, atol=1e-11, err_msg=f"{case}: dw is not that of the tape")
+
+
+def check_image_gradient(work):
+    for case, x, w, stride, g, expected, _ in _gradients():
+        got = np.asarray(work.image_gradient(g, w, x.shape, stride))
+        assert got.shape == x.shape, f"{case}: dx has shape {got.shape}, and x has {x.shape}"
+        np.testing.assert_allclose(got, expected, atol=1e-11, err_msg=f"{case}: dx is not that of the tape")
+
+
+def _gradients():
+    """Yield cases with the tape's gradients."""
+    rng = np.random.default_rng(1)
+    for image, kernel, stride in CASES:
+        x = mg.Tensor(rng.standard_normal((2, *image, 3)), requires_grad=True)
+        w = mg.Tensor(rng.standard_normal((*kernel, 3, 4)), requires_grad=True)
+        out = mg.conv2d(x, w, stride=stride)
+        g = rng.standard_normal(out.shape)
+        dx, dw = mg.grad(out, (x, w), mg.Tensor(g))
+        case = f"image {image}, kernel {kernel}, stride {stride}"
+        yield case, x.data, w.data, stride, g, dx.data, dw.data

@@ -1,0 +1,61 @@
+"""Checks of chapter 11: initialisation."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+
+def check_leaky_normal(work):
+    for slope in (0.0, 0.1, 0.5, 1.0):
+        for shape in ((400, 300), (3, 3, 40, 200)):
+            w = work.leaky_normal(shape, slope, np.random.default_rng(0))
+            assert np.shape(w) == shape, f"expected weights of shape {shape}, got {np.shape(w)}"
+            assert abs(w.mean()) < 5 * w.std() / math.sqrt(w.size), f"shape {shape}: the mean is {w.mean():.2g}, not 0"
+            fan_in = math.prod(shape[:-1])
+            x = np.random.default_rng(1).standard_normal((500, fan_in)) + 1
+            y = x @ w.reshape(fan_in, -1)
+            ratio = np.mean(np.where(y > 0, y, slope * y) ** 2) / np.mean(x**2)
+            assert abs(ratio - 1) < 0.1, (
+                f"slope {slope}, shape {shape}: a layer multiplies the mean square by {ratio:.2f}"
+            )
+            fourth = np.mean(w**4) / np.mean(w**2) ** 2
+            assert abs(fourth - 3) < 0.15, "the weights are not drawn from a normal distribution"
+    first, again = (work.leaky_normal((8, 8), 0.1, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first, again), "the same generator gave other weights: use rng, and nothing else"
+
+
+def check_orthogonal(work):
+    for n in (1, 4, 30):
+        w = work.orthogonal(n, np.random.default_rng(n))
+        assert np.shape(w) == (n, n), f"expected a shape of ({n}, {n}), got {np.shape(w)}"
+        singular = np.linalg.svd(w, compute_uv=False)
+        assert np.allclose(singular, math.sqrt(2)), (
+            f"n={n}: the singular values go from {singular[-1]:.3f} to {singular[0]:.3f}"
+        )
+    rng = np.random.default_rng(0)
+    draws = np.array([work.orthogonal(3, rng) for _ in range(2000)])
+    assert np.abs(draws.mean(0)).max() < 0.1, f"the mean of many draws is not 0, but\n{draws.mean(0).round(2)}"
+    squares = (draws**2).mean(0)
+    assert np.allclose(squares, 2 / 3, atol=0.08), (
+        f"entries are not equally large on average; their mean squares are\n{squares.round(2)}"
+    )
+
+
+def check_scaled_to_data(work):
+    rng = np.random.default_rng(0)
+    sizes = (10, 40, 25, 30, 6)
+    weights = [rng.standard_normal(s) * scale for s, scale in zip(pairwise(sizes), (5, 0.01, 1, 0.3), strict=True)]
+    x = rng.exponential(2.0, (64, 10))
+    given = [w.copy() for w in [*weights, x]]
+    scaled = work.scaled_to_data(weights, x)
+    assert all(map(np.array_equal, given, [*weights, x])), "an argument was changed"
+    assert len(scaled) == len(weights), f"expected {len(weights)} weights, got {len(scaled)}"
+    signal = x
+    for i, (w, before) in enumerate(zip(scaled, weights, strict=True)):
+        ratio = w / before
+        assert ratio.min() > 0, f"layer {i}: weights changed their sign"
+        assert np.allclose(ratio, ratio[0, 0]), f"layer {i}: the weights are no multiple of those given"
+        y = signal @ w
+        assert abs(np.mean(y**2) - 1) < 1e-9, f"layer {i}: the mean square of its output is {np.mean(y**2):.3g}, not 1"
+        signal = np.maximum(y, 0)

@@ -1,0 +1,67 @@
+"""Checks of chapter 13, residual learning."""
+
+import numpy as np
+
+import minigrad as mg
+from models import cifar_resnet, residual_net
+from models.plain import cifar_stem
+from models.resnet import Block, bottleneck
+
+
+def check_chain_gradient(work):
+    rng = np.random.default_rng(0)
+    matrices = [0.5 * rng.standard_normal((4, 4)) for _ in range(5)]
+    for n in (0, 1, 2, 5):
+        start = x = mg.Tensor(rng.standard_normal(4), requires_grad=True)
+        g = rng.standard_normal(4)
+        for a in matrices[:n]:
+            x = x + mg.matmul(a, x)
+        (expected,) = mg.grad(x * 1.0, start, mg.Tensor(g))
+        before = g.copy()
+        got = work.chain_gradient(matrices[:n], g)
+        assert np.array_equal(g, before), "g was written into: it belongs to the caller"
+        assert np.shape(got) == (4,), f"expected a gradient of shape (4,), got {np.shape(got)}"
+        assert np.allclose(got, expected.data, rtol=1e-12), (
+            f"with {n} blocks: expected {expected.data}, got {got}; the last block comes first on the way back"
+        )
+
+
+def check_shortcut_a(work):
+    x = np.arange(1, 1 + 2 * 5 * 4 * 3, dtype="float32").reshape(2, 5, 4, 3)
+    for stride, c_out, before in ((1, 3, 0), (2, 6, 1), (2, 7, 2), (3, 4, 0)):
+        got = work.shortcut_a(x, stride, c_out)
+        case = f"stride {stride}, 3 to {c_out} channels"
+        kept = x[:, ::stride, ::stride]
+        expected = np.zeros((*kept.shape[:3], c_out), "float32")
+        expected[..., before : before + 3] = kept
+        assert got.shape == expected.shape, f"{case}: expected shape {expected.shape}, got {got.shape}"
+        assert got.dtype == x.dtype, f"{case}: expected {x.dtype}, got {got.dtype}"
+        assert np.array_equal(got, expected), (
+            f"{case}: the channels of a pixel are {got[0, 0, 0]}, not {expected[0, 0, 0]}"
+        )
+
+
+def check_begin_as_shortcuts(work):
+    rng = np.random.default_rng(0)
+    images = mg.Tensor(rng.standard_normal((4, 8, 8, 3)).astype("float32"))
+    nets = {
+        "basic blocks": cifar_resnet(14, width=4),
+        "bottlenecks": residual_net(cifar_stem, bottleneck, (1, 2), (4, 8, 16), num_classes=10),
+    }
+    for name, net in nets.items():
+        for _, array in (*((n, p.data) for n, p in net.named_parameters()), *net.named_buffers()):
+            array += rng.uniform(0.1, 0.5, array.shape)  # as after some training: no beta is 0, no gamma is 1
+        before = net.state_dict()
+        work.begin_as_shortcuts(net)
+        blocks = [module for _, module in net.named_modules() if isinstance(module, Block)]
+        last = {id(p) for block in blocks for p in block.residual.layers[-1].parameters()}
+        for path, p in net.named_parameters():
+            if id(p) not in last:
+                assert np.array_equal(p.data, before[path]), f"{name}: {path} was changed, but it is not to be"
+        for mode in (False, True):
+            x = net.train(mode).stem(images)
+            for block in blocks:
+                expected, x = mg.relu(block.shortcut(x)), block(x)
+                assert np.array_equal(x.data, expected.data), (
+                    f"{name}, training={mode}: a block gives something else than relu(shortcut(x)); beta counts, too"
+                )

@@ -1,0 +1,88 @@
+"""Checks of chapter 17, a thousand layers."""
+
+import tracemalloc
+
+import numpy as np
+
+import minigrad as mg
+
+
+def check_in_segments(work):
+    rng = np.random.default_rng(0)
+    weights = [mg.Tensor(rng.standard_normal((8, 8)) / 3, requires_grad=True) for _ in range(7)]
+    calls = []
+
+    def make(w):
+        def block(x):
+            calls.append(w)
+            return mg.tanh(mg.matmul(mg.tanh(mg.matmul(x, w)), w)) + x
+
+        return block
+
+    blocks = [make(w) for w in weights]
+    data = rng.standard_normal((4096, 8))
+
+    def run(through):
+        x = mg.Tensor(data, requires_grad=True)
+        for w in weights:
+            w.grad = None
+        calls.clear()
+        tracemalloc.start()
+        out = through(x)
+        kept = tracemalloc.get_traced_memory()[0] / data.nbytes
+        tracemalloc.stop()
+        first = len(calls)
+        (out * out).sum().backward()
+        return out.data, [x.grad.data, *(w.grad.data for w in weights)], kept, first, len(calls)
+
+    def plainly(x):
+        for block in blocks:
+            x = block(x)
+        return x
+
+    expected, gradients, *_ = run(plainly)
+    for k, maps in ((1, 7), (2, 4), (3, 3), (4, 2), (7, 1), (10, 1)):
+        out, got, kept, first, all_calls = run(lambda x, k=k: work.in_segments(blocks, x, k))
+        assert np.array_equal(out, expected), f"k = {k}: the output is another"
+        assert first == 7, f"k = {k}: {first} calls of blocks in the forward pass, expected each of the 7 once"
+        assert all_calls == 14, f"k = {k}: {all_calls} calls of blocks in all, expected each of the 7 twice"
+        assert kept < maps + 0.6, f"k = {k}: {kept:.1f} maps are kept; there are {maps} segments"
+        assert kept > maps - 0.6, f"k = {k}: only {kept:.1f} maps are kept for {maps} segments: are they longer than k?"
+        for a, b in zip(got, gradients, strict=True):
+            assert np.array_equal(a, b), f"k = {k}: a gradient is another; which blocks did the second run see?"
+
+
+def check_best_length(work):
+    def memory(n, a, b, k):
+        return a * -(-n // k) + b * k
+
+    for n, a, b in (
+        (40, 1, 4),
+        (600, 1, 4),
+        (1, 5, 1),
+        (10, 0, 1),
+        (10, 1, 0),
+        (7, 3, 2),
+        (100, 1, 1),
+        (12, 50, 1),
+        (24, 2, 5),
+    ):
+        got = work.best_length(n, a, b)
+        assert got in range(1, n + 1), f"n = {n}: expected a length from 1 to {n}, got {got}"
+        best = min(memory(n, a, b, k) for k in range(1, n + 1))
+        needs = memory(n, a, b, got)
+        assert needs == best, f"n = {n}, a = {a}, b = {b}: segments of {got} need {needs}, but {best} is possible"
+        smaller = [k for k in range(1, got) if memory(n, a, b, k) == best]
+        assert not smaller, f"n = {n}, a = {a}, b = {b}: segments of {smaller[:1]} need no more than those of {got}"
+
+
+def check_deepest(work):
+    gib = 2**30
+    one = 4 * (32 * 32 * 16 + 16 * 16 * 32 + 8 * 8 * 64)  # bytes of a block in each stage, for one image
+    for budget, batch in ((3 * gib, 128), (gib, 128), (gib, 64), (one, 1), (one - 1, 1), (7 * one * 5 - 1, 5), (0, 1)):
+        got = work.deepest(budget, batch)
+        n, rest = divmod(got - 2, 6)
+        case = f"budget {budget:,}, batch {batch}"
+        assert (n >= 0, rest) == (True, 0), f"{case}: a depth is 6n + 2, got {got}"
+        assert n * batch * one <= budget, f"{case}: depth {got} needs {n * batch * one:,} bytes"
+        assert (n + 1) * batch * one > budget, f"{case}: depth {got + 6} would fit, too"

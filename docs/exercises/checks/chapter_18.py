@@ -1,0 +1,58 @@
+"""Checks of chapter 18, GPUs by dispatch: on NumPy, and on the strict double, which refuses what CuPy refuses."""
+
+import numpy as np
+
+import minigrad as mg
+from tests.strict import StrictArray, count_syncs, strict
+
+
+def check_softplus(work):
+    x = np.array([-1e4, -20, -1, -1e-3, 0, 1e-3, 1, 20, 1e4])
+    expected = np.logaddexp(0, x)
+    for dtype, tolerance in (("float64", 1e-14), ("float32", 1e-6)):
+        with np.errstate(over="raise", invalid="raise"):
+            got = work.softplus(x.astype(dtype))
+        assert got.dtype == dtype, f"{dtype} in, {got.dtype} out"
+        for value, a, b in zip(x, got, expected, strict=True):
+            assert abs(a - b) <= tolerance * abs(b), f"at x = {value:g} in {dtype}: expected {b:.6g}, got {a:.6g}"
+    with count_syncs() as waits:
+        away = work.softplus(strict.asarray(x))
+    assert type(away) is StrictArray, f"an array on a device came back as {type(away).__name__}"
+    assert waits.count == 0, f"{waits.count} values were brought to the host"
+    assert np.allclose(away.get(), expected, rtol=1e-14), "on a device it gives something else"
+
+
+def check_mean_of_losses(work):
+    values = [0.5, 2.0, 0.25, 3.0, 1.5]
+    for device, make in (("the host", np.array), ("a device", strict.asarray)):
+        for shape in ((), (1,)):
+            losses = [mg.Tensor(make(np.full(shape, value, "float32"))) for value in values]
+            with count_syncs() as waits:
+                got = work.mean_of_losses(losses)
+            assert type(got) is float, f"on {device}: expected a Python float, got {type(got).__name__}"
+            assert got == 1.45 or abs(got - 1.45) < 1e-6, f"on {device}: expected 1.45, got {got}"
+            assert waits.count == (device == "a device"), f"on {device}: {waits.count} values were brought to the host"
+    assert work.mean_of_losses([mg.Tensor(strict.asarray(np.float32(7.0)))]) == 7.0, "one loss is its own mean"
+
+
+def check_clip_gradients(work):
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal(shape) for shape in ((3, 4), (5,), (2, 2, 2))]
+    norm = np.sqrt(sum((g**2).sum() for g in given))
+    for device, make in (("the host", np.array), ("a device", strict.asarray)):
+        for largest in (0.5, norm / 3, 2 * norm):
+            gradients = [make(g.copy()) for g in given]
+            with count_syncs() as waits:
+                work.clip_gradients(gradients, largest)
+            assert waits.count == 0, f"on {device}: {waits.count} values were brought to the host"
+            factor = min(1, largest / norm)
+            for g, before in zip(gradients, given, strict=True):
+                after = g.get() if device == "a device" else g
+                assert np.allclose(after, factor * before, rtol=1e-12), (
+                    f"on {device}: with a norm of {norm:.3g} and at most {largest:.3g}, {before.ravel()[0]:.4g} became "
+                    f"{after.ravel()[0]:.4g}, not {factor * before.ravel()[0]:.4g}"
+                )
+    zeros = [np.zeros(3), np.zeros(2)]
+    with np.errstate(all="raise"):
+        work.clip_gradients(zeros, 1.0)
+    assert not any(g.any() for g in zeros), "gradients of zero became something else"
