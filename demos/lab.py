@@ -55,42 +55,46 @@ def digits(train: bool, batch: int = 512, rng: int | None = None) -> mg.data.Dat
 
 
 def fit(
-    net: nn.Module, *, epochs: int, lr: float = 0.1, warmup: int = WARMUP, seed: int = 0, **options: Any
+    net: nn.Module,
+    batches: mg.data.DataLoader | None = None,
+    *,
+    epochs: int,
+    lr: float = 0.1,
+    warmup: int = WARMUP,
+    seed: int = 0,
+    **options: Any,
 ) -> list[Record]:
-    """Train a net on the digits by the recipe of all demos; return the history.
+    """Train a net by the recipe of all demos; return the history.
 
-    Batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a warm-up, the learning rate divided by 10 for the
-    last third. Errors on both sets are measured after each epoch.
+    SGD with momentum 0.9 and weight decay 1e-4, a warm-up, the learning rate divided by 10 for the last third. Without
+    `batches`: on the digits, 128 at a time, and the errors on both sets are measured after each epoch.
 
     Parameters
     ----------
     net : Module
         With one input channel.
+    batches : DataLoader, optional
+        Other images than those of the digits' training set.
     epochs : int
-        Walks over the training set, of 12 iterations each.
+        Walks over the training set; 12 iterations each for the digits.
     lr : float
     warmup : int
         Iterations in which the learning rate rises to `lr`.
     seed : int
-        Of the order of the images.
+        Of the order of the digits.
     **options
-        For :func:`minigrad.train.fit`: title, log, evaluate_every ...
+        For :func:`minigrad.train.fit`: title, log, evaluate_on, evaluate_every ...
 
     Returns
     -------
     list of records
-        With iteration, loss, train_error and test_error (shares of 1).
+        With iteration, loss, and the errors of each set, train_error and test_error (shares of 1).
     """
-    batches = digits(True, BATCH, rng=seed)
+    if batches is None:
+        batches = digits(True, BATCH, rng=seed)
+        options.setdefault("evaluate_on", {"train": digits(True), "test": digits(False)})
     iterations = epochs * len(batches)
     sgd = mg.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=1e-4)
     drop = mg.optim.MultiStepLR(sgd, [iterations * 2 // 3])
-    return train.fit(
-        net,
-        batches,
-        optimizer=sgd,
-        schedule=mg.optim.Warmup(drop, warmup) if warmup else drop,
-        iterations=iterations,
-        evaluate_on={"train": digits(True), "test": digits(False)},
-        **options,
-    )
+    schedule = mg.optim.Warmup(drop, warmup) if warmup else drop
+    return train.fit(net, batches, optimizer=sgd, schedule=schedule, iterations=iterations, **options)
