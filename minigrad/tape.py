@@ -192,14 +192,17 @@ class Operator:
                 if isinstance(arg, Tensor):
                     arg._recorded = True  # the tape may hold its array: no longer to be written into
         plan = (self.whole if wanted == len(edges) else None) or self.plan(edges)
-        arrays.append(out)
-        kept = plan.take(arrays) if plan.take else ()
+        kept: tuple[Any, ...] = ()
+        if plan.take:
+            arrays.append(out)
+            kept = plan.take(arrays)
         if plan.extras:
             kept += tuple([settings[n] if n in settings else self.saved_value(saved, n) for n in plan.extras])
         # attribute by attribute, and here: to call Entry(...) and new_tensor(...) would take longer than a small a * b
         entry = _new(Entry)
-        entry.plan, entry.edges, entry.kept, entry.order = plan, edges, kept, next(clock)
-        entry.shape, entry.dtype, entry.hooks = out.shape, dtype, NO_HOOKS
+        entry.plan, entry.edges, entry.kept = plan, edges, kept
+        entry.shape, entry.dtype = out.shape, dtype
+        entry.order, entry.hooks = next(clock), NO_HOOKS
         if segment is not None:
             segment.record(entry)
         tensor = _new(Tensor)
@@ -356,8 +359,9 @@ def _function(op: Operator) -> OperatorFunction:
     # a function, and not the Operator itself, so that help(), doctest and Sphinx treat it as one
     @functools.wraps(op.forward)
     def apply(*args: Any, **settings: Any) -> Any:
-        return op.apply(args, settings)
+        return op_apply(args, settings)
 
+    op_apply = op.apply
     function = cast(OperatorFunction, apply)
     function.operator, function.vjp, function.twin = op, op.vjp, op.twin
     return function

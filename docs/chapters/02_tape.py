@@ -6,7 +6,7 @@ How can a program find the derivative of a program?
 
 In :doc:`chapter 1 </course/01_derivative>` we differentiated a formula by hand. It was a table: each step of the
 computation, and its derivative. Nothing in it needed an idea. So let the program write the table itself, while it runs.
-This record is called the *tape*. Then walk it backwards, multiply along the way, and add where ways meet.
+This record is called the *tape*. Then walk it backwards, multiply along each path, and add where paths meet.
 """
 
 # %%
@@ -24,7 +24,8 @@ This record is called the *tape*. Then walk it backwards, multiply along the way
 # .. math:: g_a \leftarrow g_a + g_v\, \frac{\partial v}{\partial a},
 #    \qquad g_b \leftarrow g_b + g_v\, \frac{\partial v}{\partial b} .
 #
-# It is added, because a may be used more than once. Each use is a way from a to y, and the chain rule adds over ways.
+# It is added, because a may be used more than once. Each use begins other paths from a to y, and the chain rule adds
+# over paths.
 #
 # There is one trap. v may pass its cotangent on only when it is *complete*, when every step that used v has added its
 # part. What used v came later than v. So take the steps in reverse order of execution, the newest first: then
@@ -70,7 +71,7 @@ def exp(x):
 
 
 def gradients(y):
-    """Return the derivative of y in every Number it was made from."""
+    """Return the derivative of y with respect to every Number that it was made from."""
     totals, done = {y: 1.0}, {}
     queue = [(-y.order, y)]
     while queue:
@@ -96,7 +97,7 @@ assert abs(found[x] - 2.999184887031056) < 1e-15
 
 # %%
 # The last line is our table, evaluated. And here is the picture of it: values run to the right, cotangents come back to
-# the left. x has two edges to the right, so two contributions come back, and are added.
+# the left. Two arrows leave x, because it was used twice; so two contributions come back, and are added.
 
 
 def draw(y, found, ax):
@@ -127,9 +128,9 @@ ax.set_title("The tape of x * exp(sin(x)): values to the right, cotangents g bac
 # An experiment: why the newest first?
 # ------------------------------------
 #
-# There is a simpler walk: every step passes on what it gets, at once, by recursion. It follows every *way* from y to x,
-# and the sum over all ways is right, too. But how many ways are there? Double a number again and again: ``x = x + x``.
-# Each doubling has two edges, so n doublings have :math:`2^n` ways, through only :math:`n + 1` steps.
+# There is a simpler walk: every step passes on what it gets, at once, by recursion. It follows every path from y to x,
+# and the sum over all paths is right, too. But how many paths are there? Double a number again and again: ``x = x +
+# x``. Each doubling has two edges, so n doublings have :math:`2^n` paths, through only :math:`n + 1` numbers.
 
 
 def visits_of_recursion(v):
@@ -151,22 +152,22 @@ print(f"{depths[-1]} doublings: {recursion[-1]:,} visits by recursion, {newest_f
 assert newest_first[-1] == 19
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-ax.semilogy(depths, recursion, "s--", color="tab:red", label="recursion: every way")
+ax.semilogy(depths, recursion, "s--", color="tab:red", label="recursion: every path")
 ax.semilogy(depths, newest_first, "o-", color="black", label="newest first: every step once")
-ax.set(xlabel="doublings", ylabel="visits", title="Ways grow like 2 to the n, steps like n")
+ax.set(xlabel="doublings", ylabel="visits", title="Paths grow like 2 to the n, steps like n")
 ax.legend()
 
 # %%
-# A residual net is just this: each block computes ``x + f(x)``, with two edges to x. Fifty blocks have :math:`2^{50}`
-# ways. (:doc:`Chapter 13 </course/13_residual>` comes back to them.) So minigrad takes the newest first.
+# A residual net is like this: each block computes ``x + f(x)``, and uses x twice. Fifty blocks have :math:`2^{50}`
+# paths. (:doc:`Chapter 13 </course/13_residual>` comes back to them.) So minigrad takes the newest first.
 #
 # In minigrad
 # -----------
 #
-# Two things change from numbers to arrays, and nothing else. First, the derivative of an array in an array is a huge
-# matrix, which nobody wants to build. So an edge does not hold a derivative. An operator has a *rule* for each
-# argument: a function that takes the cotangent ``g`` of the result and gives the cotangent of the argument. For the
-# product, element by element:
+# minigrad's Number is the :class:`minigrad.Tensor`, an array with a place on the tape. Two things are different, and
+# nothing else. First, the derivative of an array with respect to an array is a huge matrix, the *Jacobian*, which
+# nobody wants to build. So an edge does not hold a derivative. An operator has a *rule* for each argument: a function
+# that takes the cotangent ``g`` of the result and gives that of the argument. For the product, element by element:
 #
 # .. literalinclude:: /../minigrad/ops/elementwise.py
 #    :pyobject: mul
@@ -176,16 +177,17 @@ ax.legend()
 #    :end-at: mul.vjp
 #
 # The rule for a asks, by the name of its parameter, for b; so b is kept on the tape, and only if a wants a gradient.
-# ``vjp`` stands for vector-Jacobian product, the learned name for what a rule computes. Second, the record is not the
-# Tensor: it is an *entry*, which the Tensor points to. The entry never points to the Tensor, so what nobody holds any
-# more is freed at once.
+# ``vjp`` stands for vector-Jacobian product, which is what a rule computes, without the Jacobian. Second, what is
+# recorded is not the Tensor itself but an *entry*, which the Tensor points to. The entry never points to the Tensor, so
+# what nobody holds any more is freed at once.
 #
 # .. literalinclude:: /../minigrad/recording.py
 #    :start-at: class Entry
 #    :end-before: __slots__
 #
 # And here is the heart of the walk, from :doc:`/source/minigrad/backward`. You have just written it: ``totals``, a heap
-# by ``-order``, and ``receive``, which adds.
+# by ``-order``, and ``receive``, which adds. (``owned`` are the totals that the walk itself allocated: only those may
+# be added to in place.)
 #
 # .. literalinclude:: /../minigrad/backward.py
 #    :start-at: def receive(node: Node
@@ -233,7 +235,7 @@ print("gradient:", t.grad.data)
 assert abs(t.grad.data[0] - 2.999184887031056) < 1e-15
 
 # %%
-# The same steps, the same values, the same gradient to the last digit. ``mul`` keeps both of its arguments, ``exp`` its
+# The same steps, the same values, the same gradient. ``mul`` keeps both of its arguments, ``exp`` its
 # result, ``msin`` its argument: what their rules ask for. After the walk all of that is let go, and walking again is an
 # error that says so:
 
@@ -245,8 +247,8 @@ except RuntimeError as error:
 # %%
 # That is all of autograd. :doc:`/source/minigrad/tape` and :doc:`/source/minigrad/backward` do this with care: for
 # arrays, for errors, for memory, for gradients of gradients. The walk costs as many steps as the computation, and each
-# rule about as much as its operator. So the gradient in *all* inputs costs a small multiple of one run, however many
-# inputs there are.
+# rule about as much as its operator. So the gradient with respect to *all* inputs costs a small multiple of one
+# run, however many inputs there are.
 #
 # Exercises
 # ---------
@@ -254,7 +256,7 @@ except RuntimeError as error:
 # 1. **Walk a list.** A tape can be a plain list, because execution order is the order of the list. Write the walk for
 #    it. No heap is needed. Why?
 # 2. **An operator of your own.** ``swish(x) = x * sigmoid(x)``, as *one* operator of minigrad, with a rule that asks
-#    for as little as it can.
+#    for one array only.
 # 3. **What does the tape hold?** The memory of training is mostly what entries keep. Count it.
 #
 # .. literalinclude:: /exercises/chapter_02.py

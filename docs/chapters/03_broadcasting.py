@@ -14,15 +14,16 @@ chapter the missing rule is found, in one word: sum.
 # --------
 #
 # A number that is used four times gets four contributions to its cotangent, and they are added. We know that from
-# :doc:`chapter 2 </course/02_tape>`: x had two edges. Stretching is nothing but using a number many times. So **what
-# was copied forward is summed backward**, over the same axes.
+# :doc:`chapter 2 </course/02_tape>`, where x was used twice. Stretching is nothing but using a number many times. So
+# **what was copied forward is summed backward**, over the same axes.
 #
-# With every axis named: let n run over the batch, and c over the channels. Forward,
+# With every axis named: let n run over the rows, the examples of the batch, and c over the columns, the *channels*.
+# Forward,
 #
 # .. math:: y_{nc} = x_{nc} + b_{c} .
 #
-# Let :math:`g_{nc} = \partial L / \partial y_{nc}` be the cotangent of y, where L is the loss. Which entries of y does
-# the one number :math:`b_c` touch? Those with this c, and every n. So
+# Let L be the *loss*, the one number at the end of the computation, and :math:`g_{nc} = \partial L / \partial y_{nc}`
+# the cotangent of y. Which entries of y does the one number :math:`b_c` touch? Those with this c, and every n. So
 #
 # .. math:: \frac{\partial L}{\partial b_{c}} = \sum_{n} g_{nc}\, \frac{\partial y_{nc}}{\partial b_c}
 #    = \sum_{n} g_{nc} .
@@ -93,7 +94,7 @@ for ax in axes:
 #    da sums       ^     ^     and keeps both axes, with size 1
 #    db sums    ^     ^        and drops the first, which b does not have
 #
-# So the inverse of stretching, often called *unbroadcast*, is this: sum over the axes that were made, and drop them;
+# So the way back, often called *unbroadcast*, is this: sum over the axes that were made, and drop them;
 # sum over those that were stretched from 1, and keep them.
 
 
@@ -130,9 +131,10 @@ print(S.T.astype(int))
 #
 # .. math:: \frac{\partial L}{\partial x_j} = \sum_i g_i\, S_{i j} = (S^{\top} g)_j .
 #
-# **The rule of a linear map is its transpose.** It can be tested without any derivative, since S and its transpose
-# satisfy :math:`\langle S x, g \rangle = \langle x, S^{\top} g \rangle` for every x and g. And the transpose of the
-# transpose is S: so the rule of *sum* is to *copy*.
+# **The rule of a linear map is its transpose.** Write :math:`\langle u, v \rangle` for the sum of all products of an
+# entry of u with the same entry of v. Then :math:`\langle S x, g \rangle = \langle x, S^{\top} g \rangle` for every x
+# and g: a test of the rule that needs no derivative. And the transpose of the transpose is S: so the rule of *sum* is
+# to *copy*.
 #
 # In minigrad
 # -----------
@@ -144,13 +146,12 @@ print(S.T.astype(int))
 #    :end-before: @operator
 #
 # .. literalinclude:: /../minigrad/backward.py
-#    :start-at: return namespace(x).broadcast_to(x, shape)
-#    :end-at: broadcast_to.vjp
-#    :dedent:
+#    :start-at: broadcast_to.vjp(
+#    :end-at: broadcast_to.vjp(
 #
-# And there is one place that uses it, for every operator that works element by element. A rule such as ``lambda g, b: g
-# * b`` gives its gradient in the shape of the result. Where the walk meets a gradient that has not the shape of the
-# argument (its ``edge``), it sums:
+# (``before`` is the shape that x had.) And one place uses it, for every operator that works element by element. A rule
+# such as ``lambda g, b: g * b`` gives its gradient in the shape of the result. Where the walk meets a gradient that has
+# not the shape of the argument (its ``edge``), it sums:
 #
 # .. literalinclude:: /../minigrad/backward.py
 #    :start-at: if entry.operator.broadcasts
@@ -181,7 +182,7 @@ targets = 0.5 + 2 * inputs[:, 0] + 0.3 * rng.standard_normal(n)  # (n,)
 
 
 def fit(targets, steps=300, lr=0.3):
-    """Fit a line by gradient descent on the mean of squared differences."""
+    """Fit a line by gradient descent: walk down the mean of squared differences, each step lr times the gradient."""
     w = mg.Tensor(np.zeros((1, 1)), requires_grad=True)
     b = mg.Tensor(np.zeros(1), requires_grad=True)
     for _ in range(steps):
@@ -226,8 +227,8 @@ except ValueError as error:
 #    that adds only where it must, and that gives back ``g`` itself if there is nothing to do.
 # 2. **All pairs.** ``d[i, j] = sum over k of (a[i, k] - b[j, k]) ** 2``: the squared distance of every point of a to
 #    every point of b. Find both rules. Which index is summed away in which?
-# 3. **Centre.** ``y = x - x.mean(axis=1, keepdims=True)``: here x goes two ways. The result is used in every layer that
-#    normalises (:doc:`chapter 9 </course/09_batch_norm>`).
+# 3. **Centre.** ``y = x - x.mean(axis=1, keepdims=True)``: from x, two paths lead to y. The result is used in every
+#    layer that normalises (:doc:`chapter 9 </course/09_batch_norm>`).
 #
 # .. literalinclude:: /exercises/chapter_03.py
 #

@@ -55,8 +55,8 @@ def matrix(ax, left, bottom, rows, columns, title, colour):
 i, p, j = ("i", 2.0), ("p", 1.2), ("j", 2.8)
 fig, axes = plt.subplots(3, 1, figsize=(7, 5.4), layout="constrained")
 pictures = [("C", i, j, "white", ("A", i, p, "gold"), ("B", p, j, "lightblue"))]
-pictures += [("dA", i, p, "gold", ("g", i, j, "white"), ("B'", j, p, "lightblue"))]
-pictures += [("dB", p, j, "lightblue", ("A'", p, i, "gold"), ("g", i, j, "white"))]
+pictures += [("dA", i, p, "gold", ("g", i, j, "white"), ("Bᵀ", j, p, "lightblue"))]
+pictures += [("dB", p, j, "lightblue", ("Aᵀ", p, i, "gold"), ("g", i, j, "white"))]
 for ax, (title, rows, columns, colour, first, second) in zip(axes, pictures, strict=True):
     matrix(ax, 0, -rows[1] / 2, rows, columns, title, colour)
     ax.text(3.6, 0, "=", size=18, ha="center", va="center")
@@ -126,13 +126,14 @@ print("three ways to the gradient of the shared matrix agree")
 # --------------
 #
 # Think of a net as a chain of maps, from a layer of :math:`n_0` numbers to one of :math:`n_1`, and so on, until a
-# single number, the loss. Near a point, each is a matrix :math:`J_l`, and the gradient is their product
+# single number, the loss. Near a point, each acts as a matrix, its Jacobian :math:`J_l`, and the gradient is their
+# product
 #
 # .. math:: J_L \cdots J_2\, J_1 .
 #
 # A product may be taken from either end. From the right, the input's end, we carry a matrix along: the derivative of a
-# layer in *all* inputs. From the left, the loss's end, we carry one row: :math:`J_L` has only one, since the loss is
-# one number. Count the multiply-adds:
+# layer with respect to *all* inputs. From the left, the loss's end, we carry one row: :math:`J_L` has only one, since
+# the loss is one number. Count the multiply-adds:
 
 sizes = [784, 256, 128, 64, 32, 10, 1]
 
@@ -169,11 +170,18 @@ assert backward < run < forward / 100
 #    a &= x W_1 + b_1 & (n, 100) \\
 #    h &= \max(a, 0) & (n, 100) \\
 #    z &= h W_2 + b_2 & (n, 10) \\
-#    L &= -\frac{1}{n} \sum_{i} \log \mathrm{softmax}(z_i)_{t_i} &
+#    L &= -\frac{1}{n} \sum_{i} \log\, \mathrm{softmax}(z_i)_{t_i} &
 #    \end{aligned}
 #
-# where :math:`t_i` is the right digit of image i. Walk backwards. The first cotangent is a classic: probability minus
-# target, over n. The others are the rules of this chapter and the one before.
+# where :math:`t_i` is the right digit of image i. *Softmax* makes probabilities of the ten scores of an image, and the
+# *cross-entropy* is small where the right digit has a high one:
+#
+# .. math:: \mathrm{softmax}(z)_k = \frac{e^{z_k}}{\sum_l e^{z_l}}, \qquad
+#    -\log\, \mathrm{softmax}(z)_t = \log \sum_l e^{z_l} - z_t .
+#
+# Walk backwards. The derivative of the last expression with respect to :math:`z_k` is :math:`\mathrm{softmax}(z)_k`,
+# less 1 where :math:`k = t`. So the first cotangent is probability minus target, over n. The maximum with 0 hands its
+# cotangent on where :math:`a > 0`, and nothing elsewhere. The others are the rules of this chapter and the one before.
 
 
 def net_by_hand(x, t, w1, b1, w2, b2):
@@ -204,6 +212,7 @@ def digits(train):
 x, t = digits(train=True)
 x_test, t_test = digits(train=False)
 shapes = [(64, 100), (100,), (100, 10), (10,)]
+# random weights, of a size that chapter 11 explains; biases of 0
 parameters = [rng.standard_normal(s) * (2 / s[0]) ** 0.5 if len(s) == 2 else np.zeros(s) for s in shapes]
 
 by_hand = net_by_hand(x, t, *parameters)[1]
@@ -214,8 +223,7 @@ for mine, theirs in zip(by_hand, by_tape, strict=True):
 print(f"{len(x)} images; by hand and by tape, four gradients agree to ten digits")
 
 # %%
-# Now let it learn: walk downhill, a step against each gradient, again and again, each time with 64 images drawn at
-# random.
+# Now let it learn: take a small step against each gradient, again and again, each time with 64 images drawn at random.
 
 
 def error():

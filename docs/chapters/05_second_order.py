@@ -73,9 +73,9 @@ ax.legend()
 #    :end-before: if op.plain is None
 #    :dedent:
 #
-# It matters that they get their place. The rule of x * x says ``g * 2 * x``, and for the second derivative it must be
-# known that *this* x is the x that we differentiate by. Let us plant the mistake: a square whose rule forgets where x
-# came from. Its gradient is perfectly right.
+# It matters that they get their place. A rule for the square of x says ``g * 2 * x``, and for the second derivative it
+# must be known that *this* x is the one that we differentiate by. Let us plant the mistake: a square whose rule forgets
+# where x came from. Its gradient is right.
 
 
 @mg.operator
@@ -104,17 +104,18 @@ else:
     raise AssertionError("a check that catches nothing")
 
 # %%
-# A wrong number, and no word: only a check of the second order sees it. minigrad never lets go of a place by itself. An
-# array that a forward has *saved* has none; if a rule wants one under ``create_graph``, that is an error. And a fused
-# operator, whose rule works on raw arrays for speed (convolution, batch norm), has a *plain twin*, its definition in
-# simple operators; under ``create_graph`` the twin is what is differentiated.
+# A wrong number, and no word: only a check of the second order sees it (``gradcheck`` and ``gradgradcheck`` are the
+# subject of :doc:`the next chapter </course/06_proof>`). minigrad never lets go of a place by itself. An array that a
+# forward has *saved* has none; if a rule wants one under ``create_graph``, that is an error. And a fused operator,
+# whose rule works on raw arrays for speed (convolution, batch norm), has a *plain twin*, its definition in simple
+# operators; under ``create_graph`` the twin is what is differentiated.
 #
 # The Hessian, without the Hessian
 # --------------------------------
 #
-# Let f take n numbers to one, and :math:`H_{ij} = \partial^2 f / \partial x_i \partial x_j`. That is :math:`n^2`
-# numbers: for a net with a million weights, more than fit anywhere. But often one only wants its product with a vector
-# v: how the gradient changes if we move along v. For each i,
+# Let f take n numbers to one, and :math:`H_{ij} = \partial^2 f / \partial x_i \partial x_j`, its *Hessian*. That is
+# :math:`n^2` numbers: for a net with a million weights, more than fit into memory. But often one only wants its product
+# with a vector v: how the gradient changes if we move along v. For each i,
 #
 # .. math:: (H v)_i = \sum_j H_{ij} v_j = \frac{\partial}{\partial x_i} \sum_j \frac{\partial f}{\partial x_j} v_j
 #    = \frac{\partial}{\partial x_i} \langle \nabla f, v \rangle .
@@ -149,8 +150,8 @@ assert np.allclose(H, [[1200 * a**2 - 400 * b + 2, -400 * a], [-400 * a, 200]])
 #
 # .. math:: f(x + s) \approx f(x) + \langle \nabla f, s \rangle + \tfrac{1}{2} \langle s, H s \rangle ,
 #
-# and the lowest point of this bowl is where :math:`H s = -\nabla f`. Go there, and repeat. Both start at (-1.2, 1), the
-# classical place.
+# and if this is a bowl, its lowest point is where :math:`H s = -\nabla f`. Go there, and repeat. Both start at (-1.2,
+# 1), the classical place.
 
 
 def slope_at(f, x):
@@ -200,8 +201,10 @@ right.set(xlabel="step (the start is step 1)", ylabel="distance from the lowest 
 
 # %%
 # Why does nobody train nets this way? Because H s = -slope must be solved, with a million unknowns, at every step. But
-# it can be done with nothing but products H v: that is what *conjugate gradients* do. Here for 650 unknowns, the
-# softmax regression of the digits. The Hessian would have 422,500 entries; it is never there.
+# it can be done with nothing but products H v: that is what *conjugate gradients* do. They take one product for each
+# step, and choose every direction so that it undoes nothing of what the steps before have reached. Here for 650
+# unknowns: the digits again, with one matrix of weights and no hidden layer. The Hessian would have 422,500 entries; it
+# is never there.
 
 images, labels = mg.data.Digits(train=True)[:]
 images = np.concatenate([images.reshape(len(images), -1), np.ones((len(images), 1))], axis=1).astype(float)
@@ -236,7 +239,7 @@ for step in range(7):
 assert np.linalg.norm(slope_at(loss, w)) < 1e-6
 
 # %%
-# Seven steps, and there is nothing left to improve. Nets are no bowls, and their batches are noisy; so :doc:`chapter 10
+# Six steps, and there is nothing left to improve. Nets are no bowls, and their batches are noisy; so :doc:`chapter 10
 # </course/10_sgd>` goes back to the first order. But every operator here has its second, checked like the first.
 #
 # Exercises

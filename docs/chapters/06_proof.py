@@ -115,9 +115,9 @@ ax.set_title("In float32 there is no good step")
 ax.legend(loc="upper left")
 
 # %%
-# In float32 the best has about four digits, and only if you guess the step; at 1e-5 it has one. A slip of a thousandth
-# drowns in that. So :func:`minigrad.gradcheck` refuses float32, and in float64 steps by 1e-5. On small inputs, it
-# compares every entry. Here it judges our two:
+# In float32 the best has about four digits, and only if you guess the step; at 1e-5 it has one, and even a slip of a
+# hundredth drowns in that. So :func:`minigrad.gradcheck` refuses float32, and in float64 steps by 1e-5. On small
+# inputs, it compares every entry. Here it judges our two:
 
 x = np.array([[-2.0, -0.3], [0.4, 1.5]])
 print("right_tanh is off by", f"{mg.gradcheck(right_tanh, [x]):.0e}")
@@ -130,7 +130,7 @@ except mg.GradientError as error:
 # Second proof: the complex step
 # ------------------------------
 #
-# Where a function is analytic, chapter 1 gave us all 16 digits. A fault of one in a billion has nowhere to hide:
+# Where a function is analytic, chapter 1 gave us all 16 digits. A fault of one in a billion shows:
 
 print(f"tanh, by complex step: {mg.complex_step_check(mg.tanh, [x]):.0e}")
 
@@ -152,7 +152,8 @@ except mg.GradientError as error:
 # ------------------------
 #
 # Many operators are linear: sums, reshapes, windows, padding, convolution in its image, average pooling. Their rule is
-# their transpose (chapter 3), and that can be tested without any step, by an identity that holds for *all* x and y:
+# their transpose (chapter 3), also called the *adjoint*, and that can be tested without any step, by an identity that
+# holds for *all* x and y:
 #
 # .. math:: \langle A x, y \rangle = \langle x, A^{\top} y \rangle .
 #
@@ -186,9 +187,9 @@ except mg.GradientError as error:
 #
 # .. math:: R(h) = \left| f(x + h v) - f(x) - h \langle \nabla f, v \rangle \right| = O(h^2) ,
 #
-# because what is left of Taylor's formula begins with the curvature. If the gradient is wrong by anything at all, a
-# term of order h is left: the remainder shrinks as :math:`h`. On logarithmic axes, that is slope 2 against slope 1, and
-# no tolerance to choose.
+# because what is left of Taylor's formula begins with the curvature. If the gradient is wrong along v, a term of order
+# h is left, and once h is small enough the remainder shrinks as :math:`h`. On logarithmic axes, that is slope 2 against
+# slope 1, whatever the size of f and its curvature. (How small h may be is limited by rounding, as always.)
 
 
 def remainders(rule_factor, hs):
@@ -300,9 +301,10 @@ assert not caught[2, 0]
 #
 # *A billionth* is seen by the complex step alone (and by the last judge, who calls all the others). *The square that
 # forgets its place* (chapter 5) has a perfect first order; only the second sees it. And the square with *float64 in its
-# rule* has all its numbers right, at every order: its fault is that float32 nets would suddenly compute in float64,
-# twice as slow. No proof of numbers can see that. So :func:`minigrad.check_operator` also tests manners: float32 stays
-# float32, nothing is written to, no two gradients share memory, every number of threads gives the same bits.
+# rule* has all its numbers right, at every order. Its fault is that it makes float64 of a float32 net's gradient: a
+# framework that lets this pass goes on in float64, at half the speed, and minigrad's tape stops with an error. No proof
+# in float64 can see it. So :func:`minigrad.check_operator` also tests manners: float32 stays float32, nothing is
+# written to, no two gradients share memory, every number of threads gives the same bits.
 #
 # .. literalinclude:: /../minigrad/checks/operators.py
 #    :start-at: CHECKS: dict

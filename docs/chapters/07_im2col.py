@@ -12,26 +12,28 @@ chapter turns the first into the second, forward and backward.
 # %%
 # The definition
 # --------------
-# Our images are ``x[n, y, x, c]``: image, row, column, channel. The weights are ``w[kh, kw, c, o]``: for each of the
-# ``kh * kw`` places in the window, called *taps*, a matrix from the channels in to the channels out. The stride
-# :math:`s` says how far apart windows stand. Then (the kernel is not flipped; that is the custom in deep learning)
+# Our images are an array x of shape (n, h, w, c): images, height, width, channels. The weights, the *kernel*, are an
+# array w of shape (kh, kw, c, o): for each of the ``kh * kw`` places in the window, called *taps*, a matrix from the
+# channels in to the channels out. The stride :math:`s` says how far apart windows stand. Then (the kernel is not
+# flipped; that is the custom in deep learning)
 #
 # .. math::
 #     \mathrm{out}[n, p, q, o] = \sum_{i, j, c} x[n,\; s p + i,\; s q + j,\; c]\; w[i, j, c, o] .
 #
-# Every letter has one meaning in this chapter:
+# The indices keep their letters for the whole chapter:
 #
 # ==============  =============================  ====================================
-# letter          counts                         runs to
+# index           counts                         up to
 # ==============  =============================  ====================================
-# :math:`n`       images of the batch            n
+# :math:`n`       images of the batch            ``n``
+# :math:`u, v`    rows, columns of the *image*   ``h``, ``w``
 # :math:`p, q`    rows, columns of the *output*  ``ho = (h - kh) // s + 1``, ``wo``
 # :math:`i, j`    taps of the kernel             ``kh``, ``kw``
-# :math:`c`       channels in                    c
-# :math:`o`       channels out                   o
+# :math:`c`       channels in                    ``c``
+# :math:`o`       channels out                   ``o``
 # ==============  =============================  ====================================
 #
-# Four letters survive on the left, and three are summed away. A border of zeros, *padding*, is put around the image
+# Four indices stand on the left, and three are summed away. A border of zeros, *padding*, is put around the image
 # first and changes nothing in the formula, so we leave it out. Here is the formula as a program.
 
 import time
@@ -43,17 +45,17 @@ import minigrad as mg
 
 
 def seven_loops(x, w, s):
-    (n, h, wd, c), (kh, kw, _, o) = x.shape, w.shape
+    (n, h, wd, c), (kh, kw, _, c_out) = x.shape, w.shape
     ho, wo = (h - kh) // s + 1, (wd - kw) // s + 1
-    out = np.zeros((n, ho, wo, o))
+    out = np.zeros((n, ho, wo, c_out))
     for image in range(n):
         for p in range(ho):
             for q in range(wo):
                 for i in range(kh):
                     for j in range(kw):
                         for channel in range(c):
-                            for k in range(o):
-                                out[image, p, q, k] += x[image, s * p + i, s * q + j, channel] * w[i, j, channel, k]
+                            for o in range(c_out):
+                                out[image, p, q, o] += x[image, s * p + i, s * q + j, channel] * w[i, j, channel, o]
     return out
 
 
@@ -74,16 +76,18 @@ for s in (1, 2, 3):
 # memory, and we can say where.
 #
 # An array is a stretch of memory and a tuple of *strides*: how many bytes to go for one step along each axis. The
-# number ``x[n, y, x, c]`` lies at :math:`n S_n + y S_y + x S_x + c S_c` bytes from the start. A window asks for row
-# :math:`y = s p + i` and column :math:`x = s q + j`. Put that in, and sort by letter:
+# number ``x[n, u, v, c]`` lies at :math:`n S_n + u S_y + v S_x + c S_c` bytes from the start. (These strides have
+# nothing to do with the stride :math:`s` but their name.) A window asks for row :math:`u = s p + i` and column
+# :math:`v = s q + j`. Put that in, and sort by index:
 #
 # .. math::
 #     n S_n + (s p + i) S_y + (s q + j) S_x + c S_c
 #     = n S_n + p\,(s S_y) + q\,(s S_x) + i S_y + j S_x + c S_c .
 #
-# Six letters, each times a constant. That is an array of six axes, with strides
+# Six indices, each times a constant. That is an array of six axes, with strides
 # :math:`(S_n,\, s S_y,\, s S_x,\, S_y,\, S_x,\, S_c)`. Nothing is copied; only the way of counting is new. This is
-# minigrad's own code for it (``dilation`` spreads the taps apart; take it as 1):
+# minigrad's own code for it (``dilation`` spreads the taps apart; take it as 1. ``namespace(x)`` is NumPy, unless x is
+# on a GPU):
 #
 # .. literalinclude:: /../minigrad/device.py
 #    :pyobject: windows
@@ -195,7 +199,7 @@ assert (result.reshape(2, 2) == seven_loops(image, kernel, 1)[0, :, :, 0]).all()
 # gradients, and they add up:
 #
 # .. math::
-#     dx[n, y, x, c] = \sum_{s p + i = y,\; s q + j = x} d\mathrm{cols}[n, p, q, i, j, c] .
+#     dx[n, u, v, c] = \sum_{s p + i = u,\; s q + j = v} d\mathrm{cols}[n, p, q, i, j, c] .
 #
 # Windows on the way there, sums over windows on the way back: ``add_windows``, known as *col2im*, is the adjoint of
 # ``windows``. A loop over the taps does it. For one tap (i, j), the pixels of all windows stand a stride apart and do
@@ -224,17 +228,18 @@ for s in (1, 2, 3):
 # %%
 # The gradient of the image, stride 1
 # -----------------------------------
-# At stride 1 there is a better way. The condition :math:`p + i = y` can be solved: :math:`p = y - i`. A pixel took
+# At stride 1 there is a better way. The condition :math:`p + i = u` can be solved: :math:`p = u - i`. A pixel took
 # part in the output pixel that lies :math:`(i, j)` *before* it, through tap :math:`(i, j)`:
 #
 # .. math::
-#     dx[n, y, x, c] = \sum_{i, j, o} g[n,\; y - i,\; x - j,\; o]\; w[i, j, c, o] .
+#     dx[n, u, v, c] = \sum_{i, j, o} g[n,\; u - i,\; v - j,\; o]\; w[i, j, c, o] ,
 #
+# where g is 0 outside of its borders.
 # Now count the taps from the other end, :math:`i = k_h - 1 - i'` and :math:`j = k_w - 1 - j'`, and put a border of
 # :math:`k_h - 1` and :math:`k_w - 1` zeros around g, which moves its index by as much:
 #
 # .. math::
-#     dx[n, y, x, c] = \sum_{i', j', o} \mathrm{gpad}[n,\; y + i',\; x + j',\; o]\;
+#     dx[n, u, v, c] = \sum_{i', j', o} \mathrm{gpad}[n,\; u + i',\; v + j',\; o]\;
 #     w[k_h - 1 - i',\; k_w - 1 - j',\; c,\; o] .
 #
 # Compare this with the very first formula. It is a convolution, of g, with the kernel *flipped* in both directions
@@ -264,7 +269,7 @@ frame(middle, 2, 1, 3, 3)
 #
 # .. math::
 #     dw[k_h - 1 - i',\; k_w - 1 - j',\; c,\; o] =
-#     \sum_{n, y, x} x[n, y, x, c]\; \mathrm{gpad}[n,\; y + i',\; x + j',\; o] .
+#     \sum_{n, u, v} x[n, u, v, c]\; \mathrm{gpad}[n,\; u + i',\; v + j',\; o] .
 #
 # The windows of g once more. So one im2col, of g, serves both gradients, and of the forward pass nothing but x has to
 # be kept, nine times less than its columns. This is the whole of it:
@@ -286,9 +291,9 @@ print(f"one im2col of g, {cols_g.shape}, and two products: dx {dx.shape}, dw {dw
 
 # %%
 # In minigrad these lines stand in ``_backward_stride_1`` of :doc:`/source/minigrad/ops/conv`, block by block, and two
-# pixels at a time where channels are few, which is the next chapter's business. That a padding of p in the forward
-# pass becomes a border of ``kh - 1 - p`` in the backward pass is also there. At other strides, minigrad does what the
-# section before this one did.
+# pixels at a time where channels are few, which is the next chapter's business. There you also see that a padding of
+# ``ph`` in the forward pass becomes a border of ``kh - 1 - ph`` in the backward pass. At other strides, minigrad does
+# what the section before this one did.
 #
 # An experiment
 # -------------
@@ -327,13 +332,13 @@ print(f"numbers in x: {layer_x.size:,}; in its columns: {30 * 30 * 144:,}")
 print(f"the product is about 10^{np.log10(slow / fast):.0f} times as fast as the loops (machine-dependent)")
 
 # %%
-# Not one multiplication was saved. The same work was put into the one form for which processors, and the people who
-# write libraries for them, have been tuned for fifty years. (Some of the factor is Python's own slowness; but a
-# compiler given the seven loops as they stand would still be far behind.)
+# Not one multiplication was saved. The same work was put into the one form for which processors and their libraries
+# have been tuned for decades. (Much of the factor is Python's own slowness; but compiled as they stand, the seven loops
+# would still be behind.)
 #
-# The price is memory. The columns are almost nine times the image. For one image that is nothing; for a batch of 128
-# it is more than any cache holds, and making the columns takes longer than multiplying them. How to have the product
-# without the price is the question of :doc:`/course/08_fast`.
+# The price is memory. The columns are eight times the image; nine times, but for the border. For one image that is
+# nothing; for a batch of 128 it is more than most caches hold, and the product then waits for memory. How to have the
+# product without the price is the question of :doc:`/course/08_fast`.
 #
 # The last word belongs to finite differences. They know nothing of windows.
 
@@ -347,9 +352,10 @@ print(f"gradcheck agrees for stride and padding {sizes}")
 # Exercises
 # ---------
 # 1. **Windows of a sound.** A sound is an array (n, t, c). Return all its windows of k steps as a view, without
-#    copying. It must work on arrays that are themselves views, ``sound[:, ::2]``, say.
-# 2. **The weights without columns.** For one tap :math:`(i, j)`, the formula of dw is a product of two small
-#    matrices. So dw takes kh · kw products and no columns at all. Mind images that the stride does not divide.
+#    copying. It must work on arrays that are themselves views, such as ``sound[:, ::2]``.
+# 2. **The weights without columns.** For one tap :math:`(i, j)`, the formula of dw is a product of two matrices, of the
+#    pixels that this tap met, and of g. So dw takes kh · kw products and no columns at all. Mind images whose last
+#    pixels no window reaches.
 # 3. **One convolution for every stride.** A convolution of stride s is one of stride 1, of which every s-th pixel is
 #    taken. Taking pixels has an adjoint. Use it to get dx at any stride from the convolution with the flipped kernel.
 #

@@ -14,13 +14,14 @@ find the one change that matters, and then put a second core to work without cha
 # -----------------------
 #
 # A core of today can do some dozens of multiplications and additions per cycle, if the numbers are at hand. From main
-# memory it gets one or two numbers per cycle. In between stand *caches*, small and near: the first holds tens of
+# memory it gets about one number per cycle. In between stand *caches*, small and near: the first holds tens of
 # kilobytes, the second (L2) about a megabyte. So a program has two speeds, one of arithmetic and one of memory, and
 # the slower one is the speed of the program.
 #
 # Both can be measured. For arithmetic, multiply two matrices that fit into the cache. For memory, copy an array that
-# fits into no cache. BLAS is kept on one thread for now, and time is the time of this thread on the processor, so
-# that other programs do not count. All times here depend on the machine; only ratios are printed.
+# fits into no cache. BLAS, the library that multiplies matrices for NumPy, is kept on one thread for now, and time is
+# the time of this thread on the processor, so that other programs do not count. All times here depend on the machine;
+# only ratios are printed.
 
 import time
 
@@ -72,7 +73,8 @@ print(f"while one float32 comes from memory, this core can do about {4 * balance
 #
 # Now count a layer with :math:`c` channels in and :math:`o` out and a kernel of 3 by 3, per output pixel. A row of
 # the columns has :math:`k = 9c` numbers, of 4 bytes. The arithmetic is :math:`F = 2 k o` in any case. With *im2col at
-# once*, the columns go out to memory and come back; the image comes in, the result goes out:
+# once*, the columns go out to memory and come back; the image comes in, the result goes out. (The weights are few, and
+# serve all pixels: leave them out.)
 #
 # .. math::
 #     B_{\text{at once}} = 4\,(c + 2k + o), \qquad
@@ -134,9 +136,9 @@ panel.set_title("The same arithmetic, the same numbers: 32 images of 32x32, 16 t
 print(f"at once takes {times[-1] / min(times):.1f} times as long as in the best blocks (machine-dependent)")
 
 # %%
-# Where the curve rises, the columns have outgrown the core's own cache. A block can also be too small: each costs a
-# few calls from Python. Anything near 1 MiB will do, and ``BLOCK_BYTES`` is that, for all layers and machines. A
-# constant has a virtue that we shall need soon.
+# Where the curve rises on the right, the columns have outgrown a cache: the core's own, or the larger one, the third,
+# that cores share. A block can also be too small: each costs a few calls from Python. Anything near 1 MiB will do, and
+# ``BLOCK_BYTES`` is that, for all layers and machines. A constant has a virtue that we shall need soon.
 #
 # The layer on the roofline
 # -------------------------
@@ -227,10 +229,10 @@ ratios = copies[0] / copies[1], wholes[0] / wholes[1]
 print(f"one by one, the copy takes {ratios[0]:.1f} times as long, the layer {ratios[1]:.1f} times (machine-dependent)")
 
 # %%
-# minigrad does so where a run is shorter than 64 numbers. This is its forward pass, and you know every line of it
-# now. A 1x1 kernel needs no columns at all. ``_group`` says whether to make pixels in pairs, and ``_grouped`` makes
-# the weights for it. ``_blocks`` cuts the output pixels into runs of images, or of rows of one large image;
-# ``_columns`` copies into a buffer that is kept. ``parallel.run`` is what comes next.
+# minigrad does so at stride 1 where a run is shorter than 64 numbers. This is its forward pass, and you know nearly
+# every line of it. A 1x1 kernel needs no columns at all. ``_group`` says whether to make pixels in pairs, and
+# ``_grouped`` makes the weights for it. ``_blocks`` cuts the output pixels into runs of images, or of rows of one large
+# image; ``_columns`` copies into a buffer that is kept. ``parallel.run`` is what comes next.
 #
 # .. literalinclude:: /../minigrad/ops/conv.py
 #    :pyobject: _forward
@@ -252,7 +254,7 @@ exact = rows.astype(float).T @ g.astype(float)
 
 def by_shares(threads):
     """Add up as many partial sums as there are threads."""
-    return sum(rows[s].T @ g[s] for s in spans(len(rows), -(-len(rows) // threads)))
+    return sum(rows[s].T @ g[s] for s in spans(len(rows), -(-len(rows) // threads)))  # slices of equal length
 
 
 with threadpool_limits(1):
@@ -268,12 +270,13 @@ assert not np.array_equal(sums[1], sums[2])
 # Nobody is wrong here. Floating-point addition rounds after every step, so :math:`(a + b) + c` and :math:`a + (b +
 # c)` differ in the last bits, and another number of threads is another order. But the consequence is ugly. Training
 # amplifies the last bit: after some hundred steps two runs have different weights. Your result could not be repeated
-# on a laptop with another number of cores, and a bug that shows on one machine would hide on the other.
+# with another number of threads, and a bug that shows on two threads would hide on four. (Another kind of processor
+# may still round otherwise, inside of BLAS. That is not in our hands.)
 #
 # The mend is one rule. *What* the pieces are may depend on shapes and constants only; the number of threads decides
 # merely *who* does which. So minigrad cuts the pixels into blocks, by ``BLOCK_BYTES``, and deals the blocks out to
 # four *lanes*, always four. A lane walks its blocks from first to last, and adds to its own partial sum. At the end
-# the four are added in order.
+# the four are added in order. (``scratch`` hands out a buffer that is kept from call to call.)
 #
 # .. literalinclude:: /../minigrad/parallel.py
 #    :pyobject: Lanes
@@ -317,7 +320,7 @@ def everything(threads):
 
 
 one = everything(1)
-for threads in (1, 2, 3, 5):
+for threads in (2, 3, 5):
     assert everything(threads) == one
 print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 
@@ -332,10 +335,10 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 # Exercises
 # ---------
 #
-# 1. **Intensity.** Count operations and bytes of a convolution of any kernel and stride, at once and in blocks. Then
-#    find out which layers stay under the slope even in blocks.
-# 2. **Blocks of bytes.** Convolve in blocks of as many images as fit into a given number of bytes, with one buffer.
-#    Memory is measured.
+# 1. **Intensity.** Count operations and bytes of a convolution of any kernel and stride, at once and in blocks; now
+#    with the weights. Then find out which layers stay under the slope even in blocks.
+# 2. **Blocks of bytes.** Convolve in blocks of as many images as fit into a given number of bytes, with one buffer. The
+#    check measures your memory.
 # 3. **A sum for every number of threads.** Add up many arrays that threads compute, with the same bits for any number
 #    of threads, whoever finishes first.
 #

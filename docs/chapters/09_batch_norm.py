@@ -14,9 +14,9 @@ along all its paths, and then asks what such a layer does to a net.
 # Forward
 # -------
 #
-# Take images :math:`x[n, y, x, c]`. Batch norm treats each channel :math:`c` by itself and all pixels of all images
-# alike. So we give the three other axes one name, :math:`i = (n, y, x)`, which runs over the :math:`m = n\,h\,w`
-# pixels, and write :math:`x_i` for one channel. Then
+# Take images :math:`x[n, u, v, c]`: image, row, column, channel. Batch norm treats each channel :math:`c` by itself and
+# all pixels of all images alike. So we give the three other axes one name, :math:`i = (n, u, v)`, which runs over the
+# :math:`m = n\,h\,w` pixels, and write :math:`x_i` for one channel. Then
 #
 # .. math::
 #     \mu = \frac{1}{m} \sum_i x_i, \qquad
@@ -87,7 +87,7 @@ arrows = [
     ("$x_i$", r"$\mu$", -0.1, "--", r"2: $1/m$", (0.6, 1.6)),
     (r"$\mu$", r"all $\hat x_j$", -0.35, "--", r"$-r$, to every $j$", (6.0, 2.35)),
     ("$x_i$", r"$\sigma^2$", 0.0, ":", r"3: $2 (x_i - \mu) / m$", (3.2, 0.4)),
-    (r"$\sigma^2$", r"all $\hat x_j$", 0.0, ":", r"$-\frac{1}{2} r^3 (x_j - \mu)$", (5.2, 0.42)),
+    (r"$\sigma^2$", r"all $\hat x_j$", 0.0, ":", r"$-\frac{1}{2} r^3 (x_j - \mu)$", (5.35, 0.36)),
     (r"$\mu$", r"$\sigma^2$", 0.0, "-.", "0", (3.55, 1.95)),
     (r"all $\hat x_j$", "$y_j$", 0.0, "-", r"$\gamma$", (7.95, -0.35)),
     ("$y_j$", "$L$", 0.0, "-", "$g_j$", (9.3, -0.35)),
@@ -189,15 +189,17 @@ print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} i
 
 # %%
 # (The factor :math:`\gamma r`, which all parts have, is left out.) A rule that has only path 1 would hand on all of
-# g, though nearly none of it can lower the loss. And a checker that uses :math:`g = 1` would see nothing: the true
-# gradient is then 0 (:doc:`/course/06_proof` is about such traps).
+# g, though nearly none of it can lower the loss. And a checker that uses :math:`g = 1` would not miss path 3: the mean
+# of :math:`\hat x` is 0, so path 3 then carries nothing, and the whole gradient is 0 (:doc:`/course/06_proof` is about
+# such traps).
 #
 # In minigrad
 # -----------
 #
-# minigrad keeps x, :math:`\mu` and :math:`r`, and not :math:`\hat x`: x is in memory already, as the result of the
-# convolution. Its rule sorts the formula by x and g. Put :math:`\hat x = r (x - \mu)` in, and dx is ``scale * g +
-# slope * x + constant``, one walk over the pixels after one for the two sums:
+# minigrad keeps x, :math:`\mu` and :math:`r`, and not :math:`\hat x`, which would be one more array to write: x is
+# there already, as the result of the convolution. Its rule sorts the formula by x and g. Put :math:`\hat x = r (x -
+# \mu)` in, and dx is ``scale * g + slope * x + constant``, one walk over the pixels after one for the two sums
+# (``pixels.affine``; ``inv_std`` is :math:`r`):
 #
 # .. literalinclude:: /../minigrad/ops/norm.py
 #    :start-at: @_batch_norm.vjp
@@ -215,9 +217,9 @@ print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} i
 # .. literalinclude:: /../minigrad/ops/norm.py
 #    :pyobject: _batch_norm
 #
-# Two words in it deserve a look. The variance that goes into the running statistics is ``unbiased``. Deviations from
-# the *batch's own* mean are on average too small, by the factor :math:`(m - 1) / m`. Within a batch this is harmless;
-# but evaluation stands for all images, so it wants the true variance. With batches of 4 it shows:
+# Two words in it deserve a look. The variance that goes into the running statistics is ``unbiased``. The squares of
+# deviations from the *batch's own* mean are on average too small, by the factor :math:`(m - 1) / m`. Within a batch
+# this is harmless; but evaluation stands for all images, so it wants the true variance. With batches of 4 it shows:
 
 batches = rng.standard_normal((20_000, 4))  # the true variance is 1
 biased = batches.var(axis=1).mean()
@@ -254,7 +256,8 @@ np.testing.assert_allclose(once.running_mean, 0.1 * x.mean((0, 1, 2)), atol=1e-1
 #
 # .. math:: L(a w) = L(w) \quad\text{for every } a > 0 .
 #
-# Two facts follow by differentiating, once by a (at :math:`a = 1`) and once by w:
+# (Up to :math:`\epsilon`, that is; below it is tiny.) Two facts follow by differentiating, once by a (at :math:`a = 1`)
+# and once by w:
 #
 # .. math:: \langle w, \nabla L(w) \rangle = 0, \qquad \nabla L(a w) = \tfrac{1}{a}\, \nabla L(w) .
 #
@@ -284,20 +287,17 @@ np.testing.assert_allclose(10 * slope_10, slope, atol=1e-9)
 assert abs(cosine) < 1e-9
 
 # %%
-# This is a brake that builds itself. A step of SGD is perpendicular to w, so by Pythagoras it makes w longer:
-# :math:`|w - \eta \nabla L|^2 = |w|^2 + \eta^2 |\nabla L|^2`. In longer weights the next step turns w by a smaller
-# angle. A learning rate that is too high for such a layer does not end in infinity; the weights grow until it is
-# right.
-#
-# (It also turns weight decay into something else than it is known for. It cannot make such a layer simpler, for the
-# length of w means nothing. It keeps the length from growing, and so the steps from dying out. The next chapter has
-# more of it.)
+# This is a brake that builds itself. A step of gradient descent with the *learning rate* :math:`\eta` is perpendicular
+# to w, so by Pythagoras it makes w longer: :math:`|w - \eta \nabla L|^2 = |w|^2 + \eta^2 |\nabla L|^2`. The longer w
+# is, the smaller the angle by which the next step turns it. A learning rate that is too high for such a layer does not
+# end in infinity; the weights grow until it is right.
 #
 # An experiment: which learning rates work
 # ----------------------------------------
 #
 # So batch norm should make training forgive. We train a net of six layers on handwritten digits, with and without, at
-# learning rates from 0.001 to 30, each for 60 steps of plain SGD from the same weights.
+# learning rates from 0.001 to 30, each for 60 steps of gradient descent from the same weights, on batches drawn at
+# random (that is SGD, the next chapter's subject).
 
 digits = mg.data.Digits()
 pixels = (digits.images - digits.images.mean(0)).reshape(-1, 64) / digits.images.std()
@@ -347,8 +347,8 @@ assert (with_bn < good).sum() > (without < good).sum()
 
 # %%
 # On the left of the figure both are too slow. On the right, the net without batch norm falls off a cliff, and the net
-# with it goes on learning at rates ten times as high. (Its last layer has no batch norm behind it, and so a limit it
-# has, too.) In a net of 50 layers, where no single rate would suit all of them, this is the difference between
+# with it goes on learning at rates ten times as high. (It has a limit, too, for its last layer has no batch norm behind
+# it.) In a net of 50 layers, where no single rate would suit all of them, this is the difference between
 # training and not training: see :doc:`/course/11_initialisation` and :doc:`/course/12_plain_nets`.
 #
 # Exercises

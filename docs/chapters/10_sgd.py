@@ -75,10 +75,10 @@ for lr in (0.05, 0.0999, 0.1001):
 # .. math:: v \leftarrow m\, v + g, \qquad w \leftarrow w - \eta\, v .
 #
 # The *velocity* v remembers about :math:`1 / (1 - m)` gradients: ten for :math:`m = 0.9`. If the gradient stays the
-# same, v grows to :math:`g / (1 - m)`, and the steps to ten times their size. If it alternates, v stays near :math:`g
-# / (1 + m)`, half its size.
+# same, v grows to :math:`g / (1 - m)`, and the steps to ten times their size. If it alternates between g and -g, the
+# size of v stays near :math:`g / (1 + m)`, about half.
 #
-# The picture has four runs from the same point. They differ in nothing else but the two numbers at the top.
+# The picture has four runs from the same point. They differ only in the two numbers at the top.
 
 lam, start = [1.0, 20.0], [-9.0, 1.6]
 runs = {
@@ -87,18 +87,12 @@ runs = {
     "lr 0.105: too high": (0.105, 0.0),
     "lr 0.03, momentum 0.8": (0.03, 0.8),
 }
-across, along = np.meshgrid(np.linspace(-10, 3, 200), np.linspace(-2.6, 2.6, 120))
+along, across = np.meshgrid(np.linspace(-10, 3, 200), np.linspace(-2.6, 2.6, 120))
+bowl = 0.5 * (lam[0] * along**2 + lam[1] * across**2)
 figure, panels = plt.subplots(2, 2, figsize=(9.5, 4.6), sharex=True, sharey=True, layout="constrained")
 for panel, (name, (lr, momentum)) in zip(panels.flat, runs.items(), strict=True):
     path = descend(lam, start, 30, lr, momentum)
-    panel.contour(
-        across,
-        along,
-        0.5 * (lam[0] * across**2 + lam[1] * along**2),
-        np.array([0.5, 3, 9, 20, 38, 60]),
-        colors="0.75",
-        linewidths=0.8,
-    )
+    panel.contour(along, across, bowl, [0.5, 3, 9, 20, 38, 60], colors="0.75", linewidths=0.8)
     panel.plot(*path.T, "o-", ms=3, lw=1, color="black")
     panel.plot(0, 0, "x", ms=9, mew=2, color="black")
     panel.set(ylim=(-2.6, 2.6), xlim=(-10, 3))
@@ -115,8 +109,10 @@ for panel, (name, (lr, momentum)) in zip(panels.flat, runs.items(), strict=True)
 #     \begin{pmatrix} m & \lambda \\ -\eta m & 1 - \eta \lambda \end{pmatrix}
 #     \begin{pmatrix} v \\ w \end{pmatrix} .
 #
-# After many steps only the larger eigenvalue counts. The matrix has determinant :math:`m (1 - \eta\lambda) + \eta m
-# \lambda = m` and trace :math:`1 + m - \eta \lambda`, so its eigenvalues z solve
+# An *eigenvalue* z of the matrix is a factor: there is a pair (v, w) that every step multiplies by z. A matrix of two
+# rows has two of them, and any start is a mixture of the two pairs. After many steps only the larger factor counts. The
+# matrix has determinant :math:`m (1 - \eta\lambda) + \eta m \lambda = m` and trace :math:`1 + m - \eta \lambda`, so its
+# eigenvalues solve
 #
 # .. math:: z^2 - (1 + m - \eta \lambda)\, z + m = 0 .
 #
@@ -142,9 +138,8 @@ figure, panel = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
 tidy(panel)
 grid = np.linspace(0.005, 4.2, 600)
 for i, m in enumerate((0.0, 0.5, 0.9)):
-    panel.plot(
-        grid, [factor(e, m) for e in grid], ls=(":", "--", "-")[i], color=shade(i, 3), lw=2, label=f"momentum {m}"
-    )
+    line = {"ls": (":", "--", "-")[i], "color": shade(i, 3), "label": f"momentum {m}"}
+    panel.plot(grid, [factor(e, m) for e in grid], lw=2, **line)
     for e in (0.02, 0.3, 0.8, 1.5, 2.5, 3.5):
         path = abs(descend([e], [1.0], 200, 1.0, m)[:, 0])
         measured = (path[150:200].max() / path[100:150].max()) ** (1 / 50)
@@ -152,12 +147,8 @@ for i, m in enumerate((0.0, 0.5, 0.9)):
         assert abs(measured - factor(e, m)) < 0.01
     panel.plot(2 * (1 + m), 1, "|", ms=16, mew=2, color="black")
 panel.axhline(1, color="black", lw=0.8)
-panel.set(
-    xlabel="learning rate × curvature",
-    ylabel="factor per step",
-    ylim=(0, 1.25),
-    title="Below 1 it converges; the ticks mark 2 (1 + m)",
-)
+panel.set(xlabel="learning rate × curvature", ylabel="factor per step", ylim=(0, 1.25))
+panel.set_title("Below 1 it converges; the ticks mark 2 (1 + m)")
 panel.legend(loc="lower right")
 assert np.isclose(factor(1.0, 0.9), np.sqrt(0.9))
 
@@ -205,11 +196,13 @@ assert taken[1000, "plain"] > 15 * taken[1000, "momentum"]
 #
 # The run does not converge. It stops at a noise floor that is proportional to the learning rate. A high rate is fast
 # and ends high; a low rate ends low and is slow. So take both, one after the other. This is what a *schedule* is for.
+# (With momentum, :math:`\eta / (1 - m)` takes the part of :math:`\eta`, for slow directions and for the floor: the last
+# line below has a tenth of the rate, and the floor of the first.)
 
 rng = np.random.default_rng(10)
 
 
-def shaken(lr_of, steps, m=0.0, copies=400):
+def shaken(lr_of, steps=600, m=0.0, copies=400):
     """Return mean w ** 2 after each step, over many copies with noise of variance 1; curvature 1."""
     w = nn.Parameter(np.full(copies, 10.0))
     sgd = optim.SGD([w], 1.0, momentum=m)
@@ -222,12 +215,15 @@ def shaken(lr_of, steps, m=0.0, copies=400):
     return np.array(squares)
 
 
-high = shaken(lambda step: 0.2, 600)
-low = shaken(lambda step: 0.02, 600)
-dropped = shaken(lambda step: 0.2 if step < 300 else 0.02, 600)
+high = shaken(lambda step: 0.2)
+low = shaken(lambda step: 0.02)
+dropped = shaken(lambda step: 0.2 if step < 300 else 0.02)
 for lr, squares in ((0.2, high), (0.02, low)):
     print(f"lr {lr}: mean square at the end {squares[-200:].mean():.4f}, the balance says {lr / (2 - lr):.4f}")
     assert abs(squares[-200:].mean() / (lr / (2 - lr)) - 1) < 0.05
+carried = shaken(lambda step: 0.02, m=0.9)[-200:].mean()
+print(f"lr 0.02, momentum 0.9: {carried:.2f}")
+assert 0.09 < carried < 0.12
 
 figure, panel = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
 tidy(panel)
@@ -242,8 +238,7 @@ panel.legend()
 
 # %%
 # You will see this step down, at every drop of the learning rate, in the paper's curves of training (Figures 4 and 6).
-# For CIFAR-10 the rate is divided by 10 after 32,000 and 48,000 iterations (section 4.2). With momentum,
-# :math:`\eta / (1 - m)` takes the part of :math:`\eta`, for slow directions and for the floor.
+# For CIFAR-10 the rate is divided by 10 after 32,000 and 48,000 iterations (section 4.2).
 #
 # Weight decay
 # ------------
@@ -251,21 +246,22 @@ panel.legend()
 # One term more: to the gradient of each weight add :math:`d\, w`, with a small :math:`d`, say 0.0001. It is the
 # gradient of :math:`\frac{d}{2} |w|^2`, so the loss says "and keep the weights small". On the bowl every curvature
 # becomes :math:`\lambda + d`. That leaves steep directions as they are; flat ones, of which the data says little, are
-# drawn to 0. Where the gradient is 0, w shrinks by the factor :math:`1 - \eta d` in each step. And for weights before
-# batch norm it works against the growth that you saw in :doc:`/course/09_batch_norm`.
+# drawn to 0. Where the gradient is 0, plain descent multiplies w by :math:`1 - \eta d` in each step. And for weights
+# before batch norm, decay works against the growth that you saw in :doc:`/course/09_batch_norm`.
 #
 # In minigrad
 # -----------
 #
-# That is all there is. This is the step that trains every net in this project:
+# This is the step that trains every net in this project. You know all of it but two things: ``nesterov`` is a variant
+# that the paper does not use, and ``namespace`` and ``to_host`` serve nets on a GPU (:doc:`/course/18_gpus`).
 #
 # .. literalinclude:: /../minigrad/optim.py
 #    :pyobject: SGD.step
 #    :dedent:
 #
 # One choice in it is easily overlooked. The learning rate stands *outside* of v. In the other form, :math:`v
-# \leftarrow m v + \eta g`, :math:`w \leftarrow w - v`, which Caffe has, the framework of the nets that the paper's
-# authors released, it stands inside. As long as the rate is constant, both give the same w. When it drops, the first
+# \leftarrow m v + \eta g`, :math:`w \leftarrow w - v`, it stands inside; Caffe has it so, the library in which the
+# paper's authors released their nets. As long as the rate is constant, both give the same w. When it drops, the first
 # obeys at once; the second goes on for some ten steps with what it had gathered at the old rate.
 
 inside, outside = [10.0], [10.0]
@@ -335,7 +331,8 @@ figure, panel = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
 tidy(panel)
 for i, (name, losses) in enumerate(histories.items()):
     smooth = np.convolve(losses, np.ones(15) / 15, "valid")
-    panel.semilogy(np.arange(len(smooth)) + 7, smooth, ls=(":", "--", "-.", ":", "-")[i], color=shade(i, 5), label=name)
+    style = (":", "--", "-.", (0, (6, 1)), "-")[i]
+    panel.semilogy(np.arange(len(smooth)) + 7, smooth, ls=style, color=shade(i, 5), label=name)
     print(f"{name:28} mean loss of the last 30 batches {losses[-30:].mean():.3f}")
 panel.set(xlabel="iteration", ylabel="loss of the batch (mean of 15)", title="A small net on the digits")
 panel.legend()
@@ -344,9 +341,9 @@ assert ends["lr 0.02, momentum 0.9"] < 0.5 * ends["lr 0.02"]
 assert ends["lr 0.1, momentum 0.9, drop"] < 0.5 * ends["lr 0.1, momentum 0.9"]
 
 # %%
-# All of it holds, roughly. Only roughly, because a net is no bowl: its curvatures change on the way, the noise
-# differs from place to place, and once all images are told apart it nearly vanishes. But whoever can read these
-# curves on a bowl can read them anywhere.
+# It holds roughly. A net is no bowl: its curvatures change on the way, and the noise differs from place to place. Once
+# all images are told apart it nearly vanishes, and so the curves sink slowly where the bowl's stand still. The drop
+# shows as on the bowl.
 #
 # Exercises
 # ---------

@@ -5,9 +5,9 @@ r"""
 If the best thing a layer can do is often nothing, how must it be written so that doing nothing is easy?
 
 Chapter 12 ended with a riddle. A deep net in which the added layers pass on what they are given would be as good as a
-shallow one, and the optimizer does not find it. For a plain layer, doing nothing is hard work: of all its weights,
-exactly those with a unit matrix in the middle tap do it. The answer of "Deep Residual Learning" (section 3.1) is a
-change of one line. It adds the input to the output.
+shallow one, and the optimizer does not find it. A plain layer does nothing only at very special weights: a unit matrix
+in the middle tap, and zeros elsewhere. The answer of "Deep Residual Learning" (section 3.1) is a change of one line.
+It adds the input to the output.
 """
 
 # %%
@@ -20,9 +20,9 @@ change of one line. It adds the input to the output.
 # .. math:: \mathcal F(x) = \mathcal H(x) - x, \qquad\text{so that}\qquad \mathcal H(x) = \mathcal F(x) + x .
 #
 # That is :term:`residual learning <residual learning 残差学习>`. The layers compute the residual :math:`\mathcal F(x)`,
-# and a :term:`shortcut <shortcut connection 捷径连接>` carries x around them. Nothing is gained or lost in what the net
-# can express. What changes is where zero lies: with all weights at zero, a plain layer destroys its input, and a
-# residual block hands it on.
+# and a :term:`shortcut <shortcut connection 捷径连接>` carries x around them. What the net can express hardly changes.
+# What changes is where zero lies: with all weights at zero, a plain layer destroys its input, and a residual block
+# hands it on.
 
 import copy
 from contextlib import redirect_stderr
@@ -79,9 +79,10 @@ axes[1].set_title("a residual block")
 #
 # The last layer of :math:`\mathcal F` is a batch norm, which ends in :math:`\gamma \hat x + \beta`. Set :math:`\gamma`
 # and :math:`\beta` to zero, and :math:`\mathcal F(x) = 0` whatever the convolutions hold. Then the block is
-# :math:`\mathrm{relu}(x)`, and that is x, because x came out of the ReLU of the block before. So a whole deep net can
-# *begin* as the identity from stem to pooling; minigrad calls this ``zero_gamma=True``. (It is not in the paper; it
-# became usual with P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677.)
+# :math:`\mathrm{relu}(x)`, and that is x, because x came out of the ReLU of the block before. So a deep net can *begin*
+# as the identity from stem to pooling, but for the two places where the maps are halved. minigrad calls this
+# ``zero_gamma=True``; chapter 11 saw that such a net can learn. (It is not in the paper; it became usual with P. Goyal
+# et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677.)
 
 fresh = {"in_channels": 1, "width": 8, "rng": 0}
 images, labels = next(iter(lab.digits(train=True, batch=128, rng=0)))
@@ -95,8 +96,8 @@ count = len(net.stages.layers[0].layers)
 print(f"{count} blocks of random convolutions, and not one bit of {x.size:,} numbers has changed")
 
 # %%
-# A plain net cannot do that at any setting of its gammas. For a residual net it is the origin, and weight decay pulls
-# towards it.
+# A plain net with these convolutions cannot do that at any setting of its gammas. For a residual net it is the origin,
+# and weight decay pulls towards it.
 #
 # The gradient of an addition
 # ---------------------------
@@ -114,8 +115,9 @@ print(f"{count} blocks of random convolutions, and not one bit of {x.size:,} num
 #
 # .. math:: \frac{\partial L}{\partial x} = g + J^{\top} g = (I + J)^{\top} g .
 #
-# Through L blocks, the gradient is a product. In a plain net it is :math:`J_1^{\top} J_2^{\top} \cdots J_L^{\top} g`,
-# and a product of many factors tends to nothing or to infinity. In a residual net, multiply the brackets out:
+# Through L blocks, from the last to the first, the gradient is a product. In a plain net it is :math:`J_1^{\top}
+# J_2^{\top} \cdots J_L^{\top} g`, and a product of many factors tends to nothing or to infinity. In a residual net,
+# multiply the brackets out:
 #
 # .. math::
 #    (I + J_1)^{\top} \cdots (I + J_L)^{\top} g
@@ -231,8 +233,9 @@ assert means["in front of it"][-1] > 1.5 * means["behind the addition"][-1]
 # %%
 # In front of the addition the mean grows by the same amount in every block. Behind it, growth is slower and slows down,
 # since the negative part of :math:`\mathcal F` counts. It does not stop: the ReLU on the path clips the sum, so the
-# path is not a pure identity. A year later the same authors moved the ReLU and the batch norm off the path altogether
-# ("Identity Mappings in Deep Residual Networks", arXiv 1603.05027). minigrad builds the nets of the first paper.
+# path is not a pure identity. Three months later the same authors moved the ReLU off the path altogether, to where it
+# comes before the convolutions of :math:`\mathcal F` ("Identity Mappings in Deep Residual Networks", arXiv 1603.05027).
+# minigrad builds the nets of the first paper.
 #
 # The experiment
 # --------------
@@ -286,16 +289,17 @@ assert errors["residual-20"][-1] < errors["plain-20"][-1]
 assert np.median(left["residual-20"]) < 20 < 60 < min(left["plain-20"])
 
 # %%
-# The plain net is a chain: cut one link, and it guesses. The residual net misses its first blocks most, because
-# everything else builds on them, but later ones can go almost unnoticed. Half of the :math:`2^L` paths run around any
-# one block, and they still work. And each block has learned a *small* correction. That is the paper's own hypothesis,
-# too, and it measured it: the responses of the layers, after batch norm and before the addition, are generally smaller
-# in residual nets than in plain ones, and smaller still in deeper residual nets (Fig. 7).
+# The plain net is a chain: cut one link, and it little more than guesses. The residual net misses its first blocks
+# most, because everything else builds on them, but later ones can go almost unnoticed. Half of the :math:`2^L` paths
+# run around any one block, and they still work. And each later block has learned a *small* correction. That is the
+# paper's hypothesis, too, and it measured the responses of the 3x3 layers, after batch norm and before the ReLU or the
+# addition: they are generally smaller in residual nets than in plain ones, and smaller still in deeper residual nets
+# (Fig. 7).
 #
-# So what does cure degradation? Not more gradient, as such, and not more parameters. The identity is where the net
-# begins and where weight decay leads it, every layer hears the loss directly, and a layer that has nothing to add need
-# not learn to be silent. With that, plain-34 with its 28.54 % becomes ResNet-34 with 25.03 %, and more depth helps
-# again. How much does more depth cost? That is :doc:`chapter 14 </course/14_bottlenecks>`.
+# So what does cure degradation? Not more gradient, as such, and not more parameters. The identity is near where the net
+# begins, and weight decay leads it there; the gradient of the loss reaches every layer directly; and a block that has
+# nothing to add need not learn to be silent. With that, plain-34 with its 28.54 % becomes ResNet-34 with 25.03 %, and
+# more depth helps again. How much does more depth cost? That is :doc:`chapter 14 </course/14_bottlenecks>`.
 #
 # Exercises
 # ---------

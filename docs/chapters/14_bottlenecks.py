@@ -4,10 +4,10 @@ r"""
 
 What does a layer cost, and how can a net of 152 layers be cheaper than one of 19?
 
-Shortcuts make depth useful (chapter 13). But depth is paid for: each layer multiplies and adds, for every pixel of
-every image, a billion times over. VGG-19, one of the best nets of 2014, needs 19.6 billion multiply-adds to look at
-one image. ResNet-152 has eight times as many layers, needs 11.3 billion, and makes fewer mistakes. This chapter
-counts, layer by layer, and finds where the money was saved.
+Shortcuts make depth useful (chapter 13). But depth is paid for: a layer multiplies and adds about a hundred million
+times for one image. VGG-19, one of the best nets of 2014, needs 19.6 billion multiply-adds to look at an image.
+ResNet-152 has eight times as many layers, needs 11.3 billion, and makes fewer mistakes. This chapter counts, layer by
+layer, and finds where the difference was saved.
 """
 
 # %%
@@ -19,9 +19,7 @@ counts, layer by layer, and finds where the money was saved.
 # one sum. It runs over the taps of the window and the channels in, so it has :math:`k_h k_w c` terms, and that is its
 # cost. There are :math:`p\, q\, o` such sums:
 #
-# .. math:: \text{multiply-adds} = p\, q \cdot k_h k_w c \cdot o ,
-#
-# the pixels that come out, times one sum, times the filters.
+# .. math:: \text{multiply-adds} = p\, q \cdot k_h k_w c \cdot o .
 #
 # The parameters are :math:`k_h k_w c\, o`, the same without the pixels: each weight is used once at every pixel. A
 # fully connected layer is the case of one pixel and one tap. What minigrad counts is this line
@@ -135,8 +133,8 @@ assert per_pixel["bottleneck on 256"] * 16 == 17 * 256**2
 assert per_pixel["bottleneck on 256"] < per_pixel["two 3x3 on 64"]
 
 # %%
-# The bottleneck on 256 channels costs less than two 3x3 layers on 64. So the paper takes ResNet-34 and puts in the
-# place of each block of two layers one of three. The result is ResNet-50, at nearly the same price.
+# The bottleneck on 256 channels costs less than two 3x3 layers on 64. So the paper takes ResNet-34 and replaces each
+# block of two layers by a block of three. The result is ResNet-50, at nearly the same price.
 #
 # Why does the shortcut have to be the identity here, even more than in ResNet-34? Because it joins the two *wide* ends.
 # A projection there would be a 1x1 from c channels to c, :math:`c^2` multiply-adds a pixel. The whole block costs
@@ -191,9 +189,9 @@ assert later.parameters == counted["ResNet-50"].parameters
 # %%
 # And some count a multiplication and an addition as two; their figures are twice ours.
 #
-# What is bought for it? Against the multiply-adds we just counted, put the errors that the paper reports (Table 3:
-# ImageNet validation, top-1, ten crops, option B but for ResNet-34, which is A here; ResNet-18 and plain-18 from Table
-# 2).
+# What is bought for it? Against the multiply-adds we just counted, put the errors that the paper reports on the
+# validation set of ImageNet (top-1, ten crops). Those of ResNet-18 and plain-18 are from Table 2, with option A; the
+# others are from Table 3, with option A for ResNet-34 and B for the deeper ones.
 
 errors = {"ResNet-18": 27.88, "ResNet-34": 25.03, "ResNet-50": 22.85, "ResNet-101": 21.75, "ResNet-152": 21.43}
 fig, (ax, shares) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[1.35, 1])
@@ -232,7 +230,8 @@ tidy(shares)
 
 # %%
 # Each step down the black line is depth that pays. The step from 34 to 50 layers is more than two points, at six
-# percent more multiply-adds. The dashed line goes the wrong way: that was chapter 12.
+# percent more multiply-adds. The dashed line goes the wrong way: that was chapter 12. On the right, conv2_x to conv5_x
+# are the paper's names for the four stages. Compute is spread over them, and the weights are at the end.
 #
 # What is not counted
 # -------------------

@@ -5,9 +5,9 @@ r"""
 What exactly did the authors do on CIFAR-10, and how does one repeat a run that takes six hours?
 
 A result that nobody can repeat is a rumour. The paper says in a dozen lines how its nets for CIFAR-10 were trained
-(section 4.2), and nearly every one of these lines has been misread by somebody: a border of the wrong colour, a
-schedule counted in the wrong unit, a best run reported as the usual one. This chapter goes through the lines one by
-one. Then it makes a run survive being killed, to the last bit, and ends with the logs of real runs.
+(section 4.2), and these lines are easily misread: a border of the wrong colour, a schedule counted in the wrong unit,
+a best run reported as the usual one. This chapter goes through them one by one. Then it makes a run survive being
+killed, to the last bit, and ends with the logs of real runs.
 """
 
 # %%
@@ -64,9 +64,9 @@ training = ByteImages(pieces, np.zeros(500, int))  # read as float32 from 0 to 1
 #
 # The *mean image* is the mean over the training set for each pixel and each colour, an array (32, 32, 3). It is
 # subtracted from every image, from those of the test set, too, and nothing is divided. Then comes the border of zeros.
-# The order matters. After the subtraction, zero means "the mean": a border that says nothing. Before it, zero means
-# black, and after the subtraction it is as dark as can be. A net with black borders is being shown, in every image, a
-# frame that tells it where the crop was made.
+# The order matters. After the subtraction, zero means "the mean": a border with nothing in it, beside the dark and the
+# bright of the image. Before it, zero means black, and the subtraction leaves it as dark as can be: in every image a
+# strong frame, which tells more of where the crop was made than of what is in it.
 
 normalize = transforms.Normalize.per_pixel(training)
 images, _ = training[np.arange(500)]
@@ -172,8 +172,9 @@ assert np.allclose(paper[[0, 31_999, 32_000, 47_999, 48_000, 63_999]], [0.1, 0.1
 #
 # The order of the images is the trap. A Generator that is drawn from as the run goes has a hidden state, and batches
 # are made ahead, in another thread, so its state is not even that of the batch being trained on. minigrad avoids the
-# question: each epoch's order, and each batch's draws, have a Generator of their own, made from the seed and the place.
-# A position is then three integers.
+# question: each epoch's order, and each batch's draws, have a Generator of their own, made from the seed and the place
+# (``np.random.SeedSequence(seed, spawn_key=place)`` is a seed made of several numbers). A position is then three
+# integers.
 #
 # .. literalinclude:: /../minigrad/data/loader.py
 #    :pyobject: DataLoader._recipe
@@ -263,8 +264,8 @@ assert logs["resnet-20"][-1]["batch_error"] < logs["plain-20"][-1]["batch_error"
 # Read a log with its number of iterations beside it: 8,602 is the quick recipe, 22 epochs in an hour; 64,000 is the
 # paper's. An hour brings ResNet-20 within two points of the paper's 8.75 %, which took seven times as many iterations.
 # Two such numbers must not stand in one column without a word. And look at the thin lines: plain-20, by the same
-# recipe, has the higher error on the images it was *trained* on. With 20 layers the gap is small; chapter 12 knows
-# where it leads.
+# recipe, has the higher error on the images it was *trained* on. With 20 layers the gap is small; with more layers it
+# grows (chapter 12).
 #
 # How much is a tenth of a percent?
 # ---------------------------------
@@ -280,10 +281,11 @@ for depth, error in paper_errors.items():
     print(f"ResNet-{depth:<3}  {error:.2f} %  ± {100 * np.sqrt(p * (1 - p) / 10_000):.2f} from the test set alone")
 
 # %%
-# So the step from 20 to 32 layers is safe: it is more than three times what chance makes of a difference of two such
-# numbers. Between 44 and 56, with one run each, nothing is proven. Two nets that see the *same* test images can be
-# compared somewhat more closely than that, because the hard images are hard for both; but a tenth of a percent from one
-# run is weather. ``--seeds 5`` trains five nets, and prints best, mean and deviation.
+# So the step from 20 to 32 layers is real: it is more than three times what the choice of images makes of a difference
+# of two such numbers, and with the scatter of two seeds on top still almost three times. Between 44 and 56, with one
+# run each, nothing is proven. Two nets that see the *same* test images can be compared somewhat more closely than that,
+# because the hard images are hard for both. But a tenth of a percent from one run says nothing. ``--seeds 5`` trains
+# five nets, and prints best, mean and deviation.
 #
 # One more caution. The test error is logged after every epoch, to be *looked at*. Whoever picks the best epoch by it
 # has trained on the test set by hand. For choosing there is ``--split``, which holds 5,000 training images out, as the

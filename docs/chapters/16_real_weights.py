@@ -4,9 +4,9 @@ r"""
 
 A file of 25 million numbers comes from another library. What must one know before they mean anything?
 
-To train ResNet-50 on ImageNet takes days, and the result is there for the asking: a hundred megabytes of weights.
-They were trained in another library, which lays out its arrays in another way, gives its layers other names, and adds
-another epsilon to its variances. Half of such differences are errors that show at once. The other half are silent:
+To train ResNet-50 on ImageNet takes days even on GPUs, and the result is there for the asking: a hundred megabytes of
+weights. They were trained in another library, which lays out its arrays in another way, gives its layers other names,
+and adds another epsilon to its variances. Some of these differences are errors that show at once. Others are silent:
 everything has the right shape, the net runs, and its answers are a little worse, or nonsense. This chapter goes from
 the bytes of the file to the name of what is in the picture.
 """
@@ -17,8 +17,8 @@ the bytes of the file to the name of what is in the picture.
 #
 # PyTorch's ``.pth`` files are pickles. A pickle is not data: it is a program for a small machine that builds objects,
 # and one of its instructions is "call this function". Here is a pickle, taken apart without being run. Whoever loads it
-# prints a line; it could as well have deleted a folder. (PyTorch can refuse most calls, with ``weights_only=True``. A
-# format that has none is simpler.)
+# prints a line; it could as well have deleted a folder. (PyTorch can refuse all calls but a few, with
+# ``weights_only=True``. A format that has none is simpler.)
 
 import json
 import pickletools
@@ -144,16 +144,17 @@ assert right == train.evaluate(foreign, test)[1]
 # What no name and no shape tells
 # -------------------------------
 #
-# Now the silent ones. The file says nothing of the following, and every one of these has been got wrong in public:
+# Now the silent ones. The file says nothing of the following:
 #
 # - **Where the stride is**: on the first 1x1 of a bottleneck (the paper) or on its 3x3 (torchvision). The weights have
 #   the same names and shapes.
 # - **On which side the padding is.** A 3x3 with stride 2 on 8 pixels makes 4. PyTorch, Caffe and minigrad put one zero
 #   on each side. TensorFlow's "SAME" puts as few as it needs, and the odd one at the end: one zero, on the right.
-# - **The epsilon of batch norm**: 1e-5 here and in PyTorch, 1e-3 by default in Keras.
+# - **The epsilon of batch norm**: by default 1e-5 here and in PyTorch, 1e-3 in Keras.
 # - **The pixels**: red first or blue first, from 0 to 255 or from 0 to 1, minus which mean, divided by what.
 #
-# The padding is worth a drawing. Both rows make four windows of eight pixels, and all windows differ by one pixel.
+# The padding is worth a drawing. Both rows make four windows of eight pixels, and each window of the one is a pixel
+# away from that of the other.
 
 fig, ax = plt.subplots(figsize=(8, 2.4), layout="constrained")
 for y, (name, before) in enumerate(
@@ -226,10 +227,10 @@ assert errors["all as it should be"] < min(
 )
 
 # %%
-# Some of them ruin the net, and would be found. The dangerous ones are small. The wrong epsilon costs nothing here,
-# because every variance is far above it. In a net that has channels with small variances it costs a little, and nobody
-# misses that little who does not know the published number. So a loaded net is not done when it runs. It is done when
-# it reproduces what its publisher measured, on the same images, prepared in the same way.
+# Most of them ruin the net, and would be found. The dangerous ones are small. The wrong epsilon costs nothing here,
+# because every variance is far above it. In a net that has channels with small variances it costs a little, and only
+# the published number tells that the little is missing. So a loaded net is not done when it runs. It is done when it
+# reproduces what its publisher measured, on the same images, prepared in the same way.
 #
 # Some differences can be moved into the weights. If a net wants blue first, turn round the channels of its first
 # kernel, and it takes red first. If its convolutions have biases that ours have not, subtract them from the running
@@ -251,8 +252,9 @@ np.testing.assert_allclose(mg.conv2d(x[..., ::-1], w), mg.conv2d(x, w[:, :, ::-1
 #
 # .. math:: s\,(w * x + b) + t = (s\, w) * x + (s\, b + t) ,
 #
-# where :math:`s` has one number for each filter: it scales the last axis of w. One layer does the work of two, and one
-# walk over the maps is saved. The code, computed in float64 so that nothing is lost twice:
+# where :math:`s` has one number for each filter: it scales the last axis of w. (This :math:`*` is convolution; s
+# multiplies.) One layer does the work of two, and one walk over the maps is saved. The code computes in float64, so
+# that only the result is rounded:
 #
 # .. literalinclude:: /../minigrad/nn/fold.py
 #    :pyobject: _merged
@@ -285,13 +287,13 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 #    What :doc:`the demo </gallery/classify_photo>` draws: the photograph, the five likeliest of a
 #    thousand labels, and how strongly the stages respond, place by place.
 #
-# The answer takes about a tenth of a second on two cores. Under the picture one can watch the net do what :doc:`chapter
-# 12 </course/12_plain_nets>` planned for it: the maps become smaller and the filters more; the stem sees edges, and the
-# last stage sees, in 49 places, where there is something that matters. The photograph is of Rear Admiral Grace Hopper,
-# who wrote one of the first compilers; the label is "military uniform".
+# The answer takes about a tenth of a second on two cores. Under the picture are the maps of the stages, as
+# :doc:`chapter 12 </course/12_plain_nets>` planned them: they become smaller, and the filters more. The stem responds
+# to edges; the last stage has 49 places left, and responds most at the cap and at the ribbons. The photograph is of
+# Rear Admiral Grace Hopper, who wrote one of the first compilers; the label is "military uniform".
 #
-# Nothing in this net is approximate or simplified. It is the function that its authors trained, in plain NumPy, and
-# every line between the photograph and the answer was in one of these chapters.
+# Nothing in this net is simplified. It is the function that its authors trained, computed by the operators of this
+# course.
 #
 # Exercises
 # ---------

@@ -4,10 +4,10 @@ r"""
 
 With residual blocks, depth no longer hurts the optimizer. Then what stops us from a thousand layers?
 
-The authors asked this themselves, and trained a net of 1202 layers on CIFAR-10 (section 4.2). It trained without
-difficulty. What stood in the way was not mathematics but memory: the backward pass needs what the forward pass
-computed, so all of it has to be kept, and a thousand layers keep a lot. This chapter measures how much, and then
-trades memory for time: forget, and compute again when it is needed.
+The authors asked this themselves, and trained a net of 1202 layers on CIFAR-10 (section 4.2). The optimizer had no
+difficulty. What stands in our way is memory: the backward pass needs what the forward pass computed, so all of it has
+to be kept, and a thousand layers keep a lot. This chapter measures how much, and then trades time for memory: forget,
+and compute again when it is needed.
 """
 
 # %%
@@ -99,7 +99,8 @@ print(f"{n} blocks: {peak:.1f} MB at the turning point")
 assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
 
 # %%
-# Four maps a block, and a few bits: the ReLU's rule needs no numbers, only where they were positive.
+# Four maps a block. The ReLUs cost nothing: their rule asks where the *result* was positive, and the result is kept
+# already, as the input of the next convolution. And the addition's rule asks for nothing.
 #
 # Forget, and compute again
 # -------------------------
@@ -108,7 +109,7 @@ assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
 # is inside. When the replay comes to a segment from behind, run it forward once more from its input, which brings
 # everything back; go backward through it; and drop it for good. This is :term:`recomputation <recompute 重计算>`, also
 # called gradient checkpointing (T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174). In
-# minigrad it is a function around a function, :func:`minigrad.recompute`, as in ``forward`` above:
+# minigrad it is a function around a function, :func:`minigrad.recompute`, as in ``forward`` above. Its core:
 #
 # .. literalinclude:: /../minigrad/recompute.py
 #    :pyobject: recompute
@@ -117,7 +118,7 @@ assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
 #
 # The first run is recorded as always. Then ``drop`` puts, in the place of everything that the entries kept, a reference
 # to the segment. When the replay asks the first of them for what it kept, the segment runs ``f`` again and hands it out
-# to all. The whole of it, in 100 lines of code, is :doc:`/source/minigrad/recompute`.
+# to all. The whole of it, in fewer than 100 lines of code, is :doc:`/source/minigrad/recompute`.
 
 sawtooth, low = measured_step(net, images, labels, 5)
 same = all(np.array_equal(p.grad.data, g) for p, g in zip(net.parameters(), gradients, strict=True))
@@ -151,7 +152,8 @@ tidy(ax)
 # -----------------------------
 #
 # Short segments keep many inputs; long ones have a large inside. Let a segment's input take a bytes, and the inside of
-# one block b. With n blocks in segments of k, the worst moment has all inputs and one inside:
+# one block b. With n blocks in segments of k, the worst moment is the start of the way back. It has all inputs and the
+# inside of one segment:
 #
 # .. math:: M(k) = a\, \frac{n}{k} + b\, k .
 #
@@ -200,8 +202,8 @@ assert again[3] / again[2] < 1.6
 # -----------
 #
 # Now the paper's net: :math:`n = 200`, three stages of 200 blocks. Two things besides memory could break. A replay that
-# calls itself, rule by rule, would go 5,000 calls deep and hit Python's limit; ours takes the entries from a heap
-# (chapter 2), and depth is only a number. And a replay that walks every *path* would never end, since there are
+# calls itself, rule by rule, would go 4,200 calls deep, seven for each block, and hit Python's limit of 1,000. Ours
+# takes the entries from a heap (chapter 2). And a replay that walks every *path* would never end, since there are
 # :math:`2^{600}` of them (:doc:`chapter 13 </course/13_residual>`). Ours visits every entry once.
 
 x = y = mg.Tensor(1.0, requires_grad=True)
@@ -236,7 +238,8 @@ inside = 4 * 10 * map_bytes[0]
 print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside / 2**30:.1f} GiB inside of one segment")
 
 # %%
-# Eleven gigabytes become less than one. (The weights, their gradients and momenta take another quarter of a gigabyte.)
+# Eleven gibibytes (of :math:`2^{30}` bytes) become less than one. The weights, their gradients and momenta take another
+# quarter.
 #
 # And was it worth it?
 # --------------------
@@ -247,9 +250,9 @@ print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside /
 # the training set about equally well.
 #
 # Apply the diagnosis of chapter 12. The training error is low and the test error has risen: this is no degradation. It
-# is overfitting, the ordinary kind. The net has 19.4 million parameters for 50,000 small images, and was trained with
-# neither dropout nor maxout. The authors say so. Residual learning solved the problem of finding good weights, so
-# cleanly that the next problem came into view.
+# is overfitting, and the authors argue so, too. The net has 19.4 million parameters for 50,000 small images, and was
+# trained with neither dropout nor maxout. Residual learning solved the problem of finding good weights, and the next
+# problem came into view.
 #
 # Exercises
 # ---------

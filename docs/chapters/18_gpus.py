@@ -4,11 +4,11 @@ r"""
 
 How does a framework written in NumPy run on a GPU, and how can one prove that without having one?
 
-In 17 chapters there was not a line about devices. The operators say ``exp`` and ``matmul`` and ``reshape``, as NumPy
-does. There are other libraries that say the same words and mean arrays in the memory of a GPU; CuPy is the one that
-minigrad is made for. So the task is not to write every operator again. It is to make sure that every operator speaks
-to the array it was *given*, and never to NumPy behind its back. This chapter shows the one function that does it, and
-then the more interesting part: the proof.
+In 17 chapters hardly a line was about devices. The operators say ``exp`` and ``matmul`` and ``reshape``, as NumPy does.
+There are other libraries that say the same words and mean arrays in the memory of a GPU; CuPy is the one that minigrad
+is made for. So the task is not to write every operator again. It is to make sure that every operator calls the library
+of the array it was *given*, and never NumPy behind its back. This chapter shows the one function that does it, and
+then how that is proven.
 """
 
 # %%
@@ -29,20 +29,21 @@ then the more interesting part: the proof.
 #    :pyobject: exp
 #
 # There is no second implementation, and no registry of kernels. A rule is made of operators, and each of them asks its
-# own arguments. Only the fused kernels ask one question more: is this array on the host, where threads may share the
-# work? NumPy's arrays give NumPy, CuPy's give CuPy, and a library that does not exist yet will give itself.
+# own arguments. Where work is shared among threads, as in a convolution, an operator asks one question more: is this
+# array on the host, the memory that Python itself works in? NumPy's arrays give NumPy, CuPy's give CuPy, and a library
+# that does not exist yet will give itself.
 #
 # A GPU that is not there
 # -----------------------
 #
-# How would you test that? With a GPU, of course; but this was written without one, and so is most software that is
-# tested by machines in a cloud. And a GPU would be a poor judge, too. Some mistakes run on it in silence, only slowly,
-# because a value goes to the host and back in the middle of a net.
+# How would you test that? With a GPU, of course; but this was written without one, and the machines that test software
+# after each change seldom have one. And a GPU would not see everything. Some mistakes run on it in silence, only
+# slowly, because a value goes to the host and back in the middle of a net.
 #
 # So minigrad's tests have a *strict double*: a library that stands in for CuPy (``tests/strict.py``). Its array holds a
-# NumPy array inside, and computes with it. But it has CuPy's manners. It refuses to be mixed with NumPy arrays. It
-# refuses to be taken for one. It has only the functions, and takes only the keywords, that CuPy has. And whenever a
-# value is brought to the host, it counts.
+# NumPy array inside, and computes with it. But it behaves like CuPy's. It refuses to be mixed with NumPy arrays, and to
+# be taken for one. It has only functions, and takes only keywords, that CuPy has. And whenever a value is brought to
+# the host, it counts.
 
 import sys
 from collections import Counter
@@ -142,8 +143,8 @@ assert all(p.device == "cuda:0" for p in there.parameters())
 # What is asked of CuPy
 # ---------------------
 #
-# The double also writes down what was called through it. So count the calls of one training step. This is the whole
-# language that another library has to speak:
+# The double also writes down what was called through it. So count the calls of one training step (but for ``shape`` and
+# its like, which cost nothing). This is the whole language that another library has to speak for it:
 
 
 class Tally(set):
@@ -162,7 +163,7 @@ record, double.calls = double.calls, record
 counts = {
     name: n
     for name, n in record.counts.items()
-    if name.removeprefix("ndarray.") not in ("shape", "dtype", "ndim", "size", "itemsize")
+    if name.removeprefix("ndarray.") not in ("shape", "strides", "dtype", "ndim", "size", "itemsize")
 }
 del sys.modules["cupy"]
 
@@ -182,9 +183,9 @@ assert len(counts) < 60
 assert "matmul" in counts
 
 # %%
-# A few dozen words. In the whole test suite they are fewer than a hundred, with their keywords, and each of them was
-# looked up in CuPy 14.2, which can be imported and asked for its names and signatures even where there is no GPU
-# (``python -m tests.audit``). :doc:`/dispatch` has the list.
+# In the whole test suite there are fewer than a hundred, and each of them was looked up in CuPy 14.2, with its
+# keywords. CuPy can be imported and asked for its names and signatures even where there is no GPU (``python -m
+# tests.audit``). :doc:`/dispatch` has the list.
 #
 # What is different
 # -----------------
@@ -225,16 +226,16 @@ assert "matmul" in counts
 # -------------------
 #
 # That was the course. It began with the slope of one function at one point, and it ends with a net of a thousand
-# layers, on a device that need not be there. No chapter needed magic. A tape, a few dozen operators with rules of a
-# line or two, one product of matrices, and one addition that carries x around: that is the whole thing. You have seen
-# all of its parts, and the source has no others. Read on there, :doc:`/source/index`, and then change something.
+# layers, and with devices. A tape, a few dozen operators with rules of a line or two, one product of matrices, and one
+# addition that carries x around: with that one can read the rest. It is at :doc:`/source/index`. Read on there, and
+# then change something.
 #
 # Exercises
 # ---------
 #
 # 1. **Softplus**, for the arrays of any library, stable for large numbers.
 # 2. **One look.** Average a list of losses with a single transfer to the host.
-# 3. **Whose turn?** Clip gradients by their common norm, without a synchronisation.
+# 3. **One norm.** Clip gradients by their common norm, without a synchronisation.
 #
 # .. literalinclude:: /exercises/chapter_18.py
 #

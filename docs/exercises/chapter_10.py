@@ -6,9 +6,9 @@ import numpy as np
 
 
 def largest_stable_rate(hessian, momentum):
-    """Return the learning rate up to which SGD with this momentum is stable on L(w) = w' H w / 2.
+    """Return the learning rate up to which SGD with this momentum is stable on L(w) = ``w @ H @ w / 2``.
 
-    H is symmetric and positive definite, and need not be diagonal: shape (k, k).
+    H, the `hessian` (k, k), is symmetric and positive definite, and need not be diagonal.
     """
     raise NotImplementedError
 

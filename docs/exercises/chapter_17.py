@@ -18,7 +18,8 @@ def best_length(n, a, b):
     """Return the whole number k of blocks in a segment, from 1 to n, that needs the least memory.
 
     A segment's input takes a bytes, and the inside of one block b. There are n blocks, and the last segment may be
-    shorter. Of several that need the same, return the smallest.
+    shorter. The worst moment has the inputs of all segments and the inside of one of k blocks. Of several k that need
+    the same, return the smallest.
     """
     raise NotImplementedError
 

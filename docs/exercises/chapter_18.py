@@ -8,7 +8,7 @@ def softplus(x):
     """Return log(1 + exp(x)) of an array of any library, in the same dtype, without overflow or loss of small numbers.
 
     For x > 0 it is x + log(1 + exp(-x)), whose exponential cannot overflow. Both sides are one formula in max(x, 0)
-    and |x|. For x as small as -20 three digits have to be right, so use ``log1p``.
+    and |x|. At x = -20 as many digits are to be right as at 0: ``log(1 + y)`` loses a small y, ``log1p(y)`` does not.
     """
     raise NotImplementedError
 

@@ -10,7 +10,7 @@ def check_walk(work):
     assert list(got) == [15.0, 5.0, 1.0], f"a chain multiplies: expected [15.0, 5.0, 1.0], got {got}"
     diamond = [[], [(0, 2.0)], [(0, 3.0)], [(1, 5.0), (2, 7.0)]]
     got = work.walk(diamond)
-    assert list(got) == [31.0, 5.0, 7.0, 1.0], f"two ways add up: expected [31.0, 5.0, 7.0, 1.0], got {got}"
+    assert list(got) == [31.0, 5.0, 7.0, 1.0], f"two paths add up: expected [31.0, 5.0, 7.0, 1.0], got {got}"
     got = work.walk([[], [(0, 4.0), (0, 4.0)]])
     assert list(got) == [8.0, 1.0], f"x * x has two edges to x: expected [8.0, 1.0], got {got}"
     got = work.walk([[], [(0, 9.0)], [(0, 2.0)]])
@@ -27,8 +27,8 @@ def check_make_swish(work):
     assert np.allclose(got.data, x / (1 + np.exp(-x)), rtol=1e-14), "swish(x) is not x * sigmoid(x)"
     assert getattr(got._node, "operator", None) is getattr(swish, "operator", ""), "swish is to be one operator"
     mg.check_operator(swish, [(x,)])
-    kept = got._node.kept
-    assert len(kept) == 1, f"one array is enough for the rule, but it keeps {sorted(kept)}"
+    kept = got._node.named()
+    assert len(kept) == 1, f"one array is enough for the rule, but it asks for {' and '.join(kept)}"
 
 
 def check_kept_bytes(work):

@@ -41,6 +41,6 @@ def check_centre_rule(work):
     (expected,) = mg.grad(tensor - tensor.mean(axis=1, keepdims=True), tensor, g)
     got = work.centre_rule(g, x)
     assert np.shape(got) == x.shape, f"expected shape {x.shape}, got {np.shape(got)}"
-    assert not np.allclose(got, g), "this is the direct way; where is the one through the mean?"
+    assert not np.allclose(got, g), "this is the direct path; where is the one through the mean?"
     worst = np.abs(got - expected.data).max()
     assert worst < 1e-12, f"off by {worst:.2g}; each entry of a row moves the mean of its row by 1 / c"

@@ -35,7 +35,9 @@ def check_orthogonal(work):
         )
     rng = np.random.default_rng(0)
     draws = np.array([work.orthogonal(3, rng) for _ in range(2000)])
-    assert np.abs(draws.mean(0)).max() < 0.1, f"the mean of many draws is not 0, but\n{draws.mean(0).round(2)}"
+    assert np.abs(draws.mean(0)).max() < 0.1, (
+        f"the mean of many draws is not 0, which signs of a routine's own choice do; it is\n{draws.mean(0).round(2)}"
+    )
     squares = (draws**2).mean(0)
     assert np.allclose(squares, 2 / 3, atol=0.08), (
         f"entries are not equally large on average; their mean squares are\n{squares.round(2)}"

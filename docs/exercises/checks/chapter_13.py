@@ -52,9 +52,9 @@ def check_begin_as_shortcuts(work):
         for _, array in (*((n, p.data) for n, p in net.named_parameters()), *net.named_buffers()):
             array += rng.uniform(0.1, 0.5, array.shape)  # as after some training: no beta is 0, no gamma is 1
         before = net.state_dict()
-        work.begin_as_shortcuts(net)
         blocks = [module for _, module in net.named_modules() if isinstance(module, Block)]
         last = {id(p) for block in blocks for p in block.residual.layers[-1].parameters()}
+        work.begin_as_shortcuts(net)
         for path, p in net.named_parameters():
             if id(p) not in last:
                 assert np.array_equal(p.data, before[path]), f"{name}: {path} was changed, but it is not to be"

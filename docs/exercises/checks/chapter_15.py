@@ -25,7 +25,9 @@ def check_one_view(work):
                 if 0 <= row < 32 and 0 <= column < 32:
                     expected[y, 31 - x if mirrored else x] = image[row, column] - mean[row, column]
         border = expected == 0
-        assert not got[border].any(), f"{case}: the border is not zero; is it put on after the mean is subtracted?"
+        assert not got[border].any(), (
+            f"{case}: what should be a border of zeros is not; subtract, pad, cut and mirror, in this order"
+        )
         assert np.allclose(got, expected, atol=1e-7), f"{case}: {int((got != expected).sum()):,} numbers are others"
     assert np.array_equal(image, before), "the image was changed: the next epoch needs it"
 

@@ -14,7 +14,7 @@ def sound_windows(sound, k, stride):
 
 
 def weight_gradient(x, g, kernel, stride):
-    """Return dw (kh, kw, c, o): for tap (i, j) it is pixels' g, with the pixels that this tap met."""
+    """Return dw (kh, kw, c, o): for tap (i, j), the pixels that it met, transposed, times g."""
     (kh, kw), (_, ho, wo, o), c = kernel, g.shape, x.shape[3]
     dw = np.empty((kh, kw, c, o), x.dtype)
     for i in range(kh):
@@ -30,4 +30,4 @@ def image_gradient(g, w, shape, stride):
     spread = np.zeros((n, h - kh + 1, wd - kw + 1, o), g.dtype)  # what stride 1 would have given
     spread[:, ::stride, ::stride] = g
     flipped = w[::-1, ::-1].transpose(0, 1, 3, 2)  # (kh, kw, o, c)
-    return mg.conv2d(spread, np.ascontiguousarray(flipped), padding=(kh - 1, kw - 1))
+    return mg.conv2d(spread, flipped, padding=(kh - 1, kw - 1))
