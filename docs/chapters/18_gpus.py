@@ -29,7 +29,7 @@ then how that is proven.
 #    :pyobject: exp
 #
 # There is no second implementation, and no registry of kernels. A rule is made of operators, and each of them asks its
-# own arguments. Where work is shared among threads, as in a convolution, an operator asks one question more: is this
+# own arguments. Where threads divide the work, as in a convolution, an operator asks one question more: is this
 # array on the host, the memory that Python itself works in? NumPy's arrays give NumPy, CuPy's give CuPy, and a library
 # that does not exist yet will give itself.
 #
