@@ -226,12 +226,12 @@ assert first > 10 * last
 #
 # Under that recipe, plain-56 ends far above plain-20. But run it with ``--lr 0.01 --epochs 40``, and plain-56 comes
 # down to about 20 % of mistakes from more than 60: on data this easy, a part of the gap is slow starting, and patience
-# makes up for it. So our small experiments show the sign, and not the size, of what the paper reports. There the runs were long
-# enough: 64,000 iterations on CIFAR-10, where plain-56 stays above plain-20 to the end (Fig. 6, left), and plain-110
-# stays above 60 % error. On ImageNet, plain-34 has a top-1 error of 28.54 % on the validation set, plain-18 has 27.94 %
-# (Table 2), and the training error of plain-34 is the higher one all the way (Fig. 4). Three times as many iterations
-# did not change the picture (a footnote of section 4.1). The authors' conjecture is modest: deep plain nets "may have
-# exponentially low convergence rates". That would be a slow start without an end.
+# makes up for it. So our small experiments show the sign, and not the size, of what the paper reports. There the runs
+# were long enough: 64,000 iterations on CIFAR-10, where plain-56 stays above plain-20 to the end (Fig. 6, left), and
+# plain-110 stays above 60 % error. On ImageNet, plain-34 has a top-1 error of 28.54 % on the validation set, plain-18
+# has 27.94 % (Table 2), and the training error of plain-34 is the higher one all the way (Fig. 4). Three times as many
+# iterations did not change the picture (a footnote of section 4.1). The authors' conjecture is modest: deep plain nets
+# "may have exponentially low convergence rates". That would be a slow start without an end.
 #
 # Whichever it is, late or never, what is wanted is the same: a way to write the net so that the identity is where the
 # optimizer begins, and not something that it has to find. That is :doc:`chapter 13 </course/13_residual>`.

@@ -246,7 +246,9 @@ def _backward_stride_1(
     if not need[1]:
         return dx.reshape(x.shape), None
     total = sums.total().reshape(kh, kw + group - 1, o, group, c)
-    dw = sum(total[:, i : i + kw, :, i] for i in range(group))  # (kh, kw, o, c), its taps reversed
+    dw = total[:, :kw, :, 0]
+    for i in range(1, group):
+        dw = dw + total[:, i : i + kw, :, i]  # (kh, kw, o, c), its taps reversed
     return dx.reshape(x.shape), xp.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
 
 
