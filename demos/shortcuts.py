@@ -16,9 +16,9 @@ tested on that fifth of all 1,797 digits which it was not trained on. The option
 compared is their difference, seed by seed. It is told apart from chance if the 95 % interval of its mean (Student's
 t) leaves out zero; one in twenty such intervals does so by chance.
 
-Seen with ResNet-14 and seeds 0 to 3: errors of 2.1 ± 0.3 (A), 2.3 ± 0.3 (B) and 2.8 ± 0.5 % (C), all three pairs
+Seen with ResNet-14 and seeds 0 to 3: errors of 2.3 ± 0.6 (A), 2.3 ± 0.2 (B) and 2.8 ± 0.5 % (C), all three pairs
 within chance; so A is as good as any, for the fewest parameters, but the small gains of the paper's table cannot be
-seen here, nor ruled out: an interval is half a point to a point wide on either side. Of the training losses (0.006 to
+seen here, nor ruled out: an interval is about a point wide on either side. Of the training losses (0.006 to
 0.0075) one pair in three was told apart: C a little worse than B. With six intervals in all, chance alone tells one
 apart in up to a quarter of such runs; we would not build on it. What differs for certain is the cost.
 """
