@@ -7,7 +7,7 @@ meets the same factors on its way back: where the signal fades, it fades, too. B
 scale of the weights irrelevant. So the paper can say of its plain nets that neither signal nor gradient vanishes
 (section 4.1), and look for another reason why the deep ones train badly.
 
-Here 20 fully connected layers of 64 units with ReLU learn the digits for 10 epochs, at four constant learning rates.
+Here 20 fully connected layers of 64 units with ReLU learn the digits for 10 epochs, at four learning rates.
 (Convolutions would do, but on maps of 8x8 the padding takes its share, and the factors are less plain to see.) Seen on
 ten seeds:
 
@@ -42,7 +42,7 @@ INITS = {
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Send a batch through each net and back, train each at several learning rates, draw."""
     options = lab.parser("initialisation", __doc__).parse_args(arguments)
-    epochs, rates = (3, [0.01, 0.1]) if options.quick else (40 if options.full else 10, [0.001, 0.01, 0.1, 1.0])
+    epochs, rates = (4, [0.01, 0.1]) if options.quick else (40 if options.full else 10, [0.001, 0.01, 0.1, 1.0])
     images, labels = next(iter(lab.digits(True, 512)))
     nets = []
     print(f"{f'{DEPTH} layers':<13}{'signal:':>14}{'gradient:':>14}   training error after {epochs} epochs at rate")

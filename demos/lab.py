@@ -1,8 +1,8 @@
 """What the demos have in common but for their looks: the command line, and training a net on the digits.
 
 Every demo takes --quick (seconds: does it run, and does its claim still hold?), --full (the real thing), --out and
---seed, and depends on the seed alone, on one machine. On another, or with another NumPy, sums are rounded otherwise, and
-a training makes much of little: the numbers that the stories quote will differ, and what they claim should not.
+--seed, and depends on the seed alone, on one machine. On another, or with another NumPy, sums are rounded differently,
+and a training makes much of little: the numbers that the stories quote will differ, and what they claim should not.
 """
 
 from __future__ import annotations

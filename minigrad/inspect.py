@@ -416,6 +416,7 @@ class Graph:
         return "\n".join([*lines, "</svg>"])
 
     def _repr_svg_(self) -> str:
+        """What a notebook shows."""
         return self.svg
 
     def __repr__(self) -> str:

@@ -47,16 +47,17 @@ def build(net: list[Any], batch: int, size: int, layout: str) -> tuple[Any, torc
     return model, torch.randn(batch, 3, size, size).to(memory_format=memory_format)
 
 
-def chain(operators: int, backward: bool) -> Step:
-    """Record y = y a + b, two operators, again and again, on arrays of 16."""
+def chain(operators: int, backward: bool, chains: int = 1) -> Step:
+    """Record y = y a + b, two operators, again and again, on arrays of 16; as many chains, one after the other."""
     x, a, b = (torch.full((16,), value, requires_grad=True) for value in (1.0, 0.999, 0.001))
 
     def step() -> None:
-        y = x
-        for _ in range(operators // 2):
-            y = y * a + b
-        if backward:
-            x.grad = a.grad = b.grad = None
-            y.sum().backward()
+        for _ in range(chains):
+            y = x
+            for _ in range(operators // 2):
+                y = y * a + b
+            if backward:
+                x.grad = a.grad = b.grad = None
+                y.sum().backward()
 
     return step

@@ -25,15 +25,15 @@ def check_signals(nets):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [4004, 4005])
+@pytest.mark.parametrize("seed", [4006, 4007])
 def test_the_quick_run(tmp_path, capsys, seed):
     result = initialisation.main(["--quick", "--seed", str(seed), "--out", str(tmp_path)])
     nets = {net["name"]: net for net in result["nets"]}
     assert list(nets) == ["He", "Glorot", "0.01", "He + BN", "Glorot + BN", "0.01 + BN"]
     check_signals(nets)
     assert min(nets["0.01"]["errors"]) > 0.85
-    for init in ("He", "Glorot"):
-        assert min(nets[f"{init} + BN"]["errors"]) < 0.65 < min(nets[init]["errors"])
+    for init in ("He", "Glorot"):  # at a rate of 0.1
+        assert nets[f"{init} + BN"]["errors"][1] < min(0.5, nets[init]["errors"][1] - 0.15)
     printed = capsys.readouterr().out
     assert all(f"\n{name} " in printed for name in nets)
     saved = json.loads((tmp_path / "initialisation.json").read_text())
