@@ -250,6 +250,16 @@ def test_the_command_names_the_fault_and_its_line(desk):
     assert third == "  complex_step_gradient: done"
 
 
+def test_what_the_check_cannot_use_is_not_blamed_on_a_line(desk):
+    mine = desk / "docs/exercises/chapter_01.py"
+    mine.write_text(mine.read_text().replace("raise NotImplementedError", "return None"))
+    done = run(desk, "1")
+    assert done.returncode == 1
+    assert "not yet: TypeError: " in done.stdout
+    assert "(in the check: can it use what you return?)" in done.stdout
+    assert "line" not in done.stdout
+
+
 def test_the_index_shows_what_the_command_prints(desk):
     text = exercises(1, "solutions").read_text()
     first, second, _ = (ast.get_source_segment(text, node) for node in functions(exercises(1, "solutions")).values())

@@ -48,8 +48,9 @@ def outcomes(chapter: int, *, solutions: bool = False) -> Iterator[tuple[str, st
             except AssertionError as error:
                 why = str(error)
             except Exception as error:  # whatever a student's code may raise
-                line = traceback.extract_tb(error.__traceback__)[-1]
-                why = f"{type(error).__name__}: {error} ({Path(line.filename).name}, line {line.lineno})"
+                lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == work.__file__]
+                where = f"{name}, line {lines[-1].lineno}" if lines else "in the check: can it use what you return?"
+                why = f"{type(error).__name__}: {error} ({where})"
             else:
                 why = ""
             yield check_name.removeprefix("check_"), why
