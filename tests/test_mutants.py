@@ -135,6 +135,53 @@ def test_a_numpy_scalar_as_a_setting_or_an_argument_keeps_float32():
     assert mg.mul(np.float32(2.0), np.float64(2.0)).dtype == np.float64  # no Tensor: NumPy's own rules
 
 
+def test_tensors_on_two_devices_are_refused_also_by_an_operator_that_does_not_mix_them():
+    @mg.operator
+    def first_of(a, b, /):
+        return a * 1.0
+
+    here, there = leaf(1.0), mg.Tensor(strict.asarray(np.ones(1)))
+    for a, b, names in [(here, there, "cpu and cuda:0"), (there, here, "cuda:0 and cpu")]:
+        with pytest.raises(TypeError, match=f"first_of: expected Tensors on one device, got {names}"):
+            first_of(a, b)
+
+
+def test_an_operator_of_three_inputs_and_no_settings():
+    @mg.operator
+    def fused(a, b, c, /):
+        return a * b + c
+
+    fused.vjp(lambda g, b: g * b, lambda g, a: g * a, lambda g: g * 1.0)
+    leaves = [leaf(2.0), leaf(3.0), leaf(4.0)]
+    y = fused(*leaves)
+    y.backward()
+    assert [y.item(), *(x.grad.item() for x in leaves)] == [10.0, 3.0, 2.0, 1.0]
+
+
+def test_any_number_of_arguments_may_differ_from_call_to_call():
+    """What is kept where all inputs need gradients is worked out for each number anew."""
+    for n in (2, 3, 2):
+        leaves = [leaf(float(i)) for i in range(n)]
+        mg.concatenate(leaves).backward(g := np.arange(1.0, n + 1))
+        assert [x.grad.item() for x in leaves] == g.tolist()
+
+
+def test_a_dtype_is_the_same_where_it_is_another_object():
+    """As that of an array whose bytes were swapped back: looking whether it is the very same is only the fast way."""
+    swapped = np.dtype("float64").newbyteorder().newbyteorder()
+    assert swapped is not np.dtype("float64")
+    x, w = mg.Tensor(np.array([1.0, 2.0]).view(swapped), requires_grad=True), leaf(3.0, 4.0)
+    for a, b in [(x, w), (w, x), (x, x)]:
+        dx = mg.grad((a * b).sum(), x)[0].data
+        np.testing.assert_array_equal(dx, 2 * x.data if a is b else w.data)
+
+
+def test_an_operator_that_is_given_nothing_says_what_it_takes():
+    for operator in (mg.exp, mg.mul, mg.sum, mg.reshape):
+        with pytest.raises(TypeError, match=rf"{operator.__name__}: expected {operator.__name__}\(.*got 0 arguments"):
+            operator()
+
+
 def test_a_setting_that_is_missing_or_unknown_is_named():
     with pytest.raises(TypeError, match=r"reshape: expected reshape\(x.*see 'shape'"):
         mg.reshape(leaf(1.0))
@@ -608,17 +655,29 @@ def test_a_convolution_takes_the_fast_path_where_there_is_one(monkeypatch):
     assert taken == ["_backward_any_stride"]
 
 
+@pytest.mark.parametrize("width", [17, 16])  # of the even one, two neighbouring pixels are made at once
 @pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 1, "stride": 2}])
-def test_columns_of_a_convolution_stay_in_cache(settings, monkeypatch):
+def test_columns_of_a_convolution_stay_in_cache(settings, width, monkeypatch):
     """In all three products: as large as fits, and not the whole batch at once."""
     sizes, columns = [], conv._columns
     monkeypatch.setattr(conv, "_columns", lambda view: (sizes.append(view.size * view.itemsize), columns(view))[1])
-    x, w = mg.Tensor(randn(40, 18, 17, 8), requires_grad=True), mg.Tensor(randn(3, 3, 8, 4), requires_grad=True)
+    x, w = mg.Tensor(randn(40, 18, width, 8), requires_grad=True), mg.Tensor(randn(3, 3, 8, 4), requires_grad=True)
     out = mg.conv2d(x, w, **settings)
-    assert parallel.BLOCK_BYTES / 4 < max(sizes) <= parallel.BLOCK_BYTES
+    assert parallel.BLOCK_BYTES / 2 < max(sizes) <= parallel.BLOCK_BYTES
     sizes.clear()
     mg.grad(out, [x, w], randn(*out.shape))
-    assert parallel.BLOCK_BYTES / 4 < max(sizes) <= parallel.BLOCK_BYTES
+    assert parallel.BLOCK_BYTES / 2 < max(sizes) <= parallel.BLOCK_BYTES
+
+
+def test_the_threads_share_the_product_of_a_single_block(monkeypatch):
+    """A small image with many channels; where there are more blocks, each thread has its own."""
+    shared, matmul = [], parallel.matmul
+    monkeypatch.setattr(parallel, "matmul", lambda a, b, out: (shared.append(1), matmul(a, b, out))[1])
+    x, w = randn(40, 18, 17, 8), randn(3, 3, 8, 4)
+    mg.conv2d(x, w)
+    assert not shared
+    mg.conv2d(x[:1], w)
+    assert len(shared) == 1
 
 
 def test_a_convolution_with_one_tap_makes_no_columns_and_cuts_its_pixels(monkeypatch):
@@ -632,6 +691,13 @@ def test_a_convolution_with_one_tap_makes_no_columns_and_cuts_its_pixels(monkeyp
     sizes = [(rows.stop - rows.start) * (8 + 24) * 8 for rows in cuts[0]]
     assert parallel.BLOCK_BYTES / 2 < max(sizes) <= parallel.BLOCK_BYTES
     assert sum(sizes) == 40 * 30 * 30 * (8 + 24) * 8
+
+
+def test_pixels_are_made_in_pairs_on_the_host():
+    """Another device has no cache that short runs would be copied into."""
+    x = randn(1, 4, 6, 3)
+    groups = [conv._group(array, (3, 3, 3), 6, (1, 1), (1, 1)) for array in (x, strict.asarray(x))]
+    assert groups == [2, 1]
 
 
 @pytest.mark.parametrize("settings", [{}, {"stride": 2}])
@@ -942,6 +1008,36 @@ def test_a_mask_by_bits_is_only_for_masks(monkeypatch):
     for dtype in ("float32", "float64"):
         mg.clip(leaf(-1.0, 1.0, dtype=dtype), 0.0, 2.0).sum().backward()
     assert len(fast) == 2
+
+
+def test_the_gate_of_relu_by_bits_is_for_single_and_double_numbers_on_the_host(monkeypatch):
+    fast, gated = [], ops.elementwise._gated
+    monkeypatch.setattr(ops.elementwise, "_gated", lambda *args: (fast.append(1), gated(*args))[1])
+    x, g = randn(3, 4), randn(3, 4, seed=1)
+    x[0, 0] = 0.0
+    for dtype, array, by_bits in [
+        ("float32", np.asarray, True),
+        ("float64", np.asarray, True),
+        ("float16", np.asarray, False),
+        ("longdouble", np.asarray, False),  # its bits are no integer's
+        ("float32", strict.asarray, False),
+    ]:
+        leaf_x = mg.Tensor(array(x.astype(dtype)), requires_grad=True)
+        (dx,) = mg.grad(mg.relu(leaf_x), leaf_x, array(g.astype(dtype)))
+        np.testing.assert_array_equal(dx.numpy(), np.where(x > 0, g, 0.0).astype(dtype), strict=True)
+        assert bool(fast) == by_bits, dtype
+        fast.clear()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_relu_of_a_large_array(order):
+    """In blocks, or, in an order that blocks cannot follow, as one: larger than the zeros that a block is held against."""
+    x, g = np.asarray(randn(1000, 300), order=order), randn(1000, 300, seed=1)
+    assert x.nbytes > 2 * parallel.BLOCK_BYTES
+    leaf_x = mg.Tensor(x, requires_grad=True)
+    out = mg.relu(leaf_x)
+    np.testing.assert_array_equal(out.data, np.where(x > 0, x, 0.0), strict=True)
+    np.testing.assert_array_equal(mg.grad(out, leaf_x, g)[0].data, np.where(x > 0, g, 0.0), strict=True)
 
 
 # Indices -------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Blocks, lanes, scratch arrays and threads."""
 
 import os
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,11 +141,109 @@ def test_lanes_do_not_depend_on_who_walks_them():
     np.testing.assert_allclose(totals[0], sum(b.T.astype("d") @ b for b in blocks), rtol=1e-5)
 
 
+# Products and walks in blocks ------------------------------------------------------------------
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """Note into how many tasks each piece of work is cut."""
+    seen, run = [], parallel.run
+    monkeypatch.setattr(parallel, "run", lambda task, count: (seen.append(count), run(task, count))[1])
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "rows", "columns"),
+    [
+        (40_000, 24, 24, 15, 1),  # tall: as many rows at a time as stay in cache beside their results
+        (200_000, 3, 3, 2, 1),  # or as many as are worth a thread
+        (40_000, 3, 3, 1, 1),
+        (49, 512, 2048, 1, 4),  # flat: one block of rows, so the columns are cut, one part for each lane
+        (49, 512, 64, 1, 2),  # or as many parts as are worth a thread
+        (1, 1024, 1024, 1, 1),
+        (200, 512, 512, 2, 2),  # both
+        (400, 512, 512, 4, 1),
+        (0, 3, 4, 1, 1),
+        (3, 0, 4, 1, 1),
+        (3, 4, 0, 1, 1),
+    ],
+)
+def test_a_product_is_cut_into_rows_and_columns(m, k, n, rows, columns, counts):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
+    product = parallel.matmul(a, b)
+    np.testing.assert_allclose(product, a @ b, rtol=1e-11, atol=1e-11, strict=True)
+    assert counts == [rows * columns]
+    out = np.full((m, n), np.nan)
+    assert parallel.matmul(a, b, out) is out
+    np.testing.assert_array_equal(out, product)
+    for threads in (1, 3):
+        mg.set_num_threads(threads)
+        np.testing.assert_array_equal(parallel.matmul(a, b), product)
+
+
+def test_what_is_no_product_of_two_matrices_is_one_call_with_blas_on_one_thread(counts, monkeypatch):
+    inside = []
+    monkeypatch.setattr(parallel._blas, "set", inside.append)
+    rng = np.random.default_rng(0)
+    stack, matrix, vector = (rng.standard_normal(shape) for shape in [(2, 3, 4), (4, 5), 4])
+    for a, b in [(stack, matrix), (matrix.T, stack.swapaxes(1, 2)), (stack[0], vector), (vector, matrix)]:
+        inside.clear()
+        product = parallel.matmul(a, b)
+        np.testing.assert_allclose(product, np.matmul(a, b), rtol=1e-12, strict=True)
+        assert parallel.matmul(a, b, out := np.empty_like(product)) is out
+        assert inside[0] == [1] * len(inside[0])
+    mixed = parallel.matmul(stack[0].astype("float32"), matrix)
+    assert mixed.dtype == np.float64
+    assert counts == []
+
+
+def test_element_by_element_in_blocks_where_arrays_are_large_and_alike(counts):
+    """Others are one call: each of these differs in one thing."""
+    size = 2 * parallel.BLOCK_BYTES // 8
+    a = np.arange(size, dtype="float64").reshape(-1, 64)
+    calls = []
+
+    def add(x, y, out=None):
+        calls.append(x.shape)
+        return np.add(x, y, out=out)
+
+    for x, y in [
+        (a[1:], a[1:]),
+        (a, a[0]),
+        (a, a.astype("float32")),
+        (a, np.asfortranarray(a)),
+        (np.asfortranarray(a), np.asfortranarray(a)),
+    ]:
+        np.testing.assert_array_equal(parallel.elementwise(add, x, y), x + y, strict=True)
+        assert calls == [x.shape]
+        calls.clear()
+    assert counts == []
+    np.testing.assert_array_equal(parallel.elementwise(add, a, a + 1), 2 * a + 1, strict=True)
+    assert calls == [(size // 2,)] * 2
+    assert counts == [2]
+
+
+@pytest.mark.parametrize(("shape", "copies"), [((3, 5, 4, 2), 1), ((40, 33, 32, 16), 6), ((2, 600, 500, 1), 2)])
+def test_images_are_copied_into_their_border_in_blocks(shape, copies, counts):
+    x = np.random.default_rng(0).standard_normal(shape)
+    expected = np.pad(x, [(0, 0), (1, 2), (3, 0), (0, 0)])
+    for _ in range(2):
+        np.testing.assert_array_equal(parallel.zero_bordered(x, 1, 2, 3, 0), expected)
+    assert counts == [copies] * 2
+
+
+# Scratch arrays ----------------------------------------------------------------------------------
+
+
 def test_scratch_is_used_again_and_is_each_threads_own():
     like = np.empty(0, "f")
     first = parallel.scratch("test", (10, 3), like)
     assert np.shares_memory(first, parallel.scratch("test", (5, 2), like))
     assert not np.shares_memory(first, parallel.scratch("other", (10, 3), like))
+    assert np.shares_memory(first, parallel.scratch("test", (30,), like))  # it fits to the last number
+    assert parallel.scratch("test", (31,), like).shape == (31,)
+    assert parallel.scratch("test", (2, 0), like).shape == (2, 0)
     others = []
     thread = threading.Thread(target=lambda: others.append(parallel.scratch("test", (10, 3), like)))
     thread.start()
@@ -161,6 +261,38 @@ def test_zero_bordered_keeps_its_border_zero_and_forgets_old_shapes():
         parallel.zero_bordered(np.zeros((1, 1, n + 1, 1)), 1, 1, 1, 1)
     bordered = [key for key in parallel._scratch.buffers if len(key) == 6]
     assert len(bordered) == parallel._MOST_BORDERED
+
+
+def test_the_border_that_was_used_last_is_kept():
+    """The shape that has waited longest is forgotten, not the one that was made first."""
+    border = (1, 1, 1, 1)
+    first = parallel.zero_bordered(np.ones((1, 2, 2, 7)), *border)
+    for n in range(3 * parallel._MOST_BORDERED):
+        parallel.zero_bordered(np.zeros((1, 1, n + 1, 7)), *border)
+        assert parallel.zero_bordered(np.ones((1, 2, 2, 7)), *border) is first
+    scratch = parallel.scratch("test", (2, 3), first)
+    assert scratch.base is parallel.scratch("test", (2, 3), first).base  # no border: it is never forgotten
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "library", "told"),
+    [
+        ("linux", "PATH", True, True),
+        ("linux", "MALLOC_ARENA_MAX", True, False),  # who has set one of its variables has decided
+        ("linux", "GLIBC_TUNABLES", True, False),
+        ("linux", "PATH", False, False),  # another C library than GNU's
+        ("darwin", "PATH", True, False),
+    ],
+)
+def test_the_c_library_is_told_to_keep_freed_memory(platform, variable, library, told, monkeypatch):
+    options = {}
+    functions = {"mallopt": options.__setitem__} if library else {}
+    monkeypatch.setattr(parallel.ctypes, "CDLL", lambda name: SimpleNamespace(**functions))
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(os, "environ", {variable: "1"})
+    parallel._keep_freed_memory()
+    threshold, trim = -3, -1  # as malloc.h has them
+    assert options == ({threshold: 32 * 2**20, trim: 2**31 - 1} if told else {})
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
