@@ -84,6 +84,34 @@ def test_the_variance_of_neighbouring_numbers():
     assert_allclose(var, x.astype("float64").var(0, ddof=1), rtol=1e-5)
 
 
+def test_what_rounding_took_from_a_mean_is_put_back_in_its_place():
+    """Half of the columns of a walk have a mean that is rounded down to one neighbour, half up to the other."""
+    low = np.float32(1e4)
+    high = np.arange(4)[:, None] < np.where(np.arange(pixels.WIDTH) % 2, 3, 1)  # a quarter, or three quarters
+    x = np.where(high, np.nextafter(low, np.float32(2e4)), low).reshape(-1, 1)
+    assert pixels.Pixels(x).repeat == pixels.WIDTH
+    mean, var = ones(1, dtype="float32"), ones(1, dtype="float32")
+    mg.batch_norm(x, mean, mean, mean.copy(), var, training=True, momentum=1.0)
+    assert_allclose(var, x.astype("float64").var(0, ddof=1), rtol=1e-5)
+
+
+def test_statistics_and_gradients_of_several_blocks_are_those_of_the_whole():
+    x, gamma = randn(33, 30, 31, 16) + np.arange(33.0).reshape(-1, 1, 1, 1), randn(16, seed=1)
+    g = randn(*x.shape, seed=2) + x
+    assert len(pixels.Pixels(x).blocks) > 2
+    leaves = [mg.Tensor(a, requires_grad=True) for a in (x, gamma, np.zeros(16))]
+    statistics = np.zeros(16), np.zeros(16)
+    out = mg.batch_norm(*leaves, *statistics, training=True, momentum=1.0)
+    axes = (0, 1, 2)
+    assert_allclose(statistics[0], x.mean(axes), rtol=1e-12)
+    assert_allclose(statistics[1], x.var(axes, ddof=1), rtol=1e-12)
+    inv_std = 1 / np.sqrt(x.var(axes) + 1e-5)
+    normed = (x - x.mean(axes)) * inv_std
+    expected = gamma * inv_std * (g - g.mean(axes) - normed * (g * normed).mean(axes))
+    for d, d_expected in zip(mg.grad(out, leaves, g), [expected, (g * normed).sum(axes), g.sum(axes)], strict=True):
+        assert_allclose(d.data, d_expected, rtol=1e-9, atol=1e-8)
+
+
 def test_what_was_used_in_evaluation_is_what_the_gradient_uses():
     """Also where the statistics have moved between forward and backward, in both orders."""
     x, mean, var = mg.Tensor(randn(4, 3), requires_grad=True), randn(3, seed=1), np.full(3, 3.0)
@@ -1031,7 +1059,7 @@ def test_the_gate_of_relu_by_bits_is_for_single_and_double_numbers_on_the_host(m
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_relu_of_a_large_array(order):
-    """In blocks, or, in an order that blocks cannot follow, as one: larger than the zeros that a block is held against."""
+    """In blocks; in an order that blocks cannot follow, as one, which is larger than the zeros at hand."""
     x, g = np.asarray(randn(1000, 300), order=order), randn(1000, 300, seed=1)
     assert x.nbytes > 2 * parallel.BLOCK_BYTES
     leaf_x = mg.Tensor(x, requires_grad=True)

@@ -10,6 +10,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import parallel
+from tests.strict import strict
 
 
 @pytest.fixture(autouse=True)
@@ -218,13 +219,17 @@ def test_element_by_element_in_blocks_where_arrays_are_large_and_alike(counts):
         np.testing.assert_array_equal(parallel.elementwise(add, x, y), x + y, strict=True)
         assert calls == [x.shape]
         calls.clear()
+    there = strict.asarray(a)
+    assert (parallel.elementwise(lambda x, y: x + y, there, there) == there + there).all()
     assert counts == []
     np.testing.assert_array_equal(parallel.elementwise(add, a, a + 1), 2 * a + 1, strict=True)
     assert calls == [(size // 2,)] * 2
     assert counts == [2]
 
 
-@pytest.mark.parametrize(("shape", "copies"), [((3, 5, 4, 2), 1), ((40, 33, 32, 16), 6), ((2, 600, 500, 1), 2)])
+@pytest.mark.parametrize(
+    ("shape", "copies"), [((3, 5, 4, 2), 1), ((3, 0, 4, 2), 1), ((40, 33, 32, 16), 6), ((2, 600, 500, 1), 2)]
+)
 def test_images_are_copied_into_their_border_in_blocks(shape, copies, counts):
     x = np.random.default_rng(0).standard_normal(shape)
     expected = np.pad(x, [(0, 0), (1, 2), (3, 0), (0, 0)])
