@@ -336,7 +336,7 @@ def trial(tests: list[str], operators: list[str], seconds: int) -> tuple[str, st
         code = 1
         try:
             signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor: the machine may have other work
-            signal.alarm(10 * seconds)  # threads that wait for one another use none; both end the process
+            signal.alarm(5 * seconds)  # threads that wait for one another use none; both end the process
             resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
             output = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
@@ -429,7 +429,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="list the mutants and stop")
     parser.add_argument("--json", help="write every verdict to this file")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run at a time")
-    parser.add_argument("--timeout", type=int, default=90, help="processor seconds for one stage")
+    parser.add_argument("--timeout", type=int, default=60, help="processor seconds for one stage")
     args = parser.parse_args()
     mutants = [mutant for file in args.files for mutant in mutants_of(file)]
     reasons = {name: reason for reason, names in EQUIVALENT.items() for name in names}
