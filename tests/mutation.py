@@ -97,6 +97,11 @@ EQUIVALENT: dict[str, list[str]] = {
     ],
     "the longer way gives the same, a little later": [
         "parallel.py top: TYPE_CHECKING -> True",
+        "parallel.py set_num_threads: n != _threads -> True",
+        "parallel.py run: count == 1 or _th…1 or _inside.task -> _threads == 1 or _inside.task",
+        "parallel.py run: count == 1 or _th…1 or _inside.task -> count == 1 or _inside.task",
+        "parallel.py run: 1 -> 0",
+        "parallel.py run: 1 -> 0 #2",
         "tape.py Operator.__init__: self.variadic or self.settings -> True",
         "tape.py Operator.__init__: self.variadic or self.settings -> self.settings",
         "tape.py Operator.plan: need not in self.plans -> True",
@@ -135,7 +140,23 @@ EQUIVALENT: dict[str, list[str]] = {
         "ops/pool.py _bordered: 0 -> 1 #2",
         "ops/shape.py _beside: on_host(x) -> False",
     ],
+    "a helper more, who finds nothing left to do": [
+        "parallel.py run: min(_threads, count) - 1 -> min(_threads, count) + 1",
+        "parallel.py run: min(_threads, count) - 1 -> min(_threads, count)",
+        "parallel.py run: 1 -> 0 #3",
+    ],
+    "another number of threads to begin with": [
+        "parallel.py top: 0 -> 1",
+        "parallel.py top: hasattr(os, 'sched_getaffinity') -> True",
+        "parallel.py top: hasattr(os, 'sched_getaffinity') -> False",
+        "parallel.py top: os.cpu_count() or 1 -> os.cpu_count() and 1",
+        "parallel.py top: os.cpu_count() or 1 -> 1",
+        "parallel.py top: os.cpu_count() or 1 -> os.cpu_count()",
+        "parallel.py top: 1 -> 0 #2",
+    ],
+    "where there is fork, this is there, too": ["parallel.py top: hasattr(os, 'register_at_fork') -> True"],
     "a copy, or a new array, where the same memory would have done": [
+        "parallel.py Lanes.add: on_host(a) -> False",
         "backward.py replay.receive: node in owned -> False",
         "backward.py replay.receive: not create_graph -> False",
         "backward.py replay.receive: not create_graph -> create_graph",
@@ -183,6 +204,7 @@ EQUIVALENT: dict[str, list[str]] = {
     ],
     "a view that nobody reads": ["ops/conv.py _backward_any_stride: need[1] -> True"],
     "a size to be tuned, not to be right": [
+        "parallel.py top: 16 -> 17",
         "ops/conv.py _group: kw * c < 64 -> kw * c <= 64",
         "ops/conv.py _group: 64 -> 65",
         "ops/elementwise.py _zeros: 2 * parallel.BLOC…// dtype.itemsize -> 2 * parallel.BLOC… * dtype.itemsize",

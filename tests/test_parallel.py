@@ -1,8 +1,11 @@
 """Blocks, lanes, scratch arrays and threads."""
 
 import os
+import signal
 import sys
 import threading
+import time
+from concurrent import futures
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +21,29 @@ def threads_as_before():
     before = mg.get_num_threads()
     yield
     mg.set_num_threads(before)
+
+
+def in_child(check):
+    """Whether `check` holds in a forked child."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # whose default is to end the process: it may wait for something that never comes
+        held = False
+        try:
+            held = check()
+        finally:
+            os._exit(0 if held else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def all_tasks_are_done():
+    done = []
+    parallel.run(done.append, 4)
+    return sorted(done) == [0, 1, 2, 3]
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+of_a_process_with_threads = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.mark.parametrize("total", [0, 1, 7, 10, 100])
@@ -63,22 +89,51 @@ def test_an_exception_in_a_task_is_raised(threads):
     parallel.run(lambda i: None, 10)  # and nothing is left behind
 
 
-def test_blas_is_on_one_thread_inside_and_as_before_outside():
-    libraries = parallel._blas.libraries
-    before = [library.get_num_threads() for library in libraries]
+def test_an_exception_is_raised_when_nobody_works_any_more():
+    """A task that is left behind would write into arrays that others have by then."""
+    mg.set_num_threads(2)
+    caller, begun, done = threading.current_thread(), (threading.Event(), threading.Event()), []
+
+    def task(i):
+        mine = threading.current_thread() is caller
+        begun[mine].set()
+        assert begun[not mine].wait(30)  # each has one of the two
+        if mine:
+            raise KeyError("mine")
+        time.sleep(0.2)
+        done.append(i)
+
+    with pytest.raises(KeyError, match="mine"):
+        parallel.run(task, 2)
+    assert len(done) == 1
+
+
+@pytest.fixture
+def libraries():
+    """The BLAS libraries, on two threads each."""
+    before = [library.get_num_threads() for library in parallel._blas.libraries]
+    assert before
+    parallel._blas.set([2] * len(before))
+    yield parallel._blas.libraries
+    parallel._blas.set(before)
+
+
+def test_blas_is_on_one_thread_inside_and_as_before_outside(libraries):
     inside = []
-    parallel.run(lambda i: inside.append([library.get_num_threads() for library in libraries]), 2)
-    assert libraries
+
+    def task(i):
+        parallel.run(lambda j: None, 1)  # what is nested changes nothing
+        inside.append([library.get_num_threads() for library in libraries])
+
+    parallel.run(task, 2)
     assert inside == [[1] * len(libraries)] * 2
-    assert [library.get_num_threads() for library in libraries] == before
+    assert [library.get_num_threads() for library in libraries] == [2] * len(libraries)
 
 
-def test_every_python_thread_gets_the_same_bits():
+def test_every_python_thread_gets_the_same_bits(libraries):
     """BLAS is on one thread inside also for those who are not the main thread, and is restored by them."""
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((16, 30, 31, 16)).astype("f"), rng.standard_normal((3, 3, 16, 32)).astype("f")
-    libraries = parallel._blas.libraries
-    before = [library.get_num_threads() for library in libraries]
     expected, results, inside = mg.conv2d(x, w, padding=1), [], []
 
     def work():
@@ -93,14 +148,21 @@ def test_every_python_thread_gets_the_same_bits():
     assert inside == [[1] * len(libraries)] * 4
     for result in results:
         np.testing.assert_array_equal(result, expected)
-    assert [library.get_num_threads() for library in libraries] == before
+    assert [library.get_num_threads() for library in libraries] == [2] * len(libraries)
 
 
+@forks
+@of_a_process_with_threads
 def test_a_task_may_run_tasks():
+    """It runs them itself: a thread of the pool that waited for one might wait for itself. (A child can be ended.)"""
     mg.set_num_threads(2)
-    done = []
-    parallel.run(lambda i: parallel.run(lambda j: done.append((i, j)), 3), 4)
-    assert sorted(done) == [(i, j) for i in range(4) for j in range(3)]
+
+    def all_are_done():
+        done = []
+        parallel.run(lambda i: parallel.run(lambda j: done.append((i, j)), 3), 4)
+        return sorted(done) == [(i, j) for i in range(4) for j in range(3)]
+
+    assert in_child(all_are_done)
 
 
 def test_threads_work_under_the_errstate_of_their_caller():
@@ -123,6 +185,45 @@ def test_a_wrong_number_of_threads(n):
         mg.set_num_threads(n)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_the_pool_is_as_large_as_asked_for_and_a_pool_of_another_size_is_closed(n):
+    mg.set_num_threads(n)
+    pool = parallel._workers()
+    assert pool._max_workers == max(n - 1, 1)  # beside the caller's own
+    mg.set_num_threads(n)
+    assert parallel._workers() is pool
+    mg.set_num_threads(n + 1)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(print)
+
+
+def test_what_is_the_whole_processs_is_changed_under_a_lock(monkeypatch):
+    """Two threads that did so at the same step would show it, once in a thousand times."""
+    held = []
+    monkeypatch.setattr(parallel, "_pool", None)
+    monkeypatch.setattr(parallel, "_forget_pool", lambda: held.append(parallel._pool_lock.locked()))
+    monkeypatch.setattr(futures, "ThreadPoolExecutor", lambda **_: held.append(parallel._pool_lock.locked()))
+    monkeypatch.setattr(parallel._blas, "set", lambda threads: held.append(parallel._blas.lock.locked()))
+    mg.set_num_threads(mg.get_num_threads() + 1)
+    parallel._workers()
+    parallel.run(lambda i: None, 1)
+    assert held == [True] * 4
+
+
+def test_a_task_may_change_the_number_of_threads():
+    """The pool that it is run by is closed, and not waited for: it would wait for itself."""
+    mg.set_num_threads(2)
+    barrier, caller = threading.Barrier(2, timeout=30), threading.current_thread()
+
+    def task(i):
+        barrier.wait()
+        if threading.current_thread() is not caller:
+            mg.set_num_threads(3)
+
+    parallel.run(task, 2)
+    assert mg.get_num_threads() == 3
+
+
 def test_lanes_do_not_depend_on_who_walks_them():
     rng = np.random.default_rng(0)
     blocks = [rng.standard_normal((50, 7)).astype("f") for _ in range(11)]
@@ -140,6 +241,24 @@ def test_lanes_do_not_depend_on_who_walks_them():
     for total in totals:
         np.testing.assert_array_equal(total, totals[0])
     np.testing.assert_allclose(totals[0], sum(b.T.astype("d") @ b for b in blocks), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 11, 100])
+def test_lanes_are_few_and_share_the_blocks_fairly(n):
+    lanes = parallel.Lanes(range(n))
+    shares = [lanes.share(i) for i in range(lanes.count)]
+    assert [block for share in shares for block in share] == list(range(n))
+    assert len(shares) <= parallel.LANES
+    assert max(map(len, shares)) <= -(-n // parallel.LANES)
+
+
+def test_a_lane_adds_up_on_a_device():
+    a, b = (strict.asarray(np.arange(start, start + 6.0).reshape(2, 3)) for start in (0.0, 6.0))
+    lanes = parallel.Lanes([a, b, a, b, a])  # two for each lane, and one
+    for i in range(lanes.count):
+        for block in lanes.share(i):
+            lanes.add(i, block.T, block)
+    np.testing.assert_array_equal(lanes.total().get(), 3 * a.get().T @ a.get() + 2 * b.get().T @ b.get())
 
 
 # Products and walks in blocks ------------------------------------------------------------------
@@ -167,6 +286,7 @@ def counts(monkeypatch):
         (0, 3, 4, 1, 1),
         (3, 0, 4, 1, 1),
         (3, 4, 0, 1, 1),
+        (3, 0, 0, 1, 1),
     ],
 )
 def test_a_product_is_cut_into_rows_and_columns(m, k, n, rows, columns, counts):
@@ -268,15 +388,14 @@ def test_zero_bordered_keeps_its_border_zero_and_forgets_old_shapes():
     assert len(bordered) == parallel._MOST_BORDERED
 
 
-def test_the_border_that_was_used_last_is_kept():
-    """The shape that has waited longest is forgotten, not the one that was made first."""
-    border = (1, 1, 1, 1)
-    first = parallel.zero_bordered(np.ones((1, 2, 2, 7)), *border)
-    for n in range(3 * parallel._MOST_BORDERED):
-        parallel.zero_bordered(np.zeros((1, 1, n + 1, 7)), *border)
-        assert parallel.zero_bordered(np.ones((1, 2, 2, 7)), *border) is first
-    scratch = parallel.scratch("test", (2, 3), first)
-    assert scratch.base is parallel.scratch("test", (2, 3), first).base  # no border: it is never forgotten
+def test_the_border_that_has_waited_longest_is_forgotten():
+    """Not the one that was made first: that may be in use all the time."""
+    shapes = [(1, 1, n + 1, 7) for n in range(parallel._MOST_BORDERED + 1)]
+    buffers = [parallel.zero_bordered(np.ones(shape), 1, 1, 1, 1) for shape in shapes[:-1]]
+    for i in (0, -1):  # the first is used again, then one more is made
+        parallel.zero_bordered(np.ones(shapes[i]), 1, 1, 1, 1)
+    kept = [any(buffer is held for held in parallel._scratch.buffers.values()) for buffer in buffers]
+    assert kept == [True, False] + [True] * (len(buffers) - 2)
 
 
 @pytest.mark.parametrize(
@@ -300,14 +419,30 @@ def test_the_c_library_is_told_to_keep_freed_memory(platform, variable, library,
     assert options == ({threshold: 32 * 2**20, trim: 2**31 - 1} if told else {})
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own():
+# Forks -------------------------------------------------------------------------------------------
+
+
+@forks
+@of_a_process_with_threads
+def test_a_forked_child_has_threads_and_locks_of_its_own():
     mg.set_num_threads(2)
     parallel.run(lambda i: None, 4)  # the parent's pool exists
-    child = os.fork()
-    if child == 0:
-        done = []
-        parallel.run(done.append, 4)
-        os._exit(0 if sorted(done) == [0, 1, 2, 3] else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_child(all_tasks_are_done)
+    for lock in (parallel._pool_lock, parallel._blas.lock):
+        with lock:  # as another thread may, who is not in the child
+            assert in_child(all_tasks_are_done)
+
+
+@forks
+@of_a_process_with_threads
+def test_a_forked_child_has_as_many_threads_for_blas_as_its_parent_outside_a_task(libraries):
+    def threads():
+        return [library.get_num_threads() for library in libraries]
+
+    two, three = [2] * len(libraries), [3] * len(libraries)
+    seen = []
+    parallel.run(lambda i: seen.append(in_child(lambda: threads() == two)), 1)
+    parallel.run(lambda i: seen.append(in_child(lambda: all_tasks_are_done() and threads() == two)), 1)
+    parallel._blas.set(three)
+    seen.append(in_child(lambda: threads() == three))  # nothing ran: what was before is of no concern
+    assert seen == [True] * 3
