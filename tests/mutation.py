@@ -64,7 +64,7 @@ PRELOADED = ["pytest", "numpy.testing", "scipy.special", "scipy.signal", "thread
 TIME_OUT = (signal.SIGPROF, signal.SIGALRM)
 
 #: Test files in stages, after the first one that is chosen by the mutant's file; those that do not exist are left out.
-QUICK = ["mutants", "tape", "recompute", "errors", "dispatch", "checks", "nn", "parallel", "strict", "scipy"]
+QUICK = ["columns", "mutants", "tape", "recompute", "errors", "dispatch", "checks", "nn", "parallel", "strict", "scipy"]
 REST = ["operators", "torch_operators", "properties", "optim", "train", "docs", "models"]
 
 #: Why a mutant that survives does the same as the original: reason -> names.
@@ -85,7 +85,7 @@ EQUIVALENT: dict[str, list[str]] = {
         "parallel.py top: TYPE_CHECKING -> False",
     ],
     "one image that fills a block is one run of all its rows": [
-        "ops/conv.py _blocks: ho * row_bytes <=…allel.BLOCK_BYTES -> ho * row_bytes < …allel.BLOCK_BYTES",
+        "ops/columns.py _blocks: ho * row_bytes <= COLUMN_BYTES -> ho * row_bytes < COLUMN_BYTES",
     ],
     "a leaf is refused while it requires a gradient, and marked when it no longer does": [
         "tape.py Operator.apply: constants -> True",
@@ -127,7 +127,6 @@ EQUIVALENT: dict[str, list[str]] = {
         "ops/conv.py _backward_1x1: 1 -> 0 #2",
         "ops/conv.py _backward_1x1: 1 -> 0 #3",
         "ops/conv.py _backward_1x1: on_host(g) -> True",
-        "ops/conv.py _blocks: not on_host(x) or n == 0 -> n == 0",
         "ops/elementwise.py relu: on_host(x) -> False",
         "ops/elementwise.py _rectified: x.size <= zeros.size -> False",
         "ops/elementwise.py _rectified: x.size <= zeros.size -> x.size < zeros.size",
@@ -166,9 +165,6 @@ EQUIVALENT: dict[str, list[str]] = {
         "backward.py _as_result: own -> False",
         "ops/conv.py _grouped: group == 1 -> False",
         "ops/conv.py _grouped: 1 -> 0",
-        "ops/conv.py _columns: not on_host(view) -> True",
-        "ops/conv.py _padded: padding == (0, 0) -> False",
-        "ops/conv.py _padded: on_host(x) -> False",
     ],
     "Tensors have no += of their own, and a recorded gradient is always copied": [
         "backward.py replay.receive: not create_graph -> True",
@@ -202,9 +198,11 @@ EQUIVALENT: dict[str, list[str]] = {
     "arrays of two dtypes are one call, which takes them": [
         "ops/elementwise.py _gate: on_host(g) and x.…ype.char in 'fd') -> on_host(g) and g.dtype.char in 'fd'",
     ],
+    "zeros that are written over at once": ["ops/columns.py Columns._bordered: pw + w -> pw"],
     "a view that nobody reads": ["ops/conv.py _backward_any_stride: need[1] -> True"],
     "a size to be tuned, not to be right": [
         "parallel.py top: 16 -> 17",
+        "ops/columns.py top: 2 -> 3",
         "ops/conv.py _group: kw * c < 64 -> kw * c <= 64",
         "ops/conv.py _group: 64 -> 65",
         "ops/elementwise.py _zeros: 2 * parallel.BLOC…// dtype.itemsize -> 2 * parallel.BLOC… * dtype.itemsize",
@@ -342,8 +340,8 @@ def stages(mutant: Mutant) -> list[tuple[list[str], list[str]]]:
     """List (test files, operators whose samples are run, or none for all) from the most likely to notice."""
     own = re.sub(r"\W.*", "", mutant.where.lstrip("_"))
     names = re.findall(r"^def _?(\w+)", Path("minigrad", mutant.file).read_text(), re.MULTILINE) or ["batch_norm"]
-    if mutant.file in ("parallel.py", "recompute.py"):
-        first: list[tuple[list[str], list[str]]] = [([mutant.file.removesuffix(".py")], [])]
+    if mutant.file in ("parallel.py", "recompute.py", "ops/columns.py"):
+        first: list[tuple[list[str], list[str]]] = [([Path(mutant.file).stem], [])]
     elif mutant.file in ("recording.py", "tape.py", "backward.py"):
         first = [(["tape"], [])]
     else:

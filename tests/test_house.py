@@ -23,6 +23,7 @@ ORDER = [
     "ops.reduction",
     "ops.matmul",
     "ops.pixels",
+    "ops.columns",
     "ops.conv",
     "ops.pool",
     "ops.norm",

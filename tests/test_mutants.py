@@ -596,31 +596,6 @@ def test_a_segment_is_run_again_within_no_grad_and_with_constants():
 # Blocks: small enough for the cache, and every pixel in exactly one -------------------------------
 
 
-@pytest.mark.parametrize("shape", [(0, 3, 3, 2), (0, 150, 140, 4), (1, 150, 140, 4), (3, 5, 4, 2), (40, 18, 17, 8)])
-@pytest.mark.parametrize("whole_images", [False, True])
-def test_blocks_of_a_convolution(shape, whole_images):
-    """As many pixels as fit, but no more: larger blocks are slow, smaller ones, too, and nobody would see why."""
-    n, ho, wo, c = shape
-    k = 9 * c
-    x = np.empty(shape, "float32")
-    blocks = conv._blocks(x, n, ho, wo, k, whole_images)
-    seen = np.zeros((n, ho), int)
-    for images, rows in blocks:
-        seen[images, rows] += 1
-    assert (seen == 1).all()
-    assert blocks  # also where there are no images: what is added up must have a shape
-    assert whole_images or blocks == conv._blocks(x, n, ho, wo, k)
-    row = wo * k * 4
-    sizes = [seen[images, rows].size for images, rows in blocks]
-    unit = ho if whole_images or ho * row <= parallel.BLOCK_BYTES else 1  # what is not cut: an image, or a row
-    assert max(sizes) * row <= max(parallel.BLOCK_BYTES, unit * row)
-    assert len(blocks) == 1 or 2 * max(sizes) * row + unit * row > parallel.BLOCK_BYTES
-    if n and not whole_images and ho * row > parallel.BLOCK_BYTES:
-        assert all(images.stop - images.start == 1 for images, _ in blocks)
-    elif n:
-        assert all(rows == slice(None) for _, rows in blocks)
-
-
 @pytest.mark.parametrize("shape", [(3, 5), (40, 30, 31, 16), (64, 1024), (8, 4096), (6, 1), (7, 1500)])
 def test_walks_over_pixels(shape):
     x = np.arange(np.prod(shape), dtype="float32").reshape(shape)
@@ -683,20 +658,6 @@ def test_a_convolution_takes_the_fast_path_where_there_is_one(monkeypatch):
     assert taken == ["_backward_any_stride"]
 
 
-@pytest.mark.parametrize("width", [17, 16])  # of the even one, two neighbouring pixels are made at once
-@pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 1, "stride": 2}])
-def test_columns_of_a_convolution_stay_in_cache(settings, width, monkeypatch):
-    """In all three products: as large as fits, and not the whole batch at once."""
-    sizes, columns = [], conv._columns
-    monkeypatch.setattr(conv, "_columns", lambda view: (sizes.append(view.size * view.itemsize), columns(view))[1])
-    x, w = mg.Tensor(randn(40, 18, width, 8), requires_grad=True), mg.Tensor(randn(3, 3, 8, 4), requires_grad=True)
-    out = mg.conv2d(x, w, **settings)
-    assert parallel.BLOCK_BYTES / 2 < max(sizes) <= parallel.BLOCK_BYTES
-    sizes.clear()
-    mg.grad(out, [x, w], randn(*out.shape))
-    assert parallel.BLOCK_BYTES / 2 < max(sizes) <= parallel.BLOCK_BYTES
-
-
 def test_the_threads_share_the_product_of_a_single_block(monkeypatch):
     """A small image with many channels; where there are more blocks, each thread has its own."""
     shared, matmul = [], parallel.matmul
@@ -710,7 +671,7 @@ def test_the_threads_share_the_product_of_a_single_block(monkeypatch):
 
 def test_a_convolution_with_one_tap_makes_no_columns_and_cuts_its_pixels(monkeypatch):
     """It is a product of matrices as it stands; what is added up over the pixels is cut into blocks for the lanes."""
-    monkeypatch.setattr(conv, "_columns", None)
+    monkeypatch.setattr(conv, "Columns", None)
     cuts, lanes = [], parallel.Lanes
     monkeypatch.setattr(parallel, "Lanes", lambda blocks: (cuts.append(blocks), lanes(blocks))[1])
     x, w = mg.Tensor(randn(40, 30, 30, 8), requires_grad=True), mg.Tensor(randn(1, 1, 8, 24), requires_grad=True)
@@ -724,7 +685,7 @@ def test_a_convolution_with_one_tap_makes_no_columns_and_cuts_its_pixels(monkeyp
 def test_pixels_are_made_in_pairs_on_the_host():
     """Another device has no cache that short runs would be copied into."""
     x = randn(1, 4, 6, 3)
-    groups = [conv._group(array, (3, 3, 3), 6, (1, 1), (1, 1)) for array in (x, strict.asarray(x))]
+    groups = [conv._group(array, (3, 3, 3), (1, 1), (1, 1), (1, 1)) for array in (x, strict.asarray(x))]
     assert groups == [2, 1]
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import minigrad as mg
-from minigrad import ops
+from minigrad import ops, parallel
 from minigrad.checks.operators import CHECKS
 from tests.samples import ANALYTIC, LINEAR, SAMPLES, conv2d_by_loops, every_sample
 from tests.strict import StrictArray, count_syncs, strict
@@ -186,6 +186,70 @@ def test_blocks_meet_without_a_seam(case):
     g = cotangent(out)
     for fast, plain in zip(mg.grad(out, [x, w], g), mg.grad(defined, [x, w], g), strict=True):
         assert_allclose(fast.data, plain.data, rtol=1e-10, atol=1e-9, **exact)
+
+
+#: Images, a kernel and settings, of which OpenBLAS's small kernels take pieces, and leave rows for a last product.
+NARROW = {
+    "3x3": ((20, 20, 17, 16), (3, 3, 16, 16), {"padding": (1, 1)}),
+    "3x3 in pairs": ((20, 20, 16, 8), (3, 3, 8, 9), {"padding": (1, 1)}),
+    "3x3 stride 2": ((30, 33, 32, 16), (3, 3, 16, 24), {"padding": (1, 1), "stride": (2, 2)}),
+    "rows of large images": ((2, 150, 141, 9), (3, 3, 9, 10), {"padding": (2, 2), "dilation": (2, 2)}),
+    "one image": ((1, 31, 29, 32), (3, 3, 32, 16), {"padding": (1, 1)}),
+    "1x1": ((9, 18, 17, 64), (1, 1, 64, 40), {}),
+    "1x1 stride 2": ((19, 37, 18, 40), (1, 1, 40, 64), {"stride": (2, 2)}),
+}
+
+
+def convolved(case, small_kernels, monkeypatch, dtype="float64"):
+    """Return the value and the gradients of a case, what they are of, and how many rows each product left over."""
+    left, piece = [], parallel._piece
+
+    def noted(a, n, least):
+        rows = piece(a, n, least)
+        left.append(rows and len(a) % rows)
+        return rows
+
+    monkeypatch.setattr(parallel._blas, "has_small_kernels", small_kernels)
+    monkeypatch.setattr(parallel, "_piece", noted)
+    *shapes, settings = NARROW[case]
+    settings = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)} | settings
+    rng = np.random.default_rng(0)
+    x, w, b = inputs = [
+        mg.Tensor(rng.standard_normal(s).astype(dtype), requires_grad=True) for s in (*shapes, shapes[1][3:])
+    ]
+    out = mg.conv2d(x, w, b, **settings)
+    g = cotangent(out)
+    results = [out, *mg.grad(out, inputs, g)]
+    monkeypatch.setattr(parallel, "_piece", piece)
+    return results, inputs, settings, g, left
+
+
+@pytest.mark.parametrize("case", NARROW)
+def test_a_convolution_by_small_kernels_is_its_definition(case, monkeypatch):
+    """Forward and both gradients, each of which is made of pieces and what they leave over."""
+    results, inputs, settings, g, left = convolved(case, True, monkeypatch)
+    assert len(left) >= 3
+    assert min(left) > 0
+    monkeypatch.setattr(parallel._blas, "has_small_kernels", False)
+    defined = ops.conv.conv2d_definition(*inputs, **settings)
+    for fast, plain in zip(results, [defined, *mg.grad(defined, inputs, g)], strict=True):
+        assert_allclose(fast.data, plain.data, rtol=1e-10, atol=1e-9, **exact)
+
+
+@pytest.mark.parametrize("small_kernels", [False, True])
+@pytest.mark.parametrize("case", NARROW)
+def test_bit_equal_for_every_number_of_threads_by_small_kernels(case, small_kernels, monkeypatch):
+    """And without them: what the pieces are does not depend on who multiplies them."""
+    before, results = mg.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            mg.set_num_threads(threads)
+            results.append(convolved(case, small_kernels, monkeypatch, "float32")[0])
+    finally:
+        mg.set_num_threads(before)
+    for result in results[1:]:
+        for a, b in zip(results[0], result, strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_lanes_do_not_depend_on_who_walks_them():
 
         def walk(i, lanes=lanes):
             for block in lanes.share(i):
-                lanes.add(i, block.T, block)
+                lanes.add(i, block, block)
 
         parallel.run(walk, lanes.count)
         totals.append(lanes.total())
@@ -257,7 +257,7 @@ def test_a_lane_adds_up_on_a_device():
     lanes = parallel.Lanes([a, b, a, b, a])  # two for each lane, and one
     for i in range(lanes.count):
         for block in lanes.share(i):
-            lanes.add(i, block.T, block)
+            lanes.add(i, block, block)
     np.testing.assert_array_equal(lanes.total().get(), 3 * a.get().T @ a.get() + 2 * b.get().T @ b.get())
 
 
@@ -347,15 +347,208 @@ def test_element_by_element_in_blocks_where_arrays_are_large_and_alike(counts):
     assert counts == [2]
 
 
-@pytest.mark.parametrize(
-    ("shape", "copies"), [((3, 5, 4, 2), 1), ((3, 0, 4, 2), 1), ((40, 33, 32, 16), 6), ((2, 600, 500, 1), 2)]
-)
-def test_images_are_copied_into_their_border_in_blocks(shape, copies, counts):
-    x = np.random.default_rng(0).standard_normal(shape)
-    expected = np.pad(x, [(0, 0), (1, 2), (3, 0), (0, 0)])
+# Narrow products, in pieces -----------------------------------------------------------------------
+
+
+@pytest.fixture(params=[False, True], ids=["no small kernels", "small kernels"])
+def small_kernels(request, monkeypatch):
+    """Whether BLAS is thought to have kernels for small matrices: results are right in any case."""
+    monkeypatch.setattr(parallel._blas, "has_small_kernels", request.param)
+    return request.param
+
+
+@pytest.fixture
+def stacks(monkeypatch):
+    """Note how many products each call of NumPy's matmul makes at once."""
+    counts, matmul = [], np.matmul
+
+    def noted(a, b, out=None):
+        counts.append(len(a) if a.ndim == 3 else 1)
+        return matmul(a, b, out=out)
+
+    monkeypatch.setattr(np, "matmul", noted)
+    return counts
+
+
+def whole_numbers(*shape, dtype="float32", seed=0):
+    """Draw small whole numbers: their sums of products are exact, in whatever order they are added up."""
+    return np.random.default_rng([seed, *shape]).integers(-3, 4, shape).astype(dtype)
+
+
+#: (m, k, n) -> how many pieces of rows `multiply` and `_inner` make of it, where there are small kernels.
+NARROW = {
+    (1000, 144, 16): (2, 2),  # 432 rows to a piece, and a remainder
+    (864, 144, 16): (2, 2),
+    (865, 144, 16): (2, 2),
+    (433, 144, 16): (1, 1),
+    (432, 144, 16): (0, 0),  # no more than a piece
+    (3000, 27, 9): (0, 0),
+    (9000, 27, 9): (2, 2),
+    (200, 576, 64): (8, 0),  # 24 rows: too few for what is added up
+    (300, 325, 64): (6, 6),  # 48 rows
+    (200, 676, 64): (0, 0),  # 20 rows
+    (1000, 144, 8): (0, 0),
+    (1000, 144, 65): (0, 0),
+    (100, 20_000, 64): (0, 0),  # not a single row
+    (0, 144, 16): (0, 0),
+    (1000, 0, 16): (0, 0),
+    (1000, 144, 0): (0, 0),
+    (0, 0, 0): (0, 0),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("sizes", NARROW)
+def test_narrow_products_are_the_plain_ones(sizes, dtype, small_kernels, stacks):
+    (m, k, n), fast = sizes, small_kernels and dtype in ("float32", "float64")
+    a, b, c = (whole_numbers(*shape, dtype=dtype, seed=i) for i, shape in enumerate([(m, k), (k, n), (m, n)]))
+    out = np.full((m, n), np.nan, dtype)
+    assert parallel.multiply(a, b, out) is out
+    np.testing.assert_array_equal(out, np.dot(a, b), strict=True)
+    assert max(stacks) == max(NARROW[sizes][0] * fast, 1)
+    stacks.clear()
+    expected = np.dot(a.T, c)
+    np.testing.assert_array_equal(parallel._inner(a, c, None), expected, strict=True)
+    assert max(stacks) == max(NARROW[sizes][1] * fast, 1)
+    total = np.full((k, n), np.nan, dtype)
     for _ in range(2):
-        np.testing.assert_array_equal(parallel.zero_bordered(x, 1, 2, 3, 0), expected)
-    assert counts == [copies] * 2
+        assert parallel._inner(a, c, total) is total
+        np.testing.assert_array_equal(total, expected, strict=True)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        np.asfortranarray,
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: x[:, ::-1].copy()[:, ::-1],
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: np.repeat(x, 2, axis=0)[1::2],
+    ],
+    ids=["Fortran", "rows reversed", "columns reversed", "columns", "rows"],
+)
+def test_narrow_products_of_views(view, small_kernels):
+    """Of each of the arrays, the result among them."""
+    m, k, n = 1000, 144, 16
+    plain = [whole_numbers(m, k), whole_numbers(k, n, seed=1), whole_numbers(m, n, seed=2)]
+    product, inner = plain[0] @ plain[1], plain[0].T @ plain[2]
+    for i in range(4):
+        a, b, c = (view(x) if i == j else x for j, x in enumerate(plain))
+        out, total = np.full_like(product, np.nan), np.full_like(inner, np.nan)
+        if i == 3:
+            out, total = view(out), view(total)
+            assert not out.flags.c_contiguous
+        assert parallel.multiply(a, b, out) is out
+        np.testing.assert_array_equal(out, product, strict=True)
+        assert parallel._inner(a, c, total) is total
+        np.testing.assert_array_equal(total, inner, strict=True)
+
+
+def test_a_part_of_a_wide_result_is_written_and_its_neighbours_are_not(small_kernels):
+    """As where columns are cut: a reshaped copy of the part would be filled, and thrown away."""
+    a, b = whole_numbers(1000, 144), whole_numbers(144, 16, seed=1)
+    wide = np.full((1000, 40), 7.0, "float32")
+    parallel.multiply(a, b, wide[:, 8:24])
+    np.testing.assert_array_equal(wide[:, 8:24], a @ b)
+    assert (np.delete(wide, np.s_[8:24], axis=1) == 7.0).all()
+
+
+def test_narrow_products_on_a_device(small_kernels):
+    a, b, c = whole_numbers(1000, 144), whole_numbers(144, 16, seed=1), whole_numbers(1000, 16, seed=2)
+    there = [strict.asarray(x) for x in (a, b, c)]
+    out = strict.asarray(np.zeros((1000, 16), "float32"))
+    parallel.multiply(there[0], there[1], out)
+    np.testing.assert_array_equal(out.get(), a @ b, strict=True)
+    np.testing.assert_array_equal(parallel._inner(there[0], there[2], None).get(), a.T @ c, strict=True)
+
+
+def test_matmul_multiplies_its_blocks_of_rows_in_pieces(small_kernels, stacks):
+    """And not where columns are cut, too: what is cut lies in lines that are longer than they are."""
+    for m, k, n, pieces in [(5000, 144, 16, 2), (1100, 400, 64, 1)]:
+        a, b = whole_numbers(m, k), whole_numbers(k, n, seed=1)
+        for right in (b, np.asfortranarray(b)):
+            np.testing.assert_array_equal(parallel.matmul(a, right), np.dot(a, b), strict=True)
+            assert max(stacks) == (pieces if small_kernels else 1)
+            stacks.clear()
+
+
+def test_lanes_add_up_narrow_products(small_kernels):
+    """Blocks of several lengths: what is left of the products of a longer one is not added again."""
+    blocks = [
+        (whole_numbers(m, 144, seed=m), whole_numbers(m, 16, seed=m + 1)) for m in (2000, 1000, 432, 3, 500, 0, 900)
+    ]
+    lanes = parallel.Lanes(blocks)
+    for i in range(lanes.count):
+        for a, b in lanes.share(i):
+            lanes.add(i, a, b)
+    np.testing.assert_array_equal(lanes.total(), sum(a.T @ b for a, b in blocks), strict=True)
+
+
+PIECES = [
+    # rows, k, columns, least -> rows of a piece
+    (10_000, 144, 16, 24, 432),  # the largest number with at most a million multiply-adds, and divisible by 4
+    (10_000, 144, 8, 24, 0),  # up to 8 columns, and from 65 on, there is nothing to gain
+    (10_000, 144, 9, 24, 768),
+    (10_000, 144, 64, 24, 108),
+    (10_000, 144, 65, 24, 0),
+    (10_000, 100, 10, 24, 1000),  # a million
+    (10_000, 77, 13, 24, 996),
+    (10_000, 576, 64, 24, 24),
+    (10_000, 576, 64, 25, 0),
+    (10_000, 325, 64, 48, 48),
+    (10_000, 325, 64, 49, 0),
+    (10_000, 650, 64, 24, 24),
+    (10_000, 652, 64, 24, 0),
+    (10_000, 20_000, 64, 24, 0),
+    (433, 144, 16, 24, 432),  # a single piece, and a row
+    (432, 144, 16, 24, 0),
+    (431, 144, 16, 24, 0),
+    (0, 144, 16, 24, 0),
+    (10_000, 0, 16, 24, 0),
+    (10_000, 144, 0, 24, 0),
+]
+
+
+@pytest.mark.parametrize(("m", "k", "n", "least", "expected"), PIECES)
+def test_how_many_rows_make_a_piece(m, k, n, least, expected, small_kernels):
+    for dtype in "fd":
+        assert parallel._piece(np.empty((m, k), dtype), n, least) == expected * small_kernels
+    if expected:
+        assert expected % 4 == 0
+        assert expected * k * n <= 10**6 < (expected + 4) * k * n
+
+
+def test_what_is_not_cut_into_pieces(monkeypatch):
+    """Each of these differs in one thing from what is."""
+    monkeypatch.setattr(parallel._blas, "has_small_kernels", True)
+    a = np.zeros((1000, 144), "float32")
+    others = [np.asfortranarray(a), a[::-1], np.zeros((1000, 288), "float32")[:, ::2], strict.asarray(a)]
+    others += [a.astype(dtype) for dtype in ("float16", "longdouble", "complex64", "complex128", "int32", "int64")]
+    assert parallel._piece(a, 16, 24) == 432
+    assert [parallel._piece(other, 16, 24) for other in others] == [0] * len(others)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "expected"),
+    [
+        (["SkylakeX"], True),
+        (["Cooperlake"], True),
+        (["SapphireRapids"], True),
+        (["Haswell"], False),
+        (["Zen"], False),
+        (["skx"], False),  # as BLIS calls it
+        (["SKYLAKEX"], False),
+        ([None], False),
+        ([...], False),  # a library that does not say
+        ([], False),
+        (["Haswell", "SkylakeX"], True),
+        ([..., "SapphireRapids"], True),
+    ],
+)
+def test_which_processors_have_small_kernels(architectures, expected):
+    blas = parallel._Blas()
+    blas.libraries = [SimpleNamespace(**({} if name is ... else {"architecture": name})) for name in architectures]
+    assert blas.has_small_kernels is expected
 
 
 # Scratch arrays ----------------------------------------------------------------------------------
@@ -374,28 +567,6 @@ def test_scratch_is_used_again_and_is_each_threads_own():
     thread.start()
     thread.join()
     assert not np.shares_memory(first, others[0])
-
-
-def test_zero_bordered_keeps_its_border_zero_and_forgets_old_shapes():
-    for value in (1.0, 2.0):
-        x = np.full((2, 3, 3, 1), value)
-        np.testing.assert_array_equal(
-            parallel.zero_bordered(x, 1, 2, 0, 1), np.pad(x, [(0, 0), (1, 2), (0, 1), (0, 0)])
-        )
-    for n in range(3 * parallel._MOST_BORDERED):
-        parallel.zero_bordered(np.zeros((1, 1, n + 1, 1)), 1, 1, 1, 1)
-    bordered = [key for key in parallel._scratch.buffers if len(key) == 6]
-    assert len(bordered) == parallel._MOST_BORDERED
-
-
-def test_the_border_that_has_waited_longest_is_forgotten():
-    """Not the one that was made first: that may be in use all the time."""
-    shapes = [(1, 1, n + 1, 7) for n in range(parallel._MOST_BORDERED + 1)]
-    buffers = [parallel.zero_bordered(np.ones(shape), 1, 1, 1, 1) for shape in shapes[:-1]]
-    for i in (0, -1):  # the first is used again, then one more is made
-        parallel.zero_bordered(np.ones(shapes[i]), 1, 1, 1, 1)
-    kept = [any(buffer is held for held in parallel._scratch.buffers.values()) for buffer in buffers]
-    assert kept == [True, False] + [True] * (len(buffers) - 2)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 from minigrad import ops
 from minigrad.nn.init import Rng, he_normal
 from minigrad.nn.module import Module, Parameter
-from minigrad.ops.conv import pair
+from minigrad.ops.columns import pair
 
 
 class Linear(Module):

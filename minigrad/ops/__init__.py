@@ -1,6 +1,6 @@
 """The operators: forward, rule and twin side by side.
 
-Reading order: elementwise, shape, reduction, matmul, pixels, conv, pool, norm, loss.
+Reading order: elementwise, shape, reduction, matmul, pixels, columns, conv, pool, norm, loss.
 """
 
 from minigrad import tensor

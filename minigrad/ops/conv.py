@@ -21,16 +21,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minigrad import parallel
-from minigrad.device import Array, add_windows, namespace, on_host, windows
+from minigrad.device import Array, add_windows, namespace, on_host
+from minigrad.ops.columns import Columns, Pair, check_window, pair
 from minigrad.ops.matmul import matmul
 from minigrad.ops.pixels import Pixels
 from minigrad.ops.shape import concatenate, fold, getitem, pad, reshape, transpose, unfold
 from minigrad.tape import expect_arrays, operator
-
-Pair = tuple[int, int]
 
 
 def conv2d(
@@ -168,7 +165,7 @@ def conv_transpose2d(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding:
 
 
 def _forward(x: Array, w: Array, b: Array, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """Convolve block by block: windows -> columns that stay in cache -> product -> bias."""
+    """Convolve block by block: columns that stay in cache -> product -> bias."""
     xp = namespace(x)
     kh, kw, c, o = w.shape
     if (kh, kw) == (1, 1) and padding == (0, 0):
@@ -178,27 +175,23 @@ def _forward(x: Array, w: Array, b: Array, stride: Pair, padding: Pair, dilation
         if b is not None:
             out += b
         return out
-    view = windows(_padded(x, padding), (kh, kw), stride, dilation)  # (n, ho, wo, kh, kw, c)
-    n, ho, wo = view.shape[:3]
-    group = _group(x, (kh, kw, c), wo, stride, dilation)
-    if group > 1:
-        view = windows(_padded(x, padding), (kh, kw + group - 1), (stride[0], group), dilation)
-    out = xp.empty((n, ho, wo // group, group * o), dtype=x.dtype)
+    group = _group(x, w.shape[:3], padding, stride, dilation)
+    columns = Columns(x, (kh, kw + group - 1), (stride[0], stride[1] * group), padding, dilation)
+    n, ho, wo = columns.shape
+    out = xp.empty((n, ho, wo, group * o), dtype=x.dtype)
     matrix = _grouped(w, group).reshape(-1, group * o)
     bias = None if b is None else xp.tile(b, group)
-    blocks = _blocks(x, n, ho, wo // group, len(matrix))
-    product = xp.matmul if len(blocks) > 1 else parallel.matmul  # one block: the threads share its product
+    alone = len(columns.blocks) == 1
+    product = parallel.matmul if alone else parallel.multiply  # of a single block the threads share the product
 
     def convolve(i: int) -> None:
-        images, rows = blocks[i]
-        part = out[images, rows]
-        cols = _columns(view[images, rows])
-        product(cols, matrix, out=part.reshape(-1, group * o))
+        part = out[columns.blocks[i]]
+        product(columns.block(i), matrix, part.reshape(-1, group * o))
         if bias is not None:
             part += bias
 
-    parallel.run(convolve, len(blocks))
-    return out.reshape(n, ho, wo, o)
+    parallel.run(convolve, len(columns.blocks))
+    return out.reshape(n, ho, wo * group, o)
 
 
 def _backward(
@@ -226,23 +219,22 @@ def _backward_stride_1(
     """
     xp = namespace(g)
     (kh, kw, c, o), (n, h, wd, _) = w.shape, x.shape
-    group = _group(g, (kh, kw, o), wd, (1, 1), dilation)
+    group = _group(g, (kh, kw, o), border, (1, 1), dilation)
     flipped = _grouped(w[::-1, ::-1].transpose(0, 1, 3, 2), group)  # (kh, kw + group - 1, o, group c)
-    view = windows(_padded(g, border), flipped.shape[:2], (1, group), dilation)  # (n, h, w / group, ..., o)
+    columns = Columns(g, flipped.shape[:2], (1, group), border, dilation)
     matrix = flipped.reshape(-1, group * c)
     pixels = xp.ascontiguousarray(x).reshape(n, h, wd // group, group * c)
     dx = xp.empty(pixels.shape, dtype=x.dtype)
-    blocks = _blocks(x, n, h, wd // group, len(matrix))
-    sums = parallel.Lanes(blocks)
+    sums = parallel.Lanes(range(len(columns.blocks)))
 
-    def lane(i: int) -> None:
-        for images, rows in sums.share(i):
-            cols = _columns(view[images, rows])
-            xp.matmul(cols, matrix, out=dx[images, rows].reshape(-1, group * c))
+    def walk(lane: int) -> None:
+        for i in sums.share(lane):
+            cols, block = columns.block(i), columns.blocks[i]
+            parallel.multiply(cols, matrix, dx[block].reshape(-1, group * c))
             if need[1]:
-                sums.add(i, cols.T, pixels[images, rows].reshape(-1, group * c))
+                sums.add(lane, cols, pixels[block].reshape(-1, group * c))
 
-    parallel.run(lane, sums.count)
+    parallel.run(walk, sums.count)
     if not need[1]:
         return dx.reshape(x.shape), None
     total = sums.total().reshape(kh, kw + group - 1, o, group, c)
@@ -260,24 +252,22 @@ def _backward_any_stride(
     (kh, kw, c, o), (n, h, wd, _), (ph, pw) = w.shape, x.shape, padding
     ho, wo = g.shape[1:3]
     matrix = xp.ascontiguousarray(w).reshape(kh * kw * c, o).T
-    view: Array = (
-        windows(_padded(x, padding), (kh, kw), stride, dilation) if need[1] else None
-    )  # (n, ho, wo, kh, kw, c)
     dx: Array = xp.zeros((n, h + 2 * ph, wd + 2 * pw, c), dtype=x.dtype) if need[0] else None
-    blocks = _blocks(x, n, ho, wo, kh * kw * c, whole_images=need[0])
-    sums = parallel.Lanes(blocks)
+    columns = Columns(x, (kh, kw), stride, padding, dilation, whole_images=need[0])
+    sums = parallel.Lanes(range(len(columns.blocks)))
 
-    def lane(i: int) -> None:
-        for images, rows in sums.share(i):
-            part = g[images, rows].reshape(-1, o)
+    def walk(lane: int) -> None:
+        for i in sums.share(lane):
+            block = columns.blocks[i]
+            part = g[block].reshape(-1, o)
             if need[1]:
-                sums.add(i, _columns(view[images, rows]).T, part)
+                sums.add(lane, columns.block(i), part)
             if need[0]:
-                target = dx[images]
+                target = dx[block[0]]
                 dcols = xp.matmul(part, matrix).reshape(len(target), ho, wo, kh, kw, c)
                 add_windows(target, dcols, stride, dilation)
 
-    parallel.run(lane, sums.count)
+    parallel.run(walk, sums.count)
     if need[0]:
         dx = dx[:, ph : ph + h, pw : pw + wd]
     return dx, sums.total().reshape(w.shape) if need[1] else None
@@ -303,32 +293,17 @@ def _backward_1x1(g: Array, x: Array, w: Array, need: tuple[bool, ...], stride: 
 
         def lane(i: int) -> None:
             for rows in sums.share(i):
-                sums.add(i, pixels[rows].T, flat[rows])
+                sums.add(i, pixels[rows], flat[rows])
 
         parallel.run(lane, sums.count)
         dw = sums.total().reshape(w.shape)
     return dx, dw
 
 
-# Blocks, columns, checks ---------------------------------------------------------------------
+# Neighbours, strides, checks ------------------------------------------------------------------
 
 
-def _blocks(x: Array, n: int, ho: int, wo: int, k: int, whole_images: bool = False) -> list[tuple[slice, slice]]:
-    """Cut the output pixels into (images, rows) so that the columns of each block stay in cache.
-
-    A block is a run of whole images, or, where one image is too large, a run of rows of one.
-    """
-    if not on_host(x) or n == 0:
-        return [(slice(None), slice(None))]
-    row_bytes = wo * k * x.itemsize
-    if whole_images or ho * row_bytes <= parallel.BLOCK_BYTES:
-        runs = parallel.spans(n, parallel.BLOCK_BYTES // (ho * row_bytes))
-        return [(images, slice(None)) for images in runs]
-    runs = parallel.spans(ho, parallel.BLOCK_BYTES // row_bytes)
-    return [(slice(image, image + 1), rows) for image in range(n) for rows in runs]
-
-
-def _group(x: Array, window: tuple[int, int, int], wo: int, stride: Pair, dilation: Pair) -> int:
+def _group(x: Array, window: tuple[int, int, int], padding: Pair, stride: Pair, dilation: Pair) -> int:
     """Say how many neighbouring output pixels to make at once: two where a window's rows (kw c) are short.
 
     To copy a short run takes as long as to begin it. The windows of two neighbours overlap in all but one column: laid
@@ -336,8 +311,8 @@ def _group(x: Array, window: tuple[int, int, int], wo: int, stride: Pair, dilati
     kw = 3. The product pays for it with a third more multiply-adds, by zeros: see :func:`_grouped`.
     """
     _, kw, c = window
-    short = kw > 1 and kw * c < 64
-    return 2 if short and on_host(x) and wo % 2 == 0 and stride[1] == dilation[1] == 1 else 1
+    short, even = kw > 1 and kw * c < 64, (x.shape[2] + 2 * padding[1] - kw) % 2 == 1
+    return 2 if short and even and on_host(x) and stride[1] == dilation[1] == 1 else 1
 
 
 def _grouped(w: Array, group: int) -> Array:
@@ -354,50 +329,9 @@ def _grouped(w: Array, group: int) -> Array:
     return wide.reshape(kh, kw + group - 1, c, group * o)
 
 
-def _columns(view: Array) -> Array:
-    """Copy windows (m, ho, wo, kh, kw, c) into a matrix (m ho wo, kh kw c), which lives until the next call."""
-    m, ho, wo, kh, kw, c = view.shape
-    if not on_host(view):
-        return view.reshape(m * ho * wo, kh * kw * c)
-    cols = parallel.scratch("columns", view.shape, view)
-    np.copyto(cols, view)
-    return cols.reshape(m * ho * wo, kh * kw * c)
-
-
-def _padded(x: Array, padding: Pair) -> Array:
-    """Put a border of zeros around images; the result lives until the next call with the same shape."""
-    ph, pw = padding
-    if padding == (0, 0):
-        return x
-    if on_host(x):
-        return parallel.zero_bordered(x, ph, ph, pw, pw)
-    return pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)])
-
-
 def _subsampled(x: Array, stride: Pair) -> Array:
     """Take the pixels that a 1x1 kernel with this stride meets."""
     return namespace(x).ascontiguousarray(x[:, :: stride[0], :: stride[1]])
-
-
-def pair(name: str, setting: str, value: Any, least: int) -> Pair:
-    """Take an int, or a pair of ints, along height and width."""
-    values: Any = tuple(value) if hasattr(value, "__len__") else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values):
-        raise ValueError(
-            f"{name}: expected {setting} to be an int of at least {least}, or a pair of them, got {value!r}"
-        )
-    return int(values[0]), int(values[1])
-
-
-def check_window(name: str, shape: tuple[int, ...], kernel: Pair, padding: Pair, dilation: Pair) -> None:
-    """Refuse a kernel that is larger than the padded image (n, h, w, c)."""
-    for axis, side in ((0, "height"), (1, "width")):
-        span, size = dilation[axis] * (kernel[axis] - 1) + 1, shape[1 + axis] + 2 * padding[axis]
-        if kernel[axis] < 1 or size < span:
-            raise ValueError(
-                f"{name}: the kernel spans {span} pixels of {side}, but the padded image has {size} (x {shape}, kernel "
-                f"{kernel}, padding {padding}, dilation {dilation}); use a smaller kernel or more padding"
-            )
 
 
 def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:

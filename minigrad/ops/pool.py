@@ -15,7 +15,7 @@ import numpy as np
 
 from minigrad import parallel
 from minigrad.device import Array, namespace, on_host, windows
-from minigrad.ops.conv import Pair, check_window, pair
+from minigrad.ops.columns import Pair, check_window, pair
 from minigrad.ops.reduction import max, mean
 from minigrad.ops.shape import pad, reshape, unfold
 from minigrad.tape import expect_arrays, operator
