@@ -291,14 +291,16 @@ def test_the_header_shows_the_kernel_and_the_settings(monkeypatch):
 def test_the_command(monkeypatch, capsys, tmp_path):
     case = Case("tiny", cases.TRAIN, TINY, (Side("minigrad"), Side("not_installed_anywhere")), threads=(1, 2))
     still = Case("tiny", cases.CHAIN, {"operators": 2, "backward": True}, (Side("minigrad"),))
-    monkeypatch.setattr(cases, "CASES", {"one": case, "two": still, "three": case})
+    nobody = Case("tiny", cases.CHAIN, {"operators": 2, "backward": True}, (Side("not_installed_anywhere"),))
+    monkeypatch.setattr(cases, "CASES", {"one": case, "two": still, "three": case, "four": nobody})
     path = tmp_path / "figures.json"
-    command.main(["--only", "one", "two", "--pairs", "2", "--threads", "2", "--json", str(path)])
+    command.main(["--only", "one", "two", "four", "--pairs", "2", "--threads", "2", "--json", str(path)])
     written = json.loads(path.read_text())
     assert written["machine"]["numpy_and_blas"][0] == f"numpy {np.__version__}"
     assert [(r["case"], r["threads"], len(r["sides"])) for r in written["results"]] == [("one", 2, 1), ("two", 1, 1)]
     out = capsys.readouterr().out
     assert "numpy" in out
+    assert "four: not measured, its library is not installed" in out
     assert out.splitlines()[-1].startswith("minigrad ")
 
 

@@ -50,6 +50,9 @@ def run(chosen: Mapping[str, cases.Case], options: Any, head: str, lines: Any) -
     print(f"\n{head}")
     for name in options.only or chosen:
         case = installed(chosen[name])
+        if not case.sides:
+            print(f"{name}: not measured, its library is not installed")
+            continue
         for threads in options.threads if options.threads and case.threads != (1,) else case.threads:
             results.append(rounds.measure(name, case, threads, options.pairs, peers=options.peers or sys.executable))
             print(lines(results[-1]), flush=True)

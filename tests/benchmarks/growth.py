@@ -4,7 +4,9 @@ The sizes of a series are the sides of a case: each has a process of its own, an
 
 - The cost of an image should not depend on how many come at once.
 - Time should be linear in depth, and in the length of a chain of operators. (A training step has parts that a deep net
-  shares with a shallow one: its first and last layer, and the loss. So the cost of a layer may fall a little.)
+  shares with a shallow one: its first and last layer, and the loss. So the cost of a layer may fall a little. A long
+  chain no longer fits into cache, and Python's garbage collector looks at it again and again: so PyTorch's chain is
+  measured, too.)
 - Memory should be the same after 500 steps as after 50.
 """
 
@@ -48,12 +50,11 @@ def depths(sizes: tuple[int, ...], batch: int) -> Series:
     return Series(Case(about, TRAIN, RESNET20 | {"batch": batch}, sides), "layer", sizes)
 
 
-def chains(sizes: tuple[int, ...]) -> Series:
+def chains(sizes: tuple[int, ...], library: str = "minigrad") -> Series:
     """Chains of so many operators on 16 elements, forward and backward."""
-    sides = tuple(Side(f"minigrad chain {size}", {"operators": size}) for size in sizes)
-    return Series(
-        Case("a chain of operators, forward and backward", CHAIN, {"backward": True}, sides), "operator", sizes
-    )
+    sides = tuple(Side(f"{library} chain {size}", {"operators": size}) for size in sizes)
+    about = f"a chain of operators, forward and backward, by {library}"
+    return Series(Case(about, CHAIN, {"backward": True}, sides), "operator", sizes)
 
 
 def repetitions(sizes: tuple[int, ...], batch: int) -> Series:
@@ -67,12 +68,13 @@ SERIES = {
     "growth-batch": batches((32, 64, 128, 256, 512)),
     "growth-depth": depths((20, 56, 110, 1202), batch=16),
     "growth-chain": chains((10_000, 100_000)),
+    "growth-chain-torch": chains((10_000, 100_000), "torch"),
     "growth-steps": repetitions((50, 500), batch=32),
 }
 CASES = {name: series.case for name, series in SERIES.items()}
 
 HEAD = (
-    f"{'series':15} {'threads':>7} {'size':>7} {'unit':9}{'median':>10}{'min':>10} us a unit"
+    f"{'series':18} {'threads':>7} {'size':>7} {'unit':9}{'median':>10}{'min':>10} us a unit"
     f"{'MB':>8}   multiple of the smallest: median   min    MB"
 )
 
@@ -81,7 +83,7 @@ def lines(result: dict[str, Any]) -> str:
     """Write the lines of a series: the cost of one unit, and its multiple of the cost in the smallest size."""
     series, first, written = SERIES[result["case"]], result["sides"][0], []
     for i, (side, size) in enumerate(zip(result["sides"], series.sizes, strict=True)):
-        label = f"{result['case']:15} {result['threads']:7}" if i == 0 else " " * 23
+        label = f"{result['case']:18} {result['threads']:7}" if i == 0 else " " * 26
         text = f"{label} {size:7} {series.unit:9}"
         text += "".join(f"{side[key] / size * 1e6:10.2f}" for key in ("median", "min"))
         text += f"{'':10}{side['peak_bytes'] / 1e6:8.1f}{'':27}"
