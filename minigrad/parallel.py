@@ -23,17 +23,14 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
 from minigrad.device import Array, namespace, on_host
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 #: Bytes of columns (or of an activation) that one block works on: they should stay in a core's
 #: L2 cache between the copy that makes them and the matrix product that reads them.
@@ -43,8 +40,8 @@ BLOCK_BYTES = 1 << 20
 LANES = 4
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
+_queue: SimpleQueue[Any] | None = None  # of work for the threads beside the caller's own
+_queue_lock = threading.Lock()
 
 
 def set_num_threads(n: int) -> None:
@@ -72,10 +69,10 @@ def set_num_threads(n: int) -> None:
     global _threads
     if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
         raise ValueError(f"set_num_threads: expected an integer of at least 1, got {n!r}")
-    with _pool_lock:
+    with _queue_lock:
         if n != _threads:
             _threads = int(n)
-            _forget_pool()
+            _close_queue()
 
 
 def get_num_threads() -> int:
@@ -96,30 +93,32 @@ def run(task: Callable[[int], object], count: int) -> None:
     Whoever is free takes the next number, so tasks must not depend on one another. The first
     exception of a task is raised here.
     """
-    with _one_blas_thread():
+    with _blas:
         if count == 1 or _threads == 1 or _inside.task:  # a task's own tasks are run where it is: no thread is free
             for i in range(count):
                 task(i)
             return
         numbers = itertools.count()  # next(numbers) is one step of the interpreter: no two threads get the same
+        ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
         def work() -> None:
             _inside.task = True
             try:
                 while (i := next(numbers)) < count:
                     task(i)
+            except BaseException as error:
+                ended.put(error)
+            else:
+                ended.put(None)
             finally:
                 _inside.task = False
 
-        # the caller's context goes along: NumPy's errstate is a part of it
-        helpers = [_workers().submit(copy_context().run, work) for _ in range(min(_threads, count) - 1)]
-        try:
-            work()
-        finally:
-            for helper in helpers:
-                helper.exception()  # wait for all of them before anything is said
-        for helper in helpers:
-            helper.result()
+        helpers = min(_threads, count) - 1
+        _hand_over(work, helpers)
+        work()
+        errors = [error for error in [ended.get() for _ in range(1 + helpers)] if error is not None]
+        if errors:
+            raise errors.pop()
 
 
 class _Inside(threading.local):
@@ -165,7 +164,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if not on_host(a):
         return namespace(a).matmul(a, b, out=out)
     if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype:
-        with _one_blas_thread():
+        with _blas:
             return np.matmul(a, b, out=out)
     (m, k), n = a.shape, b.shape[1]
     if out is None:
@@ -324,11 +323,14 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 
-# BLAS and the pool ---------------------------------------------------------------------------
+# BLAS and the helpers ------------------------------------------------------------------------
 
 
 class _Blas:
-    """The BLAS libraries of this process, and how many callers want them on one thread just now."""
+    """The BLAS libraries of this process: ``with _blas:`` keeps them on one thread.
+
+    The setting is the process's, so those who want it just now are counted; the last to go puts back what was before.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -342,62 +344,77 @@ class _Blas:
         return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
     @functools.cached_property
+    def setters(self) -> list[Callable[[int], object]]:
+        """What sets each library's number of threads, from whichever thread this is called."""
+        # threadpoolctl's own method does nothing when another thread than the first one calls it
+        return [getattr(library, "_real_set_num_threads", library.set_num_threads) for library in self.libraries]
+
+    @functools.cached_property
     def has_small_kernels(self) -> bool:
         """Whether this is OpenBLAS on a processor with AVX-512."""
         with_avx512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
         return any(getattr(library, "architecture", None) in with_avx512 for library in self.libraries)
 
     def set(self, threads: list[int]) -> None:
-        """Set each library's number of threads, from whichever thread this is called."""
-        for library, n in zip(self.libraries, threads, strict=True):
-            # threadpoolctl's own method does nothing when another thread than the first one calls it
-            getattr(library, "_real_set_num_threads", library.set_num_threads)(n)
+        """Set each library's number of threads."""
+        for setter, n in zip(self.setters, threads, strict=True):
+            setter(n)
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.callers += 1
+            if self.callers == 1:
+                self.before = [library.get_num_threads() for library in self.libraries]
+                self.set([1] * len(self.before))
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.callers -= 1
+            if self.callers == 0:
+                self.set(self.before)
 
 
 _blas = _Blas()
 
 
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Keep BLAS on one thread inside. The setting is the process's, so callers are counted."""
-    with _blas.lock:
-        _blas.callers += 1
-        if _blas.callers == 1:
-            _blas.before = [library.get_num_threads() for library in _blas.libraries]
-            _blas.set([1] * len(_blas.before))
-    try:
-        yield
-    finally:
-        with _blas.lock:
-            _blas.callers -= 1
-            if _blas.callers == 0:
-                _blas.set(_blas.before)
+def _hand_over(work: Callable[[], None], helpers: int) -> None:
+    """Let `helpers` threads beside the caller's own call `work`.
+
+    They wait at a queue, from which one is woken in a third of the time that :mod:`concurrent.futures` takes: for a
+    layer at batch 1 it is as long as a part of the work.
+    """
+    global _queue
+    with _queue_lock:  # or else another thread might close the queue before the work is in it
+        if _queue is None:
+            _queue = SimpleQueue()
+            for i in range(max(_threads - 1, 1)):
+                threading.Thread(target=_help, args=(_queue,), name=f"minigrad-{i}", daemon=True).start()
+        for _ in range(helpers):
+            _queue.put((copy_context(), work))  # NumPy's errstate is a part of the caller's context
 
 
-def _workers() -> ThreadPoolExecutor:
-    """Return the pool of threads beside the caller's own, made when first needed."""
-    global _pool
-    with _pool_lock:
-        if _pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            _pool = ThreadPoolExecutor(max_workers=max(_threads - 1, 1), thread_name_prefix="minigrad")
-        return _pool
+def _help(queue: SimpleQueue[Any]) -> None:
+    """Be a helper: do what comes through the queue, until it is closed by a None, which goes on to the next helper."""
+    while (given := queue.get()) is not None:
+        context, work = given
+        context.run(work)
+        del given, context, work  # or they, and their arrays, would live until the next come
+    queue.put(None)
 
 
-def _forget_pool() -> None:
-    """Drop the pool: its size is wrong. What it has begun, it ends."""
-    global _pool
-    if _pool is not None:
-        _pool.shutdown(wait=False)
-    _pool = None
+def _close_queue() -> None:
+    """Send the helpers away, once they have done what is in the queue: there will be another number of them."""
+    global _queue
+    if _queue is not None:
+        _queue.put(None)
+    _queue = None
 
 
 if hasattr(os, "register_at_fork"):
 
     def _after_fork() -> None:
-        global _pool, _pool_lock
-        _pool, _pool_lock = None, threading.Lock()  # the parent's threads do not exist here
+        global _queue, _queue_lock
+        _queue, _queue_lock = None, threading.Lock()  # the parent's threads do not exist here
         _blas.lock = threading.Lock()
         if _blas.callers:
             _blas.callers = 0

