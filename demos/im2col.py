@@ -9,7 +9,7 @@ which is what processors do best. The price is memory: each number stands in kh 
 are 9 times as large as its batch. But nobody needs all of them at once. Made for a block of pixels at a time, small
 enough to be still in cache when they are multiplied, they cost hardly any memory, and no way to the main memory and
 back. A block may also be too small: then the calls cost more than the work. `blocks` below is the idea of
-minigrad.ops.conv in ten lines.
+minigrad.ops.columns in ten lines.
 
 The layer here is from the first stage of the paper's CIFAR nets (section 4.2: 3x3, 16 filters, maps of 32x32). All ways
 add up the same 144 products, in another order or precision, so a result may be off by 144 half units in the last place
@@ -30,7 +30,7 @@ import numpy as np
 import minigrad as mg
 from demos import lab, style
 from minigrad.device import windows
-from minigrad.parallel import BLOCK_BYTES
+from minigrad.ops.columns import COLUMN_BYTES
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -144,8 +144,8 @@ def draw_columns(panel: Any) -> None:
 def draw_times(panel: Any, sizes: dict[str, int], times: dict[str, float]) -> None:
     """Draw time against the columns that are held at once."""
     panel.semilogx([*sizes.values()], [times[n] for n in sizes], "o-", color=style.shade(0, 1), markersize=4)
-    panel.axvline(BLOCK_BYTES, color="0.5", linewidth=1, linestyle=":")
-    panel.text(BLOCK_BYTES, 0.1, "minigrad's blocks  ", ha="right", fontsize="small", color="0.3")
+    panel.axvline(COLUMN_BYTES, color="0.5", linewidth=1, linestyle=":")
+    panel.text(COLUMN_BYTES, 0.1, "minigrad's blocks  ", ha="right", fontsize="small", color="0.3")
     panel.set(xlabel="columns held at once (bytes)", ylabel="time, the best block = 1", ylim=(0, None))
     panel.set_title("too small, in cache, all at once", loc="left")
 

@@ -380,8 +380,8 @@ _blas = _Blas()
 def _hand_over(work: Callable[[], None], helpers: int) -> None:
     """Let `helpers` threads beside the caller's own call `work`.
 
-    They wait at a queue, from which one is woken in a third of the time that :mod:`concurrent.futures` takes: for a
-    layer at batch 1 it is as long as a part of the work.
+    They wait at a queue, from which one is woken in a third of the time that ``concurrent.futures`` takes. For a layer
+    of one image, that is a part of the work itself.
     """
     global _queue
     with _queue_lock:  # or else another thread might close the queue before the work is in it

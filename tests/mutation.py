@@ -82,7 +82,6 @@ EQUIVALENT: dict[str, list[str]] = {
     ],
     "only annotations use this name": [
         "recording.py top: Leaf | Entry -> Leaf",
-        "parallel.py top: TYPE_CHECKING -> False",
     ],
     "a leaf is refused while it requires a gradient, and marked when it no longer does": [
         "tape.py Operator.apply: constants -> True",
@@ -93,7 +92,6 @@ EQUIVALENT: dict[str, list[str]] = {
         "tape.py Operator.__init__: False -> True",
     ],
     "the longer way gives the same, a little later": [
-        "parallel.py top: TYPE_CHECKING -> True",
         "parallel.py set_num_threads: n != _threads -> True",
         "parallel.py run: count == 1 or _th…1 or _inside.task -> _threads == 1 or _inside.task",
         "parallel.py run: count == 1 or _th…1 or _inside.task -> count == 1 or _inside.task",

@@ -15,13 +15,11 @@ find the one change that matters, and then put a second core to work without cha
 #
 # A core of today can do some dozens of multiplications and additions per cycle, if the numbers are at hand. From main
 # memory it gets about one number per cycle. In between stand *caches*, small and near: the first holds tens of
-# kilobytes, the second (L2) about a megabyte. So a program has two speeds, one of arithmetic and one of memory, and
-# the slower one is the speed of the program.
+# kilobytes, the second (L2) about a megabyte. A program is as fast as the slower of the two, arithmetic and memory.
 #
 # Both can be measured. For arithmetic, multiply two matrices that fit into the cache. For memory, copy an array that
-# fits into no cache. BLAS, the library that multiplies matrices for NumPy, is kept on one thread for now, and time is
-# the time of this thread on the processor, so that other programs do not count. All times here depend on the machine;
-# only ratios are printed.
+# fits into no cache. BLAS, the library that multiplies matrices for NumPy, is kept on one thread for now, and the time
+# of other programs does not count. All times here depend on the machine; only ratios are printed.
 
 import time
 
@@ -31,19 +29,20 @@ from threadpoolctl import threadpool_limits
 
 import minigrad as mg
 from minigrad.device import windows
-from minigrad.parallel import BLOCK_BYTES, LANES, Lanes, spans
+from minigrad.ops.columns import COLUMN_BYTES
+from minigrad.parallel import LANES, Lanes, spans
 from minigrad.report import tidy
 
 rng = np.random.default_rng(8)
 
 
-def seconds(f, repeat=9):
+def seconds(f, *arguments, repeat=9):
     """Time a call on one thread: the best of several."""
     best = np.inf
     with threadpool_limits(1):
         for _ in range(repeat):
             start = time.thread_time()
-            f()
+            f(*arguments)
             best = min(best, time.thread_time() - start)
     return best
 
@@ -52,8 +51,8 @@ square = rng.standard_normal((512, 512), dtype=np.float32)
 large = np.ones(1 << 24, np.float32)
 target = np.empty_like(large)
 
-peak = 2 * 512**3 / seconds(lambda: square @ square)  # operations per second
-bandwidth = 2 * large.nbytes / seconds(lambda: np.copyto(target, large))  # bytes per second, read and written
+peak = 2 * 512**3 / seconds(np.matmul, square, square)  # operations per second
+bandwidth = 2 * large.nbytes / seconds(np.copyto, target, large)  # bytes per second, read and written
 balance = peak / bandwidth
 print(f"while one float32 comes from memory, this core can do about {4 * balance:.0f} operations (machine-dependent)")
 
@@ -80,9 +79,8 @@ print(f"while one float32 comes from memory, this core can do about {4 * balance
 #     B_{\text{at once}} = 4\,(c + 2k + o), \qquad
 #     B_{\text{blocks}} = 4\,(c + o) .
 #
-# The second is the idea of this chapter. Make the columns for a *block* of pixels only, so few that they are still in
-# cache when the product reads them, and write the next block over them. The columns then never see memory. For
-# :math:`c = o` the intensity grows tenfold:
+# The second is the idea of this chapter: make the columns for a *block* of pixels only, so few that they are still in
+# cache when the product reads them, and write the next block over them. For :math:`c = o` the intensity grows tenfold:
 
 print(" c = o   operations   bytes at once   in blocks   intensity at once   in blocks")
 for c in (4, 16, 64):
@@ -121,24 +119,22 @@ layer = Layer(32, 32, 16, 16)
 counts = (1, 2, 4, 8, 16, 32)
 np.testing.assert_allclose(layer.convolve(1), layer.convolve(32), atol=1e-4)
 mebibytes = [layer.view[:images].size * 4 / 2**20 for images in counts]
-times = [seconds(lambda images=images: layer.convolve(images)) for images in counts]
+times = [seconds(layer.convolve, images) for images in counts]
 
 figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")
 tidy(panel)
 panel.plot(mebibytes, np.array(times) / min(times), "o-", color="black")
-panel.axvline(BLOCK_BYTES / 2**20, ls=":", color="black")
-panel.annotate("minigrad's block", (BLOCK_BYTES / 2**20, 0.12), (4, 0), ("data", "axes fraction"), "offset points")
+panel.axvline(COLUMN_BYTES / 2**20, ls=":", color="black")
+panel.annotate("minigrad's block", (COLUMN_BYTES / 2**20, 0.12), (4, 0), ("data", "axes fraction"), "offset points")
 panel.set_xscale("log", base=2)
-panel.set(
-    xlabel="columns of a block, MiB (the last point: im2col at once)", ylabel="time, the best = 1", ylim=(0, None)
-)
+panel.set(xlabel="columns of a block, MiB (the last: im2col at once)", ylabel="time, the best = 1", ylim=(0, None))
 panel.set_title("The same arithmetic, the same numbers: 32 images of 32x32, 16 to 16 channels", fontsize=10)
 print(f"at once takes {times[-1] / min(times):.1f} times as long as in the best blocks (machine-dependent)")
 
 # %%
-# Where the curve rises on the right, the columns have outgrown a cache: the core's own, or the larger one, the third,
-# that cores share. A block can also be too small: each costs a few calls from Python. Anything near 1 MiB will do, and
-# ``BLOCK_BYTES`` is that, for all layers and machines. A constant has a virtue that we shall need soon.
+# Where the curve rises on the right, the columns have outgrown a cache: the core's own, or the third, shared by cores.
+# A block can also be too small: each costs a few calls from Python. Anything near 1 MiB will do. minigrad allows 1.5,
+# for all layers and machines. A constant has a virtue that we shall need soon.
 #
 # The layer on the roofline
 # -------------------------
@@ -153,14 +149,12 @@ panel.loglog(intensities, np.minimum(1, intensities / balance), color="black", l
 points = {"at once": [], "blocks": []}
 for c in channels:
     layer = Layer(512 // c, 32, c, c)  # 18 MiB of columns
-    block = max(m for m in (1, 2, 4) if layer.view[:m].nbytes <= BLOCK_BYTES or m == 1)
+    block = max(m for m in (1, 2, 4) if layer.view[:m].nbytes <= COLUMN_BYTES or m == 1)
     for name, images, moved in (("at once", 512 // c, 4 * (c + 18 * c + c)), ("blocks", block, 4 * (c + c))):
-        speed = layer.operations / seconds(lambda layer=layer, images=images: layer.convolve(images), 5)
+        speed = layer.operations / seconds(layer.convolve, images, repeat=5)
         points[name].append((18 * c * c / moved, speed / peak))
-for (name, found), marker in zip(points.items(), ("s", "o"), strict=True):
-    panel.plot(
-        *zip(*found, strict=True), marker, ls=":", mfc="white" if marker == "s" else "black", color="black", label=name
-    )
+for (name, found), marker, fill in zip(points.items(), ("s", "o"), ("white", "black"), strict=True):
+    panel.plot(*zip(*found, strict=True), marker, ls=":", mfc=fill, color="black", label=name)
     for c, place in zip(channels, found, strict=True):
         panel.annotate(f"{c}", place, (5, -11), textcoords="offset points", fontsize=8)
 panel.set(xlabel="arithmetic intensity: operations per byte of memory", ylabel="speed, peak = 1", ylim=(0.05, 1.5))
@@ -169,70 +163,109 @@ legend = panel.legend(loc="lower right")
 
 # %%
 # In blocks, every point moves to the right by a factor of ten, out from under the slope, and it has room to rise. How
-# far it does depends on the machine; the slope is measured at main memory, and a large third cache softens it. What
-# is left between the round points and the roof is not main memory any more. With few channels the product is thin,
-# and the copy into the columns, though it stays in cache, is as much work as the arithmetic. That part has a cure of
-# its own.
+# far it does depends on the machine; a large third cache softens the slope. What is left between the round points and
+# the roof is not main memory any more. With few channels the product is thin, and the copy into the columns, though it
+# stays in cache, is as much work as the arithmetic. Both can be helped.
 #
 # Runs
 # ----
 #
 # A copy is fast along a *run*, a stretch of numbers that stand together in memory. Between runs the program has to
 # look up where to go on. With images (n, h, w, c), a row of a window is the channels of three neighbours: one run of
-# :math:`k_w c` numbers. With images (n, c, h, w), it would be a run of :math:`k_w`, three numbers. Here is the same
-# amount of data, copied from windows with runs of different lengths:
+# :math:`k_w c` numbers. With images (n, c, h, w), it would be a run of :math:`k_w`, three numbers.
+#
+# NumPy begins a loop for each run. But tell it that a run is *one* item, of so many bytes, whatever they mean (the
+# dtype ``void``), and one loop moves several. Here are four pixels of three channels, and the windows of two pixels:
 
-print("channels   length of a run   time per number, longest run = 1 (machine-dependent)")
+line = np.arange(12, dtype=np.float32)
+run = np.dtype((np.void, 24))  # two pixels, 24 bytes, are one item
+items = np.ndarray((3,), run, line, strides=(12,))  # the next begins one pixel further
+print(items.copy().view(np.float32).reshape(3, 6))
+assert items.tobytes() == windows(line.reshape(1, 1, 4, 3), (1, 2), (1, 1), (1, 1)).tobytes()
+
+# %%
+# Now the same amount of data, copied from windows with runs of different lengths, as numbers and as items:
+
+
+def copy_runs(cols, x, view):
+    """Copy windows (n, ho, wo, kh, kw, c) of x: the kw c numbers of a window's row are one item."""
+    shape, run = view.shape[:4], np.dtype((np.void, view[0, 0, 0, 0].nbytes))
+    np.copyto(np.ndarray(shape, run, cols), np.ndarray(shape, run, x, strides=view.strides[:4]))
+
+
+print("channels   length of a run   time per number, longest run = 1   as items (machine-dependent)")
 per_number = {}
 for c in (1, 4, 16, 64):
     image = rng.standard_normal((1, 34, 2048 // c + 2, c), dtype=np.float32)
     view = windows(image, (3, 3), (1, 1), (1, 1))  # (1, 32, 2048 / c, 3, 3, c)
-    cols = np.empty(view.shape, np.float32)
-    per_number[c] = seconds(lambda cols=cols, view=view: np.copyto(cols, view)) / cols.size
-for c, needed in per_number.items():
-    print(f"{c:8}{3 * c:18}{needed / per_number[64]:20.1f}")
+    cols, same = np.empty(view.shape, np.float32), np.empty(view.shape, np.float32)
+    per_number[c] = np.array([seconds(np.copyto, cols, view), seconds(copy_runs, same, image, view)]) / cols.size
+    assert np.array_equal(cols, same)
+for c in per_number:
+    as_numbers, as_items = per_number[c] / per_number[64][0]
+    print(f"{c:8}{3 * c:18}{as_numbers:20.1f}{as_items:25.1f}")
 
 # %%
-# That is the second reason for channels last. A net's first layer, with its three channels, is the one that suffers
-# most.
+# Long runs are the second reason for channels last; a net's first layer, with its three channels, suffers most. As
+# items, short runs take about two thirds of the time; with long ones, it is the bytes themselves that take it. This is
+# minigrad's way:
 #
-# Where runs are short, there is one more thing to be had. The windows of two neighbours share all but a column. Lay
-# the two out as *one* window, a column wider: half as many runs, of four columns in place of three, so two thirds of
-# the numbers. Its weights make two pixels at once: w for the first, w one column further for the second, and zeros
-# beside them. The zeros are multiplied, too, so the arithmetic grows by a third. It is a trade, of what is cheap here
-# for what is dear. Try it on a first layer:
+# .. literalinclude:: /../minigrad/ops/columns.py
+#    :pyobject: _copy_windows
+#
+# There is one more thing to be had. The windows of two neighbours share all but a column. Lay the two out as *one*
+# window, a column wider: half as many runs, of four columns in place of three, so two thirds of the numbers. Its
+# weights make two pixels at once: w for the first, w one column further for the second, and zeros beside them. The
+# zeros are multiplied, too, so the arithmetic grows by a third. It is a trade, of what is cheap here for what is dear.
+# Try it on a first layer:
 
 c, o = 3, 16
 layer = Layer(8, 32, c, o)
-w = layer.w.reshape(3, 3, c, o)
 wide = np.zeros((3, 4, c, 2, o), np.float32)  # (kh, kw + 1, c, which of the two pixels, o)
-wide[:, :3, :, 0] = wide[:, 1:, :, 1] = w
+wide[:, :3, :, 0] = wide[:, 1:, :, 1] = layer.w.reshape(3, 3, c, o)
 pairs = windows(layer.x, (3, 4), (1, 2), (1, 1))  # (n, ho, wo / 2, kh, kw + 1, c): two columns further each time
-singles_cols, pairs_cols = np.empty(layer.view.shape, np.float32), np.empty(pairs.shape, np.float32)
 
 
-def convolve_pairs():
-    np.copyto(pairs_cols, pairs)
-    return pairs_cols.reshape(-1, 12 * c) @ wide.reshape(12 * c, 2 * o)  # a row is two pixels of o channels
+def convolve(cols, view, weights):
+    copy_runs(cols, layer.x, view)
+    return cols.reshape(-1, len(weights)) @ weights  # in pairs, a row is two pixels of o channels
 
 
-def convolve_singles():
-    np.copyto(singles_cols, layer.view)
-    return singles_cols.reshape(-1, 9 * c) @ layer.w
-
-
-np.testing.assert_allclose(convolve_pairs().reshape(-1, o), convolve_singles(), atol=1e-4)
-print(f"in pairs: {pairs.size / layer.view.size:.2f} of the numbers, {wide.size / 2 / w.size:.2f} of the multiply-adds")
-copies = [seconds(lambda: np.copyto(singles_cols, layer.view)), seconds(lambda: np.copyto(pairs_cols, pairs))]
-wholes = [seconds(convolve_singles), seconds(convolve_pairs)]
-ratios = copies[0] / copies[1], wholes[0] / wholes[1]
-print(f"one by one, the copy takes {ratios[0]:.1f} times as long, the layer {ratios[1]:.1f} times (machine-dependent)")
+singly = np.empty(layer.view.shape, np.float32), layer.view, layer.w
+in_pairs = np.empty(pairs.shape, np.float32), pairs, wide.reshape(12 * c, 2 * o)
+np.testing.assert_allclose(convolve(*in_pairs).reshape(-1, o), convolve(*singly), atol=1e-4)
+copy = np.divide(*[seconds(copy_runs, cols, layer.x, view) for cols, view, _ in (singly, in_pairs)])
+whole = seconds(convolve, *singly) / seconds(convolve, *in_pairs)
+print(f"one by one, the copy takes {copy:.1f} times as long, the layer {whole:.1f} times (machine-dependent)")
 
 # %%
-# minigrad does so at stride 1 where a run is shorter than 64 numbers. This is its forward pass, and you know nearly
-# every line of it. A 1x1 kernel needs no columns at all. ``_group`` says whether to make pixels in pairs, and
-# ``_grouped`` makes the weights for it. ``_blocks`` cuts the output pixels into runs of images, or of rows of one large
-# image; ``_columns`` copies into a buffer that is kept. ``parallel.run`` is what comes next.
+# minigrad does so at stride 1, where a run is shorter than 64 numbers and the width is even.
+#
+# Small products
+# --------------
+#
+# The product moves numbers, too. BLAS first *packs*: it writes both matrices anew, in the order in which its innermost
+# loop wants them. That pays if every number is used often. A number of the columns is used once for each channel out,
+# and 16 or 32 times is not often. On processors with AVX-512, OpenBLAS has kernels that take matrices as they lie, for
+# small products, of a million multiply-adds at most. A block makes more, but it can be cut into pieces of a few rows:
+
+k, o = 192, 32  # from 16 to 16 channels, in pairs
+cols, weights = rng.standard_normal((2048, k), dtype=np.float32), rng.standard_normal((k, o), dtype=np.float32)
+pieces = cols.reshape(-1, 128, k)  # a stack of matrices: 786,432 multiply-adds each
+np.testing.assert_allclose((pieces @ weights).reshape(-1, o), cols @ weights, atol=1e-3)
+gain = seconds(np.matmul, cols, weights, repeat=50) / seconds(np.matmul, pieces, weights, repeat=50)
+verdict = "a gain" if gain > 1.05 else "no gain with the BLAS of this processor"
+print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict} (machine-dependent)")
+
+# %%
+# minigrad asks which kernels OpenBLAS runs, and cuts only where it gains (``parallel.multiply``).
+#
+# This is the forward pass, and you know nearly every line of it. A 1x1 kernel needs no columns at all. ``_group`` says
+# whether to make pixels in pairs, and ``_grouped`` makes the weights for it. ``Columns`` cuts the output pixels into
+# blocks, of whole images or of rows of a large one, and lays one out at a time, in a buffer that is kept
+# (:doc:`/source/minigrad/ops/columns`). Even the border of zeros is put around a block only. Around the batch, it would
+# cost one more way to memory and back, :math:`4\,(3c + o)` bytes a pixel in place of :math:`4\,(c + o)`.
+# ``parallel.run`` is what comes next.
 #
 # .. literalinclude:: /../minigrad/ops/conv.py
 #    :pyobject: _forward
@@ -240,9 +273,8 @@ print(f"one by one, the copy takes {ratios[0]:.1f} times as long, the layer {rat
 # Two cores, the same bits
 # ------------------------
 #
-# NumPy lets go of Python's lock while it copies or multiplies, so two threads can work on two blocks. BLAS has
-# threads of its own; we turn them off. They would have to share one block, which is small, and two layers of threads
-# would fight for the same cores.
+# NumPy lets go of Python's lock while it copies or multiplies, so two threads can work on two blocks. BLAS has threads
+# of its own; we turn them off. They would have to share one small block, and fight with ours for the same cores.
 #
 # In the forward pass blocks do not touch each other: each writes its own pixels. In the backward pass they do. The
 # gradient of the weights is a sum over *all* pixels, :math:`dw = \sum_r \mathrm{cols}[r, :]^{\top} g[r, :]`. Give
@@ -260,23 +292,21 @@ def by_shares(threads):
 with threadpool_limits(1):
     sums = {threads: by_shares(threads) for threads in (1, 2, 3, 4)}
 for threads, total in sums.items():
-    differ = np.mean(total != sums[1])
-    print(
-        f"{threads} shares: {differ:4.0%} of the numbers differ from one share's; error {abs(total - exact).max():.0e}"
-    )
+    differ, error = np.mean(total != sums[1]), abs(total - exact).max()
+    print(f"{threads} shares: {differ:4.0%} of the numbers differ from one share's; error {error:.0e}")
 assert not np.array_equal(sums[1], sums[2])
 
 # %%
 # Nobody is wrong here. Floating-point addition rounds after every step, so :math:`(a + b) + c` and :math:`a + (b +
-# c)` differ in the last bits, and another number of threads is another order. But the consequence is ugly. Training
-# amplifies the last bit: after some hundred steps two runs have different weights. Your result could not be repeated
-# with another number of threads, and a bug that shows on two threads would hide on four. (Another kind of processor
-# may still round otherwise, inside of BLAS. That is not in our hands.)
+# c)` differ in the last bits, and another number of threads is another order. But training amplifies the last bit:
+# after some hundred steps two runs have different weights. Your result could not be repeated with another number of
+# threads, and a bug that shows on two threads would hide on four.
 #
-# The mend is one rule. *What* the pieces are may depend on shapes and constants only; the number of threads decides
-# merely *who* does which. So minigrad cuts the pixels into blocks, by ``BLOCK_BYTES``, and deals the blocks out to
-# four *lanes*, always four. A lane walks its blocks from first to last, and adds to its own partial sum. At the end
-# the four are added in order. (``scratch`` hands out a buffer that is kept from call to call.)
+# The mend is one rule. *What* the pieces are may depend on shapes and constants only (and on the kernels of BLAS, which
+# round in their own way on another kind of processor; that is not in our hands). The number of threads decides merely
+# *who* does which. So minigrad cuts the pixels into blocks of at most so many bytes, and deals the blocks out to four
+# *lanes*, always four. A lane walks its blocks from first to last, and adds to its own partial sum. At the end the
+# four are added in order. (``_inner`` is the product a' b; ``scratch`` hands out a buffer that is kept.)
 #
 # .. literalinclude:: /../minigrad/parallel.py
 #    :pyobject: Lanes
@@ -294,14 +324,11 @@ for panel, threads in zip(panels, (1, 2), strict=True):
         panel.text((begin + end) / 2, -0.95, f"sum {lane}, by thread {who}", ha="center", fontsize=9)
     panel.set(xlim=(-0.2, 22.2), ylim=(-1.2, 1.1))
     panel.axis("off")
-    panel.set_title(
-        f"{threads} thread{'s' * (threads > 1)}: total = ((sum 0 + sum 1) + sum 2) + sum 3", fontsize=10, loc="left"
-    )
+    panel.set_title(f"threads: {threads}; total = ((sum 0 + sum 1) + sum 2) + sum 3", fontsize=10, loc="left")
 assert lanes.count == LANES
 
 # %%
-# The greys change, the numbers do not. So the bits cannot. It is not a matter of luck or of tolerance, and it can be
-# asserted:
+# The greys change, the numbers do not. So the bits cannot. That is no matter of tolerance, and it can be asserted:
 
 x = rng.standard_normal((64, 16, 16, 16), dtype=np.float32)
 w = rng.standard_normal((3, 3, 16, 16), dtype=np.float32)
@@ -325,12 +352,11 @@ for threads in (2, 3, 5):
 print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 
 # %%
-# The price of the rule is that no more than four threads can share a sum over pixels. That is a bargain for a library
-# that means to run on a few cores, and it is stated where the constant stands.
+# The price of the rule is that no more than four threads can share a sum over pixels: a bargain on a few cores.
 #
 # What you have seen is most of what there is to speed on any machine, a GPU included: count the bytes, keep what is
 # used again close, walk memory in long runs, and cut the work into pieces before you ask who does them.
-# :doc:`/source/minigrad/parallel` has the rest: the pool of threads, and buffers that are kept from call to call.
+# :doc:`/source/minigrad/parallel` has the rest: the threads that help, and buffers that are kept from call to call.
 #
 # Exercises
 # ---------

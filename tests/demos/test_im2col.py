@@ -21,7 +21,7 @@ def test_the_claims(tmp_path, capsys, seed):
     assert max(result["sizes"].values()) == 9 * result["batch"]
     for name, size in result["sizes"].items():  # columns and result, and little else
         assert size + result["batch"] <= result["memory"][name] < size + result["batch"] + 50_000
-    assert result["memory"]["minigrad"] < result["memory"]["512"] / 3
+    assert result["memory"]["minigrad"] < result["memory"]["512"] / 2
     assert set(result["times"]) == set(result["off"])
     assert min(result["times"].values()) == 1
     assert "all columns at once" in capsys.readouterr().out
