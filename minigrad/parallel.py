@@ -32,8 +32,8 @@ import numpy as np
 
 from minigrad.device import Array, namespace, on_host
 
-#: Bytes of columns (or of an activation) that one block works on: they should stay in a core's
-#: L2 cache between the copy that makes them and the matrix product that reads them.
+#: Bytes of an activation, or of the factors of a product, that one block works on: they should stay in a core's L2
+#: cache from one pass over them to the next.
 BLOCK_BYTES = 1 << 20
 
 #: How many partial sums a sum over pixels is kept in, whatever the number of threads.
