@@ -40,7 +40,7 @@ class Pixels:
 
     def wide(self, vector: Array) -> Array:
         """Repeat a vector (c,) to the width of a row."""
-        return namespace(vector).broadcast_to(vector, (self.repeat, self.channels)).reshape(-1)
+        return namespace(vector).tile(vector, self.repeat)
 
     def ones(self, like: Array) -> Array:
         """Ones for the longest block: a product with them is the fastest sum over its rows."""
