@@ -24,6 +24,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
@@ -387,8 +388,12 @@ def _hand_over(work: Callable[[], None], helpers: int) -> None:
     with _queue_lock:  # or else another thread might close the queue before the work is in it
         if _queue is None:
             _queue = SimpleQueue()
-            for i in range(max(_threads - 1, 1)):
-                threading.Thread(target=_help, args=(_queue,), name=f"minigrad-{i}", daemon=True).start()
+            names = [f"minigrad-{i}" for i in range(max(_threads - 1, 1))]
+            _apart.helpers = [threading.Thread(target=_help, args=(_queue,), name=name, daemon=True) for name in names]
+            _apart.cpu = None
+            for helper in _apart.helpers:
+                helper.start()
+        _apart.keep()
         for _ in range(helpers):
             _queue.put((copy_context(), work))  # NumPy's errstate is a part of the caller's context
 
@@ -400,6 +405,33 @@ def _help(queue: SimpleQueue[Any]) -> None:
         context.run(work)
         del given, context, work  # or they, and their arrays, would live until the next come
     queue.put(None)
+
+
+class _Apart:
+    """Keeps the helpers off the processor that the caller works on.
+
+    Linux likes to wake a thread where the one that wakes it runs, since that one will often wait next. Ours does not:
+    it works on its own share, and a helper beside it would wait until the system moves one of them, some milliseconds
+    later.
+    """
+
+    def __init__(self) -> None:
+        self.helpers: list[Any] = []
+        self.cpu: int | None = None
+        self.getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+
+    def keep(self) -> None:
+        """See where the caller runs; if it has moved, let the helpers have all its other processors."""
+        cpu = self.getcpu() if self.getcpu else None
+        if cpu != self.cpu:
+            self.cpu = cpu
+            others = os.sched_getaffinity(0) - {cpu}
+            with suppress(OSError):  # some sandboxes forbid it
+                for helper in self.helpers if others else ():
+                    os.sched_setaffinity(helper.native_id, others)
+
+
+_apart = _Apart()
 
 
 def _close_queue() -> None:

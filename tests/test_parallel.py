@@ -265,6 +265,70 @@ def test_helpers_that_wait_hold_nothing():
     assert held() is None
 
 
+@pytest.fixture
+def masks(monkeypatch):
+    """The processors that each helper is given, of 0 to 3; the caller runs on the one that `moves` says."""
+    given, moves = [], [1]
+    monkeypatch.setattr(parallel._apart, "getcpu", lambda: moves[-1])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *mask: given.append(mask), raising=False)
+    mg.set_num_threads(mg.get_num_threads() + 1)
+    mg.set_num_threads(3)
+    return SimpleNamespace(given=given, moves=moves)
+
+
+def test_helpers_are_kept_off_the_processor_of_their_caller(masks):
+    def expected(*cpus):
+        return [(helper.native_id, set(cpus)) for helper in sorted(parallel._apart.helpers, key=lambda h: h.name)]
+
+    parallel.run(lambda i: None, 2)
+    assert len(helpers()) == 2
+    assert masks.given == expected(0, 2, 3)
+    parallel.run(lambda i: None, 2)
+    assert masks.given == expected(0, 2, 3)  # it has not moved
+    masks.moves.append(3)
+    parallel.run(lambda i: None, 2)
+    assert masks.given == expected(0, 2, 3) + expected(0, 1, 2)
+    before = helpers()
+    mg.set_num_threads(4)
+    assert gone(before)
+    masks.given.clear()
+    parallel.run(lambda i: None, 2)
+    assert masks.given == expected(0, 1, 2)  # these are new
+    assert len(masks.given) == 3
+
+
+def test_helpers_stay_where_they_are_if_there_is_nowhere_to_go(masks, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1}, raising=False)
+    parallel.run(lambda i: None, 2)
+    assert masks.given == []
+
+
+def test_helpers_work_where_nobody_may_move_them(masks, monkeypatch):
+    def forbidden(*mask):
+        masks.given.append(mask)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden, raising=False)
+    assert all_tasks_are_done()
+    assert len(masks.given) == 1
+    monkeypatch.setattr(parallel._apart, "getcpu", None)  # another system, or C library
+    monkeypatch.setattr(parallel._apart, "cpu", None)
+    assert all_tasks_are_done()
+    assert len(masks.given) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_the_caller_itself_may_run_anywhere_it_could():
+    mine = os.sched_getaffinity(0)
+    mg.set_num_threads(mg.get_num_threads() + 1)
+    mg.set_num_threads(2)
+    parallel.run(lambda i: None, 2)
+    assert os.sched_getaffinity(0) == mine
+    (helper,) = parallel._apart.helpers
+    assert os.sched_getaffinity(helper.native_id) <= mine
+
+
 def test_what_is_the_whole_processs_is_changed_under_a_lock(monkeypatch):
     """Two threads that did so at the same step would show it, once in a thousand times."""
     held, caller = [], threading.current_thread()
