@@ -23,7 +23,7 @@ def test_the_claims(tmp_path, capsys, seed):
         assert size + result["batch"] <= result["memory"][name] < size + result["batch"] + 50_000
     assert result["memory"]["minigrad"] < result["memory"]["512"] / 2
     assert set(result["times"]) == set(result["off"])
-    assert min(result["times"].values()) == 1
+    assert min(result["times"][name] for name in result["sizes"]) == 1  # minigrad may be faster than the best of these
     assert "all columns at once" in capsys.readouterr().out
     saved = json.loads((tmp_path / "im2col.json").read_text())
     assert saved["memory"] == result["memory"]
