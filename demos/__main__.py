@@ -17,7 +17,7 @@ from html import escape
 from pathlib import Path
 
 from demos import APART, ORDER
-from minigrad.checkpoint import atomic
+from minigrad.train.checkpoint import atomic
 
 HERE = Path(__file__).parent
 

@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from minigrad import nn
+from minigrad.data.images import center_square, read_photo, resize
 from minigrad.device import Array
 from models import pretrained
-from models.predict import center_square, predict, read_photo, resize, ten_crop
+from models.predict import predict, ten_crop
 
 SIZE = 224  # pixels: what the net was trained on
 

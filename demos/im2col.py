@@ -9,7 +9,7 @@ which is what processors do best. The price is memory: each number stands in kh 
 are 9 times as large as its batch. But nobody needs all of them at once. Made for a block of pixels at a time, small
 enough to be still in cache when they are multiplied, they cost hardly any memory, and no way to the main memory and
 back. A block may also be too small: then the calls cost more than the work. `blocks` below is the idea of
-minigrad.ops.columns in ten lines.
+minigrad.kernels.columns in ten lines.
 
 The layer here is from the first stage of the paper's CIFAR nets (section 4.2: 3x3, 16 filters, maps of 32x32). All ways
 add up the same 144 products, in another order or precision, so a result may be off by 144 half units in the last place
@@ -30,7 +30,7 @@ import numpy as np
 import minigrad as mg
 from demos import lab, style
 from minigrad.device import windows
-from minigrad.ops.columns import COLUMN_BYTES
+from minigrad.kernels.columns import COLUMN_BYTES
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

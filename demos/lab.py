@@ -12,7 +12,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import nn, train
-from minigrad.report import Record
+from minigrad.train.report import Record
 
 BATCH = 128
 WARMUP = 72  # iterations: nets of 56 layers do not begin to learn at full speed

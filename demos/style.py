@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.checkpoint import atomic
-from minigrad.report import shade, tidy
+from minigrad.train.checkpoint import atomic
+from minigrad.train.report import shade, tidy
 
 #: How matplotlib draws the two kinds of net, wherever they are compared.
 PLAIN: dict[str, Any] = {"color": (0.75, 0.3, 0.1), "linestyle": "--"}

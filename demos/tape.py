@@ -3,7 +3,7 @@
 Backpropagation is bookkeeping. Each operator that runs leaves an entry on the tape: where its arguments came from, and
 what its rule will need. To differentiate, take the entries from the newest to the oldest, hand each the gradient of its
 result, g, and add what its rule returns to the gradients of its arguments. `replay` below does so in a dozen lines, and
-gives to the bit what minigrad.backward gives. The expression,
+gives to the bit what minigrad.autograd.backward gives. The expression,
 
     h = w x,   t = tanh(h),   p = h t,   y = sum(p),
 
@@ -34,8 +34,8 @@ import numpy as np
 import minigrad as mg
 from demos import lab, style
 from minigrad import inspect
-from minigrad.backward import sum_to
-from minigrad.recording import Entry
+from minigrad.autograd.backward import sum_to
+from minigrad.autograd.tape import Entry
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

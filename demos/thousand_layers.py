@@ -35,7 +35,7 @@ import numpy as np
 import minigrad as mg
 from demos import lab, style
 from minigrad import nn, train
-from minigrad.report import Record, curves
+from minigrad.train.report import Record, curves
 from models import cifar_resnet
 
 DEPTHS, QUICK = (20, 56, 110, 326, 650, 1202), (20, 62, 110)

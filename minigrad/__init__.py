@@ -11,9 +11,12 @@ Read it from the ground up:
 - checkpoint, report, train: files that survive, and the training loop.
 """
 
-from minigrad import checks, data, device, inspect, nn, ops, optim, parallel
-from minigrad.backward import grad
-from minigrad.checkpoint import load, save
+from minigrad import checks, data, device, inspect, nn, ops, optim
+from minigrad.autograd.backward import grad
+from minigrad.autograd.operator import elementwise, operator
+from minigrad.autograd.recompute import recompute
+from minigrad.autograd.tape import detect_anomaly, no_grad, once
+from minigrad.autograd.tensor import Tensor
 from minigrad.checks import (
     GradientError,
     adjoint_check,
@@ -23,12 +26,9 @@ from minigrad.checks import (
     gradgradcheck,
     taylor_check,
 )
+from minigrad.kernels.threads import get_num_threads, set_num_threads
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
-from minigrad.parallel import get_num_threads, set_num_threads
-from minigrad.recompute import recompute
-from minigrad.recording import detect_anomaly, no_grad, once
-from minigrad.tape import elementwise, operator
-from minigrad.tensor import Tensor
+from minigrad.train.checkpoint import load, save
 
 __version__ = "0.1.0"
 
@@ -55,7 +55,6 @@ __all__ = [
     "operator",
     "ops",
     "optim",
-    "parallel",
     "recompute",
     "save",
     "set_num_threads",

@@ -10,7 +10,7 @@ arrays and calls that module's functions::
 What differs between the two stands in this file and nowhere else. CuPy itself is never
 imported unless an array of its own is met or a device is asked for.
 
-Next: :mod:`minigrad.parallel`.
+Next: :mod:`minigrad.autograd.tensor`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-#: A NumPy array, or an array of a module that speaks NumPy's language (CuPy).
-Array = Any
+from minigrad.typing import Array
 
 
 def namespace(*arrays: Array) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import nn
-from minigrad.nn.init import Rng
+from minigrad.typing import Rng
 
 #: What makes layers from sizes: :func:`conv_bn` with eps, Generator and dtype filled in.
 Conv = Callable[..., list[nn.Module]]

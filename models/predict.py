@@ -18,15 +18,12 @@ Next: :mod:`models.pretrained`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.device import Array, is_array
+from minigrad.device import is_array
 from minigrad.nn.module import evaluation
+from minigrad.typing import Array
 
 
 def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array]) -> Array:
@@ -110,105 +107,3 @@ def ten_crop(images: Array, size: int) -> list[Array]:
     places = [(h // 2, w // 2), (0, 0), (0, w), (h, 0), (h, w)]
     crops = [images[:, top : top + size, left : left + size] for top, left in places]
     return crops + [crop[:, :, ::-1] for crop in crops]
-
-
-def read_photo(path: str | Path) -> Array:
-    """Read a picture as RGB, upright.
-
-    JPEG, PNG and what else Pillow reads. A photo that a camera marked as rotated is turned; what is transparent is laid
-    on white; grey, palette, CMYK and 16-bit pictures are converted.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    array of shape (h, w, 3), uint8
-
-    Raises
-    ------
-    ValueError
-        If the file is no picture, or a damaged one.
-    OSError
-        If there is no such file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from PIL import Image
-    >>> path = Path(tempfile.mkdtemp()) / "grey.png"
-    >>> Image.new("L", (2, 1), 200).save(path)
-    >>> read_photo(path)
-    array([[[200, 200, 200],
-            [200, 200, 200]]], dtype=uint8)
-    """
-    from PIL import Image, ImageOps
-
-    with open(path, "rb") as file:
-        try:
-            picture: Any = ImageOps.exif_transpose(Image.open(file))
-            if picture.mode.startswith("I"):  # 16 bits of grey
-                picture = Image.fromarray((np.asarray(picture, np.int64) // 256).clip(0, 255).astype(np.uint8))
-            if picture.has_transparency_data:
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-            return np.asarray(picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"read_photo: {path} is not a picture that can be read: {error}") from error
-
-
-def resize(photo: Array, short_side: int) -> Array:
-    """Scale a photo to a given length of its short side, bilinearly, with smoothing where it shrinks.
-
-    Parameters
-    ----------
-    photo : array of shape (h, w, 3), uint8
-    short_side : int
-
-    Returns
-    -------
-    array of shape (h', w', 3), uint8
-
-    Raises
-    ------
-    ValueError
-        If `photo` is something else, or one side is more than twenty times as long as the other.
-
-    Examples
-    --------
-    >>> resize(np.zeros((300, 451, 3), "uint8"), 224).shape
-    (224, 337, 3)
-    """
-    from PIL import Image
-
-    h, w = photo.shape[:2]
-    if photo.shape[2:] != (3,) or photo.dtype != np.uint8 or not 0 < max(h, w) <= 20 * min(h, w) or short_side < 1:
-        raise ValueError(
-            "resize: expected a photo (h, w, 3) of uint8, one side at most 20 times the other, and a positive short "
-            f"side, got {photo.shape} of {photo.dtype} and {short_side}"
-        )
-    scale = short_side / min(h, w)
-    size = round(w * scale), round(h * scale)
-    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR))
-
-
-def center_square(photo: Array) -> Array:
-    """Return the largest square in the middle of a photo.
-
-    Parameters
-    ----------
-    photo : array of shape (h, w, 3)
-
-    Returns
-    -------
-    array of shape (side, side, 3)
-
-    Examples
-    --------
-    >>> center_square(np.zeros((300, 451, 3), "uint8")).shape
-    (300, 300, 3)
-    """
-    h, w = photo.shape[:2]
-    side = min(h, w)
-    top, left = (h - side) // 2, (w - side) // 2
-    return photo[top : top + side, left : left + side]

@@ -52,7 +52,8 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.data import fetch
 from minigrad.data.transforms import Normalize
-from minigrad.device import Array, is_array, namespace, to_host
+from minigrad.device import is_array, namespace, to_host
+from minigrad.typing import Array
 from models.resnet import resnet50
 
 Net = TypeVar("Net", bound=nn.Module)

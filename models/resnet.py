@@ -31,7 +31,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.nn.init import Rng
+from minigrad.typing import Rng
 from models.plain import Conv, Net, basic, blocks_per_stage, cifar_stem, conv_bn, imagenet_stem, stack
 
 

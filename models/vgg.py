@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import nn
-from minigrad.nn.init import Rng
+from minigrad.typing import Rng
 
 #: Convolutions in each stage: configurations A, B, D and E.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

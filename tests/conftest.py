@@ -1,6 +1,6 @@
 """Settings of Hypothesis: the same examples on every run.
 
-More of them, and new ones each time: ``python -m pytest --hypothesis-profile=explore tests/test_properties.py``.
+More of them, and new ones each time: ``python -m pytest --hypothesis-profile=explore tests/ops/test_properties.py``.
 """
 
 import signal

@@ -1,6 +1,6 @@
 """What a mutation run found unnoticed: each test says which slip the rest of the suite would have let through.
 
-See tests/mutation.py. A change of a sign, constant, condition or statement that no other test noticed is noticed here.
+See tests/tools/mutation.py. A change of a sign, constant, condition or statement that no other test noticed is noticed here.
 """
 
 import weakref
@@ -10,11 +10,12 @@ import pytest
 from numpy.testing import assert_allclose
 
 import minigrad as mg
-from minigrad import ops, parallel
+from minigrad import ops
+from minigrad.autograd.operator import Operator
+from minigrad.kernels import blocks, products
 from minigrad.ops import conv, norm, pixels, pool
-from minigrad.tape import Operator
 from tests.samples import conv2d_by_loops, every_sample
-from tests.strict import count_syncs, strict
+from tests.tools.strict import count_syncs, strict
 
 
 def leaf(*values, dtype="float64"):
@@ -608,8 +609,8 @@ def test_walks_over_pixels(shape):
     lengths = [s.stop - s.start for s in walk.blocks]
     assert sum(lengths) == walk.count // walk.repeat
     row = max(width * 4, 1)
-    assert max(lengths) * row <= max(parallel.BLOCK_BYTES, row)
-    assert len(lengths) == 1 or (2 * max(lengths) + 1) * row > parallel.BLOCK_BYTES
+    assert max(lengths) * row <= max(blocks.BLOCK_BYTES, row)
+    assert len(lengths) == 1 or (2 * max(lengths) + 1) * row > blocks.BLOCK_BYTES
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4, 2), (40, 33, 32, 16), (2, 800, 800, 1), (3, 0, 4, 2), (0, 4, 4, 2)])
@@ -618,8 +619,8 @@ def test_blocks_of_images_of_a_pooling(shape):
     lengths = [s.stop - s.start for s in pool._images(x)]
     image = max(x.nbytes // max(len(x), 1), 1)
     assert sum(lengths) == len(x)
-    assert max(lengths) * image <= max(parallel.BLOCK_BYTES, image)
-    assert len(lengths) == 1 or (2 * max(lengths) + 1) * image > parallel.BLOCK_BYTES
+    assert max(lengths) * image <= max(blocks.BLOCK_BYTES, image)
+    assert len(lengths) == 1 or (2 * max(lengths) + 1) * image > blocks.BLOCK_BYTES
 
 
 def paths_taken(monkeypatch, *names):
@@ -660,8 +661,8 @@ def test_a_convolution_takes_the_fast_path_where_there_is_one(monkeypatch):
 
 def test_the_threads_share_the_product_of_a_single_block(monkeypatch):
     """A small image with many channels; where there are more blocks, each thread has its own."""
-    shared, matmul = [], parallel.matmul
-    monkeypatch.setattr(parallel, "matmul", lambda a, b, out: (shared.append(1), matmul(a, b, out))[1])
+    shared, matmul = [], products.matmul
+    monkeypatch.setattr(products, "matmul", lambda a, b, out: (shared.append(1), matmul(a, b, out))[1])
     x, w = randn(40, 18, 17, 8), randn(3, 3, 8, 4)
     mg.conv2d(x, w)
     assert not shared
@@ -672,13 +673,13 @@ def test_the_threads_share_the_product_of_a_single_block(monkeypatch):
 def test_a_convolution_with_one_tap_makes_no_columns_and_cuts_its_pixels(monkeypatch):
     """It is a product of matrices as it stands; what is added up over the pixels is cut into blocks for the lanes."""
     monkeypatch.setattr(conv, "Columns", None)
-    cuts, lanes = [], parallel.Lanes
-    monkeypatch.setattr(parallel, "Lanes", lambda blocks: (cuts.append(blocks), lanes(blocks))[1])
+    cuts, lanes = [], products.Lanes
+    monkeypatch.setattr(products, "Lanes", lambda blocks: (cuts.append(blocks), lanes(blocks))[1])
     x, w = mg.Tensor(randn(40, 30, 30, 8), requires_grad=True), mg.Tensor(randn(1, 1, 8, 24), requires_grad=True)
     out = mg.conv2d(x, w, np.zeros(24))
     mg.grad(out, [x, w], randn(*out.shape))
     sizes = [(rows.stop - rows.start) * (8 + 24) * 8 for rows in cuts[0]]
-    assert parallel.BLOCK_BYTES / 2 < max(sizes) <= parallel.BLOCK_BYTES
+    assert blocks.BLOCK_BYTES / 2 < max(sizes) <= blocks.BLOCK_BYTES
     assert sum(sizes) == 40 * 30 * 30 * (8 + 24) * 8
 
 
@@ -696,7 +697,7 @@ def test_a_gradient_of_the_images_alone_adds_nothing_up_for_the_weights(settings
     out = mg.conv2d(x, w, **settings)
     g = randn(*out.shape)
     dx, _ = mg.grad(out, [x, w], g)
-    monkeypatch.setattr(parallel.Lanes, "add", None)
+    monkeypatch.setattr(products.Lanes, "add", None)
     (alone,) = mg.grad(mg.conv2d(x, w.data, **settings), [x], g)
     assert_allclose(alone.data, dx.data, rtol=1e-12, atol=1e-12)
 
@@ -1022,7 +1023,7 @@ def test_the_gate_of_relu_by_bits_is_for_single_and_double_numbers_on_the_host(m
 def test_relu_of_a_large_array(order):
     """In blocks; in an order that blocks cannot follow, as one, which is larger than the zeros at hand."""
     x, g = np.asarray(randn(1000, 300), order=order), randn(1000, 300, seed=1)
-    assert x.nbytes > 2 * parallel.BLOCK_BYTES
+    assert x.nbytes > 2 * blocks.BLOCK_BYTES
     leaf_x = mg.Tensor(x, requires_grad=True)
     out = mg.relu(leaf_x)
     np.testing.assert_array_equal(out.data, np.where(x > 0, x, 0.0), strict=True)

@@ -1,11 +1,11 @@
 """The annotated source: every file with its prose beside its code, made from the file that runs.
 
-- ``.. annotated-source:: minigrad.tape`` shows one file. Docstrings and comments that have lines of their own stand at
+- ``.. annotated-source:: minigrad.autograd.operator`` shows one file. Docstrings and comments that have lines of their own stand at
   the left, parsed as reST, and the lines of code with their numbers at the right; names in the code lead to where
   they are defined. Pages with this directive are written for every file before Sphinx looks for documents.
 - ``.. reading-order::`` lists them, with the minutes each takes.
 - Every entry of the reference gets a link to its line, and what a docstring refers to and the reference does not
-  hold (``:class:`Entry```, ``:mod:`minigrad.tape```) is looked up here.
+  hold (``:class:`Entry```, ``:mod:`minigrad.autograd.operator```) is looked up here.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
   the build began, and its source; figures of longer runs (docs/figures/NAME.png, NAME_*.png) above it, with the command
   and what it printed (.txt). A demo that cannot run here (``demos_not_run`` in conf.py says why) is shown unrun.
 - ``.. demo-tree::`` shows a card for each.
-- ``.. run:: python -m tests.table`` runs a command of this repository and shows what it printed.
+- ``.. run:: python -m tests.tools.table`` runs a command of this repository and shows what it printed.
 
 sphinx-gallery does this for scripts of cells. Our demos are programs with a command line, which readers shall run as
 they stand; so the site runs them the same way.

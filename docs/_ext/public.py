@@ -1,7 +1,7 @@
 """The reference: ``.. public:: minigrad minigrad.ops.conv`` documents what users call, in the order of the source.
 
 It takes the names that a package lists in ``__all__`` (those without an underscore, where there is no list) and that
-are defined in the module. So a new function has its entry by being public, and tests/test_site.py sees to it that no
+are defined in the module. So a new function has its entry by being public, and tests/docs/test_site.py sees to it that no
 module is forgotten.
 """
 

@@ -29,9 +29,11 @@ from threadpoolctl import threadpool_limits
 
 import minigrad as mg
 from minigrad.device import windows
-from minigrad.ops.columns import COLUMN_BYTES
-from minigrad.parallel import LANES, Lanes, spans
-from minigrad.report import tidy
+from minigrad.kernels import threads
+from minigrad.kernels.blocks import spans
+from minigrad.kernels.columns import COLUMN_BYTES
+from minigrad.kernels.products import LANES, Lanes
+from minigrad.train.report import tidy
 
 rng = np.random.default_rng(8)
 
@@ -258,14 +260,14 @@ verdict = "a gain" if gain > 1.05 else "no gain with the BLAS of this processor"
 print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict} (machine-dependent)")
 
 # %%
-# minigrad asks which kernels OpenBLAS runs, and cuts only where it gains (``parallel.multiply``).
+# minigrad asks which kernels OpenBLAS runs, and cuts only where it gains (``products.multiply``).
 #
 # This is the forward pass, and you know nearly every line of it. A 1x1 kernel needs no columns at all. ``_group`` says
 # whether to make pixels in pairs, and ``_grouped`` makes the weights for it. ``Columns`` cuts the output pixels into
 # blocks, of whole images or of rows of a large one, and lays one out at a time, in a buffer that is kept
 # (:doc:`/source/minigrad/ops/columns`). Even the border of zeros is put around a block only. Around the batch, it would
 # cost one more way to memory and back, :math:`4\,(3c + o)` bytes a pixel in place of :math:`4\,(c + o)`.
-# ``parallel.run`` is what comes next.
+# ``threads.run`` is what comes next.
 #
 # .. literalinclude:: /../minigrad/ops/conv.py
 #    :pyobject: _forward

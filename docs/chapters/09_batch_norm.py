@@ -33,7 +33,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.report import shade, tidy
+from minigrad.train.report import shade, tidy
 
 EPS = 1e-5
 rng = np.random.default_rng(9)

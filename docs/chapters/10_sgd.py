@@ -40,7 +40,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.report import shade, tidy
+from minigrad.train.report import shade, tidy
 
 
 def descend(curvatures, start, steps, lr, momentum=0.0):

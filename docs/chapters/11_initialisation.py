@@ -49,7 +49,7 @@ import numpy as np
 import minigrad as mg
 import models
 from minigrad import nn, optim
-from minigrad.report import shade, tidy
+from minigrad.train.report import shade, tidy
 
 rng = np.random.default_rng(11)
 x = np.abs(rng.standard_normal((2000, 300)))  # not centred, as after a ReLU

@@ -54,7 +54,7 @@ import minigrad as mg
 from demos import lab
 from minigrad import nn
 from minigrad.inspect import statistics, summary
-from minigrad.report import shade, tidy
+from minigrad.train.report import shade, tidy
 from models import cifar_plain
 
 net = cifar_plain(8, in_channels=1, width=8, rng=0)

@@ -36,7 +36,7 @@ from demos import lab
 from demos.style import PLAIN, RESIDUAL
 from minigrad import nn, train
 from minigrad.inspect import statistics
-from minigrad.report import tidy
+from minigrad.train.report import tidy
 from models import cifar_plain, cifar_resnet
 
 

@@ -36,7 +36,7 @@ import numpy as np
 import models
 from minigrad import nn
 from minigrad.inspect import summary
-from minigrad.report import tidy
+from minigrad.train.report import tidy
 from models.plain import conv_bn
 from models.resnet import Block, bottleneck
 from models.vgg import FILTERS, STAGES

@@ -46,10 +46,9 @@ import models
 from demos.style import PLAIN, RESIDUAL
 from minigrad import data, optim, train
 from minigrad.data import transforms
-from minigrad.data.cifar import ByteImages
-from minigrad.report import read_log, tidy
+from minigrad.data.images import ByteImages, read_photo, resize
+from minigrad.train.report import read_log, tidy
 from models import cifar_resnet
-from models.predict import read_photo, resize
 
 photo = resize(read_photo(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)), 96)  # (h, w, 3), uint8
 photo = np.clip(np.rint(photo), 0, 255).astype(np.uint8)

@@ -34,7 +34,7 @@ import minigrad as mg
 from demos import lab
 from minigrad import nn, train
 from minigrad.inspect import summary
-from minigrad.report import tidy
+from minigrad.train.report import tidy
 from models import pretrained, residual_net
 from models.plain import cifar_stem
 from models.resnet import bottleneck

@@ -31,7 +31,7 @@ import numpy as np
 
 import minigrad as mg
 from demos import lab
-from minigrad.report import tidy
+from minigrad.train.report import tidy
 from models import cifar_resnet, residual_net
 from models.plain import basic, cifar_stem
 

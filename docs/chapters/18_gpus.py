@@ -40,7 +40,7 @@ then how that is proven.
 # after each change seldom have one. And a GPU would not see everything. Some mistakes run on it in silence, only
 # slowly, because a value goes to the host and back in the middle of a net.
 #
-# So minigrad's tests have a *strict double*: a library that stands in for CuPy (``tests/strict.py``). Its array holds a
+# So minigrad's tests have a *strict double*: a library that stands in for CuPy (``tests/tools/strict.py``). Its array holds a
 # NumPy array inside, and computes with it. But it behaves like CuPy's. It refuses to be mixed with NumPy arrays, and to
 # be taken for one. It has only functions, and takes only keywords, that CuPy has. And whenever a value is brought to
 # the host, it counts.
@@ -54,10 +54,10 @@ import numpy as np
 import minigrad as mg
 from demos import lab
 from minigrad.device import namespace
-from minigrad.report import tidy
+from minigrad.train.report import tidy
 from models import cifar_resnet
 from tests import strict as double
-from tests.strict import count_syncs, strict
+from tests.tools.strict import count_syncs, strict
 
 x = strict.asarray(np.array([0.5, 1.0, 2.0], "float32"))
 print(type(x).__name__, "from the module", namespace(x).__name__)
@@ -86,7 +86,7 @@ for what, slip in slips.items():
 
 # %%
 # A double that let such things pass would prove nothing. So it has tests of its own, and they demand that it refuses
-# (``tests/test_strict.py``): the checker is checked, as in :doc:`chapter 6 </course/06_proof>`.
+# (``tests/device/test_strict.py``): the checker is checked, as in :doc:`chapter 6 </course/06_proof>`.
 #
 # A whole net
 # -----------
@@ -185,7 +185,7 @@ assert "matmul" in counts
 # %%
 # In the whole test suite there are fewer than a hundred, and each of them was looked up in CuPy 14.2, with its
 # keywords. CuPy can be imported and asked for its names and signatures even where there is no GPU (``python -m
-# tests.audit``). :doc:`/dispatch` has the list.
+# tests.tools.audit``). :doc:`/dispatch` has the list.
 #
 # What is different
 # -----------------
@@ -217,7 +217,7 @@ assert "matmul" in counts
 # .. code-block:: sh
 #
 #    pip install -e ".[test,gpu]"
-#    python -m pytest tests/gpu
+#    python -m pytest tests/device/test_cupy.py
 #    python -m demos.gpu
 #
 # The last one is :doc:`a demo </gallery/gpu>`. If you are the first, please tell us what happened.

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backward import replay
+from minigrad.autograd.backward import replay
+from minigrad.autograd.tensor import Tensor
 from minigrad.device import on_host
-from minigrad.tensor import Tensor
 
 #: Up to this many entries of the Jacobian, all of them are compared; beyond, random directions.
 FULL_JACOBIAN = 20_000

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.autograd.tensor import Tensor
 from minigrad.checks.differences import DIRECTIONS, GradientError, evaluate, gradients, leaf, outputs_of
-from minigrad.tensor import Tensor
 
 #: The complex step: so small that its square is nothing beside 1.
 STEP = 1e-30

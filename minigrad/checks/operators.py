@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backward import grad
+from minigrad.autograd.backward import grad
+from minigrad.autograd.tensor import Tensor
 from minigrad.checks.differences import GradientError, gradcheck, gradgradcheck
 from minigrad.checks.identities import adjoint_check, complex_step_check, taylor_check
-from minigrad.parallel import get_num_threads, set_num_threads
-from minigrad.tensor import Tensor
+from minigrad.kernels.threads import get_num_threads, set_num_threads
 
 #: How far a float32 result may be from the float64 one, relative to the largest element.
 FLOAT32_ERROR = 1e-4

@@ -13,39 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minigrad.data.fetch import CIFAR10_CLASSES, OFFICIAL, cache, fetch
-from minigrad.device import Array
-
-
-class ByteImages:
-    """Images kept as bytes, a quarter of the memory of float32; a batch is converted when it is asked for.
-
-    Parameters
-    ----------
-    images : array of shape (n, h, w, c), uint8
-    labels : array of shape (n,), int64
-
-    Examples
-    --------
-    >>> data = ByteImages(np.full((5, 2, 2, 1), 255, np.uint8), np.arange(5))
-    >>> images, labels = data[np.array([3, 1])]
-    >>> images.shape, images.dtype.name, float(images.max()), labels
-    ((2, 2, 2, 1), 'float32', 1.0, array([3, 1]))
-    """
-
-    def __init__(self, images: Array, labels: Array) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Any) -> tuple[Array, Array]:
-        """Return the images, as float32 from 0 to 1, and labels at an index, a slice or an array of indices."""
-        return np.divide(self.images[index], 255, dtype=np.float32), self.labels[index]
+from minigrad.data.images import ByteImages
 
 
 class CIFAR10(ByteImages):

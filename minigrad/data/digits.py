@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.device import Array
+from minigrad.typing import Array
 
 
 class Digits:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.data.transforms import Transform
-from minigrad.device import Array
+from minigrad.typing import Array
 
 Batch = tuple[Array, Array]
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.cifar import ByteImages
 from minigrad.data.fetch import OFFICIAL, cache, fetch
-from minigrad.device import Array
+from minigrad.data.images import ByteImages
+from minigrad.typing import Array
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Array:

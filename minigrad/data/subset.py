@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.device import Array
+from minigrad.typing import Array
 
 
 class Subset:

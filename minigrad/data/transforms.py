@@ -22,7 +22,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from minigrad.device import Array, to_host, windows
+from minigrad.device import to_host, windows
+from minigrad.typing import Array
 
 Transform = Callable[[Array, Any], Array]
 

@@ -20,14 +20,11 @@ Next: :mod:`minigrad.nn.module`.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from minigrad.device import Array
-
-#: A numpy Generator, or the seed of one.
-Rng: TypeAlias = "np.random.Generator | int"  # a string: numpy.random takes 8 ms to import, and is not needed yet
+from minigrad.typing import Array, Rng
 
 
 def he_normal(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> Array:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.nn.init import Rng, he_normal
+from minigrad.nn.init import he_normal
 from minigrad.nn.module import Module, Parameter
-from minigrad.ops.columns import pair
+from minigrad.ops.windows import pair
+from minigrad.typing import Rng
 
 
 class Linear(Module):

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad.device import Array, is_array, namespace, on_host, to_device, to_host
-from minigrad.recording import once
-from minigrad.tensor import Tensor
+from minigrad.autograd.tape import once
+from minigrad.autograd.tensor import Tensor
+from minigrad.device import is_array, namespace, on_host, to_device, to_host
+from minigrad.typing import Array
 
 Self = TypeVar("Self", bound="Module")
 

@@ -3,8 +3,8 @@
 Reading order: elementwise, shape, reduction, matmul, pixels, columns, conv, pool, norm, loss.
 """
 
-from minigrad import tensor
-from minigrad.backward import broadcast_to
+from minigrad.autograd import tensor
+from minigrad.autograd.broadcasting import broadcast_to
 from minigrad.ops.conv import conv2d, conv_transpose2d
 from minigrad.ops.elementwise import (
     abs,

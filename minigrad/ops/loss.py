@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.device import Array, is_array, namespace
+from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.tensor import Tensor
+from minigrad.device import is_array, namespace
 from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import _count, mean, sum
 from minigrad.ops.shape import getitem
-from minigrad.tape import expect_arrays, operator
-from minigrad.tensor import Tensor
+from minigrad.typing import Array
 
 
 @operator

@@ -1,16 +1,16 @@
 """Products of matrices: matmul, linear.
 
-Next: :mod:`minigrad.ops.pixels`.
+Next: :mod:`minigrad.kernels.pixels`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from minigrad import parallel
-from minigrad.device import Array
+from minigrad.autograd.operator import elementwise, expect_arrays
+from minigrad.kernels import products
 from minigrad.ops.shape import expand_dims, squeeze, transpose
-from minigrad.tape import elementwise, expect_arrays
+from minigrad.typing import Array
 
 
 def matmul(a: Any, b: Any, /) -> Any:
@@ -56,7 +56,7 @@ def matmul(a: Any, b: Any, /) -> Any:
 @elementwise
 def _matmul(a: Array, b: Array, /) -> Array:
     """A @ b for stacks of matrices, which broadcast.   da = g b',   db = a' g"""
-    return parallel.matmul(a, b)
+    return products.matmul(a, b)
 
 
 _matmul.vjp(

@@ -31,16 +31,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from minigrad import parallel
-from minigrad.device import Array, device_name, namespace
+from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.tape import once
+from minigrad.autograd.tensor import Tensor, array_of
+from minigrad.device import device_name, namespace
+from minigrad.kernels import norm as kernel
+from minigrad.kernels.pixels import Pixels
 from minigrad.ops.elementwise import sqrt
-from minigrad.ops.pixels import Pixels
 from minigrad.ops.reduction import mean
-from minigrad.recording import once
-from minigrad.tape import expect_arrays, operator
-from minigrad.tensor import Tensor, array_of
+from minigrad.typing import Array
 
 
 def batch_norm(
@@ -151,7 +150,7 @@ def _batch_norm(
     """The operator behind :func:`batch_norm`: the statistics are settings."""
     pixels = Pixels(x)
     if training:
-        mean, var = _statistics(pixels, x)
+        mean, var = kernel.statistics(pixels, x)
 
         def update() -> None:
             unbiased = var * (pixels.count / (pixels.count - 1))
@@ -172,7 +171,7 @@ def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training
     scale = gamma * inv_std
     if not training and not any(need[1:]):
         return pixels.affine(g, scale, None), None, None
-    sum_g, sum_gd = _gradient_sums(pixels, g, x, mean)  # over pixels, of g and of g (x - mean)
+    sum_g, sum_gd = kernel.gradient_sums(pixels, g, x, mean)  # over pixels, of g and of g (x - mean)
     dx = None
     if need[0] and training:
         slope = -scale * inv_std * inv_std * sum_gd / pixels.count
@@ -193,56 +192,3 @@ def batch_norm_definition(
         mu = mean(x, pixels)
         var = mean((x - mu) ** 2, pixels)
     return gamma * ((x - mu) / sqrt(var + eps)) + beta
-
-
-# The walks over the pixels -------------------------------------------------------------------
-
-
-def _statistics(pixels: Pixels, x: Array) -> tuple[Array, Array]:
-    """Return mean and (biased) variance of each channel, in one walk.
-
-    Each column of each block gives its own mean and its squared deviations from that. Those of a channel follow without
-    cancellation (Chan et al., 1979): M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. What rounding took from a
-    column's mean shows in the sum of its deviations, and is put right; these few numbers are combined in float64.
-    """
-    xp = namespace(x)
-    rows, blocks, ones = pixels.rows(x), pixels.blocks, pixels.ones(x)
-    sums = xp.empty((3, len(blocks), rows.shape[1]), dtype=x.dtype)  # means, left of the means, squares
-
-    def block(i: int) -> None:
-        part = rows[blocks[i]]
-        mean, left, squares, one = sums[0, i], sums[1, i], sums[2, i], ones[: len(part)]
-        xp.matmul(one, part, out=mean)
-        mean /= len(part)
-        deviation = xp.subtract(part, mean, out=parallel.scratch("product", part.shape, part))
-        xp.matmul(one, deviation, out=left)
-        xp.matmul(one, xp.multiply(deviation, deviation, out=deviation), out=squares)
-
-    parallel.run(block, len(blocks))
-    lengths = xp.asarray(np.array([[block.stop - block.start] for block in blocks]))  # rows, of each block: (blocks, 1)
-    means, left, squares = sums.astype(np.complex128 if x.dtype.kind == "c" else np.float64)  # (blocks, width) each
-    left /= lengths
-    means += left
-    squares -= lengths * left * left
-    mean = pixels.fold(lengths * means) / pixels.count
-    off = means - pixels.wide(mean)
-    var = pixels.fold(squares + lengths * off * off) / pixels.count
-    return mean.astype(x.dtype), var.astype(x.dtype)
-
-
-def _gradient_sums(pixels: Pixels, g: Array, x: Array, mean: Array) -> tuple[Array, Array]:
-    """Return the sums over pixels of g, and of g times the deviation of x from its mean."""
-    xp = namespace(x)
-    rows, cotangents, centre = pixels.rows(x), pixels.rows(g), pixels.wide(mean)
-    blocks, ones = pixels.blocks, pixels.ones(x)
-    sums = xp.empty((2, len(blocks), rows.shape[1]), dtype=x.dtype)
-
-    def block(i: int) -> None:
-        part, g_part = rows[blocks[i]], cotangents[blocks[i]]
-        one = ones[: len(part)]
-        product = xp.subtract(part, centre, out=parallel.scratch("product", part.shape, part))
-        xp.matmul(one, g_part, out=sums[0, i])
-        xp.matmul(one, xp.multiply(product, g_part, out=product), out=sums[1, i])
-
-    parallel.run(block, len(blocks))
-    return pixels.fold(sums[0]), pixels.fold(sums[1])

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import parallel
-from minigrad.device import Array, namespace, on_host, windows
-from minigrad.ops.columns import Pair, check_window, pair
+from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.device import namespace, on_host, windows
+from minigrad.kernels import blocks
+from minigrad.kernels.threads import run
 from minigrad.ops.reduction import max, mean
 from minigrad.ops.shape import pad, reshape, unfold
-from minigrad.tape import expect_arrays, operator
+from minigrad.ops.windows import check_window, pair
+from minigrad.typing import Array, Pair
 
 
 def max_pool2d(x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0) -> Any:
@@ -69,7 +71,7 @@ def _max_pool2d(x: Array, /, *, kernel: Pair, stride: Pair, padding: Pair) -> Ar
         for tap in range(1, kh * kw):
             namespace(x).maximum(part, seen[:, :, :, tap // kw, tap % kw], out=part)
 
-    parallel.run(block, len(images))
+    run(block, len(images))
     return out
 
 
@@ -96,7 +98,7 @@ def _(
             dx[place] += xp.where(hit, left, 0.0)
             left = xp.where(hit, 0.0, left)
 
-    parallel.run(block, len(images))
+    run(block, len(images))
     return (dx[:, ph : ph + h, pw : pw + w],)
 
 
@@ -197,4 +199,4 @@ def _bordered(x: Array, padding: Pair) -> Array:
 def _images(x: Array) -> Any:
     """Cut a batch into blocks of images, small enough for the cache."""
     bytes_each = x.itemsize * x.size // (x.shape[0] or 1)
-    return parallel.spans(len(x), parallel.BLOCK_BYTES // (bytes_each or 1)) if on_host(x) else (slice(None),)
+    return blocks.spans(len(x), blocks.BLOCK_BYTES // (bytes_each or 1)) if on_host(x) else (slice(None),)

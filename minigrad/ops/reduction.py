@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minigrad.backward import broadcast_to
-from minigrad.device import Array, namespace
+from minigrad.autograd.broadcasting import broadcast_to
+from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.tensor import array_of
+from minigrad.device import namespace
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.shape import axes_of, reshape
-from minigrad.tape import expect_arrays, operator
-from minigrad.tensor import array_of
+from minigrad.typing import Array
 
 
 @operator

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.device import Array, add_windows, is_array, namespace, on_host, scatter_add, windows
-from minigrad.tape import expect_arrays, operator
+from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.device import add_windows, is_array, namespace, on_host, scatter_add, windows
+from minigrad.typing import Array
 
 
 @operator

@@ -2,7 +2,7 @@
 
 One training step of ResNet-1202 on 128 images, in segments of ten blocks, which are computed again in backward, must
 fit into 2 GiB. Where the net fits without, at 110 layers, recompute must take at most 1.5 times as long. (The limit
-of what it can cost is one forward pass more.) That both give the same bits is tested in tests/test_growth.py.
+of what it can cost is one forward pass more.) That both give the same bits is tested in tests/autograd/test_growth.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demos import degradation
-from minigrad.report import read_log
+from minigrad.train.report import read_log
 
 
 def run(kind, depth, lr, train, test=(90.0, 50.0)):

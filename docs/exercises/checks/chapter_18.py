@@ -3,7 +3,7 @@
 import numpy as np
 
 import minigrad as mg
-from tests.strict import StrictArray, count_syncs, strict
+from tests.tools.strict import StrictArray, count_syncs, strict
 
 
 def check_softplus(work):

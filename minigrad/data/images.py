@@ -1,0 +1,142 @@
+"""Images as arrays: sets of images kept as bytes, and photos from files.
+
+Next: :mod:`minigrad.data.transforms`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.typing import Array
+
+
+class ByteImages:
+    """Images kept as bytes, a quarter of the memory of float32; a batch is converted when it is asked for.
+
+    Parameters
+    ----------
+    images : array of shape (n, h, w, c), uint8
+    labels : array of shape (n,), int64
+
+    Examples
+    --------
+    >>> data = ByteImages(np.full((5, 2, 2, 1), 255, np.uint8), np.arange(5))
+    >>> images, labels = data[np.array([3, 1])]
+    >>> images.shape, images.dtype.name, float(images.max()), labels
+    ((2, 2, 2, 1), 'float32', 1.0, array([3, 1]))
+    """
+
+    def __init__(self, images: Array, labels: Array) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> tuple[Array, Array]:
+        """Return the images, as float32 from 0 to 1, and labels at an index, a slice or an array of indices."""
+        return np.divide(self.images[index], 255, dtype=np.float32), self.labels[index]
+
+
+def read_photo(path: str | Path) -> Array:
+    """Read a picture as RGB, upright.
+
+    JPEG, PNG and what else Pillow reads. A photo that a camera marked as rotated is turned; what is transparent is laid
+    on white; grey, palette, CMYK and 16-bit pictures are converted.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    array of shape (h, w, 3), uint8
+
+    Raises
+    ------
+    ValueError
+        If the file is no picture, or a damaged one.
+    OSError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+    >>> Image.new("L", (2, 1), 200).save(path)
+    >>> read_photo(path)
+    array([[[200, 200, 200],
+            [200, 200, 200]]], dtype=uint8)
+    """
+    from PIL import Image, ImageOps
+
+    with open(path, "rb") as file:
+        try:
+            picture: Any = ImageOps.exif_transpose(Image.open(file))
+            if picture.mode.startswith("I"):  # 16 bits of grey
+                picture = Image.fromarray((np.asarray(picture, np.int64) // 256).clip(0, 255).astype(np.uint8))
+            if picture.has_transparency_data:
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+            return np.asarray(picture.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"read_photo: {path} is not a picture that can be read: {error}") from error
+
+
+def resize(photo: Array, short_side: int) -> Array:
+    """Scale a photo to a given length of its short side, bilinearly, with smoothing where it shrinks.
+
+    Parameters
+    ----------
+    photo : array of shape (h, w, 3), uint8
+    short_side : int
+
+    Returns
+    -------
+    array of shape (h', w', 3), uint8
+
+    Raises
+    ------
+    ValueError
+        If `photo` is something else, or one side is more than twenty times as long as the other.
+
+    Examples
+    --------
+    >>> resize(np.zeros((300, 451, 3), "uint8"), 224).shape
+    (224, 337, 3)
+    """
+    from PIL import Image
+
+    h, w = photo.shape[:2]
+    if photo.shape[2:] != (3,) or photo.dtype != np.uint8 or not 0 < max(h, w) <= 20 * min(h, w) or short_side < 1:
+        raise ValueError(
+            "resize: expected a photo (h, w, 3) of uint8, one side at most 20 times the other, and a positive short "
+            f"side, got {photo.shape} of {photo.dtype} and {short_side}"
+        )
+    scale = short_side / min(h, w)
+    size = round(w * scale), round(h * scale)
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR))
+
+
+def center_square(photo: Array) -> Array:
+    """Return the largest square in the middle of a photo.
+
+    Parameters
+    ----------
+    photo : array of shape (h, w, 3)
+
+    Returns
+    -------
+    array of shape (side, side, 3)
+
+    Examples
+    --------
+    >>> center_square(np.zeros((300, 451, 3), "uint8")).shape
+    (300, 300, 3)
+    """
+    h, w = photo.shape[:2]
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    return photo[top : top + side, left : left + side]

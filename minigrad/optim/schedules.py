@@ -1,0 +1,287 @@
+"""Learning-rate schedules, counted in iterations.
+
+Schedules are counted in iterations, as in the paper, not in epochs. Two of them listen to what training measures
+besides: :class:`WarmupUntil` to the training error, :class:`ReduceOnPlateau` to the error on held-out data.
+
+Next: :mod:`minigrad.data.digits`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from minigrad.optim.sgd import SGD
+
+
+class Schedule:
+    """The learning rate as a factor of its first value, iteration by iteration.
+
+    Call :meth:`step` after each step of the optimizer. One's own schedule says what the factor is.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> class Halving(Schedule):
+    ...     def factor(self, iteration):
+    ...         return 0.5**iteration
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = Halving(sgd)
+    >>> schedule.step()
+    >>> sgd.lr
+    0.5
+    """
+
+    def __init__(self, optimizer: SGD) -> None:
+        self.optimizer = optimizer
+        self.base = optimizer.lr
+        self.iteration = 0
+        self.apply()
+
+    #: What the first learning rate is multiplied with in an iteration: every schedule defines it.
+    factor: Callable[[int], float]
+
+    def step(self) -> None:
+        """Go on to the next iteration."""
+        self.iteration += 1
+        self.apply()
+
+    def observe(self, **figures: float) -> None:
+        """Hear what was measured: `batch_error` after each iteration, and every record of an evaluation."""
+
+    def apply(self) -> None:
+        """Set the learning rate of the current iteration."""
+        self.optimizer.lr = float(self.base * self.factor(self.iteration))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later run needs to go on; of a schedule within this one, too."""
+        return {
+            name: value.state_dict() if isinstance(value, Schedule) else value
+            for name, value in vars(self).items()
+            if name != "optimizer"
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, with its settings: milestones, for one, are those of the saved run.
+
+        Raises
+        ------
+        ValueError
+            If it is the state of another schedule.
+        """
+        expected, got = sorted(self.state_dict()), sorted(state or ())
+        if expected != got:
+            raise ValueError(
+                f"{type(self).__name__}: expected a state with {expected}, got {got}; is it that of another schedule?"
+            )
+        for name, value in state.items():
+            mine = getattr(self, name)
+            if isinstance(mine, Schedule):
+                mine.load_state_dict(value)
+            else:
+                setattr(self, name, value)
+        self.apply()
+
+
+class MultiStepLR(Schedule):
+    """Multiply the learning rate by `gamma` at each milestone.
+
+    Parameters
+    ----------
+    optimizer : SGD
+    milestones : sequence of ints
+        Iterations. The paper's, on CIFAR-10: 32,000 and 48,000.
+    gamma : float
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = MultiStepLR(sgd, [2])
+    >>> for _ in range(3):
+    ...     print(sgd.lr)
+    ...     schedule.step()
+    1.0
+    1.0
+    0.1
+    """
+
+    def __init__(self, optimizer: SGD, milestones: Iterable[int], gamma: float = 0.1) -> None:
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return gamma to the number of milestones passed."""
+        return float(self.gamma ** sum(milestone <= iteration for milestone in self.milestones))
+
+
+class CosineLR(Schedule):
+    """Let the learning rate fall to 0 along half a wave of the cosine: (1 + cos(pi t / T)) / 2.
+
+    I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation (5), without its
+    restarts.
+
+    Parameters
+    ----------
+    optimizer : SGD
+    iterations : int
+        T, after which the rate stays 0.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = CosineLR(sgd, 2)
+    >>> for _ in range(3):
+    ...     print(round(sgd.lr, 3))
+    ...     schedule.step()
+    1.0
+    0.5
+    0.0
+    """
+
+    def __init__(self, optimizer: SGD, iterations: int) -> None:
+        self.iterations = iterations
+        super().__init__(optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return the height of the wave."""
+        return 0.5 + 0.5 * math.cos(math.pi * min(iteration / self.iterations, 1.0))
+
+
+class ReduceOnPlateau(Schedule):
+    """Multiply the learning rate by `gamma` when an error has stopped falling: the paper's rule on ImageNet.
+
+    Parameters
+    ----------
+    optimizer : SGD
+    figure : str
+        What to watch, by its name in the records of the training loop, all of which must have it.
+    patience : int
+        How many evaluations without a new best are waited for.
+    gamma : float
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = ReduceOnPlateau(sgd, "test_error", patience=2)
+    >>> for error in (0.5, 0.4, 0.4, 0.45, 0.39):
+    ...     schedule.observe(test_error=error)
+    ...     print(sgd.lr)
+    1.0
+    1.0
+    1.0
+    0.1
+    0.1
+    """
+
+    def __init__(self, optimizer: SGD, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
+        self.figure, self.patience, self.gamma = figure, patience, gamma
+        self.best, self.waited, self.drops = math.inf, 0, 0
+        super().__init__(optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return gamma to the number of plateaus."""
+        return float(self.gamma**self.drops)
+
+    def observe(self, **figures: float) -> None:
+        """Count the evaluations since the best."""
+        if self.figure not in figures:
+            if "iteration" in figures:  # a record, and no single batch
+                raise ValueError(f"ReduceOnPlateau: expected {self.figure!r} to be measured, got {list(figures)}")
+            return
+        self.waited = 0 if figures[self.figure] < self.best else self.waited + 1
+        self.best = min(self.best, figures[self.figure])
+        if self.waited >= self.patience:
+            self.drops, self.waited = self.drops + 1, 0
+        self.apply()
+
+
+class Warmup(Schedule):
+    """Let the learning rate rise in a straight line over the first iterations, then follow another schedule.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        What to follow.
+    iterations : int
+        The first iteration has 1 / iterations of the learning rate.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = Warmup(MultiStepLR(sgd, [100]), 4)
+    >>> for _ in range(5):
+    ...     print(sgd.lr)
+    ...     schedule.step()
+    0.25
+    0.5
+    0.75
+    1.0
+    1.0
+    """
+
+    def __init__(self, schedule: Schedule, iterations: int) -> None:
+        self.schedule, self.iterations = schedule, iterations
+        schedule.optimizer.lr = schedule.base
+        super().__init__(schedule.optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return the share of the warm-up that is done, times the other schedule's factor."""
+        return min(1.0, (iteration + 1) / max(self.iterations, 1)) * self.schedule.factor(iteration)
+
+    def observe(self, **figures: float) -> None:
+        """Pass on what was measured."""
+        self.schedule.observe(**figures)
+        self.apply()
+
+
+class WarmupUntil(Schedule):
+    """Keep the learning rate low until training has got under way, then follow another schedule.
+
+    The paper's rule for 110 layers (section 4.2): a tenth of the learning rate until the training error is below 80 %,
+    which is after about 400 iterations.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        What to follow; its iterations count from the beginning.
+    error : float
+        The training error to fall below, averaged over about the last 50 batches.
+    gamma : float
+        The factor until then.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> schedule = WarmupUntil(MultiStepLR(sgd, [100]))
+    >>> sgd.lr
+    0.1
+    >>> for _ in range(50):
+    ...     schedule.observe(batch_error=0.5)
+    ...     schedule.step()
+    >>> sgd.lr
+    1.0
+    """
+
+    def __init__(self, schedule: Schedule, error: float = 0.8, gamma: float = 0.1) -> None:
+        self.schedule, self.error, self.gamma = schedule, error, gamma
+        self.average, self.done = 1.0, False
+        schedule.optimizer.lr = schedule.base
+        super().__init__(schedule.optimizer)
+
+    def factor(self, iteration: int) -> float:
+        """Return gamma, or the other schedule's factor."""
+        return self.schedule.factor(iteration) if self.done else self.gamma
+
+    def observe(self, **figures: float) -> None:
+        """Average the error of the batches, and end the warm-up when it is low enough."""
+        if "batch_error" in figures:
+            self.average += (figures["batch_error"] - self.average) / 50
+            self.done = self.done or self.average < self.error
+        self.schedule.observe(**figures)
+        self.apply()

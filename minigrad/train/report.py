@@ -1,0 +1,208 @@
+"""What a training run tells: a progress bar or plain lines, a log, a figure.
+
+A *record* is what was measured at one point of a run: a dict of numbers, always with ``iteration``. A run's history is
+the list of its records. Names that end in ``_error`` are shares of 1.
+
+Next: :mod:`minigrad.train`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from minigrad.train.checkpoint import atomic
+
+Record = dict[str, Any]
+
+
+class Report:
+    """Show the progress of one run, and write its log and its figure as it goes.
+
+    Where the errors of Python go to a terminal, there is a progress bar; where they are piped, one plain line a record.
+
+    Parameters
+    ----------
+    iterations : int
+        The length of the run.
+    history : list of records
+        Of earlier sessions of the run: the log begins with them.
+    first : int
+        The iteration at which this session begins.
+    title : str
+    log : Path, optional
+        Gets each record as a line of JSON.
+    figure : Path, optional
+        Is drawn anew with each record.
+    """
+
+    def __init__(
+        self,
+        iterations: int,
+        history: list[Record],
+        *,
+        first: int = 0,
+        title: str = "",
+        log: Path | None = None,
+        figure: Path | None = None,
+    ) -> None:
+        from tqdm import tqdm
+
+        self.iterations, self.history, self.title, self.log, self.figure = iterations, history, title, log, figure
+        if log is not None:
+            with atomic(log) as temporary:  # what was logged after the last checkpoint will be measured again
+                temporary.write_text("".join(json.dumps(record) + "\n" for record in history))
+        self.piped = not sys.stderr.isatty()
+        self.bar = tqdm(
+            total=iterations, initial=first, desc=title, unit="it", disable=self.piped, leave=False, smoothing=0.05
+        )
+
+    def step(self, iteration: int) -> None:
+        """Move the bar."""
+        self.bar.update(iteration - self.bar.n)
+
+    def add(self, record: Record, seconds_left: float) -> None:
+        """Append a record to the history, the log and the figure."""
+        self.history.append(record)
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        errors = {name.removesuffix("_error"): f"{v:.1%}" for name, v in record.items() if name.endswith("_error")}
+        self.bar.set_postfix(errors)
+        if self.piped:
+            parts = [f"{self.title}  {record['iteration']}/{self.iterations}", f"epoch {record['epoch']}"]
+            parts += [f"lr {record['lr']:.3g}", f"loss {record['loss']:.3f}"]
+            parts += [f"{name} {error} wrong" for name, error in errors.items()]
+            parts += [f"{record['images_per_second']:,.0f} images/s", f"{clock(seconds_left)} left"]
+            self.say("  ".join(parts).strip())
+        if self.figure is not None:
+            curves({self.title: self.history}, self.figure)
+
+    def say(self, line: str) -> None:
+        """Write a line, above the bar if there is one."""
+        self.bar.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+def clock(seconds: float) -> str:
+    """Return a time as hours, minutes and seconds.
+
+    Examples
+    --------
+    >>> clock(3725)
+    '1:02:05'
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def read_log(path: Path) -> list[Record]:
+    r"""Return the records of a log; a last line that is still being written is left out.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "log.jsonl"
+    >>> _ = path.write_text('{"iteration": 391, "loss": 1.5}\n')
+    >>> read_log(path)
+    [{'iteration': 391, 'loss': 1.5}]
+    """
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def curves(runs: dict[str, list[Record]], path: Path) -> Path:
+    """Draw loss and errors against iterations, as in Fig. 6 of the paper: training thin, held-out data bold.
+
+    Parameters
+    ----------
+    runs : dict of histories
+        By the name that stands in the legend; the later, the darker.
+    path : Path
+        Of a PNG file, written atomically.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> records = [{"iteration": i, "loss": 1 / i, "train_error": 0.5 / i, "test_error": 0.6 / i} for i in (1, 2, 3)]
+    >>> curves({"plain-20": records}, Path(tempfile.mkdtemp()) / "curves.png").name
+    'curves.png'
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, errors = figure.subplots(1, 2)
+    for i, (name, history) in enumerate(runs.items()):
+        colour = shade(i, len(runs))
+        at = [record["iteration"] for record in history]
+        losses.plot(at, [record["loss"] for record in history], color=colour, linewidth=1.0)
+        for error in [key for key in history[0] if key.endswith("_error")] if history else []:
+            held_out = not error.startswith(("batch", "train"))
+            percent = [100 * record[error] for record in history]
+            label = f"{name} {error.removesuffix('_error')}".strip()
+            errors.plot(at, percent, color=colour, linewidth=2.5 if held_out else 1.0, label=label)
+    losses.set(ylabel="training loss", ylim=(0, None))
+    errors.set(ylabel="error (%)", ylim=(0, None))
+    for panel in (losses, errors):
+        panel.set(xlabel="iteration")
+        panel.set_xlim(left=0)
+        tidy(panel)
+    if errors.lines:
+        errors.legend(frameon=False)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+    return path
+
+
+def shade(i: int, n: int) -> tuple[float, float, float]:
+    """Return the colour of the curve i of n as red, green and blue: the later, the darker, told apart in grey, too.
+
+    Examples
+    --------
+    >>> shade(1, 2)
+    (0.0, 0.1, 0.4)
+    """
+    light = 0.62 * (1 - (i + 1) / n)
+    return light, 0.1 + 0.9 * light, 0.4 + 0.6 * light
+
+
+def tidy(panel: Any) -> None:
+    """Give matplotlib's Axes a faint grid, and take away the frame where nothing is measured.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> panel = Figure().subplots()
+    >>> tidy(panel)
+    >>> panel.spines["top"].get_visible()
+    False
+    """
+    panel.grid(alpha=0.25, linewidth=0.5)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw the logs of runs into one figure."""
+    import argparse
+
+    parser = argparse.ArgumentParser("python -m minigrad.train.report", description=main.__doc__)
+    parser.add_argument("logs", type=Path, nargs="+", metavar="LOG.jsonl", help="the lighter first")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the figure (curves.png)")
+    options = parser.parse_args(arguments)
+    print(curves({path.stem: read_log(path) for path in options.logs}, options.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""The CIFAR-10 demo: the paper's recipe to the letter, and from the official files to the last figure in seconds."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import minigrad as mg
+from demos import cifar10
+from minigrad.train.report import read_log
+
+TRAIN, TEST = {f"data_batch_{i}.bin": 30 for i in range(1, 6)}, {"test_batch.bin": 60}
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    """Write files of the official format, but with few records: a label byte, then the red, green and blue planes."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("cifar")
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name, n in (TRAIN | TEST).items():
+        records = rng.integers(0, 256, (n, 1 + 3 * 32 * 32), dtype=np.uint8)
+        records[:, 0] = np.arange(n) % 10
+        records[:, 1:] //= 8
+        records[:, 1:] += 20 * records[:, :1]  # the higher the label, the brighter the image
+        records.tofile(folder / name)
+    return root
+
+
+@pytest.fixture
+def run(root, tmp_path, monkeypatch):
+    """Return a function that runs the command on the small files."""
+    monkeypatch.setattr(mg.data.CIFAR10, "train_files", TRAIN)
+    monkeypatch.setattr(mg.data.CIFAR10, "test_files", TEST)
+    return lambda *options, out=tmp_path: cifar10.main(
+        ["--depth", "8", "--root", str(root), "--out", str(out), *map(str, options)]
+    )
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn, savefig = {}, Figure.savefig
+
+    def keep(self, path, **settings):
+        drawn[path.name.strip(".").split(".")[0]] = self
+        savefig(self, path, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return drawn
+
+
+def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures):
+    settings = ["--iterations", 4, "--seeds", 2, "--seed", 3, "--split", "--subset", 130, "--minutes", 0]
+    summary = run(*settings)
+    runs = [f"resnet-8-seed{seed}" for seed in (3, 4)]
+    kinds = ("jsonl", "png", "safetensors")
+    assert set(os.listdir(tmp_path)) == {f"{name}.{kind}" for name in runs for kind in kinds} | {
+        "curves.png",
+        "confusion.png",
+        "mistakes.png",
+        "summary.json",
+    }
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    logs = [read_log(tmp_path / f"{name}.jsonl") for name in runs]
+    assert summary["test_errors"] == [log[-1]["test_error"] for log in logs]
+    assert (summary["mean"], summary["best"]) == (np.mean(summary["test_errors"]), min(summary["test_errors"]))
+    assert summary["deviation"] == pytest.approx(abs(np.subtract(*summary["test_errors"])) / 2**0.5)
+    assert (summary["net"], summary["recipe"], summary["iterations"], summary["subset"]) == (
+        "resnet-8",
+        "paper",
+        4,
+        130,
+    )
+    for log in logs:
+        assert [record["iteration"] for record in log] == [2, 4]  # 130 images of the 135 that the split left
+        assert {"val_error", "test_error", "batch_error"} <= log[0].keys()
+    printed = capsys.readouterr().out
+    for seed, error in zip((3, 4), summary["test_errors"], strict=True):
+        assert f"resnet-8, seed {seed}: test error {error:.2%} after 4 iterations" in printed
+    assert f"best {summary['best']:.2%}, mean {summary['mean']:.2%} ± {summary['deviation']:.2%}" in printed
+    assert [line.get_label() for line in figures["curves"].axes[1].lines] == [
+        f"resnet-8 seed {seed} {name}" for seed in (3, 4) for name in ("batch", "val", "test")
+    ]
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_weights(run, tmp_path, monkeypatch):
+    whole = run("--iterations", 3, out=tmp_path / "whole")
+    step, count = mg.optim.SGD.step, iter(range(2))
+
+    def interrupted(self):
+        step(self)
+        if next(count) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mg.optim.SGD, "step", interrupted)
+        with pytest.raises(SystemExit):
+            run("--iterations", 3, out=tmp_path / "parts")
+    assert not (tmp_path / "parts" / "summary.json").exists()
+    with pytest.raises(FileExistsError, match="resume it"):
+        run("--iterations", 3, out=tmp_path / "parts")
+    with pytest.raises(ValueError, match="iterations was 3, is 9; give the same settings"):
+        run("--iterations", 9, "--resume", out=tmp_path / "parts")
+    assert run("--iterations", 3, "--resume", out=tmp_path / "parts") == whole
+    one, other = (mg.load(tmp_path / name / "resnet-8-seed0.safetensors") for name in ("whole", "parts"))
+    for name, array in one["model"].items():
+        assert_array_equal(other["model"][name], array, strict=True)
+    refreshed = run("--iterations", 3, "--resume", "--refresh", out=tmp_path / "parts")  # of a run that is finished
+    assert refreshed["refresh"]
+    assert run("--iterations", 3, "--resume", "--refresh", out=tmp_path / "parts") == refreshed
+    assert {"summary.json", "mistakes.png"} < set(os.listdir(tmp_path / "parts"))
+
+
+def test_refreshed_statistics_are_those_of_the_training_images(run, monkeypatch):
+    seen = []
+    refresh = cifar10.train.refresh_statistics
+    monkeypatch.setattr(
+        cifar10.train, "refresh_statistics", lambda net, loader: seen.append((refresh(net, loader), net, loader))
+    )
+    run("--iterations", 1, "--net", "plain", "--refresh", "--recipe", "quick")
+    (_, net, loader), images = seen[0], next(iter(seen[0][2]))[0]
+    assert len(loader.dataset) == 150
+    assert loader.shuffle is False
+    modules = [module for _, module in net.named_modules()]
+    conv = next(module for module in modules if isinstance(module, mg.nn.Conv2d))
+    norm = next(module for module in modules if isinstance(module, mg.nn.BatchNorm2d))
+    out = conv(mg.Tensor(images)).data
+    assert_allclose(norm.running_mean, out.mean((0, 1, 2)), rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture
+def fitted(root, monkeypatch):
+    """Return a function that tells what the command asks of the training loop."""
+    monkeypatch.setattr(mg.data.CIFAR10, "train_files", TRAIN)
+    monkeypatch.setattr(mg.data.CIFAR10, "test_files", TEST)
+
+    class Asked(Exception):
+        pass
+
+    def fit(net, batches, **settings):
+        raise Asked(net, batches, settings)
+
+    monkeypatch.setattr(cifar10.train, "fit", fit)
+
+    def ask(*options):
+        with pytest.raises(Asked) as info:
+            cifar10.main(["--root", str(root), *options])
+        return info.value.args
+
+    return ask
+
+
+def rates(schedule, iterations):
+    """Return the learning rate of some iterations."""
+    found = {}
+    for i in range(max(iterations) + 1):
+        found[i] = schedule.optimizer.lr
+        schedule.step()
+    return [found[i] for i in iterations]
+
+
+def test_the_recipe_of_the_paper_to_the_letter(fitted):
+    net, batches, settings = fitted()
+    sgd = settings["optimizer"]
+    assert settings["iterations"] == 64_000
+    assert batches.batch_size == 128
+    assert batches.shuffle
+    assert [(g["momentum"], g["weight_decay"], g["nesterov"]) for g in sgd.groups] == [(0.9, 1e-4, False)]
+    assert len(sgd.groups[0]["params"]) == len(list(net.parameters()))
+    assert sum(p.size for p in net.parameters()) == 269_722  # 0.27 million, as in Table 6
+    at = [0, 31_999, 32_000, 47_999, 48_000, 63_999]
+    assert_allclose(rates(settings["schedule"], at), [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-12)
+    assert list(settings["evaluate_on"]) == ["test"]
+    assert not any(isinstance(module, mg.nn.Dropout) for _, module in net.named_modules())
+
+
+def test_110_layers_begin_slowly(fitted):
+    schedule = fitted("--depth", "110")[2]["schedule"]
+    assert rates(schedule, [0, 400]) == pytest.approx([0.01, 0.01])
+    for _ in range(100):
+        schedule.observe(batch_error=0.7)
+    assert schedule.optimizer.lr == 0.1
+
+
+def test_the_quick_recipe(fitted):
+    _, _, settings = fitted("--recipe", "quick", "--iterations", "100")
+    values = rates(settings["schedule"], list(range(100)))
+    assert np.argmax(values) in (14, 15)
+    assert 0.18 < max(values) < 0.2
+    assert values[99] < 1e-3
+    assert settings["optimizer"].groups[0]["weight_decay"] == 5e-4
+    assert fitted("--recipe", "quick")[2]["iterations"] == 22 * -(-50_000 // 128)
+
+
+def test_only_training_images_are_augmented_and_make_the_mean(fitted, root):
+    _, batches, settings = fitted("--split")
+    assert (len(batches.dataset), len(settings["evaluate_on"]["val"].dataset)) == (135, 15)
+    training = mg.data.CIFAR10(root)[batches.dataset.indices][0]
+    both = np.concatenate([batches.dataset.indices, settings["evaluate_on"]["val"].dataset.indices])
+    assert_array_equal(np.sort(both), np.arange(150))
+    mean = training.mean(0, dtype=np.float64)
+    for name, images in (
+        ("test", mg.data.CIFAR10(root, train=False)[:][0]),
+        ("val", settings["evaluate_on"]["val"].dataset[:][0]),
+    ):
+        ((seen, _),) = settings["evaluate_on"][name]
+        assert_allclose(seen, images - mean, atol=1e-6)
+    raw, _ = batches.dataset[:]
+    ((seen, _), _) = batches
+    shifted = np.pad(raw - mean, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    crops = np.lib.stride_tricks.sliding_window_view(shifted, (32, 32), (1, 2))  # (n, 9, 9, 3, 32, 32)
+    crops = np.moveaxis(crops, 3, -1)
+    for image in seen[:3]:  # each is a crop of one of them, or of its mirror image
+        distances = [abs(crops - view).mean((3, 4, 5)).min() for view in (image, image[:, ::-1])]
+        assert min(distances) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--depth", "19"], "--depth: 19 is not 6n"),
+        (["--depth", "2"], "--depth: 2 is not 6n"),
+        (["--iterations", "0"], "must be at least 1"),
+        (["--subset", "0"], "must be at least 1"),
+        (["--subset", "-5"], "must be at least 1"),
+        (["--seeds", "0"], "must be at least 1"),
+        (["--recipe", "slow"], "invalid choice"),
+    ],
+)
+def test_wrong_options_are_explained(options, message, capsys):
+    with pytest.raises(SystemExit):
+        cifar10.parse(options)
+    assert message in capsys.readouterr().err
+
+
+def test_each_net_and_recipe_has_a_folder_of_its_own():
+    folders = [
+        cifar10.parse(options.split()).out
+        for options in ("", "--recipe quick", "--net plain", "--depth 56", "--shortcut B", "--shortcut C")
+    ]
+    assert folders[0] == "runs/cifar10/resnet-20-paper"
+    assert len(set(folders)) == len(folders)
+
+
+def test_images_that_are_not_there_are_explained(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"python -m minigrad\.data\.fetch cifar10"):
+        cifar10.main(["--root", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+class Images:
+    """40 images, four of each class, of one grey each."""
+
+    classes = tuple("abcdefghij")
+
+    def __init__(self):
+        self.images = np.linspace(0, 1, 40, dtype=np.float32)[:, None, None, None] * np.ones((32, 32, 3), np.float32)
+        self.labels = np.arange(40) % 10
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return self.images[index], self.labels[index]
+
+
+def test_confusion_and_mistakes_draw_the_scores(tmp_path, figures):
+    loader = mg.data.DataLoader(Images(), 16)
+    scores = np.full((40, 10), 0.01)
+    scores[np.arange(40), np.arange(40) % 10] = 0.91
+    scores[[12, 22, 7], [3, 3, 0]] = [0.95, 0.97, 0.93]  # two of class c were taken for d, one of h for a
+    scores[12, 2], scores[22, 2], scores[7, 7] = 0.03, 0.01, 0.02
+    cifar10.draw_confusion(scores, loader, tmp_path / "confusion.png")
+    panel = figures["confusion"].axes[0]
+    drawn = np.zeros((10, 10))
+    for text in panel.texts:
+        drawn[int(text.get_position()[1]), int(text.get_position()[0])] = float(text.get_text())
+    expected = 100 * np.eye(10)
+    expected[2, [2, 3]], expected[7, [7, 0]] = 50, (75, 25)
+    assert_array_equal(drawn, expected)
+    assert_array_equal(drawn.sum(1), np.full(10, 100.0))
+    assert panel.get_title() == "92.5 % right"
+    assert_array_equal(panel.images[0].get_array() > 0, (expected > 0) & (np.eye(10) == 0))
+    assert [label.get_text() for label in panel.get_yticklabels()] == list("abcdefghij")
+
+    cifar10.draw_mistakes(scores, loader, tmp_path / "mistakes.png")
+    shown = [panel for panel in figures["mistakes"].axes if panel.images]
+    assert [panel.get_title() for panel in shown] == ["c\nd 97%", "h\na 93%", "c\nd 95%"]  # and none that was right
+    for panel, i in zip(shown, (22, 7, 12), strict=True):
+        assert_array_equal(panel.images[0].get_array(), loader.dataset.images[i])
+    assert not any(panel.axison for panel in figures["mistakes"].axes)
+
+
+def test_scores_are_in_the_order_of_the_images():
+    net = mg.nn.Sequential(mg.nn.GlobalAvgPool2d(), mg.nn.Linear(3, 10, rng=0), mg.nn.Dropout(0.5, rng=0))
+    loader = mg.data.DataLoader(Images(), 16)
+    scores = cifar10.probabilities(net, loader)
+    assert_allclose(scores.sum(1), np.ones(40), rtol=1e-6)
+    assert_allclose(scores, mg.softmax(net(mg.Tensor(Images().images))).data, rtol=1e-5)
+    assert_array_equal(cifar10.labels_of(loader), Images().labels, strict=True)

@@ -1,0 +1,220 @@
+"""The site: its prose is true, it is built without a warning, and every page works in a browser, offline.
+
+The browser is Debian's Chromium, driven by Playwright: ``pip install -e ".[test,docs,browser]"`` and ``apt install
+chromium``.
+"""
+
+import doctest
+import functools
+import http.server
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PROSE = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+@pytest.fixture(scope="module")
+def reading():
+    sys.path.insert(0, str(DOCS / "_ext"))
+    try:
+        yield importlib.import_module("reading")
+    finally:
+        sys.path.remove(str(DOCS / "_ext"))
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.relative_to(DOCS).as_posix())
+def test_the_examples_of_a_page_run(path):
+    # a fence is blanked, so that what follows a fence is not taken for expected output
+    text = re.sub(r"^```.*$", "", path.read_text(), flags=re.MULTILINE)
+    test = doctest.DocTestParser().get_doctest(text, {}, path.name, str(path), 0)
+    failures = []
+    doctest.DocTestRunner().run(test, out=failures.append)
+    assert not failures, "".join(failures)
+
+
+def test_every_definition_has_its_prose(reading):
+    assert reading.unexplained() == []
+
+
+def test_every_file_names_the_next_one_as_the_site_does(reading):
+    """But for packages, whose docstrings list their parts: a file names the next file, or its package."""
+    order = [name for name in reading.order() if not name.endswith("__main__")]
+    packages = {name for name in order if any(other.startswith(f"{name}.") for other in order)} - {
+        "minigrad.data.fetch"
+    }
+    named = reading.next_files()
+    for module in [name for name in order if name not in packages][:-1]:
+        following = order[order.index(module) + 1 :]
+        expected = [following[0]] + [name for name in following[1:2] if following[0] in packages]
+        assert named.get(module) in expected, f"{module} should end with: Next: :mod:`{expected[-1]}`."
+
+
+def test_the_source_on_the_site_is_the_source(reading):
+    """Every line of every file is shown once: as code, or as prose."""
+    for file in reading.files().values():
+        shown = [line for row in file.rows for line in row.code]
+        assert shown == sorted(set(shown))
+        left_out = set(range(1, len(file.lines) + 1)) - set(shown)
+        assert all(n in file.spoken or not file.lines[n - 1].strip() for n in left_out)
+        assert sum(len(row.prose) for row in file.rows) == len(file.prose)
+
+
+# The built site ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build the site with the command of its front page, into another folder."""
+    pytest.importorskip("sphinx")
+    pytest.importorskip("furo")
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "docs", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def pages(site):
+    return sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html") if "_static" not in path.parts)
+
+
+@pytest.mark.slow
+def test_every_public_name_is_in_the_reference(site):
+    from sphinx.util.inventory import InventoryFile
+    from tests.test_docs import PUBLIC
+
+    with (site / "objects.inv").open("rb") as stream:
+        there = InventoryFile.load(stream, "", lambda base, path: path)
+    names = [name.split(".") for kind in ("py:function", "py:class") for name in there[kind]]
+    documented = [functools.reduce(getattr, path, importlib.import_module(package)) for package, *path in names]
+    missing = [name for name, thing in PUBLIC.items() if not any(thing is entry for entry in documented)]
+    assert missing == []
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Serve the site from this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.handle_error = lambda *_: None  # a page that is closed while it loads breaks its pipes
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("there is no Chromium")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open a page and gather what goes wrong on it."""
+    wrong, contexts = [], []
+
+    def open_page(name, width):
+        context = browser.new_context(viewport={"width": width, "height": 800})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: request.url.startswith(address) or wrong.append(f"asks for {request.url}"))
+        page.on("response", lambda r: r.status < 400 or wrong.append(f"{r.status} for {r.url}"))
+        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+        page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(f"console: {m.text}"))
+        page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+        page.goto(address + name, wait_until="load")
+        return page
+
+    open_page.wrong = wrong
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+#: What a page knows about itself, gathered in the browser.
+FACTS = """() => ({
+    ids: [...document.querySelectorAll('[id]')].map(e => e.id),
+    links: [...document.querySelectorAll('a[href]')].map(e => e.href),
+    images: [...document.images].filter(e => !e.complete || !e.naturalWidth).map(e => e.src),
+    maths: [...document.querySelectorAll('math')].filter(e => !e.getBoundingClientRect().width).map(e => e.textContent),
+    faults: [...document.querySelectorAll('merror, .system-message, .problematic')].map(e => e.textContent),
+    raw: [...document.querySelectorAll('article :is(p, li, dd, td, h1, h2, h3)')].filter(e => !e.closest('pre'))
+        .map(e => e.innerText).join('\\n').match(/:(func|class|mod|math|meth):`|\\\\frac/g) ?? [],
+    wide: document.documentElement.scrollWidth - window.innerWidth,
+    cut: [...document.querySelectorAll('article p, article li, article h1')]
+        .filter(e => e.getBoundingClientRect().right > window.innerWidth + 1 && !e.closest('table, pre, .math'))
+        .map(e => e.textContent.slice(0, 60)),
+    small: [...document.querySelectorAll('article p')].filter(e => parseFloat(getComputedStyle(e).fontSize) < 12)
+        .map(e => e.textContent.slice(0, 60)),
+})"""
+
+
+@pytest.mark.slow
+def test_every_page_works_in_a_browser(site, address, visit):
+    ids, links = {}, []
+    names = pages(site)
+    assert len(names) > 40
+    for name in names:
+        for kind, width in WIDTHS.items():
+            page = visit(name, width)
+            facts = page.evaluate(FACTS)
+            for fault in ("images", "maths", "faults", "raw", "cut", "small"):
+                assert not facts[fault], (name, kind, fault, facts[fault])
+            assert facts["wide"] <= 0, f"{name} is {facts['wide']} pixels too wide for a {kind}"
+            assert not visit.wrong, (name, kind, visit.wrong)
+            ids[name] = set(facts["ids"])
+            page.context.close()
+        links += [(name, link) for link in facts["links"]]
+    for name, link in set(links):
+        if link.startswith(address):
+            target, _, fragment = link.removeprefix(address).partition("#")
+            target, fragment = urllib.parse.unquote(target.partition("?")[0]), urllib.parse.unquote(fragment)
+            target = target or "index.html"
+            assert target in ids or (site / target).is_file(), f"{name} links to {target}, which is not there"
+            assert not fragment or target not in ids or fragment in ids[target], f"{name}: no {target}#{fragment}"
+        else:
+            assert link.startswith("https://"), f"{name} links to {link}"
+
+
+@pytest.mark.slow
+def test_search_finds_what_the_site_is_about(visit):
+    page = visit("search.html?q=residual", WIDTHS["desktop"])
+    for found in ("source/models/resnet", "gallery/degradation", "reference/models"):  # they come one after the other
+        page.wait_for_selector(f'ul.search a[href*="{found}"]', timeout=20_000)
+    assert not visit.wrong
+
+
+@pytest.mark.slow
+def test_code_stands_beside_its_prose_or_below_it_on_a_phone(visit):
+    for kind, width in WIDTHS.items():
+        page = visit("source/minigrad/tape.html", width)
+        prose, code = (page.query_selector_all(f".pair > .{side}")[1].bounding_box() for side in ("prose", "code"))
+        if kind == "desktop":
+            assert prose["x"] + prose["width"] < code["x"]
+            assert code["width"] > 560
+        else:
+            assert prose["y"] + prose["height"] <= code["y"]
+            assert code["width"] > 340

@@ -1,0 +1,1 @@
+"""Tools around the suite: the mutation tester, the table of proofs, the strict array double, the dispatch audit."""

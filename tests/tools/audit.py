@@ -1,0 +1,107 @@
+"""An audit of what minigrad asks of CuPy: names and keywords, against the CuPy that is installed.
+
+``python -m tests.tools.audit`` runs the device suite on the strict double, which writes down every call that minigrad makes
+through it, looks each of them up in CuPy, and prints the table of docs/dispatch.md. CuPy can be imported, and asked
+for its names and signatures, on a machine without a GPU or a driver.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections import defaultdict
+from typing import Any
+
+from tests import strict
+
+Call = tuple[str, int, tuple[str, ...]]
+
+
+def main() -> int:
+    """Run the suite, print the table and what CuPy does not take; return how many calls that is."""
+    try:
+        import cupy
+    except ImportError as error:
+        sys.exit(f"audit: CuPy is needed, but not its GPU: pip install cupy-cuda12x ({error})")
+    import pytest
+
+    strict.calls.clear()
+    if status := pytest.main(["-q", "-p", "no:cacheprovider", "tests/device/test_dispatch.py"]):
+        return int(status)
+    faults = {call: fault for call in sorted(strict.calls) if (fault := fault_of(call, cupy))}
+    print(f"\nCuPy {cupy.__version__}: {len(strict.calls)} different calls, {len(faults)} that it does not take\n")
+    print(table(strict.calls))
+    for (name, count, keywords), fault in faults.items():
+        print(f"{name} with {count} arguments and keywords {keywords}: {fault}")
+    return len(faults)
+
+
+def table(calls: set[Call]) -> str:
+    """Return a table in Markdown: keyword by keyword what has some, and the rest in a row for each kind."""
+    keywords: dict[str, set[str]] = defaultdict(set)
+    for name, _, names in calls:
+        keywords[name].update(names)
+    rows = [(f"`{name}`", ", ".join(f"`{k}`" for k in sorted(given))) for name, given in sorted(keywords.items())]
+    kinds: dict[str, list[str]] = {"functions": [], "methods and attributes": [], "Python's operators": []}
+    for name, given in rows:
+        if not given:
+            kind = 2 if "__" in name else 1 if name.startswith("`ndarray.") else 0
+            kinds[list(kinds)[kind]].append(name.replace("`ndarray.", "`"))
+    lines = ["| called | with keywords |", "|---|---|"]
+    lines += [f"| {name} | {given} |" for name, given in rows if given]
+    lines += [f"| {kind} without keywords: {', '.join(names)} | |" for kind, names in kinds.items() if names]
+    return "\n".join(lines)
+
+
+def fault_of(call: Call, library: Any) -> str:
+    """Say why the library does not take a call; nothing if it does."""
+    name, count, keywords = call
+    thing = library
+    for part in name.split("."):
+        thing = getattr(thing, part, None)
+        if thing is None:
+            return "there is no such name"
+    signature = signature_of(thing) if callable(thing) else None
+    if signature is None:
+        return ""
+    try:
+        signature.bind(*[None] * (count + name.startswith("ndarray.")), **dict.fromkeys(keywords))
+    except TypeError as error:
+        return f"{error}; it takes {signature}"
+    return ""
+
+
+def signature_of(function: Any) -> inspect.Signature | None:
+    """Return the signature of a function; of compiled ones, what their docstring begins with, if it has any."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        first = (function.__doc__ or "").partition("\n")[0]
+    found = re.match(r"[\w.]+\((.*)\)", first)
+    if found is None:
+        return None
+    text = re.sub(r"\b[A-Za-z_]\w* (?=\w)", "", found[1].replace("\\", ""))  # Cython's "Py_ssize_t axis" is "axis"
+    given = ast.parse(f"def f({text}): 0").body[0].args  # type: ignore[attr-defined]
+    kinds = [
+        (given.posonlyargs, inspect.Parameter.POSITIONAL_ONLY),
+        (given.args, inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        ([given.vararg] if given.vararg else [], inspect.Parameter.VAR_POSITIONAL),
+        (given.kwonlyargs, inspect.Parameter.KEYWORD_ONLY),
+        ([given.kwarg] if given.kwarg else [], inspect.Parameter.VAR_KEYWORD),
+    ]
+    positional = [*given.posonlyargs, *given.args]
+    optional = {a.arg for a in positional[len(positional) - len(given.defaults) :]}
+    optional |= {a.arg for a, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default}
+    return inspect.Signature(
+        [
+            inspect.Parameter(a.arg, kind, default=None if a.arg in optional else inspect.Parameter.empty)
+            for group, kind in kinds
+            for a in group
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,502 @@
+"""Is the suite any good? Change the code a little, and see whether a test notices: ``python -m tests.tools.mutation``.
+
+A *mutant* is the source with one small change: a sign, a comparison, a constant, a dropped term, a statement left out.
+Each is what a slip of the hand could have made of the right code. The suite runs on it, in a copy of the project: if a
+test fails, the mutant is *killed*; if it *timed out*, it counts as killed, since the suite would have hung. A mutant
+that *survived* is one of two things:
+
+- a hole in the suite: this line could be wrong and nobody would know. Write the test (tests/test_mutants.py);
+- *equivalent*: the changed program does the same, perhaps a little slower. Then the table EQUIVALENT below says why.
+
+Read the result from its end: the table per file, where only *survived* asks for work, and above it the list of those.
+The kill rate is killed / (mutants - equivalent). What is changed by which rule stands in `changes`. Left alone are
+error messages (not the conditions that lead to them), assertions (``assert``, and ``strict`` of zip, which only ever
+refuse), docstrings, annotations, decorators and imports.
+
+A mutant is named by its file, its function, the code before and after, and a number where that comes twice: the name
+stays when lines move. It runs through stages, from the tests that are most likely to notice to all that are fast, and
+stops at the first failure. What is slow to import is imported once: each stage is a fork of that process.
+
+    python -m tests.tools.mutation --files ops/conv.py     only this file; several may be given
+    python -m tests.tools.mutation --limit 100 --seed 1    a random sample
+    python -m tests.tools.mutation --list                  the mutants, without running them
+    python -m tests.tools.mutation --only "getitem"        those whose name contains this text, with the test that killed each
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import collections
+import contextlib
+import importlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FILES = [
+    "parallel.py",
+    "recording.py",
+    "tape.py",
+    "backward.py",
+    "recompute.py",
+    *(f"ops/{p.name}" for p in sorted((ROOT / "minigrad/ops").glob("*"))),
+]
+FILES = [name for name in FILES if name.endswith(".py") and "__init__" not in name]
+
+#: What is imported once for all mutants, where it is installed.
+PRELOADED = ["pytest", "numpy.testing", "scipy.special", "scipy.signal", "threadpoolctl", "hypothesis", "torch", "tqdm"]
+#: What ends a trial that takes too long: of the processor's time, or of the clock's.
+TIME_OUT = (signal.SIGPROF, signal.SIGALRM)
+
+#: Test files in stages, after the first one that is chosen by the mutant's file; those that do not exist are left out.
+QUICK = ["columns", "mutants", "tape", "recompute", "errors", "dispatch", "checks", "nn", "parallel", "strict", "scipy"]
+REST = ["operators", "torch_operators", "properties", "optim", "train", "docs", "models"]
+
+#: Why a mutant that survives does the same as the original: reason -> names.
+EQUIVALENT: dict[str, list[str]] = {
+    "the largest of a and b is that of b and a; at 0 both branches of the sigmoid give 0.5": [
+        "ops/elementwise.py sigmoid: x.real > 0 -> x.real >= 0",
+        "ops/elementwise.py sigmoid: x.real > 0 -> x.real >= 0 #2",
+        "ops/elementwise.py relu: namespace(x).maximum(x, 0) -> namespace(x).maximum(0, x)",
+        "ops/elementwise.py _rectified: np.maximum(x, zer… else 0, out=out) -> np.maximum(zeros[…se 0, x, out=out)",
+        "ops/elementwise.py maximum: namespace(a, b).maximum(a, b) -> namespace(a, b).maximum(b, a)",
+        "ops/elementwise.py minimum: namespace(a, b).minimum(a, b) -> namespace(a, b).minimum(b, a)",
+        "ops/elementwise.py clip: namespace(x).maximum(x, a_min) -> namespace(x).maximum(a_min, x)",
+        "ops/elementwise.py clip: namespace(x).minimum(x, a_max) -> namespace(x).minimum(a_max, x)",
+        "ops/pool.py _max_pool2d.block: namespace(x).maxi… % kw], out=part) -> namespace(x).maxi…, part, out=part)",
+    ],
+    "only annotations use this name": [
+        "recording.py top: Leaf | Entry -> Leaf",
+    ],
+    "a leaf is refused while it requires a gradient, and marked when it no longer does": [
+        "tape.py Operator.apply: constants -> True",
+    ],
+    "copysign gives 1 or -1": ["ops/elementwise.py _is_mask: math.copysign(1, b) > 0 -> math.copysign(1, b) >= 0"],
+    "vjp sets it before anything reads it": [
+        "tape.py Operator.__init__: self.joint = False -> pass",
+        "tape.py Operator.__init__: False -> True",
+    ],
+    "the longer way gives the same, a little later": [
+        "parallel.py set_num_threads: n != _threads -> True",
+        "parallel.py run: count == 1 or _th…1 or _inside.task -> _threads == 1 or _inside.task",
+        "parallel.py run: count == 1 or _th…1 or _inside.task -> count == 1 or _inside.task",
+        "parallel.py run: 1 -> 0",
+        "parallel.py run: 1 -> 0 #2",
+        "tape.py Operator.__init__: self.variadic or self.settings -> True",
+        "tape.py Operator.__init__: self.variadic or self.settings -> self.settings",
+        "tape.py Operator.plan: need not in self.plans -> True",
+        "tape.py Operator.plan: all(need) and (not self.variadic) -> False",
+        "tape.py Operator.plan: self.whole = self.plans[need] -> pass",
+        "tape.py Operator.apply: settings or len(a…= self.plain_call -> True",
+        "tape.py Operator.apply: False -> True",
+        "tape.py Operator.apply: array.dtype is no…rray) is not kind -> True",
+        "tape.py Operator.apply: wanted += 1 -> wanted -= 1",
+        "tape.py Operator.apply: scalars and first is not None -> first is not None",
+        "tape.py Operator.apply: settings or len(arrays) != 2 -> True",
+        "tape.py Operator.apply: type(out) is not kind -> True",
+        "tape.py Operator.apply: out.dtype is not …ut.dtype != dtype -> out.dtype != dtype",
+        "tape.py Operator.apply: (self.whole if wa… self.plan(edges) -> self.plan(edges)",
+        "tape.py Operator.apply: wanted == len(edges) -> False",
+        "tape.py Operator.apply: plan.extras -> True",
+        "backward.py replay: type(entry.kept) is tuple -> False",
+        "backward.py replay: fits -> False",
+        "backward.py sum_to: shape[i - lead] == 1 and n != 1 -> shape[i - lead] == 1",
+        "backward.py _leading: edge is not None -> True",
+        "recompute.py recompute: not recording or ….waiting is None) -> outer is not None…r.waiting is None",
+        "ops/conv.py _backward_1x1: stride != (1, 1) -> True",
+        "ops/conv.py _backward_1x1: 1 -> 0 #2",
+        "ops/conv.py _backward_1x1: 1 -> 0 #3",
+        "ops/conv.py _backward_1x1: on_host(g) -> True",
+        "ops/elementwise.py relu: on_host(x) -> False",
+        "ops/elementwise.py _rectified: x.size <= zeros.size -> False",
+        "ops/elementwise.py _rectified: x.size <= zeros.size -> x.size < zeros.size",
+        "ops/elementwise.py _zeros: 2 * parallel.BLOCK_BYTES -> 2",
+        "ops/pixels.py Pixels.__init__: on_host(x) -> True",
+        "ops/pool.py _images: on_host(x) -> True",
+        "ops/pool.py _max_pool2d.block: 1 -> 0",
+        "ops/pool.py _bordered: padding == (0, 0) -> False",
+        "ops/pool.py _bordered: 0 -> 1",
+        "ops/pool.py _bordered: 0 -> 1 #2",
+        "ops/shape.py _beside: on_host(x) -> False",
+    ],
+    "a helper more, who finds nothing left to do": [
+        "parallel.py run: min(_threads, count) - 1 -> min(_threads, count) + 1",
+        "parallel.py run: min(_threads, count) - 1 -> min(_threads, count)",
+        "parallel.py run: 1 -> 0 #3",
+    ],
+    "another number of threads to begin with": [
+        "parallel.py top: 0 -> 1",
+        "parallel.py top: hasattr(os, 'sched_getaffinity') -> True",
+        "parallel.py top: hasattr(os, 'sched_getaffinity') -> False",
+        "parallel.py top: os.cpu_count() or 1 -> os.cpu_count() and 1",
+        "parallel.py top: os.cpu_count() or 1 -> 1",
+        "parallel.py top: os.cpu_count() or 1 -> os.cpu_count()",
+        "parallel.py top: 1 -> 0 #2",
+    ],
+    "where there is fork, this is there, too": ["parallel.py top: hasattr(os, 'register_at_fork') -> True"],
+    "a copy, or a new array, where the same memory would have done": [
+        "backward.py replay.receive: node in owned -> False",
+        "backward.py replay.receive: not create_graph -> False",
+        "backward.py replay.receive: not create_graph -> create_graph",
+        "backward.py replay.receive: owned.add(node) -> pass",
+        "backward.py replay: entry.hooks -> True",
+        "backward.py replay: type(node) is Leaf and node.hooks -> type(node) is Leaf",
+        "backward.py _as_result: own -> False",
+        "ops/conv.py _grouped: group == 1 -> False",
+        "ops/conv.py _grouped: 1 -> 0",
+    ],
+    "Tensors have no += of their own, and a recorded gradient is always copied": [
+        "backward.py replay.receive: not create_graph -> True",
+    ],
+    "an ordinary replay works on arrays: there is nothing to record": ["backward.py replay: create_graph -> True"],
+    "integers and booleans hold no NaN, and isnan says so": [
+        "tape.py Operator._look_for_nan: is_array(a) and a…p.isnan(a).any()) -> is_array(a) and b…p.isnan(a).any())",
+    ],
+    "where all entries are taken, only leaves are left": ["backward.py backward: isinstance(leaf, Leaf) -> True"],
+    "the result is reshaped in the next step anyway": ["backward.py sum_to: True -> False"],
+    "grad has looked before, and Tensor.backward is a method": [
+        "backward.py _start: not isinstance(ou…put._node is None -> output._node is None",
+    ],
+    "holds memory for a little longer": [
+        "recompute.py Segment.refill: self.outer = None -> pass",
+        "recompute.py Segment.refill: self.inputs = [] -> pass",
+    ],
+    "a larger border than needed, which is cut off": [
+        "ops/conv.py _backward_any_stride: 2 -> 3",
+        "ops/conv.py _backward_any_stride: 2 -> 3 #2",
+        "ops/norm.py _gradient_sums: 2 -> 3",
+    ],
+    "minus infinity less any number is minus infinity": [
+        "ops/reduction.py logsumexp: 0 -> 1",
+        "ops/reduction.py logsumexp.vjp: 0.0 -> 1.0",
+    ],
+    "the product of two vectors has one axis, the first and the last": ["ops/matmul.py matmul: 1 -> 0 #9"],
+    "no rows are as many as no rows, however wide": [
+        "ops/pixels.py Pixels.__init__: self.repeat * sel…elf.repeat) == 0) -> self.repeat * sel…self.repeat) == 0 #2",
+    ],
+    "arrays of two dtypes are one call, which takes them": [
+        "ops/elementwise.py _gate: on_host(g) and x.…ype.char in 'fd') -> on_host(g) and g.dtype.char in 'fd'",
+    ],
+    "where only odd and even count, a sign changes nothing": [
+        "ops/conv.py _group: x.shape[2] - kw -> x.shape[2] + kw",
+    ],
+    "only the stride along the width is looked at": ["ops/conv.py _backward_stride_1: 1 -> 0"],
+    "zeros that are written over at once": ["ops/columns.py Columns._bordered: pw + w -> pw"],
+    "a view that nobody reads": ["ops/conv.py _backward_any_stride: need[1] -> True"],
+    "a size to be tuned, not to be right": [
+        "ops/columns.py top: 3 * parallel.BLOCK_BYTES // 2 -> 3 * parallel.BLOCK_BYTES",
+        "ops/columns.py top: 2 -> 3",
+        "ops/columns.py top: 3 -> 4",
+        "ops/conv.py _group: kw * c < 64 -> kw * c <= 64",
+        "ops/conv.py _group: 64 -> 65",
+        "ops/elementwise.py _zeros: 2 * parallel.BLOC…// dtype.itemsize -> 2 * parallel.BLOC… * dtype.itemsize",
+        "ops/elementwise.py _zeros: 2 * parallel.BLOC…// dtype.itemsize -> 2 * parallel.BLOCK_BYTES",
+        "ops/elementwise.py _zeros: 2 -> 3",
+        "ops/pixels.py top: 1024 -> 1025",
+    ],
+}
+
+ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
+ARITHMETIC |= {ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
+COMPARISON = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+COMPARISON |= {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
+#: Functions whose last two arguments are exchanged.
+EXCHANGED = {"matmul", "_matmul", "where", "_where", "subtract", "copyto", "add", "maximum", "minimum"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: bytes `start` to `end` of a file become `text`."""
+
+    name: str
+    file: str
+    where: str
+    line: int
+    start: int
+    end: int
+    text: str
+
+
+# Making mutants ------------------------------------------------------------------------------
+
+
+def changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Yield (what is replaced, by what) for a node of the syntax tree."""
+    match node:
+        case ast.BinOp(left, op, right):
+            if type(op) in ARITHMETIC:
+                yield node, ast.BinOp(left, ARITHMETIC[type(op)](), right)
+                yield node, left  # a term or factor dropped
+            elif isinstance(op, ast.MatMult):
+                yield node, ast.BinOp(right, op, left)
+        case ast.AugAssign(target, op, value):
+            yield node, ast.AugAssign(target, ARITHMETIC[type(op)](), value)
+            yield node, ast.Pass()
+        case ast.Compare(left, [op, *ops], values):
+            yield node, ast.Compare(left, [COMPARISON[type(op)](), *ops], values)
+            if ops:
+                yield node, ast.Compare(left, [op, COMPARISON[type(ops[0])]()], values)
+        case ast.BoolOp(op, values):
+            yield node, ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
+            for i in range(len(values)):
+                rest = values[:i] + values[i + 1 :]
+                yield node, ast.BoolOp(op, rest) if len(rest) > 1 else rest[0]
+        case ast.UnaryOp(_, operand):
+            yield node, operand
+        case ast.Constant(bool() as value):
+            yield node, ast.Constant(not value)
+        case ast.Constant(int() | float() as value):
+            yield node, ast.Constant(type(value)(0) if value == 1 else value + 1)
+        case ast.Slice(lower, upper, ast.expr()):
+            yield node, ast.Slice(lower, upper)
+        case ast.Call(function, [*first, a, b], keywords) if ast.unparse(function).split(".")[-1] in EXCHANGED:
+            if not any(isinstance(x, ast.Starred) for x in (a, b)):
+                yield node, ast.Call(function, [*first, b, a], keywords)
+        case ast.Expr(ast.Call()) | ast.Continue() | ast.Break():
+            yield node, ast.Pass()
+        case ast.Assign(targets) if not any(isinstance(x, ast.Name) for t in targets for x in _parts(t)):
+            yield node, ast.Pass()
+        case ast.If(test) | ast.IfExp(test):
+            yield test, ast.Constant(True)
+            yield test, ast.Constant(False)
+        case ast.While(test):
+            yield test, ast.Constant(False)
+        case ast.comprehension(ifs=tests):
+            yield from ((test, ast.Constant(True)) for test in tests)
+        case ast.withitem(expression):
+            yield expression, ast.parse("__import__('contextlib').nullcontext()", mode="eval").body
+
+
+def _parts(target: ast.expr) -> list[ast.expr]:
+    return target.elts if isinstance(target, ast.Tuple) else [target]
+
+
+def walk(node: ast.AST, where: str = "") -> Iterator[tuple[str, ast.AST, ast.AST]]:
+    """Yield (function, what is replaced, by what) for everything below a node that may be changed."""
+    if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr | ast.Import | ast.ImportFrom):
+        return
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        rule = node.decorator_list and (node.name == "_" or node.name.endswith("_definition"))
+        where = ast.unparse(node.decorator_list[0]) if rule else f"{where}.{node.name}".strip(".")
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not where:
+        where = ast.unparse(node.value.func)  # a rule at the top of a file: mul.vjp(...)
+    else:
+        yield from ((where, before, after) for before, after in changes(node))
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns", "decorator_list"):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield from walk(child, where)
+
+
+def mutants_of(file: str) -> list[Mutant]:
+    """List the mutants of a file, in the order of its lines."""
+    source = (ROOT / "minigrad" / file).read_bytes()
+    lines = [0]
+    for line in source.splitlines(keepends=True):
+        lines.append(lines[-1] + len(line))
+    count: collections.Counter[str] = collections.Counter()
+    found = []
+    for where, before, after in walk(ast.parse(source)):
+        name = f"{file} {where or 'top'}: {_short(before)} -> {_short(after)}"
+        count[name] += 1
+        if count[name] > 1:
+            name += f" #{count[name]}"
+        node: Any = before
+        bare = isinstance(after, ast.stmt | ast.Slice)
+        text = ast.unparse(after) if bare else f"({ast.unparse(after)})"
+        start, end = lines[node.lineno - 1] + node.col_offset, lines[node.end_lineno - 1] + node.end_col_offset
+        found.append(Mutant(name, file, where, node.lineno, start, end, text))
+    return sorted(found, key=lambda mutant: mutant.start)
+
+
+def _short(node: ast.AST) -> str:
+    text = " ".join(ast.unparse(node).split())
+    return text if len(text) <= 36 else f"{text[:17]}…{text[-17:]}"
+
+
+# Running the suite on one --------------------------------------------------------------------
+
+
+def stages(mutant: Mutant) -> list[tuple[list[str], list[str]]]:
+    """List (test files, operators whose samples are run, or none for all) from the most likely to notice."""
+    own = re.sub(r"\W.*", "", mutant.where.lstrip("_"))
+    names = re.findall(r"^def _?(\w+)", Path("minigrad", mutant.file).read_text(), re.MULTILINE) or ["batch_norm"]
+    if mutant.file in ("parallel.py", "recompute.py", "ops/columns.py"):
+        first: list[tuple[list[str], list[str]]] = [([Path(mutant.file).stem], [])]
+    elif mutant.file in ("recording.py", "tape.py", "backward.py"):
+        first = [(["tape"], [])]
+    else:
+        first = [(["operators"], [own])] * (own in names) + [(["operators"], names)]
+    return [*first, (QUICK, []), (REST, [])]
+
+
+def trial(tests: list[str], operators: list[str], seconds: int) -> tuple[str, str]:
+    """Run test files in a fork of this process; return what became of it and the test that failed."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor: the machine may have other work
+            signal.alarm(5 * seconds)  # threads that wait for one another use none; both end the process
+            resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
+            output = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            chosen = []
+            if operators:
+                samples = importlib.import_module("tests.samples").SAMPLES
+                for name in set(samples) - set(operators):
+                    del samples[name]
+                chosen = ["-k", " or ".join(samples) or "nothing"]
+            paths = [path for path in (f"tests/test_{name}.py" for name in tests) if os.path.exists(path)]
+            pytest = importlib.import_module("pytest")
+            code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *chosen, *paths])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return ("timed out", "") if os.WTERMSIG(status) in TIME_OUT else ("killed", "the process died")
+    if os.WEXITSTATUS(status) in (0, 5):  # 5: no tests were chosen
+        return "survived", ""
+    log = Path("log").read_text(errors="replace")
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", log, re.MULTILINE)
+    return "killed", failed[0] if failed else log.strip().rpartition("\n")[2]
+
+
+def settle(project: Path) -> None:
+    """Give this worker a copy of the project of its own."""
+    move_to(Path(shutil.copytree(project, tempfile.mkdtemp(dir=project.parent), dirs_exist_ok=True)))
+    sys.dont_write_bytecode = True  # each mutant would leave some; that of what does not change has been copied
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def move_to(copy: Path) -> None:
+    """Work in a copy of the project, and import from there."""
+    os.chdir(copy)
+    sys.path[:] = [str(copy), *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
+    os.environ["PYTHONPATH"] = str(copy)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "minigrad", "models")]:
+        del sys.modules[name]
+
+
+def judge(job: tuple[Mutant, int]) -> tuple[Mutant, str, str, float]:
+    """Run the stages on a mutant, until a test fails."""
+    mutant, seconds = job
+    began, path = time.time(), Path("minigrad", mutant.file)
+    source, status = path.read_bytes(), path.stat()
+    chosen = stages(mutant)
+    verdict, by = "survived", ""
+    try:
+        if mutant.text:
+            path.write_bytes(source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
+        for tests, operators in chosen:
+            verdict, by = trial(tests, operators, seconds)
+            if verdict != "survived":
+                break
+    finally:
+        path.write_bytes(source)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that its bytecode counts again
+    return mutant, verdict, by, time.time() - began
+
+
+# The report ----------------------------------------------------------------------------------
+
+
+def table(results: list[tuple[Mutant, str]]) -> str:
+    """Write the count of each verdict for each file."""
+    heads = ["mutants", "killed", "timed out", "equivalent", "survived"]
+    lines = [f"{'file':<22}" + "".join(f"{head:>12}" for head in heads) + f"{'kill rate':>12}"]
+    for file in [*dict.fromkeys(mutant.file for mutant, _ in results), "all"]:
+        count = collections.Counter(verdict for mutant, verdict in results if file in (mutant.file, "all"))
+        killed, total = count["killed"] + count["timed out"], count.total()
+        rate = killed / max(total - count["equivalent"], 1)
+        figures = [total, *(count[head] for head in heads[1:])]
+        lines.append(f"{file:<22}" + "".join(f"{n:>12}" for n in figures) + f"{rate:>12.1%}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the mutants, run them, and print what became of them."""
+    parser = argparse.ArgumentParser(description="Mutation testing: does a test notice each small change of the code?")
+    parser.add_argument("--files", nargs="+", default=FILES, choices=FILES, metavar="FILE", help="within minigrad/")
+    parser.add_argument("--limit", type=int, help="run a random sample of so many")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--only", nargs="+", help="those whose name contains one of these texts, equivalent ones, too")
+    parser.add_argument("--equivalents", action="store_true", help="run the known equivalents, too")
+    parser.add_argument("--list", action="store_true", help="list the mutants and stop")
+    parser.add_argument("--json", help="write every verdict to this file")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run at a time")
+    parser.add_argument("--timeout", type=int, default=60, help="processor seconds for one stage")
+    args = parser.parse_args()
+    mutants = [mutant for file in args.files for mutant in mutants_of(file)]
+    reasons = {name: reason for reason, names in EQUIVALENT.items() for name in names}
+    stale = [n for n in reasons if n.split()[0] in args.files and n not in {mutant.name for mutant in mutants}]
+    if args.only:
+        mutants = [mutant for mutant in mutants if any(text in mutant.name for text in args.only)]
+    if args.limit is not None and args.limit < len(mutants):
+        mutants = random.Random(args.seed).sample(mutants, args.limit)
+    if args.list:
+        print(*(f"{mutant.file}:{mutant.line}: {mutant.name}" for mutant in mutants), sep="\n")
+        return
+    for name in PRELOADED + [
+        f"_pytest.{plugin}" for plugin in importlib.import_module("_pytest.config").default_plugins
+    ]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take time to load and have no part here
+    began, results, rows = time.time(), [], []
+    skipped = [] if args.equivalents or args.only else [m for m in mutants if m.name in reasons]
+    jobs = [(mutant, args.timeout) for mutant in mutants if mutant not in skipped]
+    with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
+        project = Path(directory, "project")
+        shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "dist"))
+        move_to(project)
+        print(f"{len(mutants)} mutants, {len(skipped)} known to be equivalent, {args.jobs} at a time")
+        _, verdict, by, seconds = judge((Mutant("", args.files[0], "", 0, 0, 0, ""), 10 * args.timeout))
+        if verdict != "survived":
+            raise SystemExit(f"the suite does not pass on the unchanged code: {by or verdict}")
+        print(f"the suite passes on the unchanged code, in {seconds:.0f} s", flush=True)
+        with multiprocessing.get_context("fork").Pool(args.jobs, settle, (project,)) as pool:
+            for mutant, verdict, by, seconds in pool.imap_unordered(judge, jobs):
+                if verdict == "survived" and mutant.name in reasons:
+                    verdict = "equivalent"
+                results.append((mutant, verdict))
+                rows.append(
+                    {"name": mutant.name, "line": mutant.line, "verdict": verdict, "by": by, "seconds": seconds}
+                )
+                if args.only or verdict == "survived" or mutant.name in reasons:
+                    print(f"{verdict.upper():<10} minigrad/{mutant.name} (line {mutant.line}) {by}", flush=True)
+    results += [(mutant, "equivalent") for mutant in skipped]
+    rows += [{"name": mutant.name, "line": mutant.line, "verdict": "equivalent"} for mutant in skipped]
+    if args.json:
+        Path(args.json).write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+    for name in stale:
+        print(f"no longer a mutant, take it off the table: {name}")
+    print(table(sorted(results, key=lambda result: FILES.index(result[0].file))))
+    print(f"{time.time() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

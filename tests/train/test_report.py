@@ -1,0 +1,164 @@
+"""What a run tells: lines, log and figure say what the records say."""
+
+import io
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from minigrad.train.report import Report, clock, curves, main, read_log
+
+
+def record(i, **errors):
+    rest = {"epoch": i, "lr": 0.1 / i, "loss": 1.0 / i, "images_per_second": 1234.5, "batch_error": 0.9 / i}
+    return {"iteration": 10 * i} | rest | {f"{name}_error": error for name, error in errors.items()}
+
+
+class Terminal(io.StringIO):
+    """What thinks that somebody looks at it."""
+
+    def isatty(self):
+        return True
+
+
+def test_clock():
+    seconds = [0, 0.4, 59.4, 59.6, 60, 3599.6, 3600, 86400 * 3 + 61]
+    assert [clock(s) for s in seconds] == [
+        "0:00:00",
+        "0:00:00",
+        "0:00:59",
+        "0:01:00",
+        "0:01:00",
+        "1:00:00",
+        "1:00:00",
+        "72:01:01",
+    ]
+
+
+def test_piped_there_is_one_plain_line_a_record_and_it_is_flushed(capsys, monkeypatch):
+    class Pipe(io.StringIO):
+        seen = ""
+
+        def flush(self):
+            Pipe.seen = self.getvalue()
+
+    monkeypatch.setattr("sys.stderr", Pipe())
+    with Report(40, [], title="resnet-20") as report:
+        for i in (1, 2):
+            for k in range(10):
+                report.step(10 * (i - 1) + k)
+            report.add(record(i, test=0.5), 3661)
+            assert Pipe.seen.count("\n") == i
+    first, second = Pipe.seen.splitlines()
+    assert first == (
+        "resnet-20  10/40  epoch 1  lr 0.1  loss 1.000  batch 90.0% wrong  test 50.0% wrong  1,234 images/s  "
+        "1:01:01 left"
+    )
+    assert second.startswith("resnet-20  20/40  epoch 2  lr 0.05  loss 0.500  batch 45.0% wrong")
+    assert capsys.readouterr().out == ""
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with Report(40, [], first=17, title="resnet-20") as report:
+        assert (report.bar.n, report.bar.initial, report.bar.total) == (17, 17, 40)
+        report.step(18)
+        assert report.bar.n == 18
+        report.add(record(1, test=0.125), 60)
+        report.say("a line of its own")
+    text = terminal.getvalue()
+    assert "resnet-20" in text
+    assert "test=12.5%" in text
+    assert "a line of its own\n" in text
+    assert "left" not in text
+
+
+def test_the_log_begins_with_the_history_and_is_complete_after_each_record(tmp_path):
+    log = tmp_path / "new" / "log.jsonl"
+    history = [record(1, test=0.1 + 0.2)]
+    log.parent.mkdir()
+    log.write_text('{"iteration": 10}\n{"iteration": 999}\n{"torn')  # of a session that was killed
+    with Report(40, history, log=log) as report:
+        assert read_log(log) == history
+        for i in (2, 3):
+            report.add(record(i, test=1 / 3), 0)
+            assert read_log(log) == report.history == history
+    assert [r["iteration"] for r in history] == [10, 20, 30]
+    assert os.listdir(log.parent) == ["log.jsonl"]
+
+
+def test_a_log_that_is_being_written(tmp_path):
+    log = tmp_path / "log.jsonl"
+    text = "".join(json.dumps(record(i)) + "\n" for i in (1, 2))
+    for size in range(0, len(text) + 1, 3):
+        log.write_text(text[:size])
+        assert read_log(log) == [record(1), record(2)][: text[:size].count("\n")]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), savefig(self, *a, **k)))
+    return drawn
+
+
+def test_the_figure_draws_the_records(tmp_path, figures):
+    runs = {
+        "plain": [record(i, train=0.5 / i, val=0.55 / i, test=0.6 / i) for i in (1, 2, 4)],
+        "resnet": [record(i, test=0.3 / i) for i in (1, 3)],
+    }
+    path = curves(runs, tmp_path / "figures" / "curves.png")
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert os.listdir(path.parent) == ["curves.png"]
+    losses, errors = figures[0].axes
+    for line, history in zip(losses.lines, runs.values(), strict=True):
+        assert_array_equal(line.get_xydata(), [[r["iteration"], r["loss"]] for r in history])
+    by_label = {line.get_label(): line for line in errors.lines}
+    assert list(by_label) == ["plain batch", "plain train", "plain val", "plain test", "resnet batch", "resnet test"]
+    assert [text.get_text() for text in errors.get_legend().get_texts()] == list(by_label)
+    for label, line in by_label.items():
+        run, name = label.split()
+        assert_array_equal(line.get_xydata(), [[r["iteration"], 100 * r[f"{name}_error"]] for r in runs[run]])
+        assert line.get_linewidth() == (1.0 if name in ("batch", "train") else 2.5)  # training thin, held-out bold
+    plain, resnet = by_label["plain test"].get_color(), by_label["resnet test"].get_color()
+    assert sum(resnet) < sum(plain) - 0.5  # the later, the darker
+    for panel in (losses, errors):
+        assert panel.get_xlim()[0] == panel.get_ylim()[0] == 0
+
+
+def test_a_figure_of_little(tmp_path, figures):
+    """Nothing yet, one record, no errors at all, and a loss that overflowed on held-out data."""
+    zero = {"iteration": 1, "loss": 0.0, "test_error": 0.0, "test_loss": math.inf}
+    for history in ([], [record(1)], [{"iteration": 1, "loss": 1.0}], [zero]):
+        curves({"": history}, tmp_path / "a.png")
+    assert [line.get_label() for line in figures[1].axes[1].lines] == ["batch"]
+
+
+def test_the_live_figure_is_drawn_with_each_record(tmp_path, figures):
+    with Report(40, [record(1)], title="net", figure=tmp_path / "live.png") as report:
+        report.add(record(2), 0)
+        report.add(record(3), 0)
+    assert [len(figure.axes[0].lines[0].get_xdata()) for figure in figures] == [2, 3]
+    assert np.isfinite(figures[-1].axes[0].lines[0].get_ydata()).all()
+
+
+def test_the_command_draws_logs_into_one_figure(tmp_path, monkeypatch, capsys):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (figures.append(self), path.write_bytes(b"")))
+    for name, error in (("plain-20", 0.5), ("resnet-20", 0.25)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record(i, test=error / i)) + "\n" for i in (1, 2)))
+    main([str(tmp_path / "plain-20.jsonl"), str(tmp_path / "resnet-20.jsonl"), "--out", str(tmp_path / "both.png")])
+    assert capsys.readouterr().out == f"{tmp_path / 'both.png'}\n"
+    (figure,) = figures
+    lines = {line.get_label(): line for line in figure.axes[1].lines}
+    assert set(lines) == {f"{net} {kind}" for net in ("plain-20", "resnet-20") for kind in ("batch", "test")}
+    assert_array_equal(lines["plain-20 test"].get_xydata(), [[10, 50], [20, 25]])
