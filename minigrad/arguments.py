@@ -1,0 +1,92 @@
+"""Checks of arguments, and the sentence that an error says: who was called, what was expected, what was given.
+
+Public functions check their arguments here and explain; what lies below may assume.
+
+Next: :mod:`minigrad.device`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+
+from minigrad.typing import IntOrPair, Pair
+
+
+def expect(
+    holds: object, caller: str, expected: str, got: object, fix: str = "", error: type[Exception] = ValueError
+) -> None:
+    """Raise `error` unless a condition holds: "caller: expected ..., got ...; fix".
+
+    Parameters
+    ----------
+    holds : bool
+        The condition.
+    caller : str
+        The function that the user called.
+    expected, got : str, object
+        What was expected, and what was given instead.
+    fix : str
+        What the user can do about it.
+    error : type of Exception
+
+    Examples
+    --------
+    >>> expect(1 + 1 == 3, "add", "a sum of 3", 2, "use larger numbers")
+    Traceback (most recent call last):
+    ValueError: add: expected a sum of 3, got 2; use larger numbers
+    """
+    if not holds:
+        raise error(f"{caller}: expected {expected}, got {got}" + (f"; {fix}" if fix else ""))
+
+
+def as_int(value: object) -> int | None:
+    """Return an integer as an int: Python's own, NumPy's scalars, 0-d arrays of integers. Everything else gives None.
+
+    A bool is not taken for a number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> as_int(np.int64(3)), as_int(np.array(3)), as_int(3.0), as_int(True)
+    (3, 3, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def integer(caller: str, name: str, value: object, least: int | None = None) -> int:
+    """Return an argument as an int, and refuse what is no integer or less than `least`.
+
+    Examples
+    --------
+    >>> integer("Linear", "c_in", 0, least=1)
+    Traceback (most recent call last):
+    ValueError: Linear: expected c_in to be an int of at least 1, got 0
+    """
+    number = as_int(value)
+    if number is None or (least is not None and number < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{caller}: expected {name} to be an int{bound}, got {value!r}")
+    return number
+
+
+def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:
+    """Return an int as a pair of it, along height and width, and a pair as it is; refuse everything else.
+
+    Examples
+    --------
+    >>> pair("conv2d", "stride", 2, least=1), pair("conv2d", "padding", (0, 1), least=0)
+    ((2, 2), (0, 1))
+    """
+    given = tuple(value) if isinstance(value, Iterable) and getattr(value, "ndim", 1) else (value, value)
+    numbers = [as_int(v) for v in given]
+    if len(numbers) != 2 or any(n is None or n < least for n in numbers):
+        raise ValueError(
+            f"{caller}: expected {name} to be an int of at least {least}, or a pair of them, got {value!r}"
+        )
+    return numbers[0], numbers[1]  # type: ignore[return-value]
