@@ -1,9 +1,8 @@
-"""The operators: forward, rule and twin side by side.
+"""The operators: definition, forward and rule side by side.
 
-Reading order: elementwise, shape, reduction, matmul, pixels, columns, conv, pool, norm, loss.
+Reading order: elementwise, shape, reduction, matmul, windows, conv, pool, norm, loss.
 """
 
-from minigrad.autograd import tensor
 from minigrad.autograd.broadcasting import broadcast_to
 from minigrad.ops.conv import conv2d, conv_transpose2d
 from minigrad.ops.elementwise import (
@@ -28,6 +27,7 @@ from minigrad.ops.elementwise import (
 )
 from minigrad.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from minigrad.ops.matmul import linear, matmul
+from minigrad.ops.methods import install
 from minigrad.ops.norm import batch_norm
 from minigrad.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from minigrad.ops.reduction import logsumexp, max, mean, min, sum, var
@@ -92,9 +92,4 @@ __all__ = [
     "where",
 ]
 
-# Tensor's methods find the operators here, since they are defined after it.
-tensor.operators.update({name: globals()[name] for name in __all__})
-
-# Where one of Python's own has an operator's arguments, it becomes the operator: for small arrays, a call more counts.
-for python, name in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow", "neg": "neg"}.items():
-    setattr(tensor.Tensor, f"__{python}__", tensor.operators[name])
+install()

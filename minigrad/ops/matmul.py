@@ -1,20 +1,20 @@
-"""Products of matrices: matmul, linear.
+"""Matrix products: matmul and linear.
 
 Next: :mod:`minigrad.kernels.pixels`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from minigrad.autograd.operator import elementwise, expect_arrays
+from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
 from minigrad.ops.shape import expand_dims, squeeze, transpose
-from minigrad.typing import Array
+from minigrad.typing import Array, T, TensorOrArray
 
 
-def matmul(a: Any, b: Any, /) -> Any:
-    """A @ b, as NumPy's matmul: stacks of matrices broadcast, vectors are rows on the left and columns on the right.
+@composed
+def matmul(a: TensorOrArray, b: TensorOrArray, /) -> TensorOrArray:
+    """A @ b, as NumPy's matmul: stacks of matrices broadcast; a vector is a row on the left and a column on the right.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def matmul(a: Any, b: Any, /) -> Any:
     Returns
     -------
     Tensor or array of shape (..., m, n)
-        Without m where `a` is a vector, without n where `b` is one.
+        Without m if `a` is a vector, without n if `b` is a vector.
 
     Raises
     ------
@@ -65,12 +65,13 @@ _matmul.vjp(
 )
 
 
-def _transposed(x: Any) -> Any:
+def _transposed(x: T) -> T:
     """Swap the last two axes."""
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-def linear(x: Any, w: Any, b: Any = None) -> Any:
+@composed
+def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -> TensorOrArray:
     """x @ w + b: the fully connected layer.
 
     Parameters

@@ -5,8 +5,8 @@ For each channel, over the m pixels of a batch:
 .. math::
     \hat x = (x - \mu) / \sqrt{\sigma^2 + \epsilon}, \qquad y = \gamma \hat x + \beta
 
-Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two terms more than that of a scaling: with
-:math:`\bar g` the mean of g over the pixels and :math:`\overline{g \hat x}` that of g times x̂,
+Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two more terms than the gradient of a scaling.
+With :math:`\bar g` the mean of g over the pixels and :math:`\overline{g \hat x}` the mean of g times x̂,
 
 .. math::
     \begin{aligned}
@@ -14,11 +14,11 @@ Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two
     d\gamma &= \sum g \hat x, \qquad d\beta = \sum g
     \end{aligned}
 
-which takes out of g what a shift and a scaling of x could have done: y would not have changed.
+The two extra terms remove the components of g along shifts and scalings of x, to which y is invariant.
 
-The rule keeps x, the mean and the inverse standard deviation, not x̂: that is one
-activation fewer, and x is there already, kept by nobody else, as the convolution's result.
-Each pass walks over blocks of pixels that stay in cache.
+The rule asks for x, the mean and the inverse standard deviation, not for x̂: so the tape stores one activation fewer, as
+x exists already (it is the convolution's result). Each pass goes over blocks of pixels that stay in cache:
+:mod:`minigrad.kernels.norm`.
 
 References
 ----------
@@ -31,7 +31,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from minigrad.arguments import expect
 from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import device_name, namespace
@@ -39,20 +41,21 @@ from minigrad.kernels import norm as kernel
 from minigrad.kernels.pixels import Pixels
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.reduction import mean
-from minigrad.typing import Array
+from minigrad.typing import Array, TensorOrArray
 
 
+@composed
 def batch_norm(
-    x: Any,
-    gamma: Any,
-    beta: Any,
+    x: TensorOrArray,
+    gamma: TensorOrArray,
+    beta: TensorOrArray,
     running_mean: Array,
     running_var: Array,
     *,
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> TensorOrArray:
     """Normalise each channel over a batch, then scale and shift it.
 
     Parameters
@@ -62,11 +65,11 @@ def batch_norm(
     gamma, beta : Tensor or array of shape (c,)
         Scale and shift.
     running_mean, running_var : array of shape (c,)
-        In training, moved in place towards the batch's mean and unbiased variance; in evaluation, used instead of them.
+        In training, updated in place towards the batch's mean and unbiased variance; in evaluation, used in their place.
     training : bool
         Whether to use the statistics of this batch.
     momentum : float
-        The weight of the new value in the running statistics.
+        The weight of the batch's statistics in the running statistics.
     eps : float
         Added to the variance.
 
@@ -81,6 +84,7 @@ def batch_norm(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import minigrad as mg
     >>> x = mg.Tensor([[1.0], [3.0]])
     >>> mean, var = np.zeros(1, "float32"), np.ones(1, "float32")
@@ -89,16 +93,12 @@ def batch_norm(
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32), array([1.1], dtype=float32))
     """
     expect_arrays("batch_norm", x=x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
-    if x.ndim < 2:
-        raise ValueError(f"batch_norm: expected x with a batch axis and a channel axis, got shape {tuple(x.shape)}")
+    expect(x.ndim >= 2, "batch_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
     c = x.shape[-1]
     named = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
     for name, value in named.items():
-        if tuple(value.shape) != (c,):
-            raise ValueError(
-                f"batch_norm: expected {name} of shape ({c},), one for each channel of x {tuple(x.shape)}, "
-                f"got {tuple(value.shape)}"
-            )
+        wanted = f"{name} of shape ({c},), one for each channel of x {tuple(x.shape)}"
+        expect(tuple(value.shape) == (c,), "batch_norm", wanted, tuple(value.shape))
     data = array_of(x)
     for statistics in (running_mean, running_var):
         if isinstance(statistics, Tensor) or data.dtype.kind not in "fc" or statistics.dtype != data.dtype:
@@ -111,16 +111,14 @@ def batch_norm(
                 f"batch_norm: x is on {device_name(data)}, but the running statistics are on "
                 f"{device_name(statistics)}; move the model with .to(device)"
             )
-    if not eps > 0:
-        raise ValueError(f"batch_norm: expected eps > 0, got {eps}")
-    if c < 1:
-        raise ValueError(f"batch_norm: expected at least one channel, got x of shape {tuple(x.shape)}")
+    expect(eps > 0, "batch_norm", "eps > 0", eps)
+    expect(c > 0, "batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")
     if training and x.size < 2 * c:
         raise ValueError(
             f"batch_norm: in training each channel needs at least two values to have a variance, got x of shape "
             f"{tuple(x.shape)}; use a larger batch, or training=False"
         )
-    if not training:  # what the rule and the twin use is what was used here, whatever becomes of the statistics
+    if not training:  # copies: rule and twin use these values even if the statistics are updated in the meantime
         running_mean, running_var = running_mean.copy(), running_var.copy()
     return _batch_norm(
         x,
@@ -138,7 +136,7 @@ def batch_norm(
 def _batch_norm(
     x: Array,
     gamma: Array,
-    beta: Array,
+    beta: Any,
     /,
     *,
     running_mean: Array,
@@ -146,7 +144,7 @@ def _batch_norm(
     training: bool,
     momentum: float,
     eps: float,
-) -> Any:
+) -> tuple[Array, dict[str, Array]]:
     """The operator behind :func:`batch_norm`: the statistics are settings."""
     pixels = Pixels(x)
     if training:
@@ -166,7 +164,9 @@ def _batch_norm(
 
 
 @_batch_norm.vjp
-def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]) -> Any:
+def _(
+    g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]
+) -> tuple[Array | None, ...]:
     pixels = Pixels(x)
     scale = gamma * inv_std
     if not training and not any(need[1:]):
@@ -182,11 +182,18 @@ def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training
 
 
 @_batch_norm.twin
-def batch_norm_definition(
-    x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: Array, training: bool, eps: float
-) -> Any:
+def batch_norm_twin(
+    x: TensorOrArray,
+    gamma: TensorOrArray,
+    beta: TensorOrArray,
+    running_mean: Array,
+    running_var: Array,
+    training: bool,
+    eps: float,
+) -> TensorOrArray:
     """Normalise by the definition."""
-    mu, var = running_mean, running_var
+    mu: TensorOrArray = running_mean
+    var: TensorOrArray = running_var
     if training:
         pixels = tuple(range(x.ndim - 1))
         mu = mean(x, pixels)
