@@ -46,7 +46,7 @@ def composed(f: Callable[Concatenate[TensorOrArray, TensorOrArray, P], Any]) -> 
 @overload
 def composed(f: Callable[Concatenate[TensorOrArray, P], Any]) -> Unary[P]: ...
 def composed(f: Any) -> Any:
-    """Return a public function that is composed of operators: it is unchanged, only its static type is an operator's."""
+    """Return a function that is composed of operators, unchanged: only its static type becomes that of an operator."""
     return f
 
 

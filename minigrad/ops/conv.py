@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.arguments import as_int, pair
+from minigrad.arguments import as_int, expect, pair
 from minigrad.autograd.operator import expect_arrays, operator
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import conv as kernel
@@ -30,6 +30,36 @@ from minigrad.ops.matmul import matmul
 from minigrad.ops.shape import col2im, concatenate, getitem, im2col, pad, reshape, transpose
 from minigrad.ops.windows import check_window
 from minigrad.typing import Array, IntOrPair, Pair, TensorOrArray
+
+
+def conv2d_twin(
+    x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None, stride: Pair, padding: Pair, dilation: Pair
+) -> TensorOrArray:
+    """Convolve by the definition: pad, write the windows as rows, multiply."""
+    kh, kw, c, o = w.shape
+    ph, pw = padding
+    cols = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)]), (kh, kw), stride, dilation)  # (n, ho, wo, kh, kw, c)
+    n, ho, wo = cols.shape[:3]
+    out = matmul(reshape(cols, (n * ho * wo, kh * kw * c)), reshape(w, (kh * kw * c, o)))
+    out = reshape(out, (n, ho, wo, o))
+    return out if b is None else out + b
+
+
+@operator
+def _conv2d(x: Array, w: Array, b: Any = None, /, *, stride: Pair, padding: Pair, dilation: Pair) -> Array:
+    """The operator behind :func:`conv2d`: one group, settings in pairs."""
+    return kernel.forward(x, w, b, stride, padding, dilation)
+
+
+@_conv2d.vjp
+def _(
+    g: Array, x: Array, w: Array, *, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[Array | None, ...]:
+    dx, dw = kernel.backward(g, x, w, need, stride, padding, dilation)
+    return dx, dw, Pixels(g).sum(g) if need[2] else None
+
+
+_conv2d.twin(conv2d_twin)
 
 
 @composed
@@ -76,7 +106,7 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
-    expect_arrays("conv2d", x=x, w=w, **({} if b is None else {"b": b}))
+    expect_arrays("conv2d", x=x, w=w, b=w if b is None else b)
     settings = {
         "stride": pair("conv2d", "stride", stride, 1),
         "padding": pair("conv2d", "padding", padding, 0),
@@ -92,34 +122,6 @@ def conv2d(
         bias = None if b is None else getitem(b, outputs)
         parts.append(_conv2d(getitem(x, (..., inputs)), getitem(w, (..., outputs)), bias, **settings))
     return concatenate(parts, axis=3)  # (n, ho, wo, c_out)
-
-
-@operator
-def _conv2d(x: Array, w: Array, b: Any = None, /, *, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """The operator behind :func:`conv2d`: one group, settings in pairs."""
-    return kernel.forward(x, w, b, stride, padding, dilation)
-
-
-@_conv2d.vjp
-def _(
-    g: Array, x: Array, w: Array, *, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[Array | None, ...]:
-    dx, dw = kernel.backward(g, x, w, need, stride, padding, dilation)
-    return dx, dw, Pixels(g).sum(g) if need[2] else None
-
-
-@_conv2d.twin
-def conv2d_twin(
-    x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None, stride: Pair, padding: Pair, dilation: Pair
-) -> TensorOrArray:
-    """Convolve by the definition: pad, write the windows as rows, multiply."""
-    kh, kw, c, o = w.shape
-    ph, pw = padding
-    cols = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)]), (kh, kw), stride, dilation)  # (n, ho, wo, kh, kw, c)
-    n, ho, wo = cols.shape[:3]
-    out = matmul(reshape(cols, (n * ho * wo, kh * kw * c)), reshape(w, (kh * kw * c, o)))
-    out = reshape(out, (n, ho, wo, o))
-    return out if b is None else out + b
 
 
 @composed
@@ -164,24 +166,19 @@ def conv_transpose2d(
     array([ 1., 10.,  2., 20.], dtype=float32)
     """
     name = "conv_transpose2d"
-    expect_arrays(name, x=x, w=w, **({} if b is None else {"b": b}))
+    expect_arrays(name, x=x, w=w, b=w if b is None else b)
     (sh, sw), (ph, pw) = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
-    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
-        raise ValueError(
-            f"{name}: expected x (n, h, w, c_in) and w (kh, kw, c_in, c_out), got x {tuple(x.shape)} and "
-            f"w {tuple(w.shape)}"
-        )
+    fits, shapes = x.ndim == w.ndim == 4 and x.shape[3] == w.shape[2], f"x {tuple(x.shape)} and w {tuple(w.shape)}"
+    expect(fits, name, "x (n, h, w, c_in) and w (kh, kw, c_in, c_out)", shapes)
     (n, h, wd, c), (kh, kw, _, o) = x.shape, w.shape
-    if b is not None and tuple(b.shape) != (o,):
-        raise ValueError(f"{name}: expected b of shape ({o},), one for each output channel, got {tuple(b.shape)}")
+    _check_bias(name, b, o)
     shape = (n, sh * (h - 1) + kh, sw * (wd - 1) + kw, o)
     if shape[1] <= 2 * ph or shape[2] <= 2 * pw:
         raise ValueError(f"{name}: padding {ph, pw} cuts everything off a result of {shape[1]} x {shape[2]} pixels")
     matrix = reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * o))
     cols = reshape(matmul(reshape(x, (n * h * wd, c)), matrix), (n, h, wd, kh, kw, o))
-    out = getitem(
-        col2im(cols, shape, (sh, sw), (1, 1)), (slice(None), slice(ph, shape[1] - ph), slice(pw, shape[2] - pw))
-    )
+    inside = (slice(None), slice(ph, shape[1] - ph), slice(pw, shape[2] - pw))
+    out = getitem(col2im(cols, shape, (sh, sw), (1, 1)), inside)
     return out if b is None else out + b
 
 
@@ -189,18 +186,13 @@ def _check(
     x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None, padding: Pair, dilation: Pair, groups: int
 ) -> None:
     """Refuse shapes, dtypes and settings that do not fit one another."""
-    if x.ndim != 4 or w.ndim != 4:
-        raise ValueError(
-            f"conv2d: expected x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out), got x {tuple(x.shape)} and "
-            f"w {tuple(w.shape)}"
-        )
+    shapes = f"x {tuple(x.shape)} and w {tuple(w.shape)}"
+    expect(x.ndim == w.ndim == 4, "conv2d", "x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out)", shapes)
     (kh, kw, c, o), channels = w.shape, x.shape[3]
-    if x.dtype != w.dtype or x.dtype.kind not in "fc":
-        raise TypeError(
-            f"conv2d: expected one dtype, and floating-point numbers, got x of {x.dtype} and w of {w.dtype}"
-        )
-    if c < 1 or o < 1:
-        raise ValueError(f"conv2d: expected at least one channel in and out, got w {tuple(w.shape)}")
+    one_dtype = x.dtype == w.dtype and x.dtype.kind in "fc"
+    dtypes = f"x of {x.dtype} and w of {w.dtype}"
+    expect(one_dtype, "conv2d", "one dtype, and floating-point numbers", dtypes, error=TypeError)
+    expect(c > 0 and o > 0, "conv2d", "at least one channel in and out", f"w {tuple(w.shape)}")
     if as_int(groups) is None or groups < 1 or channels % groups or o % groups:
         raise ValueError(f"conv2d: groups={groups} must divide c_in = {channels} and c_out = {o}")
     if channels != c * groups:
@@ -208,6 +200,12 @@ def _check(
             f"conv2d: x has {channels} channels (shape {tuple(x.shape)}) but w expects {c * groups} (shape "
             f"{tuple(w.shape)}); w is (kh, kw, c_in / groups, c_out)"
         )
-    if b is not None and tuple(b.shape) != (o,):
-        raise ValueError(f"conv2d: expected b of shape ({o},), one for each output channel, got {tuple(b.shape)}")
+    _check_bias("conv2d", b, o)
     check_window("conv2d", tuple(x.shape), (kh, kw), padding, dilation)
+
+
+def _check_bias(name: str, b: TensorOrArray | None, c_out: int) -> None:
+    """Refuse a bias that is not one number for each output channel."""
+    if b is not None:
+        wanted = f"b of shape ({c_out},), one for each output channel"
+        expect(tuple(b.shape) == (c_out,), name, wanted, tuple(b.shape))

@@ -75,6 +75,32 @@ def _one_axis(name: str, x: Array, axis: int) -> None:
     count(name, x, axis)
 
 
+def cross_entropy_twin(logits: TensorOrArray, labels: Array) -> TensorOrArray:
+    """Pick the log-probability of each label, and average."""
+    return -mean(getitem(log_softmax(logits), (np.arange(len(labels)), labels)))
+
+
+@operator
+def _cross_entropy(logits: Array, /, *, labels: Array) -> tuple[Array, dict[str, Any]]:
+    """The operator behind :func:`cross_entropy`: the labels are a setting."""
+    xp = namespace(logits)
+    log_p = log_softmax(logits)
+    picked = xp.arange(len(labels)), xp.asarray(labels)
+    return -log_p[picked].mean(), {"log_p": log_p, "picked": picked}
+
+
+@_cross_entropy.vjp
+def _(g: Array, *, log_p: Array, picked: tuple[Array, Array], need: tuple[bool, ...]) -> tuple[Array]:
+    """d logits = g (softmax - one at the label) / n"""
+    dlogits = namespace(log_p).exp(log_p)
+    dlogits[picked] -= 1
+    dlogits *= g / len(dlogits)
+    return (dlogits,)
+
+
+_cross_entropy.twin(cross_entropy_twin)
+
+
 @composed
 def cross_entropy(logits: TensorOrArray, labels: Array | Sequence[int]) -> TensorOrArray:
     """The mean of -log softmax(logits) at the labels.
@@ -123,30 +149,6 @@ def cross_entropy(logits: TensorOrArray, labels: Array | Sequence[int]) -> Tenso
             f"cross_entropy: labels go from {given.min()} to {given.max()}, but there are {classes} classes"
         )
     return _cross_entropy(logits, labels=given)
-
-
-@operator
-def _cross_entropy(logits: Array, /, *, labels: Array) -> tuple[Array, dict[str, Any]]:
-    """The operator behind :func:`cross_entropy`: the labels are a setting."""
-    xp = namespace(logits)
-    log_p = log_softmax(logits)
-    picked = xp.arange(len(labels)), xp.asarray(labels)
-    return -log_p[picked].mean(), {"log_p": log_p, "picked": picked}
-
-
-@_cross_entropy.vjp
-def _(g: Array, *, log_p: Array, picked: tuple[Array, Array], need: tuple[bool, ...]) -> tuple[Array]:
-    """d logits = g (softmax - one at the label) / n"""
-    dlogits = namespace(log_p).exp(log_p)
-    dlogits[picked] -= 1
-    dlogits *= g / len(dlogits)
-    return (dlogits,)
-
-
-@_cross_entropy.twin
-def cross_entropy_twin(logits: TensorOrArray, labels: Array) -> TensorOrArray:
-    """Pick the log-probability of each label, and average."""
-    return -mean(getitem(log_softmax(logits), (np.arange(len(labels)), labels)))
 
 
 @composed

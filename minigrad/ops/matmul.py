@@ -5,6 +5,7 @@ Next: :mod:`minigrad.kernels.pixels`.
 
 from __future__ import annotations
 
+from minigrad.arguments import expect
 from minigrad.autograd.operator import elementwise, expect_arrays
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
@@ -95,13 +96,14 @@ def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -
     >>> mg.linear(mg.Tensor([[1.0, 2.0]]), mg.Tensor([[1.0], [1.0]]), mg.Tensor([0.5]))
     Tensor([[3.5]])
     """
-    expect_arrays("linear", x=x, w=w, **({} if b is None else {"b": b}))
+    expect_arrays("linear", x=x, w=w, b=w if b is None else b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "
             f"{tuple(w.shape)}; w is (c_in, c_out)"
         )
-    if b is not None and b.shape != (w.shape[1],):
-        raise ValueError(f"linear: expected b of shape ({w.shape[1]},), one for each output, got {tuple(b.shape)}")
+    if b is not None:
+        wanted = f"b of shape ({w.shape[1]},), one for each output"
+        expect(tuple(b.shape) == (w.shape[1],), "linear", wanted, tuple(b.shape))
     out = matmul(x, w)
     return out if b is None else out + b

@@ -5,7 +5,7 @@ For each channel, over the m pixels of a batch:
 .. math::
     \hat x = (x - \mu) / \sqrt{\sigma^2 + \epsilon}, \qquad y = \gamma \hat x + \beta
 
-Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two more terms than the gradient of a scaling.
+Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two more terms than that of a scaling.
 With :math:`\bar g` the mean of g over the pixels and :math:`\overline{g \hat x}` the mean of g times x̂,
 
 .. math::
@@ -16,8 +16,8 @@ With :math:`\bar g` the mean of g over the pixels and :math:`\overline{g \hat x}
 
 The two extra terms remove the components of g along shifts and scalings of x, to which y is invariant.
 
-The rule asks for x, the mean and the inverse standard deviation, not for x̂: so the tape stores one activation fewer, as
-x exists already (it is the convolution's result). Each pass goes over blocks of pixels that stay in cache:
+The rule asks for x, the mean and the inverse standard deviation, not for x̂. So the tape stores one activation fewer,
+since x exists already: it is the convolution's result. Each pass goes over blocks of pixels that stay in cache:
 :mod:`minigrad.kernels.norm`.
 
 References
@@ -44,6 +44,77 @@ from minigrad.ops.reduction import mean
 from minigrad.typing import Array, TensorOrArray
 
 
+def batch_norm_twin(
+    x: TensorOrArray,
+    gamma: TensorOrArray,
+    beta: TensorOrArray,
+    running_mean: Array,
+    running_var: Array,
+    training: bool,
+    eps: float,
+) -> TensorOrArray:
+    """Normalise by the definition."""
+    mu: TensorOrArray = running_mean
+    var: TensorOrArray = running_var
+    if training:
+        pixels = tuple(range(x.ndim - 1))
+        mu = mean(x, pixels)
+        var = mean((x - mu) ** 2, pixels)
+    return gamma * ((x - mu) / sqrt(var + eps)) + beta
+
+
+@operator
+def _batch_norm(
+    x: Array,
+    gamma: Array,
+    beta: Any,
+    /,
+    *,
+    running_mean: Array,
+    running_var: Array,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Array, dict[str, Array]]:
+    """The operator behind :func:`batch_norm`: the statistics are settings."""
+    pixels = Pixels(x)
+    if training:
+        mean, var = kernel.statistics(pixels, x)
+
+        def update() -> None:
+            unbiased = var * (pixels.count / (pixels.count - 1))
+            running_mean[...] = (1 - momentum) * running_mean + momentum * mean
+            running_var[...] = (1 - momentum) * running_var + momentum * unbiased
+
+        once(update)
+    else:
+        mean, var = running_mean, running_var
+    inv_std = 1 / namespace(x).sqrt(var + eps)
+    scale = gamma * inv_std
+    return pixels.affine(x, scale, beta - mean * scale), {"mean": mean, "inv_std": inv_std}
+
+
+@_batch_norm.vjp
+def _(
+    g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]
+) -> tuple[Array | None, ...]:
+    pixels = Pixels(x)
+    scale = gamma * inv_std
+    if not training and not any(need[1:]):
+        return pixels.affine(g, scale, None), None, None
+    sum_g, sum_gd = kernel.gradient_sums(pixels, g, x, mean)  # over pixels, of g and of g (x - mean)
+    dx = None
+    if need[0] and training:
+        slope = -scale * inv_std * inv_std * sum_gd / pixels.count
+        dx = pixels.affine(x, slope, -scale * sum_g / pixels.count - slope * mean, g, scale)
+    elif need[0]:
+        dx = pixels.affine(g, scale, None)
+    return dx, sum_gd * inv_std if need[1] else None, sum_g if need[2] else None
+
+
+_batch_norm.twin(batch_norm_twin)
+
+
 @composed
 def batch_norm(
     x: TensorOrArray,
@@ -65,7 +136,7 @@ def batch_norm(
     gamma, beta : Tensor or array of shape (c,)
         Scale and shift.
     running_mean, running_var : array of shape (c,)
-        In training, updated in place towards the batch's mean and unbiased variance; in evaluation, used in their place.
+        In training, updated in place towards the batch's mean and unbiased variance; in evaluation, used instead.
     training : bool
         Whether to use the statistics of this batch.
     momentum : float
@@ -130,72 +201,3 @@ def batch_norm(
         momentum=momentum,
         eps=eps,
     )
-
-
-@operator
-def _batch_norm(
-    x: Array,
-    gamma: Array,
-    beta: Any,
-    /,
-    *,
-    running_mean: Array,
-    running_var: Array,
-    training: bool,
-    momentum: float,
-    eps: float,
-) -> tuple[Array, dict[str, Array]]:
-    """The operator behind :func:`batch_norm`: the statistics are settings."""
-    pixels = Pixels(x)
-    if training:
-        mean, var = kernel.statistics(pixels, x)
-
-        def update() -> None:
-            unbiased = var * (pixels.count / (pixels.count - 1))
-            running_mean[...] = (1 - momentum) * running_mean + momentum * mean
-            running_var[...] = (1 - momentum) * running_var + momentum * unbiased
-
-        once(update)
-    else:
-        mean, var = running_mean, running_var
-    inv_std = 1 / namespace(x).sqrt(var + eps)
-    scale = gamma * inv_std
-    return pixels.affine(x, scale, beta - mean * scale), {"mean": mean, "inv_std": inv_std}
-
-
-@_batch_norm.vjp
-def _(
-    g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]
-) -> tuple[Array | None, ...]:
-    pixels = Pixels(x)
-    scale = gamma * inv_std
-    if not training and not any(need[1:]):
-        return pixels.affine(g, scale, None), None, None
-    sum_g, sum_gd = kernel.gradient_sums(pixels, g, x, mean)  # over pixels, of g and of g (x - mean)
-    dx = None
-    if need[0] and training:
-        slope = -scale * inv_std * inv_std * sum_gd / pixels.count
-        dx = pixels.affine(x, slope, -scale * sum_g / pixels.count - slope * mean, g, scale)
-    elif need[0]:
-        dx = pixels.affine(g, scale, None)
-    return dx, sum_gd * inv_std if need[1] else None, sum_g if need[2] else None
-
-
-@_batch_norm.twin
-def batch_norm_twin(
-    x: TensorOrArray,
-    gamma: TensorOrArray,
-    beta: TensorOrArray,
-    running_mean: Array,
-    running_var: Array,
-    training: bool,
-    eps: float,
-) -> TensorOrArray:
-    """Normalise by the definition."""
-    mu: TensorOrArray = running_mean
-    var: TensorOrArray = running_var
-    if training:
-        pixels = tuple(range(x.ndim - 1))
-        mu = mean(x, pixels)
-        var = mean((x - mu) ** 2, pixels)
-    return gamma * ((x - mu) / sqrt(var + eps)) + beta

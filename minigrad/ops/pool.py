@@ -23,42 +23,12 @@ from minigrad.ops.windows import check_window
 from minigrad.typing import Array, IntOrPair, Pair, TensorOrArray
 
 
-@composed
-def max_pool2d(
-    x: TensorOrArray, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0
-) -> TensorOrArray:
-    """The largest element of each window.   dx = g at the first largest in C order, summed over windows
-
-    Parameters
-    ----------
-    x : Tensor or array of shape (n, h, w, c)
-    kernel : int or (int, int)
-    stride : int or (int, int), optional
-        The kernel's size by default, so that windows do not overlap.
-    padding : int or (int, int)
-        Minus infinity is put around the image, so that the border is never the largest; smaller than the kernel.
-
-    Returns
-    -------
-    Tensor or array of shape (n, ho, wo, c)
-        ``ho = (h + 2 padding - kh) // stride + 1``, and ``wo`` likewise.
-
-    Raises
-    ------
-    ValueError
-        If shapes or settings do not fit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import minigrad as mg
-    >>> x = mg.Tensor(np.arange(16.0, dtype="float32")).reshape(1, 4, 4, 1)
-    >>> mg.max_pool2d(x, 2).data[0, :, :, 0]
-    array([[ 5.,  7.],
-           [13., 15.]], dtype=float32)
-    """
-    pairs = _settings("max_pool2d", x, kernel, stride, padding)
-    return _max_pool2d(x, kernel=pairs[0], stride=pairs[1], padding=pairs[2])
+def max_pool2d_twin(x: TensorOrArray, kernel: Pair, stride: Pair, padding: Pair) -> TensorOrArray:
+    """Pool by the definition: pad, write the windows as rows, take the largest of each."""
+    ph, pw = padding
+    seen = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf), kernel, stride, (1, 1))
+    n, ho, wo, kh, kw, c = seen.shape
+    return max(reshape(seen, (n, ho, wo, kh * kw, c)), axis=3)
 
 
 @operator
@@ -106,13 +76,45 @@ def _(
     return (dx[:, ph : ph + h, pw : pw + w],)
 
 
-@_max_pool2d.twin
-def max_pool2d_twin(x: TensorOrArray, kernel: Pair, stride: Pair, padding: Pair) -> TensorOrArray:
-    """Pool by the definition: pad, write the windows as rows, take the largest of each."""
-    ph, pw = padding
-    seen = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf), kernel, stride, (1, 1))
-    n, ho, wo, kh, kw, c = seen.shape
-    return max(reshape(seen, (n, ho, wo, kh * kw, c)), axis=3)
+_max_pool2d.twin(max_pool2d_twin)
+
+
+@composed
+def max_pool2d(
+    x: TensorOrArray, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0
+) -> TensorOrArray:
+    """The largest element of each window.   dx = g at the first largest in C order, summed over windows
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (n, h, w, c)
+    kernel : int or (int, int)
+    stride : int or (int, int), optional
+        The kernel's size by default, so that windows do not overlap.
+    padding : int or (int, int)
+        Minus infinity is put around the image, so that the border is never the largest; smaller than the kernel.
+
+    Returns
+    -------
+    Tensor or array of shape (n, ho, wo, c)
+        ``ho = (h + 2 padding - kh) // stride + 1``, and ``wo`` likewise.
+
+    Raises
+    ------
+    ValueError
+        If shapes or settings do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import minigrad as mg
+    >>> x = mg.Tensor(np.arange(16.0, dtype="float32")).reshape(1, 4, 4, 1)
+    >>> mg.max_pool2d(x, 2).data[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    """
+    pairs = _settings("max_pool2d", x, kernel, stride, padding)
+    return _max_pool2d(x, kernel=pairs[0], stride=pairs[1], padding=pairs[2])
 
 
 @composed
