@@ -21,7 +21,7 @@ special weights: a unit matrix in the middle tap, and zeros elsewhere. The answe
 #
 # This is :term:`residual learning <residual learning 残差学习>`. The layers compute the residual :math:`\mathcal F(x)`,
 # and a :term:`shortcut <shortcut connection 捷径连接>` carries x around them. The set of functions that the net can
-# represent hardly changes. The meaning of zero weights does: with all weights at zero, a plain layer destroys its
+# represent hardly changes. But the effect of zero weights changes: with all weights at zero, a plain layer destroys its
 # input, and a residual block passes it on.
 
 import copy
@@ -96,8 +96,8 @@ count = len(net.stages.layers[0].layers)
 print(f"{count} blocks of random convolutions: all {x.size:,} numbers are unchanged, bit for bit")
 
 # %%
-# A plain net with these convolutions cannot be the identity at any values of its gammas. For a residual net, the
-# identity lies at zero, and weight decay pulls the weights towards zero.
+# A plain net with these convolutions cannot be the identity at any values of its gammas. A residual block is the
+# identity when its weights are zero, and weight decay pulls the weights towards zero.
 #
 # The gradient of an addition
 # ---------------------------
@@ -145,9 +145,9 @@ assert 0.1 < sizes["residual"] < 1e3
 
 # %%
 # But :doc:`chapter 12 </course/12_plain_nets>` showed that the gradient of a plain net with batch norm does *not*
-# vanish. So this cannot be the whole explanation, and the paper does not claim that it is. So we measure the real nets,
-# with 20, 32 and 56 layers, before any training. For each ReLU layer, we compare the gradient in its output with
-# the gradient in the output of the last one.
+# vanish. This cannot be the whole explanation, and the paper does not claim that it is. So we measure the real nets,
+# with 20, 32 and 56 layers, before any training. For each ReLU layer, we compare the gradient in its output with the
+# gradient in the output of the last ReLU layer.
 
 
 def gradients(net):
@@ -232,7 +232,7 @@ assert means["before the addition"][-1] > 1.5 * means["after the addition"][-1]
 
 # %%
 # With the ReLU before the addition, the mean grows by about the same amount in every block. With the ReLU after the
-# addition, the mean grows more slowly, and more and more slowly, since :math:`\mathcal F` can be negative. The growth
+# addition, the mean grows more slowly, and by less and less, since :math:`\mathcal F` can be negative. The growth
 # does not stop, because the ReLU on the path clips the sum, so the path is not exactly the identity. Three months
 # later, the same authors moved the ReLU off the path, to before the convolutions of :math:`\mathcal F` ("Identity
 # Mappings in Deep Residual Networks", arXiv 1603.05027). minigrad builds the nets of the first paper.

@@ -158,7 +158,7 @@ assert right == train.evaluate(foreign, test)[1]
 #   pixels are divided.
 #
 # The padding is easier to understand from a drawing. In both rows, eight pixels have four windows. Each window of one
-# row is shifted by a pixel against the window of the other row.
+# row is shifted by one pixel relative to the same window of the other row.
 
 fig, ax = plt.subplots(figsize=(8, 2.4), layout="constrained")
 for y, (name, before) in enumerate(
@@ -247,7 +247,7 @@ np.testing.assert_allclose(mg.conv2d(x[..., ::-1], w), mg.conv2d(x, w[:, :, ::-1
 # Folding batch norm
 # ------------------
 #
-# A net in evaluation need not normalise. Batch norm is then a scale and a shift for each channel, with numbers that no
+# In evaluation a net need not normalise. Batch norm is then a scale and a shift for each channel, with numbers that no
 # longer change:
 #
 # .. math:: y = s\, z + t, \qquad s = \frac{\gamma}{\sqrt{v + \epsilon}}, \qquad t = \beta - s\, m .
