@@ -131,8 +131,8 @@ assert farthest < 1e-3
 assert all(p.device == "cuda:0" for p in there.parameters())
 
 # %%
-# The parameters differ in their last digits, as they will on a GPU. On another device the work is not divided into blocks
-# (:doc:`chapter 8 </course/08_fast>`), so sums are added in another order.
+# The parameters differ in their last digits, as they will on a GPU. On another device the work is not divided into
+# blocks (:doc:`chapter 8 </course/08_fast>`), so sums are added in another order.
 #
 # The zero is the important number. A GPU works on its own: Python only puts orders into its queue and continues. When
 # Python asks for a *value*, it has to wait until the queue is empty; this is a *synchronisation*. If a framework asks
