@@ -285,6 +285,8 @@ class Operator:
         self.plans.clear()
         self.full_plan = None
 
+    # Arguments of a call -------------------------------------------------------------------------
+
     def saved_value(self, saved: Settings | None, name: str) -> Any:
         """Return the value that the forward saved under a name that a rule asks for."""
         if saved is None or name not in saved:

@@ -62,6 +62,8 @@ def _(
 
 _conv2d.twin(conv2d_twin)
 
+# The public functions, and their checks ------------------------------------------------------
+
 
 @composed
 def conv2d(

@@ -115,6 +115,8 @@ def _(
 
 _batch_norm.twin(batch_norm_twin)
 
+# The public function, and its checks ---------------------------------------------------------
+
 
 @composed
 def batch_norm(
