@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import backward, ops
+from minigrad import ops
+from minigrad.autograd import backward, broadcasting
 from minigrad.autograd.operator import Operator
 from minigrad.checks.operators import CHECKS
 from tests.samples import SAMPLES
 
-MODULES = (backward, ops.elementwise, ops.shape, ops.reduction, ops.matmul, ops.conv, ops.pool, ops.norm, ops.loss)
+MODULES = (backward, broadcasting, ops.elementwise, ops.shape, ops.reduction, ops.matmul, ops.conv, ops.pool, ops.norm, ops.loss)
 
 #: Every operator there is, public or not.
 OPERATORS = {

@@ -331,7 +331,7 @@ def test_a_run_is_not_written_over_by_accident(tmp_path):
 
 def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(train, "save", lambda path, tree: saved.append(tree["iteration"]))
+    monkeypatch.setattr("minigrad.train.run.save", lambda path, tree: saved.append(tree["iteration"]))
     Job(tmp_path).fit(checkpoint_minutes=0)
     assert saved == list(range(1, 21))
     saved.clear()
@@ -429,7 +429,7 @@ def child(folder, iterations, minutes, code=""):
 
 
 def start(folder, iterations=20, minutes=0, code=""):
-    call = f"from tests.test_train import *; child({str(folder)!r}, {iterations}, {minutes}, {code!r})"
+    call = f"from tests.train.test_train import *; child({str(folder)!r}, {iterations}, {minutes}, {code!r})"
     return subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
