@@ -1,7 +1,8 @@
-"""Data sets, what is done to them, and how to walk over them."""
+"""Data sets, transforms of their images, and the DataLoader."""
 
 from minigrad.data import transforms
 from minigrad.data.cifar import CIFAR10, CIFAR100
+from minigrad.data.dataset import Dataset
 from minigrad.data.digits import Digits
 from minigrad.data.loader import DataLoader
 from minigrad.data.mnist import MNIST, FashionMNIST
@@ -12,6 +13,7 @@ __all__ = [
     "CIFAR100",
     "MNIST",
     "DataLoader",
+    "Dataset",
     "Digits",
     "FashionMNIST",
     "Subset",
