@@ -63,7 +63,7 @@ class SGD:
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[Group],
+        params: Iterable[Tensor | Group],
         lr: float,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
