@@ -32,6 +32,9 @@ from minigrad.typing import Array, Rng, Shape
 #: A function of Tensors, with one output or several.
 Function: TypeAlias = Callable[..., Tensor | Sequence[Tensor]]
 
+#: Float64 arrays, or what NumPy makes one of, or Tensors.
+Inputs: TypeAlias = Iterable[Tensor | ArrayLike]
+
 #: Up to this number of entries of the Jacobian all of them are compared; beyond it, random directions.
 FULL_JACOBIAN = 20_000
 
@@ -44,13 +47,7 @@ class GradientError(AssertionError):
 
 
 def gradcheck(
-    f: Function,
-    inputs: Iterable[Tensor | ArrayLike],
-    *,
-    eps: float = 1e-5,
-    atol: float = 1e-7,
-    rtol: float = 1e-5,
-    rng: Rng = 0,
+    f: Function, inputs: Inputs, *, eps: float = 1e-5, atol: float = 1e-7, rtol: float = 1e-5, rng: Rng = 0
 ) -> float:
     """Compare the gradients of `f` with central differences.
 
@@ -109,13 +106,7 @@ def gradcheck(
 
 
 def gradgradcheck(
-    f: Function,
-    inputs: Iterable[Tensor | ArrayLike],
-    *,
-    eps: float = 1e-5,
-    atol: float = 1e-7,
-    rtol: float = 1e-5,
-    rng: Rng = 0,
+    f: Function, inputs: Inputs, *, eps: float = 1e-5, atol: float = 1e-7, rtol: float = 1e-5, rng: Rng = 0
 ) -> float:
     """Compare the second derivatives of `f` with central differences of its gradients.
 
@@ -261,20 +252,17 @@ def as_leaf(i: int, x: Tensor | ArrayLike) -> Tensor:
     """Return input `i` as a Tensor that requires a gradient, after a check that it is float64 and on the host."""
     tensor = x if isinstance(x, Tensor) else Tensor(np.array(x), requires_grad=np.asarray(x).dtype.kind == "f")
     if tensor.dtype != np.float64:
-        raise TypeError(
-            f"gradcheck: input {i} is {tensor.dtype}; finite differences need float64: in float32 rounding alone is an "
-            "error of 1e-3"
-        )
-    if not on_host(tensor.data):
-        raise TypeError(
-            f"gradcheck: input {i} is on {tensor.device}; differences are taken on the host: use .to('cpu')"
-        )
-    if not tensor.requires_grad:
-        raise TypeError(f"gradcheck: input {i} requires no gradient")
-    return tensor
+        fault = f"is {tensor.dtype}; finite differences need float64: in float32 rounding alone is an error of 1e-3"
+    elif not on_host(tensor.data):
+        fault = f"is on {tensor.device}; differences are taken on the host: use .to('cpu')"
+    elif not tensor.requires_grad:
+        fault = "requires no gradient"
+    else:
+        return tensor
+    raise TypeError(f"gradcheck: input {i} {fault}")
 
 
-# The report of a failure ---------------------------------------------------------------------
+# What is said on failure ---------------------------------------------------------------------
 
 
 def _report(comparison: Comparison, bad: Array, f: Function, tensors: list[Tensor], eps: float) -> str:

@@ -18,16 +18,14 @@ Next: :mod:`minigrad.checks.operators`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
-from numpy.typing import ArrayLike
 
 from minigrad.autograd.tensor import Tensor
 from minigrad.checks.differences import (
     DIRECTIONS,
     Function,
     GradientError,
+    Inputs,
     as_leaf,
     as_outputs,
     draw,
@@ -44,9 +42,7 @@ STEP = 1e-30
 TAYLOR_STEPS = tuple(1e-2 * 4.0**-k for k in range(5))
 
 
-def complex_step_check(
-    f: Function, inputs: Iterable[Tensor | ArrayLike], *, rtol: float = 1e-12, rng: Rng = 0
-) -> float:
+def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng = 0) -> float:
     """Compare the gradients of an analytic `f` with complex-step derivatives, to machine precision.
 
     Parameters
@@ -88,7 +84,7 @@ def complex_step_check(
     return worst
 
 
-def adjoint_check(f: Function, inputs: Iterable[Tensor | ArrayLike], *, rtol: float = 1e-12, rng: Rng = 0) -> float:
+def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng = 0) -> float:
     """Compare <f(x), y> with <x, f'(y)>, which are equal if the rule of a linear `f` is its adjoint.
 
     Parameters
@@ -136,7 +132,7 @@ def adjoint_check(f: Function, inputs: Iterable[Tensor | ArrayLike], *, rtol: fl
     return worst
 
 
-def taylor_check(f: Function, inputs: Iterable[Tensor | ArrayLike], *, rng: Rng = 0) -> float:
+def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
     """Return the order in which the error of the first-order approximation of a smooth `f` shrinks: 2, if all is right.
 
     Parameters

@@ -34,11 +34,7 @@ FLOAT32_ERROR = 1e-4
 
 
 def check_operator(
-    op: Function,
-    samples: Iterable[Sample],
-    *,
-    analytic: bool = False,
-    linear: bool = False,
+    op: Function, samples: Iterable[Sample], *, analytic: bool = False, linear: bool = False
 ) -> dict[str, float]:
     """Run every check on an operator, and return the worst error of each.
 

@@ -63,8 +63,7 @@ def cause(model: Module, images: Array, labels: Array) -> str:
     """
     if names_not_finite([("images", images)]):
         return "the images are not finite"
-    names = names_not_finite((name, p.data) for name, p in model.named_parameters())
-    if names:
+    if names := names_not_finite((name, p.data) for name, p in model.named_parameters()):
         return f"{names} was not finite before it; try a lower rate, or a longer warm-up"
     try:
         with detect_anomaly(), np.errstate(all="ignore"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minigrad.data import DataLoader
-from minigrad.data.loader import Batch
+from minigrad.data.dataset import Batch
 from minigrad.nn import Module
 from minigrad.optim import SGD, Schedule
 from minigrad.train.checkpoint import load, save
@@ -53,13 +53,8 @@ class Run:
     ) -> None:
         self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
         self.parameters, self.generators = dict(model.named_parameters()), dict(_named_generators(model))
-        facts = {
-            "batch_size": batches.batch_size,
-            "images": len(batches.dataset),
-            "evaluate_on": list(sets),
-            "schedule": type(schedule).__name__,
-            "generators": list(self.generators),
-        }
+        facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
+        facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
         self.config: dict[str, object] = json.loads(json.dumps(facts | dict(config or {})))
         self.history: list[Record] = []
         self.iteration, self.lr, self.sums = 0, optimizer.lr, dict.fromkeys(SUMS, 0.0)
@@ -122,8 +117,7 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, unless a parameter is not finite: then the previous checkpoint is left in place."""
-        names = names_not_finite((name, p.data) for name, p in self.parameters.items())
-        if names:
+        if names := names_not_finite((name, p.data) for name, p in self.parameters.items()):
             raise FloatingPointError(
                 f"fit: {names} is not finite after {self.iteration} iterations; {path} was left as it was"
             )
