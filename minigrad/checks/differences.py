@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minigrad.autograd.backward import replay
-from minigrad.autograd.tape import Node
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import on_host
 from minigrad.typing import Array, Rng, Shape
@@ -126,8 +125,8 @@ def gradgradcheck(
     cotangents = [Tensor(g, requires_grad=True) for g in draw(evaluate(f, tensors), rng)]
 
     def first_order(*_: Tensor) -> list[Tensor]:
-        totals = _replay(f, tensors, cotangents, create_graph=True)
-        return [totals.get(x._node, Tensor(np.zeros(x.shape))) for x in tensors]
+        found = _replay(f, tensors, cotangents, create_graph=True)
+        return [Tensor(np.zeros(x.shape)) if g is None else g for x, g in zip(tensors, found, strict=True)]
 
     ordinary = gradients(f, tensors, [g.data for g in cotangents])
     for i, (recorded, expected) in enumerate(zip(first_order(), ordinary, strict=True)):
@@ -218,18 +217,19 @@ def inner(a: Sequence[Array], b: Sequence[Array]) -> float:
 
 def gradients(f: Function, tensors: list[Tensor], cotangents: Sequence[Array]) -> list[Array]:
     """Return the gradients by the tape; an input that no output depends on has gradient zero."""
-    totals = _replay(f, tensors, cotangents, create_graph=False)
-    return [np.asarray(totals.get(x._node, np.zeros(x.shape))) for x in tensors]
+    found = _replay(f, tensors, cotangents, create_graph=False)
+    return [np.zeros(x.shape) if g is None else np.asarray(g) for x, g in zip(tensors, found, strict=True)]
 
 
 def _replay(
     f: Function, tensors: list[Tensor], cotangents: Sequence[Array | Tensor], create_graph: bool
-) -> dict[Node | None, Any]:  # Tensors under create_graph, else arrays
-    """Call `f` and replay its tape; return the gradients of the nodes that were reached."""
+) -> list[Any]:  # Tensors under create_graph, else arrays
+    """Call `f` and replay its tape; return the gradient of each tensor, or None if nothing leads to it."""
     outputs = as_outputs(f(*tensors))
-    roots = [(y._node, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
-    totals, _ = replay(roots, {x._node for x in tensors}, create_graph=create_graph, retain_graph=create_graph)
-    return {**totals}
+    roots = [(y._node, g) for y, g in zip(outputs, cotangents, strict=True) if y._node is not None]
+    nodes = [x._node for x in tensors if x._node is not None]  # all of them: they require gradients
+    totals, _ = replay(roots, set(nodes), create_graph=create_graph, retain_graph=create_graph)
+    return [totals.get(node) for node in nodes]
 
 
 def evaluate(f: Function, tensors: Sequence[Tensor]) -> list[Array]:
