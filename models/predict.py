@@ -49,13 +49,14 @@ def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array
 
     Examples
     --------
+    >>> import numpy as np
     >>> nets = [nn.Sequential(nn.GlobalAvgPool2d(), nn.Linear(3, 5, rng=seed)) for seed in (0, 1)]
     >>> images = np.ones((2, 8, 8, 3), "float32")
     >>> predict(nets, [images, images[:, :, ::-1]]).sum(axis=1)
     array([1., 1.], dtype=float32)
     """
     nets = [nets] if isinstance(nets, nn.Module) else list(nets)
-    views = [views] if is_array(views) else list(views)
+    views = list(views) if isinstance(views, Sequence) else [views]
     for view in views:
         if not is_array(view) or view.dtype.kind != "f":
             kind = view.dtype if is_array(view) else type(view).__name__
@@ -93,6 +94,7 @@ def ten_crop(images: Array, size: int) -> list[Array]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> views = ten_crop(np.arange(16.0).reshape(1, 4, 4, 1), 2)
     >>> views[0].squeeze(), views[5].squeeze()
     (array([[ 5.,  6.],

@@ -30,7 +30,7 @@ Fine-tuning is to train a new head on a net that otherwise stays as it is::
         sgd.step()
 
 Where no gradient is wanted the tape records nothing: below the head, a step is a forward pass that keeps no memory. To
-train the last stage, too, set ``requires_grad = True`` for ``net.stages.layers[-1].parameters()``, and give them to
+train the last stage, too, set ``requires_grad = True`` for ``net.layer4.parameters()``, and give them to
 SGD. ``train.fit`` puts a net into training mode unless it is; for it, mark the frame alone: ``net.training = True``.
 """
 
@@ -54,19 +54,23 @@ from minigrad.data import fetch
 from minigrad.data.transforms import Normalize
 from minigrad.device import is_array, namespace, to_host
 from minigrad.typing import Array
+from models.plain import Net
 from models.resnet import resnet50
 
-Net = TypeVar("Net", bound=nn.Module)
+Model = TypeVar("Model", bound=nn.Module)
 
 #: What a net for ImageNet was trained on, made of RGB images of floats from 0 to 255. Caffe, in which the paper's nets
 #: were trained, and Keras subtract the mean colour; torchvision also divides.
 CAFFE_PIXELS = Normalize([123.68, 116.779, 103.939], 1.0)
 TORCHVISION_PIXELS = Normalize([255 * 0.485, 255 * 0.456, 255 * 0.406], [255 * 0.229, 255 * 0.224, 255 * 0.225])
 
+#: Where PyTorch's names differ.
+TORCH_NAMES = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
+
 # PyTorch -------------------------------------------------------------------------------------
 
 
-def load_torch(net: Net, source: str | Path | dict[str, Array]) -> Net:
+def load_torch(net: Model, source: str | Path | dict[str, Array]) -> Model:
     """Load a PyTorch state_dict of the same architecture.
 
     Parameters
@@ -143,40 +147,25 @@ def to_torch(net: nn.Module) -> dict[str, Array]:
 
 def _torch_views(caller: str, net: nn.Module) -> dict[str, Array]:
     """Return views of a net's arrays in PyTorch's layouts, under its names."""
-    views: dict[str, Any] = {}
+    views: dict[str, Array] = {}
     channels = 0  # of the maps, if the next Linear is the first
     for path, module in net.named_modules():
-        own: dict[str, Any] = {}
+        own = {name: v.data for name, v in vars(module).items() if isinstance(v, nn.Parameter | nn.Buffer)}
         if isinstance(module, nn.Conv2d):
             channels = module.w.shape[-1]
-            own = {"weight": module.w.data.transpose(3, 2, 0, 1), "bias": module.b}
+            own["w"] = module.w.data.transpose(3, 2, 0, 1)
         elif isinstance(module, nn.Linear):
-            own = {"weight": module.w.data.T, "bias": module.b}
+            own["w"] = module.w.data.T
             if channels and module.w.shape[0] % channels == 0:  # maps laid out as (h, w, c) here, as (c, h, w) there
-                own["weight"] = module.w.data.reshape(-1, channels, module.w.shape[1]).transpose(
-                    2, 1, 0
-                )  # (c_out, c, h w)
+                w = module.w.data.reshape(-1, channels, module.w.shape[1])
+                own["w"] = w.transpose(2, 1, 0)  # (c_out, c, h w)
             channels = 0
-        elif isinstance(module, nn.BatchNorm2d):
-            own = {"weight": module.gamma, "bias": module.beta}
-            own |= {"running_mean": module.running_mean, "running_var": module.running_var}
-        elif any(isinstance(value, nn.Parameter) or is_array(value) for value in vars(module).values()):
+        elif own and not isinstance(module, nn.BatchNorm2d):
             raise ValueError(
                 f"{caller}: expected Conv2d, BatchNorm2d and Linear, got {type(module).__name__} at {path!r}"
             )
-        for name, array in own.items():
-            if array is not None:
-                views[f"{_torch_path(path)}.{name}".strip(".")] = array.data if isinstance(array, mg.Tensor) else array
+        views |= {f"{path}.{TORCH_NAMES.get(name, name)}".lstrip("."): array for name, array in own.items()}
     return views
-
-
-def _torch_path(path: str) -> str:
-    """Return torchvision's name for a part: layer1.2.conv2 for stages.layers.0.layers.2.residual.layers.3."""
-    path = ".".join(part for part in path.split(".") if part != "layers")  # a Sequential's list
-    path = re.sub(r"^stem\.(\d+)", lambda m: ["conv1", "bn1"][int(m[1])], path)
-    path = re.sub(r"^stages\.(\d+)", lambda m: f"layer{int(m[1]) + 1}", path)
-    path = re.sub(r"residual\.(\d+)", lambda m: f"{['conv', 'bn'][int(m[1]) % 3]}{int(m[1]) // 3 + 1}", path)
-    return path.replace("shortcut", "downsample")
 
 
 # Keras ---------------------------------------------------------------------------------------
@@ -242,30 +231,32 @@ def keras_resnet50(source: str | Path | None = None) -> Pretrained:
             sha256="863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
         )
     state, labels = _read_shards(Path(source))
-    net: Any = resnet50(stride_in="1x1", bn_eps=1e-3).eval()
-    views, biases = {"fc1000/kernel": net.fc.w.data, "fc1000/bias": net.fc.b.data}, []
+    net = resnet50(stride_in="1x1", bn_eps=1e-3).eval()
+    w, b = net.fc.parameters()
+    views, biases = {"fc1000/kernel": w.data, "fc1000/bias": b.data}, []
     for conv, bn, conv_name, bn_name in _keras_layers(net):
-        biases.append((bn, np.zeros_like(bn.running_mean)))
+        biases.append((bn, np.zeros_like(bn.running_mean.data)))
         views |= {f"{conv_name}/kernel": conv.w.data, f"{conv_name}/bias": biases[-1][1]}
         views |= {f"{bn_name}/gamma": bn.gamma.data, f"{bn_name}/beta": bn.beta.data}
-        views |= {f"{bn_name}/moving_mean": bn.running_mean, f"{bn_name}/moving_variance": bn.running_var}
+        views |= {f"{bn_name}/moving_mean": bn.running_mean.data, f"{bn_name}/moving_variance": bn.running_var.data}
     views["conv1/kernel"] = views["conv1/kernel"][:, :, ::-1]  # BGR
     _fill(f"keras_resnet50: {source}", views, state)
     for bn, bias in biases:
-        bn.running_mean -= bias  # (x + bias) - mean = x - (mean - bias)
+        bn.running_mean.data -= bias  # (x + bias) - mean = x - (mean - bias)
     return Pretrained(net, labels, CAFFE_PIXELS)
 
 
-def _keras_layers(net: Any) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, str, str]]:
+def _keras_layers(net: Net) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, str, str]]:
     """Yield each convolution and its batch norm, with their names in Keras."""
-    yield *net.stem.layers[:2], "conv1", "bn_conv1"
-    for stage, blocks in enumerate(net.stages.layers, 2):
-        for letter, block in zip("abcdef", blocks.layers, strict=False):
-            name = f"{stage}{letter}_branch"
-            for i, branch in enumerate("abc"):
-                yield *block.residual.layers[3 * i : 3 * i + 2], f"res{name}2{branch}", f"bn{name}2{branch}"
+    yield net.conv1, net.bn1, "conv1", "bn_conv1"
+    block: Any  # a Bottleneck, whose layers are found by their names
+    for i, stage in enumerate(net.stages, 2):
+        for letter, block in zip("abcdef", stage, strict=False):
+            name = f"{i}{letter}_branch"
+            for k, branch in enumerate("abc", 1):
+                yield getattr(block, f"conv{k}"), getattr(block, f"bn{k}"), f"res{name}2{branch}", f"bn{name}2{branch}"
             if letter == "a":
-                yield *block.shortcut.layers, f"res{name}1", f"bn{name}1"
+                yield *block.downsample, f"res{name}1", f"bn{name}1"
 
 
 #: What a file that is damaged, or is something else, can lead to on the way through gzip, tar, JSON and the shards.

@@ -13,17 +13,31 @@ Next: :mod:`models.predict`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 
 from minigrad import nn
+from minigrad.autograd.tensor import Tensor
 from minigrad.typing import Rng
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 #: Convolutions in each stage: configurations A, B, D and E.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 FILTERS = (64, 128, 256, 512, 512)
+
+
+class VGGSettings(TypedDict, total=False):
+    """What every VGG net takes: see :class:`VGG`."""
+
+    image_size: int
+    num_classes: int
+    in_channels: int
+    rng: Rng
+    dtype: npt.DTypeLike
 
 
 class VGG(nn.Module):
@@ -71,7 +85,7 @@ class VGG(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
         rng: Rng = 0,
-        dtype: Any = np.float32,
+        dtype: npt.DTypeLike = np.float32,
     ) -> None:
         if depth not in STAGES:
             raise ValueError(f"VGG: expected depth 11, 13, 16 or 19, got {depth}")
@@ -99,12 +113,12 @@ class VGG(nn.Module):
             nn.Linear(4096, num_classes, rng=rng, dtype=dtype),
         )
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Map images (n, image_size, image_size, in_channels) to logits (n, num_classes)."""
         return self.classifier(self.flatten(self.features(x)))
 
 
-def vgg11(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-11.
 
     Parameters
@@ -122,7 +136,7 @@ def vgg11(batch_norm: bool = False, **settings: Any) -> VGG:
     return VGG(11, batch_norm=batch_norm, **settings)
 
 
-def vgg13(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-13: see :func:`vgg11`.
 
     Examples
@@ -133,7 +147,7 @@ def vgg13(batch_norm: bool = False, **settings: Any) -> VGG:
     return VGG(13, batch_norm=batch_norm, **settings)
 
 
-def vgg16(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-16: see :func:`vgg11`.
 
     Examples
@@ -144,7 +158,7 @@ def vgg16(batch_norm: bool = False, **settings: Any) -> VGG:
     return VGG(16, batch_norm=batch_norm, **settings)
 
 
-def vgg19(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg19(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-19: see :func:`vgg11`.
 
     Examples
