@@ -238,8 +238,9 @@ class Module:
         mine, given = self._arrays(), state
         state = {}
         for name, value in given.items():
-            today = name if name in mine or self.renamed(name) not in mine else self.renamed(name)
-            state[today] = value if is_array(value) else np.asarray(value)
+            today = self.renamed(name)
+            name = today if name not in mine and today in mine and today not in given else name
+            state[name] = value if is_array(value) else np.asarray(value)
         faults = [f"missing: {name}" for name in mine if name not in state]
         faults += [f"unexpected: {name}" for name in state if name not in mine]
         faults += [
