@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class PlainBlock(nn.Module):
     (1, 16, 16, 16)
     """
 
-    norm_after = {"conv1": "bn1", "conv2": "bn2"}  # noqa: RUF012  for nn.fold_batch_norm
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2"}  # for nn.fold_batch_norm
 
     def __init__(self, conv_bn: ConvBN, c_in: int, c_out: int, stride: int = 1) -> None:
         self.conv1, self.bn1 = conv_bn(3, c_in, c_out, stride)
@@ -139,7 +139,7 @@ class Net(nn.Module):
     layer3: nn.Sequential
     layer4: nn.Sequential
 
-    norm_after = {"conv1": "bn1"}  # noqa: RUF012
+    norm_after: ClassVar = {"conv1": "bn1"}
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ Next: :mod:`models.vgg`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, TypeAlias, Unpack
+from typing import ClassVar, Literal, TypeAlias, Unpack
 
 import minigrad as mg
 from minigrad import nn
@@ -66,7 +66,7 @@ class BasicBlock(PlainBlock):
     array([0., 2.], dtype=float32)
     """
 
-    norm_after = {"conv1": "bn1", "conv2": "bn2"}  # noqa: RUF012
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2"}
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Bottleneck(nn.Module):
     (3, 3, 64, 64)
     """
 
-    norm_after = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}  # noqa: RUF012
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ def fold_batch_norm(model: Net) -> Net:
     if not isinstance(model, Module):
         raise TypeError(f"fold_batch_norm: expected a Module, got {type(model).__name__}")
     # What stands in the memo is not copied: gradients are of no use here, and may hold a whole graph.
-    folded = copy.deepcopy(model, {id(p.grad): None for p in model.parameters() if p.grad is not None}).eval()
+    folded = copy.deepcopy(model, {id(p.grad): None for p in model.parameters() if p.grad is not None})
     for _, module in folded.named_modules():
         if isinstance(module, Sequential) and type(module).forward is Sequential.forward:
             module.layers = _folded(module.layers)
@@ -69,7 +69,7 @@ def fold_batch_norm(model: Net) -> Net:
             if merged := _merged(getattr(module, layer), getattr(module, norm)):
                 setattr(module, layer, merged)
                 setattr(module, norm, Identity())
-    return folded
+    return folded.eval()
 
 
 def _norms_after(module: Module) -> dict[str, str]:

@@ -636,9 +636,7 @@ def test_a_learning_rate_out_of_range(quiet):
 def test_a_parameter_that_is_not_finite():
     job = Job()
     job.net.layers[6].w.data[0, 0] = np.nan
-    with pytest.raises(
-        FloatingPointError, match=r"loss became nan in iteration 0 .*: 6\.w was not finite before it"
-    ):
+    with pytest.raises(FloatingPointError, match=r"loss became nan in iteration 0 .*: 6\.w was not finite before it"):
         job.fit()
 
 
