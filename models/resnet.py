@@ -83,9 +83,13 @@ class BasicBlock(PlainBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, h, w, c_in) to (n, h / stride, w / stride, c_out)."""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return self.relu(y + self.downsample(x))
+        y = self.conv1(x)
+        y = self.bn1(y)
+        y = self.relu(y)
+        y = self.conv2(y)
+        y = self.bn2(y)
+        y = y + self.downsample(x)
+        return self.relu(y)
 
 
 class Bottleneck(nn.Module):
@@ -130,10 +134,16 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, h, w, c_in) to (n, h / stride, w / stride, c_out)."""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return self.relu(y + self.downsample(x))
+        y = self.conv1(x)
+        y = self.bn1(y)
+        y = self.relu(y)
+        y = self.conv2(y)
+        y = self.bn2(y)
+        y = self.relu(y)
+        y = self.conv3(y)
+        y = self.bn3(y)
+        y = y + self.downsample(x)
+        return self.relu(y)
 
 
 def downsample(

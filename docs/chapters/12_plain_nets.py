@@ -27,17 +27,23 @@ chapter builds the nets, shows why the result is so odd, watches it happen, and 
 # averaged over its map (*global average pooling*), and a fully connected layer makes ten scores of the averages. With
 # the first layer and this last one, that makes :math:`6n + 2` layers with weights: 8, 14, 20, 26, 32, and so on.
 #
-# In minigrad this is a list that grows. Here are two layers, where ``conv`` lists a convolution and its batch norm. The
-# ReLU after the second is left to the caller, because in chapter 13 something comes before it:
+# In minigrad two layers are a block, where ``conv_bn`` makes a convolution and its batch norm. In chapter 13 something
+# comes before the last ReLU:
 #
 # .. literalinclude:: /../models/plain.py
-#    :pyobject: basic
+#    :pyobject: PlainBlock.__init__
+#    :dedent:
+#
+# .. literalinclude:: /../models/plain.py
+#    :pyobject: PlainBlock.forward
+#    :dedent:
 #
 # And the stages (the whole file: :doc:`/source/models/plain`):
 #
 # .. literalinclude:: /../models/plain.py
-#    :pyobject: stack
-#    :start-at: stages = []
+#    :pyobject: Net.__init__
+#    :start-at: for i, (n
+#    :end-before: self.avgpool
 #    :dedent:
 #
 # Here is the smallest of them, as it looks at the 8x8 digits that come with minigrad. To make this chapter run in
@@ -45,6 +51,7 @@ chapter builds the nets, shows why the result is so odd, watches it happen, and 
 
 import copy
 from contextlib import redirect_stderr
+from functools import partial
 from io import StringIO
 
 import matplotlib.pyplot as plt
@@ -56,6 +63,7 @@ from minigrad import nn
 from minigrad.inspect import statistics, summary
 from minigrad.train.report import shade, tidy
 from models import cifar_plain
+from models.plain import PlainBlock, conv_bn
 
 net = cifar_plain(8, in_channels=1, width=8, rng=0)
 print(summary(net, (8, 8, 1)))
@@ -85,15 +93,15 @@ print(summary(net, (8, 8, 1)))
 def with_identity_layers(net, count):
     """Return a copy of a plain net with `count` more layers at the end of each stage, which do nothing."""
     deeper = copy.deepcopy(net)
-    for stage in deeper.stages.layers:
-        c = stage.layers[-2].gamma.size  # the filters of the stage
-        for _ in range(count):
-            conv = nn.Conv2d(c, c, 3, padding=1, bias=False, rng=0)
-            conv.w.data[...] = 0
-            conv.w.data[1, 1] = np.eye(c)
-            bn = nn.BatchNorm2d(c)
-            bn.gamma.data[...] = np.sqrt(1 + bn.eps)
-            stage.layers += [conv, bn, nn.ReLU()]
+    for stage in deeper.stages:
+        c = stage[-1].bn2.gamma.size  # the filters of the stage
+        for _ in range(count // 2):
+            block = PlainBlock(partial(conv_bn, rng=0), c, c)
+            for conv, bn in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+                conv.w.data[...] = 0
+                conv.w.data[1, 1] = np.eye(c)
+                bn.gamma.data[...] = np.sqrt(1 + bn.eps)
+            stage.layers.append(block)
     return deeper
 
 
@@ -165,8 +173,9 @@ assert error < histories[20][-1]["train_error"]
 
 def without_batch_norm(net, gain):
     for _, module in net.named_modules():
-        if isinstance(module, nn.Sequential):
-            module.layers = [nn.Identity() if isinstance(m, nn.BatchNorm2d) else m for m in module.layers]
+        for name, part in list(module.children()):
+            if isinstance(part, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
         if isinstance(module, nn.Conv2d):
             module.w.data *= gain
     return net
