@@ -1,7 +1,7 @@
-"""Paths in files of earlier versions, in which a net was made of lists alone.
+"""Names of parameters in files of earlier versions.
 
-What stood there as ``stages.layers.0.layers.2.residual.layers.3.w`` is ``layer1.2.conv2.w`` today. Nobody needs to call
-anything: ``load_state_dict`` and ``train.fit(..., resume=True)`` understand both.
+There a net was a tree of lists: ``stages.layers.0.layers.2.residual.layers.3.w`` is ``layer1.2.conv2.w`` today.
+``load_state_dict``, and so ``train.fit(..., resume=True)``, accept both; users call nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def todays_path(path: str) -> str:
     """
     path = re.sub(r"stages\.(\d)", lambda m: f"layer{int(m[1]) + 1}", path).replace("shortcut", "downsample")
     path = re.sub(r"(stem|residual)\.(\d)", lambda m: _layer(int(m[2])), path)
-    # In plain nets a stage was one list: six entries for what is one block today.
+    # In plain nets a stage was one list: each of today's blocks was six entries.
     return re.sub(
         r"(layer\d)\.(\d+)\.(\w+)$", lambda m: f"{m[1]}.{int(m[2]) // 6}.{_layer(int(m[2]) % 6)}.{m[3]}", path
     )

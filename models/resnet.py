@@ -1,4 +1,4 @@
-"""Residual nets: each block adds to its input what its layers found missing.
+"""Residual nets: each block computes a correction and adds it to its input.
 
 A block of "Deep Residual Learning", equation (1), is
 
@@ -149,7 +149,7 @@ class Bottleneck(nn.Module):
 def downsample(
     conv_bn: ConvBN, c_in: int, c_out: int, stride: int, shortcut: Shortcut, pad_channels: PadChannels
 ) -> nn.Module:
-    """Return what the shortcut does to x: nothing where x fits F(x), else option A, B or C."""
+    """Return the layer on the shortcut: the identity where x has the shape of F(x), else option A, B or C."""
     fits = c_in == c_out and stride == 1
     if shortcut == "C" or (shortcut == "B" and not fits):
         return nn.Sequential(*conv_bn(1, c_in, c_out, stride))

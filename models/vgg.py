@@ -1,12 +1,12 @@
 """VGG: five stages of 3x3 convolutions with max pooling between them, and three fully connected layers.
 
-The plain nets of :mod:`models.plain` were drawn after these, and "Deep Residual Learning" compares with them: ResNet-34
-needs 18 % of the multiply-adds of VGG-19, most of whose parameters stand in the first matrix of its classifier.
+The plain nets of :mod:`models.plain` are modelled on these, and "Deep Residual Learning" compares with them: ResNet-34
+needs 18 % of the multiply-adds of VGG-19. Most of VGG-19's parameters are in the first matrix of its classifier.
 
 References
 ----------
 K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv 1409.1556,
-Table 1. Batch norm is younger than the paper; the nets with it are those of torchvision.
+Table 1. Batch norm is more recent than the paper; the nets with it are torchvision's.
 
 Next: :mod:`models.predict`.
 """
@@ -52,13 +52,13 @@ class VGG(nn.Module):
         Height and width of the images: the first matrix of the classifier depends on it.
     num_classes, in_channels : int
     rng : numpy Generator or seed
-        For the weights, and then for dropout.
+        Draws the weights, and then what dropout drops.
     dtype : dtype
 
     Attributes
     ----------
     features : nn.Sequential
-        The convolutions: (n, 224, 224, in_channels) -> (n, 7, 7, 512).
+        The convolutions: (n, image_size, image_size, in_channels) -> (n, image_size // 32, image_size // 32, 512).
     flatten : nn.Flatten
     classifier : nn.Sequential
         The fully connected layers.
@@ -66,7 +66,7 @@ class VGG(nn.Module):
     Raises
     ------
     ValueError
-        If `depth` is another, or five times halved nothing is left of an image.
+        If `depth` has another value, or images are too small to be halved five times.
 
     Examples
     --------
