@@ -21,7 +21,15 @@ ROOT = Path(__file__).parents[2]
 WORDS, LINES = 200, 20
 
 #: The files of models/; those of minigrad/ have their order in tests/test_house.py.
-MODELS = ["models", "models.plain", "models.resnet", "models.vgg", "models.predict", "models.pretrained"]
+MODELS = [
+    "models",
+    "models.plain",
+    "models.resnet",
+    "models.vgg",
+    "models.predict",
+    "models.pretrained",
+    "models.legacy",
+]
 
 #: What the demos share.
 SHARED = ["style", "lab"]

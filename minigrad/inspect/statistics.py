@@ -83,7 +83,7 @@ def statistics(model: Module) -> Iterator[list[Response]]:
     >>> with statistics(net) as responses:
     ...     net(mg.Tensor([[1.0, 2.0]])).sum().backward()
     >>> [(r.name, r.kind) for r in responses]
-    [('layers.0', 'Linear'), ('layers.1', 'ReLU')]
+    [('0', 'Linear'), ('1', 'ReLU')]
     >>> responses[1].gradient
     Moments(mean=1.0, std=0.0, norm=2.0)
     """

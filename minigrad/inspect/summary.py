@@ -124,13 +124,13 @@ def summary(model: Module, input_shape: Shape) -> Summary:
     >>> from minigrad import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, rng=0), nn.ReLU(), nn.GlobalAvgPool2d())
     >>> summary(net, (32, 32, 3))
-    layer     kind             output        parameters  multiply-adds
-    --------------------------------------------------------------------------------------
-    layers.0  Conv2d           32 x 32 x 16         448        442,368  32*32 * 3*3*3 * 16
-    layers.1  ReLU             32 x 32 x 16           0              0
-    layers.2  GlobalAvgPool2d  16                     0              0
-    --------------------------------------------------------------------------------------
-    total                                           448        442,368
+    layer  kind             output        parameters  multiply-adds
+    -----------------------------------------------------------------------------------
+    0      Conv2d           32 x 32 x 16         448        442,368  32*32 * 3*3*3 * 16
+    1      ReLU             32 x 32 x 16           0              0
+    2      GlobalAvgPool2d  16                     0              0
+    -----------------------------------------------------------------------------------
+    total                                        448        442,368
     """
     if not isinstance(model, Module):
         raise TypeError(f"summary: expected a Module, got {type(model).__name__}")

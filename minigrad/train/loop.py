@@ -239,12 +239,12 @@ def refresh_statistics(model: Module, batches: DataLoader) -> None:
     >>> from minigrad import train
     >>> bn = mg.nn.BatchNorm2d(1)
     >>> train.refresh_statistics(bn, mg.data.DataLoader(mg.data.Digits(), 479))
-    >>> float(bn.running_mean[0].round(4)) == float(mg.data.Digits().images.mean().round(4))
+    >>> float(bn.running_mean.data[0].round(4)) == float(mg.data.Digits().images.mean().round(4))
     True
     """
     norms = [module for _, module in model.named_modules() if isinstance(module, BatchNorm2d)]
     for norm in norms:  # otherwise a NaN would stay: 0 * NaN is NaN
-        norm.running_mean[...], norm.running_var[...] = 0, 0
+        norm.running_mean.data[...], norm.running_var.data[...] = 0, 0
     momenta, count, device = [norm.momentum for norm in norms], 0, model.device
     with evaluation(model), no_grad():
         try:

@@ -203,7 +203,7 @@ def test_vgg_nets_have_the_parameters_and_macs_of_the_paper(
 )
 def test_every_3x3_layer_costs_the_same(net, shape, halving):
     """Rule (ii): halve the maps, double the filters. The layers that do so have half the inputs, and half the cost."""
-    macs = [row.macs for row in summary(net(), shape).rows if "* 3*3*" in row.formula and row.name[:4] != "stem"]
+    macs = [row.macs for row in summary(net(), shape).rows if "* 3*3*" in row.formula and row.name != "conv1"]
     cost = max(macs)
     assert macs.count(cost // 2) == halving
     assert macs.count(cost) == len(macs) - halving
@@ -216,10 +216,10 @@ def test_output_sizes_are_those_of_table_1(make, settings):
         settings = {}
     rows = summary(make(**settings), IMAGENET).rows
     filters = [256, 512, 1024, 2048] if make is models.resnet50 else [64, 128, 256, 512]
-    assert [row.shape for row in rows if row.name.startswith("stem")] == [(112, 112, 64)] * 3 + [(56, 56, 64)]
+    assert [row.shape for row in rows if "layer" not in row.name][:4] == [(112, 112, 64)] * 3 + [(56, 56, 64)]
     for stage in range(4):
         size = 56 >> stage
-        shapes = [row.shape for row in rows if row.name.startswith(f"stages.layers.{stage}.")]
+        shapes = [row.shape for row in rows if row.name.startswith(f"layer{stage + 1}.")]
         assert shapes[-1] == (size, size, filters[stage])
         early = [shape for shape in shapes if shape[0] != size]  # "v1.5": the 1x1 before the strided 3x3
         assert len(early) == (3 if make is models.resnet50 and settings and stage else 0)
@@ -246,14 +246,14 @@ def test_formulas_evaluate_to_the_macs():
 def test_the_printed_table():
     net = nn.Sequential(nn.Conv2d(3, 8, 3, rng=0), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(288, 10, rng=0))
     assert str(summary(net, (8, 8, 3))).splitlines() == [
-        "layer     kind         output     parameters  multiply-adds",
-        "----------------------------------------------------------------------------",
-        "layers.0  Conv2d       6 x 6 x 8         224          7,776  6*6 * 3*3*3 * 8",
-        "layers.1  BatchNorm2d  6 x 6 x 8          16              0",
-        "layers.2  Flatten      288                 0              0",
-        "layers.3  Linear       10              2,890          2,880  288 * 10",
-        "----------------------------------------------------------------------------",
-        "total                                  3,130         10,656",
+        "layer  kind         output     parameters  multiply-adds",
+        "-------------------------------------------------------------------------",
+        "0      Conv2d       6 x 6 x 8         224          7,776  6*6 * 3*3*3 * 8",
+        "1      BatchNorm2d  6 x 6 x 8          16              0",
+        "2      Flatten      288                 0              0",
+        "3      Linear       10              2,890          2,880  288 * 10",
+        "-------------------------------------------------------------------------",
+        "total                               3,130         10,656",
     ]
 
 
@@ -261,7 +261,7 @@ def test_shared_parameters_count_once_and_repeated_calls_cost_twice():
     layer = nn.Linear(4, 4, rng=0)
     net = summary(nn.Sequential(layer, nn.ReLU(), layer), (4,))
     assert [(row.parameters, row.macs) for row in net.rows] == [(20, 16), (0, 0), (0, 16)]
-    assert {row.name for row in net.rows} == {"layers.0", "layers.1"}
+    assert {row.name for row in net.rows} == {"0", "1"}
     tied = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Linear(4, 4, rng=1))
     tied.layers[1].w = tied.layers[0].w
     assert [row.parameters for row in summary(tied, (4,)).rows] == [20, 4]
@@ -284,10 +284,10 @@ class Own(nn.Module):
 def test_modules_of_your_own_are_listed_and_not_counted():
     net = Own()
     rows = {row.name: row for row in summary(net, (4,)).rows}
-    assert list(rows) == ["part", "", "unused.layers.0"]
+    assert list(rows) == ["part", "", "unused.0"]
     assert (rows["part"].parameters, rows["part"].macs) == (20, 16)
     assert (rows[""].kind, rows[""].parameters, rows[""].macs, rows[""].formula) == ("Own", 24, 0, "not counted")
-    assert (rows["unused.layers.0"].parameters, rows["unused.layers.0"].formula) == (10, "not called")
+    assert (rows["unused.0"].parameters, rows["unused.0"].formula) == (10, "not called")
     assert summary(net, (4,)).parameters == sum(p.size for p in net.parameters()) == 54
     assert summary(nn.Linear(4, 2, rng=0), (4,)).rows[0].name == ""
 
@@ -303,7 +303,7 @@ def test_the_model_is_left_as_it_was_even_when_it_fails():
     net = nn.Sequential(nn.Conv2d(3, 4, 3, rng=0), nn.BatchNorm2d(4), nn.Dropout(rng=0))
     net.layers[1].eval()
     broken = nn.Sequential(*net.layers, Breaks())
-    net.layers[1].running_mean += 1
+    net.layers[1].running_mean.data += 1
     state, draws = net.state_dict(), net.layers[2].rng.bit_generator.state
     mine = []
     net.layers[0].hook(lambda module, out: mine.append(out.requires_grad))
@@ -369,9 +369,9 @@ def test_statistics_are_those_of_outputs_and_gradients():
         r.gradient = None
     y.backward(cotangent)  # after the context: the layers' outputs remember
     assert [(r.name, r.kind) for r in responses] == [
-        ("layers.0", "Linear"),
-        ("layers.1", "ReLU"),
-        ("layers.2", "Linear"),
+        ("0", "Linear"),
+        ("1", "ReLU"),
+        ("2", "Linear"),
     ]
     for response, out, gradient in zip(responses, outputs, gradients, strict=True):
         np.testing.assert_allclose(response.output, moments(out.data), rtol=1e-12)
@@ -398,7 +398,7 @@ def test_statistics_count_calls_and_keep_the_gradient_of_each():
     x = mg.Tensor(np.array([1.0, -1.0, 2.0]), requires_grad=True)
     with statistics(net) as responses:
         (net(x) * np.array([1.0, 2.0, 3.0])).sum().backward()
-    assert [r.name for r in responses] == ["layers.0", "layers.0"]
+    assert [r.name for r in responses] == ["0", "0"]
     np.testing.assert_allclose(responses[1].gradient, moments(np.array([1.0, 2.0, 3.0])))
     np.testing.assert_allclose(responses[0].gradient, moments(np.array([1.0, 0.0, 3.0])))
 
