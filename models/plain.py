@@ -8,7 +8,7 @@ convolution, batch norm and ReLU; the first of a stage has stride 2 in place of 
 The nets for ImageNet (Table 1) have four stages on maps of 56, 28, 14 and 7 pixels; those for CIFAR-10 (section
 4.2) have three stages of 2n layers on maps of 32, 16 and 8 pixels: 6n + 2 layers with weights.
 
-Next: :mod:`models.resnet`, which adds the shortcuts.
+Next: :mod:`models.resnet`.
 """
 
 from __future__ import annotations

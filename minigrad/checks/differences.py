@@ -12,7 +12,7 @@ ones, batch norm and softmax have gradient zero, and any rule that gives zero pa
 entry on small inputs, where a wrong border or a wrong stride has nowhere to hide; on large ones it is
 along random directions.
 
-Next: :mod:`minigrad.checks.identities`.
+Next: :mod:`minigrad.nn.module`.
 """
 
 from __future__ import annotations

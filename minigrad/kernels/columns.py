@@ -6,7 +6,7 @@ the batch, and to write them to memory and read them back would take longer than
 block of pixels at a time: small enough to be still in cache when they are multiplied, after which the next block's
 take their place.
 
-Next: :mod:`minigrad.ops.conv`.
+Next: :mod:`minigrad.kernels.conv`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Memory that the C library keeps for the next array.
 
-Next: :mod:`minigrad.autograd.tensor`.
+Next: :mod:`minigrad.autograd.recompute`.
 """
 
 from __future__ import annotations

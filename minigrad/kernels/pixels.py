@@ -3,7 +3,7 @@
 Batch norm, and the gradient of a bias, add things up over all pixels, or scale and shift every pixel, for each channel
 separately. Each walk goes over blocks of pixels that stay in cache.
 
-Next: :mod:`minigrad.kernels.columns`.
+Next: :mod:`minigrad.kernels.norm`.
 """
 
 from __future__ import annotations

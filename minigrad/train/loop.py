@@ -7,7 +7,7 @@ those of one and the same net and can be compared.
 A run can be stopped at any moment, and be continued as if it had not been: a checkpoint holds all that the next
 iteration depends on, down to the last bit.
 
-Next: :mod:`models.plain`.
+Next: :mod:`models.vgg`.
 """
 
 from __future__ import annotations
