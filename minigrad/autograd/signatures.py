@@ -58,11 +58,8 @@ class HasRules(Protocol):
 
     operator: Operator
 
-    def vjp(self, *rules: F) -> F:
-        """Give the rules: see :meth:`Operator.vjp`."""
-
-    def twin(self, definition: F) -> F:
-        """Give the twin: see :meth:`Operator.twin`."""
+    def vjp(self, *rules: F) -> F: ...  # noqa: D102  see Operator.vjp
+    def twin(self, definition: F) -> F: ...  # noqa: D102  see Operator.twin
 
 
 class UnaryOperator(Unary[P], HasRules, Protocol[P]):

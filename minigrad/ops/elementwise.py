@@ -221,8 +221,9 @@ def sigmoid(x: Array, /) -> Array:
     Tensor([0. , 0.5, 1. ])
     """
     xp = namespace(x)
-    tail = xp.exp(xp.where(x.real > 0, -x, x))  # at most 1, whichever side x is on
-    return xp.where(x.real > 0, 1 / (1 + tail), tail / (1 + tail))
+    positive = xp.real(x) > 0
+    tail = xp.exp(xp.where(positive, -x, x))  # at most 1
+    return xp.where(positive, 1 / (1 + tail), tail / (1 + tail))
 
 
 sigmoid.vjp(lambda g, x, out: g * out * sigmoid(-x))

@@ -38,7 +38,7 @@ def softmax(x: Array, /, axis: int = -1) -> Array:
     """
     _one_axis("softmax", x, axis)
     xp = namespace(x)
-    e: Array = xp.exp(x - x.real.max(axis=axis, keepdims=True))  # exp of the largest is 1, so no exp overflows
+    e: Array = xp.exp(x - xp.real(x).max(axis=axis, keepdims=True))  # exp of the largest is 1, so no exp overflows
     return e / e.sum(axis=axis, keepdims=True)  # type: ignore[no-any-return]
 
 
@@ -62,7 +62,7 @@ def log_softmax(x: Array, /, axis: int = -1) -> Array:
     """
     _one_axis("log_softmax", x, axis)
     xp = namespace(x)
-    shifted: Array = x - x.real.max(axis=axis, keepdims=True)
+    shifted: Array = x - xp.real(x).max(axis=axis, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 

@@ -181,7 +181,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """
     count("logsumexp", x, axis)
     xp = namespace(x)
-    m = x.real.max(axis=axis, keepdims=True)
+    m = xp.real(x).max(axis=axis, keepdims=True)
     m = xp.where(xp.isfinite(m), m, 0)
     total = xp.exp(x - m).sum(axis=axis, keepdims=True)
     empty = total == 0

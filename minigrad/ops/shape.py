@@ -150,7 +150,7 @@ def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
     arrays = _listed("concatenate", arrays)
     if not arrays:
         raise ValueError("concatenate: expected at least one array, got none")
-    return _concatenate(*arrays, axis=axis)
+    return _concatenate(*arrays, axis=axis)  # pyright: ignore[reportCallIssue]  # any number of arrays
 
 
 @operator
