@@ -22,7 +22,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.arguments import as_int, expect, pair
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import conv as kernel
 from minigrad.kernels.pixels import Pixels
@@ -60,6 +61,8 @@ def _(
 
 
 _conv2d.twin(conv2d_twin)
+
+# The public functions, and their checks ------------------------------------------------------
 
 
 @composed

@@ -21,7 +21,7 @@ from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import is_array, namespace, on_host
 from minigrad.kernels import blocks, masks
-from minigrad.typing import Array, Number, Operand, TensorOrArray
+from minigrad.typing import Array, Gradient, Number, Operand, T, TensorOrArray
 
 # Arithmetic ----------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ def pow(a: Array, b: Array, /) -> Array:
     return a**b
 
 
-def _pow_da(g: Any, a: Any, b: Any) -> Any:
+def _pow_da(g: Gradient, a: Gradient, b: Gradient) -> Gradient:
     """b a ** (b - 1), but 0 where b is 0."""
     if not is_array(array_of(b)):
         return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
@@ -130,7 +130,7 @@ def _pow_da(g: Any, a: Any, b: Any) -> Any:
     return g * b * a ** (where(flat, 1.0, b) - 1)
 
 
-def _pow_db(g: Any, a: Any, out: Any) -> Any:
+def _pow_db(g: Gradient, a: Gradient, out: Gradient) -> Gradient:
     """out log a, but 0 where a is 0."""
     if not is_array(array_of(a)):
         return g * out * float(namespace().log(a)) if a != 0 else g * 0.0
@@ -341,10 +341,10 @@ def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) ->
 
 
 @clip.vjp
-def _(g: Any, x: Any, a_min: float | None, a_max: float | None) -> Any:
-    x = array_of(x)
-    inside = x == x if a_min is None else x >= a_min
-    return where(inside if a_max is None else inside & (x <= a_max), g, 0.0)
+def _(g: T, x: T, a_min: float | None, a_max: float | None) -> T:
+    data: Array = array_of(x)
+    inside = data == data if a_min is None else data >= a_min
+    return where(inside if a_max is None else inside & (data <= a_max), g, 0.0)
 
 
 @overload

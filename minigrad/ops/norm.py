@@ -32,7 +32,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.arguments import expect
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
@@ -113,6 +114,8 @@ def _(
 
 
 _batch_norm.twin(batch_norm_twin)
+
+# The public function, and its checks ---------------------------------------------------------
 
 
 @composed

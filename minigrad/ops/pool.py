@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.arguments import expect, pair
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.device import namespace, on_host, windows
 from minigrad.kernels import blocks

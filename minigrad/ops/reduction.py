@@ -10,20 +10,20 @@ Next: :mod:`minigrad.ops.matmul`.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from minigrad.autograd.broadcasting import broadcast_to
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import array_of
 from minigrad.device import namespace
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.shape import axes_of, reshape
-from minigrad.typing import Array, Axis, Shape, T, TensorOrArray
+from minigrad.typing import Array, Axis, Saved, Shape, T, TensorOrArray
 
 
 @operator
-def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> tuple[Array, dict[str, Any]]:
+def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Saved:
     """Sum over axes.   dx = g, broadcast
 
     Parameters
