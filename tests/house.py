@@ -58,16 +58,16 @@ ROUTE = {
         Entry("minigrad.device", until="The few primitives that differ"),
         Entry("minigrad.autograd.tape"),
         Entry("minigrad.autograd.tensor", until="Out of the tape"),
-        Entry("minigrad.autograd.operator", until="Errors"),
+        Entry("minigrad.autograd.operator", until="Arguments of a call"),
         Entry("minigrad.autograd.broadcasting"),
         Entry("minigrad.autograd.backward", until="Where a replay starts, and what it returns"),
         Entry("minigrad.ops.elementwise", until="Noise"),
         Entry("minigrad.ops.reduction"),
         Entry("minigrad.ops.matmul"),
-        Entry("minigrad.ops.conv"),
-        Entry("minigrad.ops.norm"),
+        Entry("minigrad.ops.conv", until="The public functions, and their checks"),
+        Entry("minigrad.ops.norm", until="The public function, and its checks"),
         Entry("minigrad.checks.differences", until="What is said on failure"),
-        Entry("minigrad.nn.module"),
+        Entry("minigrad.nn.module", until="State"),
         Entry("minigrad.nn.layers"),
         Entry("minigrad.optim.sgd"),
         Entry("models.plain"),
@@ -89,6 +89,7 @@ ROUTE = {
     "When you need it": [
         Entry("minigrad.arguments"),
         Entry("minigrad.autograd.signatures"),
+        Entry("minigrad.autograd.explain"),
         Entry("minigrad.ops.shape"),
         Entry("minigrad.ops.windows"),
         Entry("minigrad.ops.pool"),
@@ -202,6 +203,8 @@ def measure(text: str, until: str = "") -> Size:
     prose, code, words = prose_lines(text), 0, 0
     lines = text.splitlines()
     if until:
+        if until not in titles(text):
+            raise ValueError(f"expected the title {until!r}, got {[*titles(text)]} in: {lines[0]}")
         lines = lines[: titles(text)[until] - 1]
     for number, line in enumerate(lines, 1):
         if number in prose:

@@ -165,11 +165,12 @@ def _is_overload(node: ast.ClassDef | Function) -> bool:
     return any(ast.unparse(d) == "overload" for d in node.decorator_list)
 
 
-def _needs_prose(node: ast.AST) -> bool:
-    """Whether a definition must be explained: not what Python defines, nor what belongs to the one above it."""
-    name = getattr(node, "name", "")
-    attached = any(isinstance(d, ast.Attribute) for d in getattr(node, "decorator_list", ()))  # x.setter, conv2d.vjp
-    return not (attached or (name.startswith("__") and name.endswith("__")))
+def _needs_prose(node: ast.ClassDef | Function) -> bool:
+    """Whether a definition must be explained: not what Python defines, what belongs to the one above it, or a stub."""
+    special = node.name.startswith("__") and node.name.endswith("__")
+    attached = any(isinstance(d, ast.Attribute) for d in node.decorator_list)  # x.setter, conv2d.vjp
+    stub = ast.unparse(node.body[-1]) == "..." and isinstance(node, Function)  # a type, and nothing else
+    return not (special or attached or stub)
 
 
 @cache
