@@ -118,3 +118,13 @@ def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+?)\)", README) + re.findall(r'(?:src|href)="([^"]+)"', README):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target
+
+
+def test_the_readme_follows_the_reading_route():
+    route = README.partition("## The engine in an evening")[2].partition("\n## ")[0]
+    linked = re.findall(r"\]\(((?:minigrad|models)/[\w/]+\.py)\)", route.partition("**Second evening")[0])
+    assert linked == [house.paths()[e.module].relative_to(ROOT).as_posix() for e in house.ROUTE["First evening"]]
+    for part in house.ROUTE:
+        said = re.search(rf"\*\*{part}, (\d+) minutes\*\*", route)
+        assert said, f"the README says how long this takes: {part}"
+        assert abs(int(said[1]) - house.total(part).minutes) <= 5, f"{part}: {house.total(part).minutes} minutes"
