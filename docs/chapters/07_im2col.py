@@ -124,7 +124,7 @@ print(f"{view.size} numbers in the view, {x.size} in memory")
 # rows. The product needs no rearrangement: its rows are the pixels :math:`(n, p, q)` in order, and each row holds the
 # channels :math:`o` of its pixel. This is why minigrad stores images as (n, h, w, c).
 #
-# minigrad's definition of ``conv2d``, called its :term:`plain twin <plain twin 朴素对照>`, is exactly this, written in
+# minigrad's definition of ``conv2d``, called its :term:`twin <twin 朴素对照>`, is exactly this, written in
 # operators that the tape can record (``unfold`` is a copy of ``windows``):
 #
 # .. literalinclude:: /../minigrad/ops/conv.py
