@@ -220,7 +220,7 @@ for c in per_number:
 # As items, short runs take about two thirds of the time. For long runs, the time is spent on the bytes themselves. This
 # is minigrad's code:
 #
-# .. literalinclude:: /../minigrad/ops/columns.py
+# .. literalinclude:: /../minigrad/kernels/columns.py
 #    :pyobject: _copy_windows
 #
 # One more improvement is possible. The windows of two neighbouring pixels share all columns but one. So copy the two as
@@ -279,8 +279,8 @@ print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict
 # block. To put it around the whole batch, we would have to read and write the batch once more; this would move
 # :math:`4\,(3c + o)` bytes per pixel instead of :math:`4\,(c + o)`. The next section explains ``threads.run``.
 #
-# .. literalinclude:: /../minigrad/ops/conv.py
-#    :pyobject: _forward
+# .. literalinclude:: /../minigrad/kernels/conv.py
+#    :pyobject: forward
 #
 # Two threads, the same bits
 # --------------------------
@@ -323,7 +323,7 @@ assert not np.array_equal(sums[1], sums[2])
 # *lane* in the code) takes its blocks in order, from the first to the last. At the end, the four partial sums are added
 # in order. (``_inner`` is the product a' b; ``scratch`` returns a buffer that is reused.)
 #
-# .. literalinclude:: /../minigrad/parallel.py
+# .. literalinclude:: /../minigrad/kernels/products.py
 #    :pyobject: Lanes
 
 figure, panels = plt.subplots(2, 1, figsize=(9, 3), layout="constrained", sharex=True)
@@ -373,7 +373,7 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 #
 # These ideas give most of the speed on any machine, including a GPU. Count the bytes. Keep numbers that are used again
 # close to the core. Read memory in long runs. Cut the work into pieces first, and only then distribute it over threads.
-# :doc:`/source/minigrad/parallel` has the rest: the helper threads, and the buffers that are reused from call to call.
+# :doc:`/source/minigrad/kernels/threads` has the helper threads, :doc:`/source/minigrad/kernels/blocks` the blocks.
 #
 # Exercises
 # ---------
