@@ -186,9 +186,9 @@ ax.legend()
 #    :start-at: class Entry
 #    :end-before: __slots__
 #
-# And here is the heart of the walk, from :doc:`/source/minigrad/autograd/backward`. You have just written it: ``totals``, a heap
-# by ``-order``, and ``add``. (``owned`` are the totals that the walk itself allocated: only those may be added to in
-# place.)
+# And here is the heart of the walk, from :doc:`/source/minigrad/autograd/backward`. You have just written it:
+# ``totals``, a heap by ``-order``, and ``add``. (``owned`` are the totals that the walk itself allocated: only those
+# may be added to in place.)
 #
 # .. literalinclude:: /../minigrad/autograd/backward.py
 #    :pyobject: Gradients.add
@@ -245,10 +245,10 @@ except RuntimeError as error:
     print(error)
 
 # %%
-# That is all of autograd. :doc:`/source/minigrad/autograd/operator` and :doc:`/source/minigrad/autograd/backward` do this with care: for
-# arrays, for errors, for memory, for gradients of gradients. The walk costs as many steps as the computation, and each
-# rule about as much as its operator. So the gradient with respect to *all* inputs costs a small multiple of one
-# run, however many inputs there are.
+# That is all of autograd. :doc:`/source/minigrad/autograd/operator` and :doc:`/source/minigrad/autograd/backward` do
+# this with care: for arrays, for errors, for memory, for gradients of gradients. The walk costs as many steps as the
+# computation, and each rule about as much as its operator. So the gradient with respect to *all* inputs costs a small
+# multiple of one run, however many inputs there are.
 #
 # Exercises
 # ---------

@@ -293,10 +293,10 @@ np.testing.assert_allclose(dw, dw_tape.data, atol=1e-12)
 print(f"one im2col of g, {cols_g.shape}, and two products: dx {dx.shape}, dw {dw.shape}")
 
 # %%
-# In minigrad, this code is ``_backward_stride_1`` in :doc:`/source/minigrad/kernels/conv`. It works block by block, and on
-# two pixels at a time where there are few channels; the next chapter explains both. There you also see that a padding
-# of ``ph`` in the forward pass becomes a border of ``kh - 1 - ph`` in the backward pass. At other strides, minigrad
-# uses the method of the section "The gradient of the image, any stride".
+# In minigrad, this code is ``_backward_stride_1`` in :doc:`/source/minigrad/kernels/conv`. It works block by block, and
+# on two pixels at a time where there are few channels; the next chapter explains both. There you also see that a
+# padding of ``ph`` in the forward pass becomes a border of ``kh - 1 - ph`` in the backward pass. At other strides,
+# minigrad uses the method of the section "The gradient of the image, any stride".
 #
 # An experiment: speed and memory
 # -------------------------------
