@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import minigrad
 from tests import house
 
 #: Slow to import, or optional: imported by the functions that need them.
@@ -123,3 +124,23 @@ def test_code_is_counted_without_prose():
     text = '"""Two\nlines."""\n\n# Title -----\nx = 1  # code\n\n\ndef f():\n    """One."""\n    # Two.\n    return x\n'
     assert house.measure(text) == (3, 5)
     assert house.measure(text, until="Title") == (0, 2)
+
+
+# The repository ------------------------------------------------------------------------------
+
+
+def test_the_top_level_holds_what_a_visitor_expects():
+    files = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"}
+    folders = {"minigrad", "models", "tests", "demos", "docs"}
+    command = ["git", "ls-files", "--cached"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=house.ROOT).stdout.split()
+    if not listed:
+        pytest.skip("this is no clone")
+    tops = {name.split("/")[0] for name in listed}
+    assert {name for name in tops if not name.startswith(".")} == files | folders
+
+
+def test_the_citation_and_the_changelog_know_the_version():
+    version = minigrad.__version__
+    assert f"\nversion: {version}\n" in (house.ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version}" in (house.ROOT / "CHANGELOG.md").read_text()
