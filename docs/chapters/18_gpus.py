@@ -84,7 +84,8 @@ for what, slip in slips.items():
     else:
         raise AssertionError(f"{what} was not refused")
 
-# %% A double that accepted these mistakes would prove nothing. So the double has tests of its own, which demand that it
+# %%
+# A double that accepted these mistakes would prove nothing. So the double has tests of its own, which demand that it
 # raises these errors (``tests/device/test_strict.py``): the checker is checked, as in :doc:`chapter 6
 # </course/06_proof>`.
 #
