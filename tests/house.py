@@ -74,6 +74,7 @@ ROUTE = {
         Entry("models.resnet"),
     ],
     "Second evening": [
+        Entry("minigrad.kernels.interrupts"),
         Entry("minigrad.kernels.blas"),
         Entry("minigrad.kernels.threads"),
         Entry("minigrad.kernels.blocks"),
