@@ -31,7 +31,6 @@ from threadpoolctl import threadpool_limits
 
 import minigrad as mg
 from minigrad.device import windows
-from minigrad.kernels import threads
 from minigrad.kernels.blocks import spans
 from minigrad.kernels.columns import COLUMN_BYTES
 from minigrad.kernels.products import PARTIAL_SUMS
