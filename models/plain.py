@@ -10,7 +10,7 @@ The nets for ImageNet (Table 1) have four stages on maps of 56, 28, 14 and 7 pix
 
 Attributes have torchvision's names, and so have the paths in a ``state_dict``: ``conv1.w``, ``layer2.0.bn1.gamma``.
 
-Next: :mod:`models.resnet`, which adds the shortcuts.
+Next: :mod:`models.resnet`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Where a block changes the size of the maps or the number of filters, x does not 
 
 Without the shortcuts, these are the plain nets of :mod:`models.plain`: read that first.
 
-Next: :mod:`models.vgg`.
+Next: :mod:`minigrad.kernels.interrupts`.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
+from minigrad.autograd.tape import Entry
 
 clock = itertools.count()
 
@@ -181,20 +182,19 @@ ax.legend()
 # recorded is not the Tensor itself but an *entry*, which the Tensor points to. The entry never points to the Tensor, so
 # what nobody holds any more is freed at once.
 #
-# .. literalinclude:: /../minigrad/recording.py
+# .. literalinclude:: /../minigrad/autograd/tape.py
 #    :start-at: class Entry
 #    :end-before: __slots__
 #
-# And here is the heart of the walk, from :doc:`/source/minigrad/backward`. You have just written it: ``totals``, a heap
-# by ``-order``, and ``receive``, which adds. (``owned`` are the totals that the walk itself allocated: only those may
-# be added to in place.)
+# And here is the heart of the walk, from :doc:`/source/minigrad/autograd/backward`. You have just written it:
+# ``totals``, a heap by ``-order``, and ``add``. (``owned`` are the totals that the walk itself allocated: only those
+# may be added to in place.)
 #
-# .. literalinclude:: /../minigrad/backward.py
-#    :start-at: def receive(node: Node
-#    :end-before: leading = set()
+# .. literalinclude:: /../minigrad/autograd/backward.py
+#    :pyobject: Gradients.add
 #    :dedent:
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: while queue:
 #    :end-at: g = totals.pop(entry)
 #    :dedent:
@@ -225,10 +225,10 @@ y = t * mg.exp(msin(t))
 entry, ahead = y._node, [y._node]
 while ahead:
     entry = ahead.pop(0)
-    if isinstance(entry, mg.recording.Entry):
-        kept = {name: value.round(5).tolist() for name, value in entry.named().items()}
+    if isinstance(entry, Entry):
+        kept = {name: value.round(5).tolist() for name, value in zip(entry.plan.names, entry.stored, strict=True)}
         print(f"{entry.order - y._node.order:+d}  {entry.operator.name:4} keeps {kept}")
-        ahead += [edge for edge in entry.edges if isinstance(edge, mg.recording.Entry)]
+        ahead += [edge for edge in entry.edges if isinstance(edge, Entry)]
 
 y.backward()
 print("gradient:", t.grad.data)
@@ -245,10 +245,10 @@ except RuntimeError as error:
     print(error)
 
 # %%
-# That is all of autograd. :doc:`/source/minigrad/tape` and :doc:`/source/minigrad/backward` do this with care: for
-# arrays, for errors, for memory, for gradients of gradients. The walk costs as many steps as the computation, and each
-# rule about as much as its operator. So the gradient with respect to *all* inputs costs a small multiple of one
-# run, however many inputs there are.
+# That is all of autograd. :doc:`/source/minigrad/autograd/operator` and :doc:`/source/minigrad/autograd/backward` do
+# this with care: for arrays, for errors, for memory, for gradients of gradients. The walk costs as many steps as the
+# computation, and each rule about as much as its operator. So the gradient with respect to *all* inputs costs a small
+# multiple of one run, however many inputs there are.
 #
 # Exercises
 # ---------

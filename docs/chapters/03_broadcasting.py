@@ -141,19 +141,18 @@ print(S.T.astype(int))
 #
 # So the two are a pair of operators, each the other's rule:
 #
-# .. literalinclude:: /../minigrad/backward.py
-#    :start-at: def sum_to(
-#    :end-before: @operator
+# .. literalinclude:: /../minigrad/autograd/broadcasting.py
+#    :pyobject: sum_to
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/broadcasting.py
 #    :start-at: broadcast_to.vjp(
-#    :end-at: broadcast_to.vjp(
+#    :end-at: sum_to.vjp(
 #
 # (``before`` is the shape that x had.) And one place uses it, for every operator that works element by element. A rule
 # such as ``lambda g, b: g * b`` gives its gradient in the shape of the result. Where the walk meets a gradient that has
 # not the shape of the argument (its ``edge``), it sums:
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: if entry.operator.broadcasts
 #    :end-at: gradient = sum_to
 #    :dedent:

@@ -68,9 +68,9 @@ ax.legend()
 # the tape where they came from: an argument at its edge, the result at the entry itself. Then the rule is applied to
 # them, and records.
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: places = dict(zip(op.inputs
-#    :end-before: if op.plain is None
+#    :end-before: if op.definition is None
 #    :dedent:
 #
 # It matters that they get their place. A rule for the square of x says ``g * 2 * x``, and for the second derivative it

@@ -208,7 +208,7 @@ print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} i
 #
 # .. literalinclude:: /../minigrad/ops/norm.py
 #    :start-at: @_batch_norm.vjp
-#    :end-before: @_batch_norm.twin
+#    :end-before: _batch_norm.twin(
 #
 # Training and evaluation
 # -----------------------

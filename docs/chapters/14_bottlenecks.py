@@ -23,9 +23,9 @@ counts the cost layer by layer, and shows where the difference comes from.
 #
 # The number of parameters is :math:`k_h k_w c\, o`, the same without the pixels: each weight is used once at every
 # pixel. A fully connected layer is the special case of one pixel and one tap. minigrad counts with these lines
-# (:doc:`/source/minigrad/inspect`):
+# (:doc:`/source/minigrad/inspect/summary`):
 #
-# .. literalinclude:: /../minigrad/inspect.py
+# .. literalinclude:: /../minigrad/inspect/summary.py
 #    :pyobject: _macs
 
 import math

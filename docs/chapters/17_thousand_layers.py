@@ -116,14 +116,14 @@ assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
 # Sublinear Memory Cost", arXiv 1604.06174). In minigrad, the function :func:`minigrad.recompute` calls another function
 # in this way, as in ``forward`` above. Its core:
 #
-# .. literalinclude:: /../minigrad/recompute.py
+# .. literalinclude:: /../minigrad/autograd/recompute.py
 #    :pyobject: recompute
 #    :start-at: segment = Segment
 #    :dedent:
 #
 # The first run is recorded as usual. Then ``drop`` replaces every array that the tape's entries stored by a reference
 # to the segment. When the replay asks the first of these entries for its arrays, the segment runs ``f`` again and gives
-# all entries their arrays back. The complete code has fewer than 100 lines: :doc:`/source/minigrad/recompute`.
+# all entries their arrays back. The complete code has fewer than 100 lines: :doc:`/source/minigrad/autograd/recompute`.
 
 sawtooth, low = measured_step(net, images, labels, 5)
 same = all(np.array_equal(p.grad.data, g) for p, g in zip(net.parameters(), gradients, strict=True))

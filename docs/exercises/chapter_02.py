@@ -25,8 +25,8 @@ def make_swish():
 def kept_bytes(y):
     """Return how many bytes the tape of the Tensor y holds.
 
-    Follow the edges of y's entry (y._node, of class mg.recording.Entry, with .edges and .named()) to all the entries
-    that it was made from, to each once: there may be 2 ** 30 paths. An array that several entries keep counts once;
-    what is kept and is no array does not count.
+    Follow the edges of y's entry (y._node, of class minigrad.autograd.tape.Entry, with .edges and .stored) to all the
+    entries that it was made from, to each once: there may be 2 ** 30 paths. An array that several entries keep counts
+    once; what is kept and is no array does not count.
     """
     raise NotImplementedError

@@ -12,7 +12,7 @@ ones the gradient of batch norm and of softmax is zero, so any rule that returns
 inputs every entry of the gradient is compared, so that a wrong border or stride shows. On large inputs the derivatives
 along random directions are compared.
 
-Next: :mod:`minigrad.checks.identities`.
+Next: :mod:`minigrad.nn.module`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 1,797 handwritten digits, 8x8 pixels with 17 levels of grey: the test set of the UCI "Optical Recognition of Handwritten
 Digits" data by E. Alpaydin and C. Kaynak (1998), https://doi.org/10.24432/C50P49, under the licence CC BY 4.0.
 
-Next: :mod:`minigrad.data.transforms`.
+Next: :mod:`minigrad.data.images`.
 """
 
 from __future__ import annotations

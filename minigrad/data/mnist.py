@@ -8,7 +8,7 @@ Sources: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwri
 and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017,
 https://arxiv.org/abs/1708.07747. The files come from :mod:`minigrad.data.fetch`.
 
-Next: :mod:`minigrad.inspect`.
+Next: :mod:`minigrad.inspect.summary`.
 """
 
 from __future__ import annotations

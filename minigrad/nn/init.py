@@ -14,7 +14,7 @@ References
 K. He et al., "Delving Deep into Rectifiers", arXiv 1502.01852, 2015, section 2.2.
 X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
 
-Next: :mod:`minigrad.nn.module`.
+Next: :mod:`minigrad.nn.fold`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ with the learning rate outside v. In Caffe's form, v = momentum v + lr g, a drop
 as the older gradients in v fade. Weight decay adds ``weight_decay * w`` to g, for every parameter, those of batch norm
 included, unless groups say otherwise.
 
-Next: :mod:`minigrad.optim.schedules`.
+Next: :mod:`models.plain`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ compared.
 A run can be stopped at any moment and be resumed as if it had never been stopped: a checkpoint holds all that the next
 iteration depends on (:mod:`minigrad.train.run`), to the last bit.
 
-Next: :mod:`models.plain`.
+Next: :mod:`models.vgg`.
 """
 
 from __future__ import annotations
