@@ -14,7 +14,7 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-from tests import strict
+from tests.tools import strict
 
 Call = tuple[str, int, tuple[str, ...]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from tests import audit, strict
+from tests.tools import audit, strict
 from tests.samples import SAMPLES
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests import mutation
+from tests.tools import mutation
 
 
 def changed(code, monkeypatch, tmp_path):
