@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.autograd.operator import elementwise
+from minigrad.autograd.operator import elementwise, expect_arrays
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import array_of
 from minigrad.device import is_array, namespace, on_host
@@ -414,6 +414,7 @@ def dropout(x: Any, p: float = 0.5, *, rng: np.random.Generator, training: bool)
     >>> sorted(set(mg.dropout(x, 0.2, rng=np.random.default_rng(0), training=True).data.tolist()))
     [0.0, 1.25]
     """
+    expect_arrays("dropout", x=x)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
     if not isinstance(rng, np.random.Generator):

@@ -1,0 +1,38 @@
+"""Where tests look at private names of the source: all in one place, so that one who renames them finds them here.
+
+What cannot be seen from outside is how a result came about: what was computed on the way, which of several ways to
+the same result was taken, how work was cut up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from minigrad.autograd import operator
+
+
+def watch_gradients(monkeypatch: Any) -> list[tuple[list[bool], list[bool]]]:
+    """Note, for every application of a rule from now on, which gradients were needed, and which it gave."""
+    watched = []
+    pull = operator.Operator.pull
+
+    def noted(self: Any, g: Any, need: Any, *rest: Any) -> Any:
+        gradients = list(pull(self, g, need, *rest))
+        watched.append((list(need), [d is not None for d in gradients]))
+        return gradients
+
+    monkeypatch.setattr(operator.Operator, "pull", noted)
+    return watched
+
+
+def count_calls(monkeypatch: Any, module: Any, *names: str) -> list[str]:
+    """Note the name of each of these functions of a module whenever it is called."""
+    called: list[str] = []
+
+    def noting(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: (called.append(name), function(*args))[1]
+
+    for name in names:
+        monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
+    return called
