@@ -256,6 +256,11 @@ def test_a_mistake_is_explained(name, refusal):
     assert type(caught.value) is refusal.error
 
 
+@pytest.mark.parametrize(("name", "call"), every("accepts"))
+def test_what_just_fits_is_taken(name, call):
+    assert np.isfinite(call()).all()
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_list_is_no_array(name):
     for sample in RECORDS[name].samples.values():

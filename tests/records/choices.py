@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from tests.records.draw import beside, distinct, kink, randn, t, tied, torch, unary
+from tests.records.draw import beside, distinct, kink, ones, randn, t, tied, torch, unary
 from tests.records.elementwise import ANY_ARRAY, AS_ADD
 from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
 
@@ -91,6 +91,7 @@ RECORDS = {
         analytic=True,
         linear="jointly",
         torch=Absent("each library draws its own mask; the definition in NumPy has minigrad's"),
+        accepts={"none": lambda: mg.dropout(ones(2), 0, rng=np.random.default_rng(0), training=True)},
         refuses={
             "all": Refusal(lambda: _dropped(1.0), "got 1.0"),
             "all-as-int": Refusal(lambda: _dropped(1), "got 1"),

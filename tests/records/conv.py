@@ -143,6 +143,12 @@ RECORDS = {
             "rows-of-images": Large(((2, 150, 140, 4), (3, 3, 4, 8)), lambda x, w: mg.conv2d(x, w, padding=1)),
             "1x1": Large(((40, 18, 17, 16), (1, 1, 16, 32)), mg.conv2d),
         },
+        accepts={
+            "kernel-of-the-image": _conv(IMAGES, ones(4, 5, 2, 1)),
+            "kernel-of-the-dilated-image": _conv(IMAGES, ones(2, 3, 2, 1), dilation=(3, 2)),
+            "kernel-of-the-padded-image": _conv(IMAGES, ones(6, 7, 2, 1), padding=1),
+            "stride-list": _conv(IMAGES, ones(3, 3, 2, 1), stride=[1, 2]),
+        },
         refuses={
             "list": type_error(_conv([1.0], W), "expected x to be a Tensor or an array, got list"),
             "list-of-b": type_error(_conv(X, W, [0.0] * 4), "expected b to be a Tensor or an array, got list"),
@@ -208,6 +214,7 @@ RECORDS = {
         analytic=True,
         linear="each",
         torch=_conv_transpose2d_by_torch,
+        accepts={"all-but-one-pixel-cut": _transposed(IMAGES, ones(2, 3, 2, 1), padding=(2, 3))},
         refuses={
             "list-of-b": type_error(
                 _transposed(X, t(3, 3, 3, 2), [1.0]), "expected b to be a Tensor or an array, got list"

@@ -63,6 +63,10 @@ RECORDS = {
         fused=True,
         torch=lambda logits, labels: F.cross_entropy(logits, torch.tensor(labels)),
         scipy=_cross_entropy_by_scipy,
+        accepts={
+            "first-and-last-label": _loss(ones(2, 3), [0, 2]),
+            "one-class": _loss(ones(1, 1), np.array([0], "uint8")),
+        },
         refuses={
             "label-above": Refusal(_loss(t(2, 3), np.array([0, 3])), "labels go from 0 to 3, but .* 3 classes"),
             "label-above-in-a-list": Refusal(_loss(ones(2, 3), [0, 3]), "labels go from 0 to 3"),

@@ -54,6 +54,7 @@ RECORDS = {
         linear="each",
         torch=lambda x, w, b=None: F.linear(x, w.T, b),
         large={"blocks": Large(((20, 65, 300), (300, 210)), mg.linear)},
+        accepts={"vector": lambda: mg.linear(ones(3), ones(3, 1))},
         refuses={
             "features": Refusal(
                 lambda: mg.linear(t(2, 3), t(4, 5)), r"x has 3 features \(shape \(2, 3\)\) but w .*\(4, 5\)"

@@ -74,6 +74,10 @@ RECORDS = {
             )
         },
         numbers={"training": _with_numbers(True), "evaluation": _with_numbers(False)},
+        accepts={
+            "two-values": lambda: norm_of(np.array([[0.0], [1.0]])),
+            "one-value-in-evaluation": lambda: norm_of(ones(1, 3), training=False),
+        },
         refuses={
             "no-batch": Refusal(lambda: nn.BatchNorm2d(3)(t(3)), r"expected x with a batch axis.*got shape \(3,\)"),
             "no-batch-of-arrays": Refusal(lambda: norm_of(ones(3)), "expected x with a batch axis"),

@@ -61,6 +61,10 @@ RECORDS = {
         large={
             "overlapping": Large(((40, 33, 32, 16),), lambda x: mg.max_pool2d(x, 3, stride=2, padding=1)),
         },
+        accepts={
+            "kernel-of-the-image": lambda: mg.max_pool2d(IMAGES, (4, 5)),
+            "padding-but-for-one-pixel": lambda: mg.max_pool2d(IMAGES, 2, padding=1),
+        },
         refuses={
             "one-image": Refusal(
                 lambda: mg.max_pool2d(t(6, 5, 3), 2), r"expected images \(n, h, w, c\), got .*\(6, 5, 3\)"

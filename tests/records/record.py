@@ -154,6 +154,8 @@ class OperatorRecord:
     numbers : dict of str to callable
         For settings that are numbers: ``f(kind, x, *vectors)`` makes a call in which each of them is given as
         ``kind(number)``, of `x` (4, 3) and vectors (3,).
+    accepts : dict of str to callable
+        Calls, of arrays, at the limit of what is refused.
     kinks : dict of str to Kink
         For operators that are not analytic: the points without a derivative, and the convention there.
     """
@@ -170,6 +172,7 @@ class OperatorRecord:
     scipy: Callable[..., Any] | None = None
     large: dict[str, Large] = field(default_factory=dict)
     numbers: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    accepts: dict[str, Callable[[], Any]] = field(default_factory=dict)
     kinks: dict[str, Kink] | Absent = field(default_factory=dict)
 
 

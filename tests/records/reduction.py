@@ -79,6 +79,7 @@ RECORDS = {
         linear="jointly",
         torch=_torch("sum"),
         reduction=Reduction(normal, lambda x, axes: np.ones(x.shape), of_nothing=True),
+        accepts={"all-axes-by-two-signs": lambda: mg.sum(ones(2, 3), (-2, 1))},
         refuses={
             "above": Refusal(lambda: t(2, 3).sum(2), "axis 2 is not an axis of an array with 2 axes; expected -2 to 1"),
             "above-in-a-tuple": Refusal(lambda: mg.sum(ones(2, 3), (0, 2)), "axis .* is not an axis"),

@@ -44,6 +44,7 @@ RECORDS = {
         analytic=True,
         linear="jointly",
         torch=lambda x, shape: x.reshape(shape),
+        accepts={"list": lambda: mg.reshape(ones(6), [2, 3])},
         refuses={
             "float": type_error(lambda: t(2, 3).reshape(2.0), "expected an int or a tuple of ints, got 2.0"),
             "size": Refusal(lambda: t(2, 3).reshape(4), r"shape \(2, 3\)"),
@@ -113,6 +114,7 @@ RECORDS = {
         analytic=True,
         linear="jointly",
         torch=lambda x, axis: torch.unsqueeze(x, axis),
+        accepts={"first": lambda: mg.expand_dims(ones(2), -2), "last": lambda: mg.expand_dims(ones(2), 1)},
         refuses={
             "far-above": Refusal(lambda: mg.expand_dims(t(2), 3), "expected an axis from -2 to 1, got 3"),
             "above": Refusal(lambda: mg.expand_dims(ones(2), 2), "expected an axis from -2 to 1"),
@@ -148,6 +150,7 @@ RECORDS = {
         analytic=True,
         linear="jointly",
         torch=lambda arrays, axis=0: torch.stack(arrays, axis),
+        accepts={"last-axis": lambda: mg.stack([ones(2)], 1)},
         refuses={
             "shapes": Refusal(lambda: mg.stack([t(2), t(3)]), r"expected arrays of one shape, got \(2,\), \(3,\)"),
             "nothing": Refusal(lambda: mg.stack([]), "expected arrays of one shape, got none"),

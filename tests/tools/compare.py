@@ -45,6 +45,15 @@ def same(ours: Any, expected: Any, rtol: float = 1e-11, atol: float = 1e-11, wha
     assert_allclose(ours, expected, rtol=rtol, atol=atol, equal_nan=False, strict=True, err_msg=what)
 
 
+def sum_back(d: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a gradient over the axes that broadcasting from `shape` made or stretched."""
+    d = d.sum(axis=tuple(range(d.ndim - len(shape))))
+    for axis, n in enumerate(shape):
+        if n == 1:
+            d = d.sum(axis=axis, keepdims=True)
+    return np.asarray(d)
+
+
 def examples(share: float) -> Any:
     """Draw so many times the profile's number of examples."""
     return settings(max_examples=max(1, round(share * settings.default.max_examples)))
