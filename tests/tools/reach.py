@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minigrad.autograd import operator
 
 
@@ -36,3 +38,13 @@ def count_calls(monkeypatch: Any, module: Any, *names: str) -> list[str]:
     for name in names:
         monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
     return called
+
+
+def entry_of(tensor: Any) -> Any:
+    """Return the entry of the tape that made a Tensor."""
+    return tensor._node
+
+
+def kept_by(tensor: Any) -> dict[str, Any]:
+    """Return the arrays that the entry of a result keeps, by the names that its rules ask for."""
+    return {name: value for name, value in tensor._node.named().items() if isinstance(value, np.ndarray)}
