@@ -1,10 +1,10 @@
-"""One experiment a file, each runnable alone: ``python -m demos.degradation``. ``python -m demos`` lists them.
+"""Demos: each file is one experiment, run with ``python -m demos.degradation``; ``python -m demos`` lists all.
 
-What they share is in :mod:`demos.style` (how figures look) and :mod:`demos.lab` (the command line, and training on the
-digits).
+Shared code is in :mod:`demos.style` (the look of the figures) and :mod:`demos.lab` (the command line, and training on
+the digits).
 """
 
-#: The demos, in the order of a lecture: how it works, what deep nets suffer from, what cures it, what comes of it.
+#: The demos, in the order of a lecture: how nets are computed, why deep nets fail, the solution, its results.
 ORDER = [
     "tape",
     "im2col",
@@ -23,7 +23,7 @@ ORDER = [
     "gpu",
 ]
 
-#: Those that do not run everywhere, and why. They have options of their own.
+#: The demos that do not run everywhere, and why. They have options of their own.
 APART = {
     "classify_photo": "it needs the weights of a trained net, which are fetched first",
     "cifar10": "it needs CIFAR-10, which is fetched first",

@@ -1,7 +1,7 @@
-"""All demos: ``python -m demos`` lists them, ``python -m demos --all`` runs them and makes a page of what they drew.
+"""All demos: ``python -m demos`` lists them, ``python -m demos --all`` runs them and makes a page of their figures.
 
-Each runs in a process of its own, one after the other. What it prints is shown as it comes, and stands on the page
-OUT/index.html, too, below the figures. One that fails is named at the end; the others run all the same.
+Each demo runs in a process of its own, one after the other. Its output is shown at once, and appears on the page
+OUT/index.html below its figures. If a demo fails, the others still run, and it is named at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Run:
-    """One run of a demo: the command, what it printed, its exit status, its figures, and how long it took."""
+    """One run of a demo: its command, output, exit status, figures and duration."""
 
     name: str
     command: str
@@ -35,7 +35,7 @@ class Run:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """List the demos, or run some; return the exit status: 1 if one failed."""
+    """List the demos, or run some; return the exit status: 1 if a demo failed."""
     options = parse(arguments)
     names = options.names or ([name for name in ORDER if name not in APART] if options.all else [])
     if not names:
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"[{i}/{len(names)}] {name}: {title(name)}", flush=True)
         runs.append(run(name, options.length, out))
         print(f"{f'FAILED with exit status {runs[-1].status}' if runs[-1].status else 'done'} in {clock(runs[-1])}\n")
-        with atomic(out / "index.html") as temporary:  # after each: the page can be looked at while the others run
+        with atomic(out / "index.html") as temporary:  # after each demo: the page can be read while the others run
             temporary.write_text(page(runs, out), encoding="utf-8")
     left_out = [f"{name}: {why}" for name, why in APART.items() if options.all and name not in names]
     if left_out:
@@ -68,7 +68,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", dest="length", action="append_const", const="--quick", help="each in seconds")
     length.add_argument("--full", dest="length", action="append_const", const="--full", help="the real thing: hours")
-    parser.add_argument("--out", default="runs", help="folder for the page and a folder for each demo (runs)")
+    parser.add_argument("--out", default="runs", help="folder for the page and for a subfolder per demo (runs)")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in ORDER]
     if unknown:
@@ -79,20 +79,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def title(name: str) -> str:
-    """Return the first line of a demo's docstring, without running it."""
+    """Return the first line of a demo's docstring, without importing the demo."""
     docstring = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text(encoding="utf-8"))) or name
     return docstring.splitlines()[0]
 
 
 def listing() -> str:
-    """Return a line for each demo."""
+    """Return the list of demos, one line each."""
     wide = max(map(len, ORDER)) + 2
     lines = [f"{name:<{wide}}{title(name)}" for name in ORDER]
     return "\n".join([*lines, "", "python -m demos.NAME runs one, python -m demos --all all that need no download."])
 
 
 def run(name: str, length: list[str] | None, out: Path) -> Run:
-    """Run a demo, and show what it prints as it comes."""
+    """Run a demo, and show its output at once."""
     settings = [] if name in APART else [*(length or []), "--out", str(out / name)]
     command, start, printed = ["-m", f"demos.{name}", *settings], time.time(), ""
     with subprocess.Popen(
@@ -111,7 +111,7 @@ def run(name: str, length: list[str] | None, out: Path) -> Run:
 
 
 def clock(run: Run) -> str:
-    """Return how long a run took."""
+    """Return the duration of a run as text, in seconds or minutes."""
     return f"{run.seconds:.0f} s" if run.seconds < 100 else f"{run.seconds / 60:.0f} min"
 
 
@@ -144,7 +144,7 @@ pre b { color: var(--soft); font-weight: 400; }
 
 
 def page(runs: list[Run], out: Path) -> str:
-    """Return the page as HTML; it asks for nothing but the figures beside it."""
+    """Return the page as HTML; it loads only the figures beside it."""
     cards, sections = "", ""
     for run in runs:
         what = escape(title(run.name).rstrip("."))

@@ -1,23 +1,25 @@
-"""A bottleneck buys three layers for the price of two: what nets cost, counted, and how they train.
+"""A bottleneck has three layers for the cost of two: the multiply-adds of nets, and how two small nets train.
 
 "Deep Residual Learning", section 4.1, Fig. 5 and Table 1. A basic block is two 3x3 layers. A bottleneck is a 1x1 layer
-to a quarter of the filters, a 3x3 layer, and a 1x1 layer back. For each pixel these are
+to a quarter of the filters, a 3x3 layer, and a 1x1 layer back to all filters. Per pixel they cost
 
     basic, 64 filters          9 * 64 * 64 + 9 * 64 * 64             = 73,728 multiply-adds,
     bottleneck, 256 filters    256 * 64 + 9 * 64 * 64 + 64 * 256     = 69,632.
 
-So ResNet-50 costs what ResNet-34 does, and 152 layers cost less than the 16 of VGG. It takes shortcuts without
-parameters: a 1x1 projection from 256 to 256 filters costs 65,536, as much as the bottleneck itself.
+So ResNet-50 costs about as much as ResNet-34, and 152 layers cost less than the 16 of VGG. This needs shortcuts without
+parameters: a 1x1 projection from 256 to 256 filters costs 65,536, almost as much as the bottleneck itself.
 
-The demo counts every net of Table 1, and both VGGs, beside the paper's figures. (For VGG-16 the paper counts the
-convolutions only; our counts always include the three matrices of the classifier.) Then it trains two nets of six
-blocks on the digits: 14 layers in basic blocks, 20 in bottlenecks, for the same multiply-adds within 5 %.
+The demo counts every net of Table 1 and both VGGs, and prints the paper's figures beside the counts. (For VGG-16 the
+paper counts the convolutions only; our counts always include the three matrices of the classifier.) Then it trains two
+nets of six blocks on the digits: 14 layers in basic blocks and 20 in bottlenecks, with multiply-adds that differ by
+less than 5 %.
 
-Seen: the counts are the paper's. On the digits, where 14 layers are enough, depth buys nothing: on each of the seeds 0
-to 4 the bottlenecks end with the higher training loss (0.008 against 0.003 in the mean), and in the mean with the
-higher test error (2.9 against 1.6 %: five of 360 images). Nor are equal multiply-adds equal time: the bottleneck's
-convolutions make 2.7 times as many numbers, each to be normalised and kept for the way back; it takes about 1.2 times
-as long. The paper chose it for the training time it could afford, not because it trains better.
+Observed: the counts agree with the paper's. On the digits, 14 layers are enough and more depth does not help: on each
+of the seeds 0 to 4 the net of bottlenecks ends with the higher training loss (mean 0.008 against 0.003), and its mean
+test error is higher (2.9 against 1.6 %: a difference of five of 360 images). Nor do equal multiply-adds take equal
+time: the bottlenecks' convolutions write 2.7 times as many numbers, which must be normalised and stored for the
+backward pass, so training takes about 1.2 times as long. The paper chose bottlenecks because of the training time it
+could afford, not because they train better.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from minigrad import inspect
 from models.plain import Net, basic, cifar_stem
 from models.resnet import bottleneck, residual_net
 
-#: Layers, and multiply-adds in 10^9 as the paper states them (Table 1; sections 3.3 and 4.1).
+#: The number of layers, and the multiply-adds in 10^9 that the paper states (Table 1; sections 3.3 and 4.1).
 PAPER = {
     "plain18": (18, 1.8),
     "plain34": (34, 3.6),
@@ -84,7 +86,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def digit_net(kind: str, width: int, seed: int) -> Net:
-    """Build a net of 3 stages of 2 blocks; bottlenecks are as narrow inside as basic blocks are."""
+    """Build a net of 3 stages of 2 blocks; inside a bottleneck there are as few filters as in a basic block."""
     filters = (width, 2 * width, 4 * width) if kind == "basic" else (4 * width, 8 * width, 16 * width)
     settings: dict[str, Any] = {"shortcut": "A", "num_classes": 10, "in_channels": 1}
     return residual_net(cifar_stem, BLOCKS[kind], (2, 2, 2), (width, *filters), rng=seed, **settings)
@@ -95,7 +97,7 @@ def run(kind: str, width: int, epochs: int, seeds: range) -> dict[str, Any]:
     cost = inspect.summary(digit_net(kind, width, 0), (8, 8, 1))
     weights = [row for row in cost.rows if row.kind in ("Conv2d", "Linear")]
     row: dict[str, Any] = {"layers": len(weights), "parameters": cost.parameters, "macs": cost.macs}
-    row["activations"] = sum(int(np.prod(layer.shape)) for layer in weights)  # numbers, for one image
+    row["activations"] = sum(int(np.prod(layer.shape)) for layer in weights)  # numbers per image
     start = time.process_time()
     histories = [
         lab.fit(digit_net(kind, width, seed), epochs=epochs, warmup=3 * epochs, seed=seed, title=f"{kind}, seed {seed}")

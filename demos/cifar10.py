@@ -1,21 +1,21 @@
-"""CIFAR-10 by the recipe of "Deep Residual Learning", section 4.2, or by one that takes an hour.
+"""CIFAR-10 by the recipe of "Deep Residual Learning", section 4.2, or by a recipe that takes an hour.
 
 The paper's recipe, to the letter: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, He initialisation, no
-dropout; the learning rate 0.1, divided by 10 at 32,000 and 48,000 iterations, the end at 64,000 (at 110 layers and more
-it begins with 0.01, until the training error is below 80 %). The mean image is subtracted, 4 pixels of padding are put
-around the result, and a 32x32 crop of it, or of its mirror image, is what the net sees; the test images are seen once,
-as they are. On two cores this takes about six hours for 20 layers and a day and a half for 110: run it in the
-background, stop it when you like, go on with --resume. The paper's test errors: 8.75 % at 20 layers, 6.97 % at 56,
-6.61 % at 110.
+dropout. The learning rate is 0.1, divided by 10 at 32,000 and 48,000 iterations; training ends at 64,000. (With 110
+layers and more the rate is 0.01 until the training error is below 80 %.) The mean image is subtracted, 4 pixels of
+padding are added on each side, and the net sees a 32x32 crop of the result or of its mirror image. The test images are
+neither padded nor cropped, and each is evaluated once. On two cores this takes about six hours for 20 layers and a day
+and a half for 110. Run it in the background, stop it at any time, and continue with --resume. The paper's test errors:
+8.75 % with 20 layers, 6.97 % with 56, 6.61 % with 110.
 
     python -m demos.cifar10 --net resnet --depth 20 --resume
 
---recipe quick is for an hour: 22 epochs, weight decay 5e-4, the learning rate rising to 0.2 and falling along a cosine.
+--recipe quick takes an hour: 22 epochs, weight decay 5e-4, a learning rate that rises to 0.2 and then follows a cosine.
 
     python -m demos.cifar10 --net resnet --depth 20 --recipe quick
 
-The images are fetched by `python -m minigrad.data.fetch cifar10`. What the command writes: a log, a checkpoint and a
-live figure for each seed, and at the end curves.png, confusion.png, mistakes.png and summary.json.
+`python -m minigrad.data.fetch cifar10` downloads the images. For each seed the command writes a log, a checkpoint and a
+live figure, and at the end curves.png, confusion.png, mistakes.png and summary.json.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Train the net from each seed, print its errors, save the figures; return what summary.json holds."""
+    """Train the net from each seed, print its errors, save the figures; return the contents of summary.json."""
     options = parse(arguments)
     out = Path(options.out)
     sets = datasets(options)
@@ -84,18 +84,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=20, help="6n + 2: 20, 32, 44, 56, 110 in the paper (20)")
     parser.add_argument("--shortcut", choices=("A", "B", "C"), default="A", help="of the residual net (A)")
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="paper")
-    parser.add_argument("--iterations", type=int, help="another length; the schedule is stretched to it")
+    parser.add_argument("--iterations", type=int, help="another length; the schedule is scaled to it")
     parser.add_argument("--subset", type=int, metavar="N", help="train on N images only")
     parser.add_argument(
-        "--split", action="store_true", help="hold 5,000 training images out, and evaluate on them, too"
+        "--split", action="store_true", help="hold out 5,000 training images, and evaluate on them as well"
     )
     parser.add_argument("--refresh", action="store_true", help="recompute batch norm's statistics before the last test")
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train N times; report mean and deviation (1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="the first seed: of weights, order and augmentation (0)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
-    parser.add_argument("--minutes", type=float, default=10.0, help="from one checkpoint to the next (10)")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint, if there is one")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes between checkpoints (10)")
     parser.add_argument("--root", type=Path, help="the folder of the images (where minigrad.data.fetch put them)")
     parser.add_argument("--out", help="folder for logs, checkpoints and figures (runs/cifar10/NET-DEPTH-RECIPE)")
     options = parser.parse_args(arguments)
@@ -130,7 +130,7 @@ def datasets(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path) -> tuple[nn.Module, list[Any]]:
-    """Train one net, or go on training it."""
+    """Train one net, or continue its training."""
     recipe = RECIPES[options.recipe]
     net: nn.Module
     if options.net == "plain":
@@ -161,7 +161,7 @@ def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path)
 
 
 def schedule(options: argparse.Namespace, sgd: SGD) -> Schedule:
-    """Return how the learning rate goes."""
+    """Return the learning-rate schedule of the recipe."""
     if options.recipe == "quick":
         return Warmup(CosineLR(sgd, options.iterations), options.iterations * 15 // 100)
     drops = MultiStepLR(sgd, [options.iterations // 2, options.iterations * 3 // 4])
@@ -181,7 +181,7 @@ def labels_of(loader: mg.data.DataLoader) -> Array:
 
 
 def draw_confusion(scores: Array, loader: mg.data.DataLoader, path: Path) -> None:
-    """Draw how many images of each class (rows) were taken for each (columns), in percent of the class."""
+    """Draw the percentage of the images of each class (rows) that were classified as each class (columns)."""
     from matplotlib.figure import Figure
 
     labels, classes = labels_of(loader), loader.dataset.classes
@@ -190,7 +190,7 @@ def draw_confusion(scores: Array, loader: mg.data.DataLoader, path: Path) -> Non
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     panel = figure.subplots()
-    wrong = percent * (1 - np.eye(len(classes)))  # the diagonal would drown what is of interest
+    wrong = percent * (1 - np.eye(len(classes)))  # the large diagonal would hide the errors
     panel.imshow(wrong, cmap="Greys", vmin=0, vmax=max(wrong.max(), 1.0) * 1.3)
     for i, j in np.ndindex(*percent.shape):
         if round(percent[i, j]) > 0:
@@ -206,7 +206,7 @@ def draw_confusion(scores: Array, loader: mg.data.DataLoader, path: Path) -> Non
 
 
 def draw_mistakes(scores: Array, loader: mg.data.DataLoader, path: Path, rows: int = 4, columns: int = 8) -> None:
-    """Draw the mistakes in which the right class got the lowest probability, the worst first."""
+    """Draw the mistakes with the lowest probability of the right class, the worst first."""
     from matplotlib.figure import Figure
 
     labels, classes = labels_of(loader), loader.dataset.classes
@@ -229,5 +229,5 @@ def draw_mistakes(scores: Array, loader: mg.data.DataLoader, path: Path, rows: i
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:  # the run has said how to go on
+    except KeyboardInterrupt:  # the run has printed how to continue
         raise SystemExit(130) from None

@@ -1,18 +1,18 @@
-"""What is in this photo? The paper's ResNet-50 answers, in NumPy.
+"""Classify a photo with the paper's ResNet-50, in NumPy.
 
-The net has 50 layers and 25.6 million weights. It was trained on 1.28 million photos of ImageNet, each with one of
-1,000 labels, among them more than a hundred breeds of dogs, and hardly any people. It answers with what it knows: look
-at the probabilities.
+The net has 50 layers and 25.6 million weights. It was trained on 1.28 million photos of ImageNet. Each has one of 1,000
+labels; more than a hundred of these are breeds of dogs, and hardly any are people. The net can only answer with a label
+that it knows, so look at the probabilities.
 
-The picture shows the photo with the view that the net had of it, the five likeliest labels, and what happened on the
-way: how strongly the filters respond at each place, averaged over the filters, after the first layers (the stem) and
-after each stage. Maps are halved and filters doubled from stage to stage. First there are edges everywhere; in the end
-a few places decide.
+The figure shows the photo with the view that the net saw, the five likeliest labels, and the responses inside the net:
+the strength of the response at each place, averaged over the filters, after the first layers (the stem) and after each
+stage. From stage to stage, maps are halved and the number of filters is doubled. The stem responds to edges everywhere;
+the last stage responds at a few places.
 
-The view is the middle square, and takes a tenth of a second. The paper's best numbers average several views:
---crops 10, or --scales 224 256 384 480 640, for which the whole photo goes through the net in five sizes.
+The view is the middle square, and takes a tenth of a second. The paper's best numbers average several views: --crops
+10, or --scales 224 256 384 480 640, which passes the whole photo through the net in five sizes.
 
-The weights (95 MB) are downloaded once, checked and kept; --weights takes them from a file instead.
+The weights (95 MB) are downloaded once, checked and stored; --weights reads them from a file instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from minigrad.device import Array
 from models import pretrained
 from models.predict import predict, ten_crop
 
-SIZE = 224  # pixels: what the net was trained on
+SIZE = 224  # pixels: the size on which the net was trained
 
 
 def main(arguments: list[str] | None = None) -> list[list[tuple[str, float]]]:
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> list[list[tuple[str, float]]]:
         print(f"{Path(path).name} ({seconds:.2f} s)")
         for label, probability in answers[-1]:
             print(f"{probability:8.1%}  {label}")
-        figure = Path(options.out) / f"{i + 1}-{Path(path).stem}.png"  # not a photo's name: no photo is written over
+        figure = Path(options.out) / f"{i + 1}-{Path(path).stem}.png"  # not a photo's name: no photo is overwritten
         print(f"figure: {draw(photo, answers[-1], maps, outline(photo, options), figure)}\n")
     return answers
 
@@ -90,11 +90,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def views(photo: Array, options: argparse.Namespace, preprocess: Any) -> list[Array]:
-    """Return the views (1, h, w, 3) of a photo that are to be averaged; its middle comes first."""
+    """Return the views (1, h, w, 3) of a photo whose results will be averaged; the middle comes first."""
     if options.scales:
         photos = [resize(photo, scale) for scale in options.scales]
     elif options.crops == 10:
-        photos = [resize(photo, 256)]  # the crops are of SIZE
+        photos = [resize(photo, 256)]  # the crops have SIZE pixels
     else:
         photos = [resize(center_square(photo), SIZE)]
     images = [preprocess(each[None].astype(np.float32)) for each in photos]
@@ -102,7 +102,7 @@ def views(photo: Array, options: argparse.Namespace, preprocess: Any) -> list[Ar
 
 
 def watch(net: Any, maps: dict[str, Array]) -> None:
-    """Keep what comes out of the stem and of each stage, (h, w, filters), for the first view."""
+    """Store the outputs of the stem and of each stage, (h, w, filters), for the first view."""
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, out: Any) -> None:
@@ -145,7 +145,7 @@ def draw(photo: Array, answer: list[tuple[str, float]], maps: dict[str, Array], 
     bars.set_axis_off()
     for panel, (name, responses) in zip(halves[1].subplots(1, len(maps)), maps.items(), strict=True):
         strength = abs(responses).mean(axis=2)  # (h, w)
-        brightest = np.quantile(strength, 0.99)  # or one place would darken all others
+        brightest = np.quantile(strength, 0.99)  # otherwise one very bright place would darken all others
         panel.imshow(strength, cmap="gray", vmax=brightest, extent=(0, frame[2], frame[3], 0))
         panel.set_title("{}\n{} x {}, {} filters".format(name, *responses.shape), fontsize=11)
         panel.set_axis_off()

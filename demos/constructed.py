@@ -1,25 +1,27 @@
-"""A good deep plain net can be built by hand, but training does not find it: the paper's thought experiment.
+"""A good deep plain net can be constructed, but training does not find it: the paper's thought experiment.
 
-Section 1 of "Deep Residual Learning for Image Recognition" (He et al., 2015) says why it is strange that deeper plain
-nets train worse. Take a trained shallow net and insert layers that are the identity: the deeper net has the same
-training error. A good solution exists, "by construction"; from random weights the optimizer does not find one as good.
+Section 1 of "Deep Residual Learning for Image Recognition" (He et al., 2015) explains why it is strange that deeper
+plain nets train worse. Take a trained shallow net and insert layers that are the identity: the deeper net has the same
+training error. So a good solution exists "by construction", but from random weights the optimizer does not find a
+solution as good.
 
-Here the construction is done. A plain net of 20 layers is trained on the digits, then 36 layers are inserted, 12 at the
-end of each stage, made like all others of a 3x3 convolution, batch norm and ReLU. What makes them the identity:
+This demo carries out the construction. It trains a plain net of 20 layers on the digits and then inserts 36 layers, 12
+at the end of each stage. Like all other layers, each consists of a 3x3 convolution, batch norm and ReLU. Three choices
+make them the identity:
 
 - the kernel has a 1 in its middle, from each channel to itself, and zeros elsewhere;
-- batch norm undoes what it does: gamma and beta are the deviation and the mean of the channel over the training set,
-  and so are its running statistics;
-- what comes in was a ReLU's, so it is not negative, and another ReLU leaves it as it is.
+- batch norm cancels its own normalisation: gamma and beta are the deviation and the mean of the channel over the
+  training set, and the running statistics are the same;
+- the input comes from a ReLU, so it is not negative, and another ReLU does not change it.
 
-In evaluation the logits are the same up to rounding. In training they are not quite: a batch has a mean and a deviation
-of its own, which the first inserted layer of a stage replaces by those of the training set, a change of 3 to 5 %; the
-others change less than 1 %. Trained on with a small learning rate, the constructed net keeps its error or lowers it. A
-plain net of the same 56 layers from random weights, given as many iterations as both trainings together, stays far
-behind.
+In evaluation the logits are the same up to rounding. In training they are not quite the same: a batch has its own mean
+and deviation, which the first inserted layer of a stage replaces by those of the training set, a change of 3 to 5 %;
+the other layers change less than 1 %. When training continues with a small learning rate, the constructed net keeps its
+error or lowers it. A plain net of the same 56 layers from random weights, trained for as many iterations as both
+trainings together, has a much higher error.
 
-A residual net needs no construction. With gamma = 0 at the end of each block it begins as its shortcuts: all but the
-first block of each stage are the identity, in training too, and to the last bit. From there training goes well.
+A residual net needs no construction. With gamma = 0 at the end of each block, each block begins as its shortcut: all
+but the first block of each stage are the identity, in training too, and to the last bit. From there it trains well.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from models.plain import Net
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Train, construct, train on, and compare; return the training errors."""
+    """Train, construct, continue training, and compare; return the training errors."""
     options = lab.parser("constructed", __doc__).parse_args(arguments)
     seed, settings = options.seed, {"warmup": lab.WARMUP, "seed": options.seed}
     depth, deeper, width, epochs, more = 20, 110 if options.full else 56, 16, 12, 6
@@ -78,7 +80,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def constructed(shallow: Net, depth: int, images: Array) -> Net:
-    """Return a plain net of `depth` layers that computes what a shallower one computes."""
+    """Return a plain net of `depth` layers that computes the same function as a shallower net."""
     filters = shallow.fc.w.shape[0]
     deep = cifar_plain(depth, in_channels=images.shape[-1], width=filters // 4)
     deep.stem, deep.fc = copy.deepcopy((shallow.stem, shallow.fc))
@@ -100,14 +102,14 @@ def constructed(shallow: Net, depth: int, images: Array) -> Net:
 
 
 def logits(net: Net, images: Array) -> Array:
-    """Return what the net says of the images (n, 10), in evaluation."""
+    """Return the logits of the images (n, 10), in evaluation."""
     with evaluation(net), mg.no_grad():
         return net(mg.Tensor(images)).numpy()
 
 
 def begins_shallow(net: Any, images: Array) -> bool:
-    """Return whether a residual net computes, in training, what it does with but one block in each stage."""
-    net = copy.deepcopy(net)  # training moves the running statistics
+    """Return whether a residual net computes, in training, the same as with only the first block of each stage."""
+    net = copy.deepcopy(net)  # training changes the running statistics
     with mg.no_grad():
         whole = net(mg.Tensor(images)).numpy()
         for stage in net.stages.layers:
@@ -116,7 +118,7 @@ def begins_shallow(net: Any, images: Array) -> bool:
 
 
 def draw(runs: dict[str, Array]) -> Any:
-    """Draw training errors against iterations; the constructed net begins where the shallow one ends."""
+    """Draw training errors against iterations; the constructed net begins where the shallow net ends."""
     figure, panel = style.panels(width=9, height=4)
     looks = [(style.PLAIN, 1.2), (style.PLAIN, 3.0), ({"color": style.PLAIN["color"], "linestyle": ":"}, 3.0)]
     for (name, points), (look, width) in zip(runs.items(), [*looks, (style.RESIDUAL, 2.0)], strict=True):

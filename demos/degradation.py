@@ -1,20 +1,21 @@
-"""Deeper plain nets train worse, and residual nets cure it.
+"""Degradation: deeper plain nets train worse, and residual nets do not.
 
-A deeper net contains the shallower one: set the additional layers to the identity and it computes the same (see
-demos.constructed). So it should not do worse, on the training set at least. Yet it does: plain nets of 56 layers end
-with a higher TRAINING error than plain nets of 20. It is not overfitting, then, and with batch normalisation it is not
-a vanishing gradient either (see demos.gradient_flow); the optimizer does not find what is there to be found. Residual
-nets, whose blocks begin near the identity, are found easily at both depths. This is section 4.2 and Fig. 6 of "Deep
-Residual Learning for Image Recognition" (He et al., 2015).
+A deeper net contains the shallower net: if the additional layers are the identity, both compute the same (see
+demos.constructed). So the deeper net should not be worse, at least on the training set. But it is: plain nets of 56
+layers end with a higher TRAINING error than plain nets of 20. So the cause is not overfitting, and with batch
+normalisation it is not a vanishing gradient either (see demos.gradient_flow): good weights exist, but the optimizer
+does not find them. Residual nets, whose blocks begin near the identity, train easily at both depths. This is section
+4.2 and Fig. 6 of "Deep Residual Learning for Image Recognition" (He et al., 2015).
 
-The demo trains the paper's CIFAR nets, with one input channel, on the 8x8 digits that come with minigrad. All nets get
-one recipe: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a warm-up of the first 72 iterations, the
+The demo trains the paper's CIFAR nets, with one input channel, on the 8x8 digits that come with minigrad. All nets use
+the same recipe: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a warm-up of 72 iterations, and the
 learning rate divided by 10 for the last third.
 
-What the gap is, and what it is not. It is there under this recipe, on every seed we tried. Part of it is slow starting:
-data this easy are learnt by plain-56, too, with a smaller step and more of them (--lr 0.01 --epochs 40). --full tells
-the two apart: five depths, 40 epochs, and each net tries smaller learning rates, too, until no training image is wrong,
-and may keep the one that suits it best. On CIFAR-10 the paper's plain-56 stays behind to the end of 64,000 iterations.
+How to read the gap between the plain nets: with this recipe it appears on every seed that we tried. Part of it comes
+from a slow start: plain-56 can also learn data this easy, with a smaller learning rate and more iterations (--lr 0.01
+--epochs 40). --full separates the two effects: it trains five depths for 40 epochs, tries smaller learning rates for
+each net until no training image is wrong, and also reports each net at its best rate. On CIFAR-10 the paper's plain-56
+still has the higher error after 64,000 iterations.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 runs.append(run(kind, depth, lr, options))
                 print(line(runs[-1]), flush=True)
                 if runs[-1]["train"][-1] == 0:
-                    break  # no learning rate is better than that
+                    break  # no other learning rate can be better
     print(f"\n{conclusion(runs, options.lr)}\n")
     versions = {"minigrad": mg.__version__, "numpy": np.__version__, "python": platform.python_version()}
     result = {"config": vars(options) | versions | {"threads": mg.get_num_threads()}, "runs": runs}
@@ -62,7 +63,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = lab.parser("degradation", __doc__)
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56], metavar="D", help="each 6n + 2 (20 56)")
-    parser.add_argument("--epochs", type=int, default=12, help="walks over the training set (12)")
+    parser.add_argument("--epochs", type=int, default=12, help="number of epochs (12)")
     parser.add_argument(
         "--lr", type=float, nargs="+", default=[0.1], metavar="R", help="learning rates to try on each net (0.1)"
     )
@@ -78,7 +79,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def run(kind: str, depth: int, lr: float, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one net; its log is a line of JSON for each epoch."""
+    """Train one net; its log has a line of JSON for each epoch."""
     net = NETS[kind](depth, in_channels=1, rng=options.seed, width=options.width)
     log = Path(options.out) / f"{kind}-{depth}-lr{lr:g}.jsonl"
     settings = {"epochs": options.epochs, "warmup": options.warmup, "seed": options.seed}
@@ -108,7 +109,7 @@ def final(runs: list[dict[str, Any]], kind: str, lr: float | None = None) -> dic
 
 
 def conclusion(runs: list[dict[str, Any]], lrs: list[float]) -> str:
-    """Say what the numbers show: how training errors change with depth."""
+    """Return a text that states how training errors change with depth."""
     lines = []
     for which in [f"learning rate {lrs[0]:g}", "each net at its best learning rate"][: len(lrs)]:
         for kind in NETS:
@@ -121,7 +122,7 @@ def conclusion(runs: list[dict[str, Any]], lrs: list[float]) -> str:
 def draw(runs: list[dict[str, Any]], lrs: list[float]) -> Any:
     """Draw training error (thin) and test error (bold) against iterations, as in Fig. 6 of the paper.
 
-    Where several learning rates were tried, the curves are of the first, and a third panel shows what the search gains.
+    If several learning rates were tried, the curves show the first, and a third panel shows the gain of the best rate.
     """
     figure, panels = style.panels(2 + (len(lrs) > 1), width=9 + 4.5 * (len(lrs) > 1), sharey=True)
     depths = sorted({run["depth"] for run in runs})

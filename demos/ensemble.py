@@ -1,22 +1,21 @@
-"""Several nets together: the mean of their softmax is better than they are in the mean.
+"""An ensemble: the averaged softmax of several nets is better than the nets are on average.
 
-"Deep Residual Learning", Tables 4 and 5. The paper's best number on ImageNet is that of an ensemble: the softmax of six
-residual nets of different depth, averaged, has a top-5 error of 3.57 % (on the test set; the best net alone has
-4.49 %, on the validation set). Here are six small ones for the digits: two each of 8, 14 and 20 layers.
+"Deep Residual Learning", Tables 4 and 5. The paper's best result on ImageNet is that of an ensemble: the averaged
+softmax of six residual nets of different depths has a top-5 error of 3.57 % (on the test set; the best single net has
+4.49 %, on the validation set). This demo trains six small nets on the digits: two each of 8, 14 and 20 layers.
 
-One thing is certain. Cross-entropy is -log of the probability of the right label, and -log is convex: the
-cross-entropy of the mean is at most the mean of the cross-entropies (Jensen's inequality), for each image, whatever
-the nets are. For the same reason the cross-entropy of a group of k nets, in the mean over all such groups, cannot rise
-with k. For ERRORS there is no such theorem: two nets that are wrong can outvote a third that is right. They are
-measured.
+One result is certain. Cross-entropy is -log of the probability of the right label, and -log is convex. So for each
+image, and for any nets, the cross-entropy of the mean is at most the mean of the cross-entropies (Jensen's inequality).
+For the same reason, the cross-entropy of a group of k nets, averaged over all such groups, cannot rise with k. For
+ERRORS there is no such theorem: two nets that are wrong can outvote a third that is right. So we measure the errors.
 
-The sets change roles, so that there is something to get wrong: the nets are trained on the 360 images of the test
-set and tested on the 1,437 of the training set, where one error is 0.07 %.
+The two sets are exchanged, so that the nets make enough errors to compare: the nets are trained on the 360 images of
+the test set and tested on the 1,437 images of the training set, where one error is 0.07 %.
 
-Seen with seed 0: alone the six make 5.2 to 8.7 % errors, 6.7 % in the mean; together 3.9 %. Cross-entropy falls from
-0.246 in the mean to 0.130. (In a run of other rounding the error rose a little from five nets to six.) With the
-three nets of --quick, on seeds 0 to 9, the ensemble always made fewer errors than its members in the mean, and on all
-but one fewer than the best of them: there it made 5.6 %, the best 5.3 %.
+Observed with seed 0: single nets make 5.2 to 8.7 % errors, 6.7 % on average; the ensemble 3.9 %. Cross-entropy falls
+from 0.246 on average to 0.130. (In another run, with other rounding, the error rose a little from five nets to six.)
+With the three nets of --quick, on seeds 0 to 9, the ensemble always made fewer errors than its members on average. On
+all seeds but one it also made fewer errors than the best member: on that seed it made 5.6 %, the best member 5.3 %.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         epochs, copies = 20, 1
     elif options.full:
         width, epochs, copies = 16, 80, 3
-    known, unknown = data.Digits(train=False), data.Digits()  # in exchanged roles
+    known, unknown = data.Digits(train=False), data.Digits()  # training and test set exchanged
     normalize = data.transforms.Normalize(known.images.mean(0), known.images.std())
     images, labels = normalize(unknown.images, np.random.default_rng(0)), unknown.labels
     depths = DEPTHS * copies
@@ -73,7 +72,7 @@ def member(depth: int, width: int, epochs: int, seed: int) -> nn.Module:
 
 
 def measure(probabilities: Any, labels: Any) -> tuple[float, float]:
-    """Return cross-entropy, and the share of wrong answers in percent."""
+    """Return the cross-entropy, and the percentage of wrong answers."""
     right = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(right.astype(np.float64)).mean()), float(100 * (probabilities.argmax(1) != labels).mean())
 

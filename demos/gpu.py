@@ -1,12 +1,12 @@
-"""The same code on a GPU: a residual net is trained on the digits on the CPU, and on "cuda" if there is one.
+"""The same code on a GPU: train a residual net on the digits on the CPU, and on "cuda" if there is a GPU.
 
-One line differs from training on the CPU alone: the net is moved with ``.to(device)``. The training loop brings each
-batch to where the net is. Draws are made on the host, so both runs begin with the same weights and see the same
-batches; what they end with differs by rounding alone, which training makes larger.
+Only one line differs from training on the CPU: ``.to(device)`` moves the net. The training loop copies each batch to
+the device of the net. Random numbers are drawn on the host, so both runs begin with the same weights and see the same
+batches. Their results differ only because of rounding, whose effect grows during training.
 
     pip install -e ".[gpu]" && python -m demos.gpu
 
-Nets of this size do not keep a GPU busy: give it wider and deeper ones, --width 128 --depth 56.
+A net of this size cannot keep a GPU busy; try a wider and deeper one, --width 128 --depth 56.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     )
     parser.add_argument("--depth", type=int, default=20, help="6n + 2 layers (20)")
     parser.add_argument("--width", type=int, default=16, help="filters of the first stage (16)")
-    parser.add_argument("--epochs", type=int, default=4, help="walks over the training set (4)")
+    parser.add_argument("--epochs", type=int, default=4, help="number of epochs (4)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
 
 
 def run(device: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train the net on a device; return what was measured at the end."""
+    """Train the net on a device; return the last record."""
     net = cifar_resnet(options.depth, width=options.width, in_channels=1, rng=options.seed).to(device)
     batches = mg.data.DataLoader(mg.data.Digits(), 128, rng=options.seed)
     history = train.fit(

@@ -1,21 +1,24 @@
-"""Gradients in plain and residual nets: what a well-known program shows, and what holds over many seeds.
+"""Gradients in plain and residual nets: the claim of a well-known program, and what holds over many seeds.
 
 The program is a toy: the NumPy part of a Chinese reading of "Deep Residual Learning" (He et al., 2015). The toy sends
-ones backward through a plain net of 10 layers and a net of 10 residual blocks, on columns of 16 numbers, and divides
-the gradient of the first layer by that of the last: 1.81 in the plain net, 0.90 in the other, "2.0x better!". Here it
-is as written, with its backward by hand (its biases, all zero, are left out); minigrad's tape finds the same gradients.
+ones backward through a plain net of 10 layers and a net of 10 residual blocks, on columns of 16 numbers. In each net it
+divides the gradient of the first layer by that of the last: 1.81 in the plain net, 0.90 in the residual net, "2.0x
+better!". This demo contains the toy as it was written, with a backward pass by hand (without its biases, which are all
+zero); minigrad's tape computes the same gradients.
 
-Is it so? In its plain net the FIRST gradient is the larger one: nothing vanished. Other seeds say "0.3x" or "16x"; on
-23 % of 1,000 seeds it is below 1. And it compares 10 layers with 22, on different inputs. Put right (the same weights,
-input and depth; the ReLU after the addition, as in Fig. 2 of the paper), neither net is the better one. He's rule keeps
-the plain net's gradient as it is, but on average only (of its square): single nets stray further with every layer, and
-most of them downwards. The residual net's explodes, as every block adds to what it is given.
+Is the claim true? In the toy's plain net the FIRST gradient is the larger one, so nothing vanished. Other seeds print
+"0.3x" or "16x"; on 23 % of 1,000 seeds the number is below 1. Moreover, the toy compares 10 layers with 22, on
+different inputs. In a corrected version, both nets have the same weights, input and depth, and the ReLU comes after the
+addition, as in Fig. 2 of the paper. Then neither net is the better one. He initialisation keeps the mean square of the
+plain net's gradient constant, but only the mean: single nets deviate more with every layer, and in most of them the
+gradient shrinks. The residual net's gradient explodes, because every block adds to its input.
 
-What tames gradients is batch norm and shortcuts together. In the paper's nets of 56 layers, before training, on each of
-20 seeds: with batch norm the plain net's gradient does not vanish, as section 4.1 of the paper says; from the last
-layer to the first it grows, 200 times and more; the residual net's at most 4 times. Without batch norm the plain net's
-does vanish (on maps of 8, 4 and 2 pixels a layer sees many zeros of the padding) and the residual net's explodes. All
-this is before the first step; how the nets then train, see demos.degradation.
+Only batch norm and shortcuts together control the gradients. We measured the paper's nets of 56 layers before training,
+on 20 seeds; the following holds on each seed. With batch norm, the plain net's gradient does not vanish, as section 4.1
+of the paper says; from the last layer to the first it grows 200 times and more. The residual net's gradient grows at
+most 4 times. Without batch norm, the plain net's gradient does vanish (on maps of 8, 4 and 2 pixels, much of the input
+of a layer is zeros of the padding), and the residual net's gradient explodes. All this is before the first step; for
+the training of these nets, see demos.degradation.
 """
 
 from __future__ import annotations
@@ -36,21 +39,21 @@ QUANTILES = [0.05, 0.5, 0.95]
 
 
 class Block:
-    """The toy's residual block: two layers relu(W x), one after the other, plus x. Or one layer, and nothing added."""
+    """The toy's residual block: two layers relu(W x) in sequence, plus x. Or one layer without the addition."""
 
     def __init__(self, layers: int, rng: np.random.RandomState) -> None:
         self.W: list[Any] = [rng.randn(SIZE, SIZE) * np.sqrt(2 / SIZE) for _ in range(layers)]
         self.residual = layers == 2
 
     def forward(self, x: Any) -> Any:
-        """Compute the block; of Tensors, it is recorded."""
+        """Compute the block; with Tensors, it is recorded on the tape."""
         self.x = [x]
         for W in self.W:
             self.x.append(mg.relu(W @ self.x[-1]))
         return self.x[-1] + x if self.residual else self.x[-1]
 
     def backward(self, dout: Array) -> Array:
-        """Keep the gradients of the weights, return that of x: the shortcut hands on what it gets."""
+        """Store the gradients of the weights, return the gradient of x: the shortcut passes its gradient on."""
         dx = dout
         self.dW: list[Array] = []
         for W, x, a in reversed(list(zip(self.W, self.x, self.x[1:], strict=False))):
@@ -61,7 +64,7 @@ class Block:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the toy as written and put right, then the paper's nets; return all that was measured."""
+    """Run the toy as written and corrected, then the paper's nets; return all measurements."""
     options = lab.parser("gradient_flow", __doc__).parse_args(arguments)
     seeds, draws, nets, depth = 10_000 if options.full else 1000, 500, 20, 110 if options.full else 56
     if options.quick:
@@ -112,7 +115,7 @@ def toy(seed: int, gradients: Callable[[list[Block], Array], list[Array]]) -> li
 
 
 def by_hand(net: list[Block], x: Array) -> list[Array]:
-    """Return the gradients of the sum of what comes out."""
+    """Return the gradients of the sum of the output."""
     for block in net:
         x = block.forward(x)
     dx = np.ones_like(x)
@@ -122,7 +125,7 @@ def by_hand(net: list[Block], x: Array) -> list[Array]:
 
 
 def by_tape(net: list[Block], x: Any) -> list[Array]:
-    """Return the same, without any backward above."""
+    """Return the same gradients from the tape, without the backward methods above."""
     for block in net:
         block.W = [mg.Tensor(W, requires_grad=True) for W in block.W]
         x = block.forward(x)
@@ -130,13 +133,13 @@ def by_tape(net: list[Block], x: Any) -> list[Array]:
 
 
 def first_to_last(nets: list[list[Array]]) -> list[float]:
-    """Return first gradient / last, for each net; NaN for a dead one, in which all is 0."""
+    """Return first gradient / last gradient for each net; NaN for a net whose gradients are all 0."""
     norms = [(float(np.linalg.norm(net[0])), float(np.linalg.norm(net[-1]))) for net in nets]
     return [first / last if last else np.nan for first, last in norms]
 
 
 def put_right(layers: int, draws: int, rng: np.random.Generator) -> dict[str, list[float]]:
-    """Return quantiles of the first layer's gradient in plain and residual nets of the same weights and inputs."""
+    """Return quantiles of the first layer's gradient in plain and residual nets with the same weights and inputs."""
     W = [mg.Tensor(rng.standard_normal((draws, SIZE, SIZE)) * np.sqrt(2 / SIZE)) for _ in range(layers)]
     W[0].requires_grad = True
     inputs, result = rng.standard_normal((draws, SIZE, 1)), {}
@@ -162,7 +165,7 @@ def of_paper(name: str, depth: int, seed: int) -> list[float]:
 
 
 def draw(result: dict[str, Any]) -> Any:
-    """Draw what the toy says by seed, its gradients against depth when put right, and those of the paper's nets."""
+    """Draw the toy's result over seeds, the corrected toy's gradients against depth, and those of the paper's nets."""
     figure, (seeds, right, paper) = style.panels(3, width=13.5, height=4)
     better, bins = result["better"], np.geomspace(0.1, 100, 46)  # 1 is the edge of a bin
     for name, part, grey in (("below 1", better[better < 1], "0.35"), ("above", better[better >= 1], "0.75")):
@@ -184,7 +187,7 @@ def draw(result: dict[str, Any]) -> Any:
 
 
 def band(panel: Any, x: Any, low: Array, middle: Array, high: Array, look: dict[str, Any]) -> None:
-    """Draw a curve, and how far its like stray."""
+    """Draw a curve, and a band from low to high."""
     panel.plot(x, middle, **look)
     panel.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
 

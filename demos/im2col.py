@@ -1,20 +1,21 @@
-"""What a convolution becomes: windows, columns, one product of matrices, in blocks that stay in cache.
+"""Convolution as one matrix product: windows, columns, and blocks that stay in the cache.
 
-A convolution multiplies every window of an image, kh kw c numbers, with the same weights. Lay each window out as a row,
-its *columns*, and all of it is one product,
+A convolution multiplies every window of an image, kh kw c numbers, by the same weights. Write each window as a row of a
+matrix, the *columns*. Then the whole convolution is one product,
 
     (pixels, kh kw c) @ (kh kw c, o),
 
-which is what processors do best. The price is memory: each number stands in kh kw rows, so the columns of a 3x3 layer
-are 9 times as large as its batch. But nobody needs all of them at once. Made for a block of pixels at a time, small
-enough to be still in cache when they are multiplied, they cost hardly any memory, and no way to the main memory and
-back. A block may also be too small: then the calls cost more than the work. `blocks` below is the idea of
-minigrad.kernels.columns in ten lines.
+which processors compute fastest. The cost is memory: each number appears in kh kw rows, so the columns of a 3x3 layer
+are 9 times as large as its batch. But all columns are never needed at once. If they are made for one block of pixels at
+a time, and the block is small enough to be still in the cache when it is multiplied, the columns need hardly any
+memory, and they are neither written to main memory nor read from it. A block can also be too small: then the overhead
+of the calls dominates. The function `blocks` below shows the idea of minigrad.kernels.columns in ten lines.
 
-The layer here is from the first stage of the paper's CIFAR nets (section 4.2: 3x3, 16 filters, maps of 32x32). All ways
-add up the same 144 products, in another order or precision, so a result may be off by 144 half units in the last place
-of the sum of their magnitudes; the most we saw on ten seeds was 6. Times are CPU times of one thread relative to the
-best blocks; they depend on the machine. We saw 1.5 to 2.2 for all columns at once, 2,000 to 3,200 for Python's loops.
+The layer is from the first stage of the paper's CIFAR nets (section 4.2: 3x3, 16 filters, maps of 32x32). All methods
+add the same 144 products, in another order or precision. So a result may be wrong by 144 half units in the last place
+of the sum of their magnitudes; the largest error that we saw on ten seeds was 6. Times are CPU times of one thread
+relative to the best block size; they depend on the machine. We saw 1.5 to 2.2 for all columns at once, and 2,000 to
+3,200 for Python's loops.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     images = 16 if options.quick else 256 if options.full else 64
     x = rng.standard_normal((images, 34, 34, 16), dtype=np.float32)  # with the border of the padding
     w = rng.standard_normal((3, 3, 16, 16), dtype=np.float32)
-    rows = [2**i for i in range((32 * images).bit_length())]  # of pixels in a block: 32 are an image, the last is all
+    rows = [2**i for i in range((32 * images).bit_length())]  # rows of pixels per block: 32 are an image
     ways: dict[str, Callable[[], Any]] = {str(n): lambda n=n: blocks(x, w, n) for n in rows}  # type: ignore[misc]
     ways["minigrad"] = lambda: mg.conv2d(x, w)
     memory, outputs = {name: peak(way) for name, way in ways.items()}, {name: way() for name, way in ways.items()}
     seconds = fastest(ways, 3 if options.quick else 9)
     seconds["loops"] = images * fastest({"loops": lambda: outputs.update(loops=loops(x[0], w))}, 1)["loops"]
     exact = blocks(x.astype(float), w.astype(float), 32)
-    unit = blocks(abs(x).astype(float), abs(w).astype(float), 32) * 2.0**-24  # half of the last place
+    unit = blocks(abs(x).astype(float), abs(w).astype(float), 32) * 2.0**-24  # half a unit in the last place
     off = {name: (abs(out - exact[: len(out)]) / unit[: len(out)]).max() for name, out in outputs.items()}
     sizes = {str(n): n * 32 * w[..., 0].nbytes for n in rows}  # of the columns
     best = min(sizes, key=seconds.__getitem__)
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def loops(x: Any, w: Any) -> Any:
-    """Convolve one image (h, w, c) by the definition, in Python's floats."""
+    """Convolve one image (h, w, c) by the definition, with Python's floats."""
     image, weights, taps = x.tolist(), w.tolist(), list(np.ndindex(w.shape[:3]))
     out = np.empty((1, x.shape[0] - w.shape[0] + 1, x.shape[1] - w.shape[1] + 1, w.shape[3]))
     for _, y, x, f in np.ndindex(out.shape):
@@ -77,7 +78,7 @@ def loops(x: Any, w: Any) -> Any:
 
 
 def blocks(x: Any, w: Any, rows: int) -> Any:
-    """Convolve images (n, h, w, c), so many rows of pixels at a time: whole images, or a part of one."""
+    """Convolve images (n, h, w, c), `rows` rows of pixels at a time: whole images, or a part of one image."""
     view = windows(x, w.shape[:2], (1, 1), (1, 1))  # (n, ho, wo, kh, kw, c)
     matrix = w.reshape(-1, w.shape[3])  # (kh kw c, o)
     n, ho, wo = view.shape[:3]
@@ -93,7 +94,7 @@ def blocks(x: Any, w: Any, rows: int) -> Any:
 
 
 def fastest(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Time all ways in turns, on one thread; return the CPU seconds of the fastest round of each."""
+    """Time all methods in turn, on one thread; return the CPU seconds of the fastest round of each."""
     from threadpoolctl import threadpool_limits
 
     seconds, threads = dict.fromkeys(ways, np.inf), mg.get_num_threads()
@@ -108,7 +109,7 @@ def fastest(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]
 
 
 def peak(way: Callable[[], Any]) -> int:
-    """Return the bytes that a way takes at most: in a new thread, which has no scratch memory from before."""
+    """Return the peak memory of a method in bytes: in a new thread, which has no scratch memory yet."""
     thread = Thread(target=way)
     tracemalloc.start()
     thread.start()
@@ -142,7 +143,7 @@ def draw_columns(panel: Any) -> None:
 
 
 def draw_times(panel: Any, sizes: dict[str, int], times: dict[str, float]) -> None:
-    """Draw time against the columns that are held at once."""
+    """Draw time against the size of the columns held at once."""
     panel.semilogx([*sizes.values()], [times[n] for n in sizes], "o-", color=style.shade(0, 1), markersize=4)
     panel.axvline(COLUMN_BYTES, color="0.5", linewidth=1, linestyle=":")
     panel.text(COLUMN_BYTES, 0.1, "minigrad's blocks  ", ha="right", fontsize="small", color="0.3")

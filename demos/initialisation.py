@@ -1,23 +1,25 @@
-"""Initial weights and batch norm: how signal and gradient fare through 20 layers, and which nets learn at all.
+"""Initial weights and batch norm: signal and gradient through 20 layers, and which nets learn at all.
 
-A layer multiplies the size of the signal by some factor; 20 layers multiply it by its 20th power. ReLU halves the
-mean square, so weights of variance v keep it if v = 2 / fan_in (He). Glorot's v = 1 / fan_in, meant for layers without
-ReLU, loses a factor of sqrt(2) in each layer; a deviation of 0.01, once the usual choice, loses far more. The gradient
-meets the same factors on its way back: where the signal fades, it fades, too. Batch norm after each layer makes the
-scale of the weights irrelevant. So the paper can say of its plain nets that neither signal nor gradient vanishes
-(section 4.1), and look for another reason why the deep ones train badly.
+A layer multiplies the size of the signal by some factor; 20 layers multiply it by the 20th power of this factor. ReLU
+halves the mean square, so weights of variance v keep it constant if v = 2 / fan_in (He). Glorot's v = 1 / fan_in, meant
+for layers without ReLU, loses a factor of sqrt(2) in each layer; a deviation of 0.01, once the usual choice, loses far
+more. In the backward pass the gradient meets the same factors: where the signal shrinks, the gradient shrinks too.
+Batch norm after each layer makes the scale of the weights irrelevant. So the paper can say of its plain nets that
+neither signal nor gradient vanishes (section 4.1), and look for another reason why the deep nets train badly.
 
 Here 20 fully connected layers of 64 units with ReLU learn the digits for 10 epochs, at four learning rates.
-(Convolutions would do, but on maps of 8x8 the padding takes its share, and the factors are less plain to see.) Seen on
-ten seeds:
+(Convolutions would work too, but on maps of 8x8 the zeros of the padding change the factors, so they are harder to
+see.) Observed on ten seeds:
 
 - Without batch norm the signal of the last layer is about 1e-3 of the first layer's with Glorot, and 1e-24 with 0.01;
-  with He it is 0.3 to 2 times the first layer's. He alone learns: to 6 to 37 % at a rate of 0.01, but at 0.1 it stays
-  above 60 %. Glorot stays above 78 %, and 0.01 at the 89 % of guessing, whatever the rate.
-- With batch norm all three learn, to 6 to 14 % at the best rate; He and Glorot at three rates, 0.01 at all four. The
-  smaller the weights, the smaller the rate they want: a step turns a short vector further than a long one.
-- Batch norm is no cure for depth. Its gradient does not vanish but GROWS, 1.2 times with each layer on its way back, 30
-  to 50 times in all. (With shortcuts it does not: see demos.gradient_flow.)
+  with He it is 0.3 to 2 times the first layer's. Only He learns: its error falls to 6 to 37 % at a rate of 0.01, but at
+  a rate of 0.1 it stays above 60 %. With Glorot the error stays above 78 %, and with 0.01 at the 89 % of guessing, at
+  every rate.
+- With batch norm all three learn: the error falls to 6 to 14 % at the best rate. He and Glorot learn at three rates,
+  0.01 at all four. The smaller the weights, the smaller the best rate: a step changes the direction of a short vector
+  more than that of a long one.
+- Batch norm does not remove the problem of depth. Its gradient does not vanish but GROWS, 1.2 times with each layer
+  towards the first, 30 to 50 times in all. (With shortcuts it does not: see demos.gradient_flow.)
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ INITS = {
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Send a batch through each net and back, train each at several learning rates, draw."""
+    """Run each net forward and backward on a batch, train it at several learning rates, draw."""
     options = lab.parser("initialisation", __doc__).parse_args(arguments)
     epochs, rates = (4, [0.01, 0.1]) if options.quick else (40 if options.full else 10, [0.001, 0.01, 0.1, 1.0])
     images, labels = next(iter(lab.digits(True, 512)))
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def build(init: str, norm: bool, seed: int) -> nn.Module:
-    """Stack fully connected layers with ReLU, and one for the classes."""
+    """Stack fully connected layers with ReLU, and a last layer for the classes."""
     rng = np.random.default_rng(seed)
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(DEPTH):
@@ -82,7 +84,7 @@ def measure(net: nn.Module, images: Any, labels: Any) -> dict[str, Any]:
 
 
 def train(net: nn.Module, rate: float, epochs: int, seed: int) -> float:
-    """Train; return the final training error: that of guessing, 90 %, where the numbers leave their range."""
+    """Train; return the final training error, or that of guessing, 90 %, if numbers overflow."""
     try:
         with np.errstate(all="ignore"):
             return float(lab.fit(net, epochs=epochs, lr=rate, warmup=0, seed=seed)[-1]["train_error"])
@@ -95,7 +97,7 @@ def draw(result: dict[str, Any]) -> Any:
     figure, (signals, gradients, errors) = style.panels(3, width=11.0, height=3.6)
     for i, net in enumerate(result["nets"]):
         look = {"color": style.shade(i % 3, 3), "linestyle": "-" if net["norm"] else "--", "label": net["name"]}
-        look["linewidth"] = 3.5 - i % 3 if net["norm"] else 1.5  # the solid ones lie on one another
+        look["linewidth"] = 3.5 - i % 3 if net["norm"] else 1.5  # the solid curves lie on top of one another
         depths = np.arange(1, len(net["signal"]) + 1)
         signals.semilogy(depths, net["signal"], **look)
         gradients.semilogy(depths, net["gradient"], **look)

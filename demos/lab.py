@@ -1,8 +1,9 @@
-"""What the demos have in common but for their looks: the command line, and training a net on the digits.
+"""Common code of the demos: the command line, and training a net on the digits.
 
-Every demo takes --quick (seconds: does it run, and does its claim still hold?), --full (the real thing), --out and
---seed, and depends on the seed alone, on one machine. On another, or with another NumPy, sums are rounded differently,
-and a training makes much of little: the numbers that the stories quote will differ, and what they claim should not.
+Every demo has the options --quick (seconds: does it run, and does its claim still hold?), --full (the real thing),
+--out and --seed. On one machine, its results depend only on the seed. On another machine, or with another NumPy, sums
+are rounded differently, and training amplifies such differences: the numbers that the docstrings quote will differ, but
+their claims should still hold.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from minigrad import nn, train
 from minigrad.train.report import Record
 
 BATCH = 128
-WARMUP = 72  # iterations: nets of 56 layers do not begin to learn at full speed
+WARMUP = 72  # iterations: nets of 56 layers do not start to learn at the full learning rate
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
-    """Return the command line that all demos share; a demo adds its own options, if it has any.
+    """Return the parser of the options that all demos share; a demo can add its own options.
 
     Parameters
     ----------
     name : str
-        Of the demo: "degradation".
+        The name of the demo: "degradation".
     about : str
-        Its story, for --help: the module's docstring.
+        Its description, for --help: the module's docstring.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m demos.{name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="in seconds")
+    length.add_argument("--quick", action="store_true", help="a short run, in seconds")
     length.add_argument("--full", action="store_true", help="the real thing")
-    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
     parser.add_argument("--out", default=f"runs/{name}", help=f"folder for the figure and its data (runs/{name})")
     return parser
 
@@ -48,7 +49,7 @@ def digits(train: bool, batch: int = 512, rng: int | None = None) -> mg.data.Dat
         The training set (1,437 images) or the test set (360).
     batch : int
     rng : int, optional
-        The seed of the order; without one the images come in their own.
+        The seed of the order; without a seed the images are not shuffled.
     """
     known = mg.data.Digits()
     normalize = mg.data.transforms.Normalize(known.images.mean(0), known.images.std())
@@ -67,29 +68,30 @@ def fit(
 ) -> list[Record]:
     """Train a net by the recipe of all demos; return the history.
 
-    SGD with momentum 0.9 and weight decay 1e-4, a warm-up, the learning rate divided by 10 for the last third. Without
-    `batches`: on the digits, 128 at a time, and the errors on both sets are measured after each epoch.
+    The recipe: SGD with momentum 0.9 and weight decay 1e-4, a warm-up, the learning rate divided by 10 for the last
+    third. Without `batches`, the net is trained on the digits, 128 at a time, and the errors on both sets are measured
+    after each epoch.
 
     Parameters
     ----------
     net : Module
-        With one input channel.
+        A net with one input channel.
     batches : DataLoader, optional
-        Other images than those of the digits' training set.
+        Other training images instead of the digits.
     epochs : int
-        Walks over the training set; 12 iterations each for the digits.
+        For the digits, an epoch has 12 iterations.
     lr : float
     warmup : int
         Iterations in which the learning rate rises to `lr`.
     seed : int
-        Of the order of the digits.
+        The seed of the order of the digits.
     **options
-        For :func:`minigrad.train.fit`: title, log, evaluate_on, evaluate_every ...
+        Options for :func:`minigrad.train.fit`: title, log, evaluate_on, evaluate_every ...
 
     Returns
     -------
     list of records
-        With iteration, loss, and the errors of each set, train_error and test_error (shares of 1).
+        Each has the iteration, the loss, and the error on each set, train_error and test_error (from 0 to 1).
     """
     if batches is None:
         batches = digits(True, BATCH, rng=seed)

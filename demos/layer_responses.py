@@ -1,21 +1,22 @@
-"""How strongly each layer responds in plain and residual nets ("Deep Residual Learning", section 4.2 and Fig. 7).
+"""Layer responses in plain and residual nets ("Deep Residual Learning", section 4.2 and Fig. 7).
 
 The paper measures the standard deviation of each 3x3 layer's response, after batch norm and before ReLU or addition. In
-its trained residual nets it is generally smaller than in the plain nets, and the smaller the deeper: residual functions
-are closer to zero, and where there are more layers, a single one changes the signal less.
+its trained residual nets it is generally smaller than in the plain nets, and smaller in deeper residual nets. So the
+residual functions are close to zero, and in a net with more layers, each layer changes the signal less.
 
-After batch norm the deviation of a channel is its gamma's size, and every gamma begins at 1. So the figure shows what
-training did to gamma, and to beta, whose spread over the channels adds to it: the loss pulls one way, weight decay
-towards zero. In the paper that takes 64,000 iterations. Here are 240, on the digits, with half the paper's filters,
-and with 100 times its weight decay, 0.01, to come as far. (With the paper's own there is nothing to be seen yet: what
-learns stays within 1 % of 1.) Then Fig. 7 is there: a mean response of 0.35 to 0.37 in plain-20, 0.28 to 0.29 in
-residual-20 and 0.25 in residual-56, on each of four seeds; 0.24 in residual-110, on the one seed we tried. But 0.238 is
-what weight decay alone leaves of 1: most layers of the deep residual nets are just there, and the loss holds few of
-them up. Plain-56 responds most, 0.57 on that seed, but it fails to learn: its curve is not the paper's.
+After batch norm the deviation of a channel is the magnitude of its gamma, and every gamma begins at 1. So the figure
+shows how training changed gamma, and also beta, whose variation over the channels adds to the deviation. The loss moves
+them, and weight decay pulls them towards zero. In the paper this takes 64,000 iterations. This demo has only 240, on
+the digits, with half the paper's filters. So it uses 100 times the paper's weight decay, 0.01, to come as far. (With
+the paper's weight decay there is no effect yet: in the nets that learn, the responses stay within 1 % of 1.) Then the
+demo reproduces Fig. 7: on each of four seeds, the mean response is 0.35 to 0.37 in plain-20, 0.28 to 0.29 in
+residual-20 and 0.25 in residual-56. It is 0.24 in residual-110, on the one seed that we tried. But weight decay alone
+would reduce 1 to 0.238: in most layers of the deep residual nets the loss barely counteracts weight decay. Plain-56 has
+the largest response, 0.57 on that seed, but it fails to learn: its curve is not the paper's.
 
-The last panel is why a block of a deep net matters less: the deviation of F(x) relative to that of the x to which it is
-added. Every block adds to the signal, while batch norm keeps F at one size. In residual-20 it is 0.73 on average, in
-residual-56 0.29, in residual-110 0.18.
+The last panel shows why a single block of a deep net matters less: the deviation of F(x) relative to that of the x to
+which it is added. Every block increases the signal, while batch norm keeps F at the same size. The mean ratio is 0.73
+in residual-20, 0.29 in residual-56 and 0.18 in residual-110.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def fit(net: nn.Module, epochs: int, seed: int, decay: float) -> float:
 def measure(net: nn.Module) -> tuple[Any, Any]:
     """Return the deviation of each 3x3 layer's response, and of each F(x) relative to x."""
     images, _ = next(iter(lab.digits(True)))
-    with mg.no_grad(), statistics(net.train()) as responses:  # batch norm by the statistics of these images
+    with mg.no_grad(), statistics(net.train()) as responses:  # batch norm uses the statistics of these images
         net(mg.Tensor(images))
     deviations = [r.output.std for r in responses if r.kind == "BatchNorm2d"]
     changes = [f.output.std / x.output.std for f, x in pairwise(responses) if x.kind == "Identity"]
@@ -77,7 +78,7 @@ def measure(net: nn.Module) -> tuple[Any, Any]:
 
 
 def draw(nets: list[dict[str, Any]]) -> Any:
-    """Draw the responses in the order of the layers, and sorted, as Fig. 7; and what a block adds to the signal."""
+    """Draw the responses by layer and sorted, as in Fig. 7, and each block's F(x) relative to x."""
     figure, (ordered, ranked, changed) = style.panels(3, width=11.0, height=3.8)
     depths = sorted({net["depth"] for net in nets})
     for net in nets:
@@ -89,7 +90,7 @@ def draw(nets: list[dict[str, Any]]) -> Any:
         ranked.plot(layers, np.sort(net["responses"])[::-1], label=f"{net['kind']}-{net['depth']}", **look)
         if net["kind"] == "residual":
             changed.plot(np.arange(1, len(net["changes"]) + 1), net["changes"], **look)
-    ordered.set(xlabel="layer", ylim=(0, 1))  # all began at 1; what has grown is of no interest here
+    ordered.set(xlabel="layer", ylim=(0, 1))  # all began at 1; larger responses are not of interest here
     ranked.set(xlabel="rank", ylim=(0, 1))
     changed.set(xlabel="block with an identity shortcut", ylim=(0, None))
     for panel, title in {ordered: "deviation of the response", ranked: "the same, sorted", changed: "F(x) / x"}.items():

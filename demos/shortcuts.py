@@ -1,26 +1,27 @@
-"""Shortcuts with parameters of their own: are options B and C better than A, which has none?
+"""Shortcuts with parameters: are options B and C better than A, which has none?
 
-"Deep Residual Learning", section 4.1 and Table 3. A block adds its input to what its layers give. Where they change its
-shape, the shortcut must change it, too:
+"Deep Residual Learning", section 4.1 and Table 3. A block adds its input to the output of its layers. Where the layers
+change the shape, the shortcut must change it, too:
 
     A   every second pixel, and zeros for the new channels: no parameters,
     B   a 1x1 convolution where the shape changes, the identity elsewhere,
     C   a 1x1 convolution in every block.
 
-With ResNet-34 on ImageNet, 25.03, 24.52 and 24.19 % are wrong: B is a little better than A, C than B, and all are far
-better than the plain net (28.54 %). "Projection shortcuts are not essential", says the paper.
+With ResNet-34 on ImageNet, the errors are 25.03, 24.52 and 24.19 %: B is a little better than A, C a little better than
+B, and all are much better than the plain net (28.54 %). "Projection shortcuts are not essential", says the paper.
 
-Can the digits show such differences? Their test set has 360 images: one error is 0.28 %, and chance alone moves an
-error of 2.5 % by 0.8 points. So this demo cross-validates: for each option and seed it trains five nets, and each is
-tested on that fifth of all 1,797 digits which it was not trained on. The options share folds, order and seed; what is
-compared is their difference, seed by seed. It is told apart from chance if the 95 % interval of its mean (Student's
-t) leaves out zero; one in twenty such intervals does so by chance.
+Can the digits show such differences? Their test set has 360 images: one error is 0.28 %, and chance alone changes an
+error of 2.5 % by 0.8 points. So this demo uses cross-validation. For each option and seed it trains five nets; each is
+tested on the fifth of all 1,797 digits on which it was not trained. The options share folds, order and seed, and the
+demo compares their differences seed by seed. A difference counts as more than chance if the 95 % interval of its mean
+(Student's t) does not contain zero; one in twenty such intervals does so by chance.
 
-Seen with ResNet-14 and seeds 0 to 3: errors of 2.3 ± 0.6 (A), 2.3 ± 0.2 (B) and 2.8 ± 0.5 % (C), all three pairs
-within chance; so A is as good as any, for the fewest parameters, but the small gains of the paper's table cannot be
-seen here, nor ruled out: an interval is about a point wide on either side. Of the training losses (0.006 to
-0.0075) one pair in three was told apart: C a little worse than B. With six intervals in all, chance alone tells one
-apart in up to a quarter of such runs; we would not build on it. What differs for certain is the cost.
+Observed with ResNet-14 and seeds 0 to 3: errors of 2.3 ± 0.6 (A), 2.3 ± 0.2 (B) and 2.8 ± 0.5 % (C), with all three
+differences within chance. So A is as good as the others, with the fewest parameters. But this demo can neither show nor
+rule out the small gains of the paper's table: an interval extends about a point to either side. Of the training losses
+(0.006 to 0.0075) one difference of three is more than chance: C is a little worse than B. With six intervals in all,
+chance alone produces such a result in up to a quarter of the runs; we would not rely on it. Only the difference in cost
+is certain.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ NAMES = ("training loss", "cross-validated error (%)")
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Cross-validate the three options, say what can be told apart, and draw it; return the numbers."""
+    """Cross-validate the three options, print and draw the differences; return the numbers."""
     options = lab.parser("shortcuts", __doc__).parse_args(arguments)
     depth, width, epochs, folds, seeds = 14, 8, 8, 5, 4
     if options.quick:
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def cross_validate(option: str, depth: int, width: int, epochs: int, folds: int, seed: int) -> tuple[float, float]:
-    """Train a net without each fold; return its mean training loss, and the percentage of all digits that is wrong."""
+    """Train a net without each fold; return the mean training loss, and the percentage of all digits that are wrong."""
     digits, rest = data.Digits(), data.Digits(train=False)
     digits.images = np.concatenate([digits.images, rest.images])  # (1797, 8, 8, 1)
     digits.labels = np.concatenate([digits.labels, rest.labels])
@@ -97,7 +98,7 @@ def half_interval(samples: Any) -> Any:
 
 
 def differences(runs: Any) -> dict[str, dict[str, Any]]:
-    """Compare the options in pairs, seed by seed, as both had the same folds."""
+    """Compare the options in pairs, seed by seed: both options of a pair had the same folds."""
     result = {}
     for i, j in combinations(range(len(OPTIONS)), 2):
         d = runs[:, j] - runs[:, i]  # (seeds, names)
@@ -107,7 +108,7 @@ def differences(runs: Any) -> dict[str, dict[str, Any]]:
 
 
 def report(result: dict[str, Any]) -> None:
-    """Print what the options cost and give, and what can be told apart."""
+    """Print the cost and the errors of the options, and which differences are more than chance."""
     runs = result["runs"]
     mean, spread = runs.mean(0), runs.std(0, ddof=1)  # (options, names)
     print(f"{result['net']}, {result['folds']} folds of 1,797 digits, {len(runs)} seeds: mean ± deviation\n")

@@ -1,7 +1,7 @@
-"""How the figures of the demos look: one size, one range of colours, nothing that says nothing.
+"""The look of the figures of the demos: one size, one range of colours, and no decoration.
 
-A figure must be readable in print without colour: curves are told apart by how dark they are (:func:`shade`: the
-later, the darker), and where two kinds are compared, by a dashed line as well (:data:`PLAIN`, :data:`RESIDUAL`).
+A figure must be readable when it is printed without colour. So curves differ in lightness (:func:`shade`: later curves
+are darker), and where two kinds are compared, one is dashed as well (:data:`PLAIN`, :data:`RESIDUAL`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from minigrad.train.checkpoint import atomic
 from minigrad.train.report import shade, tidy
 
-#: How matplotlib draws the two kinds of net, wherever they are compared.
+#: The line styles of the two kinds of net, wherever they are compared.
 PLAIN: dict[str, Any] = {"color": (0.75, 0.3, 0.1), "linestyle": "--"}
 RESIDUAL: dict[str, Any] = {"color": (0.0, 0.1, 0.4), "linestyle": "-"}
 
@@ -23,15 +23,15 @@ __all__ = ["PLAIN", "RESIDUAL", "panels", "save", "shade", "tidy"]
 
 
 def panels(columns: int = 1, rows: int = 1, *, width: float = 9.0, height: float = 3.6, **subplots: Any) -> Any:
-    """Return a new figure and its Axes: one, or an array of them.
+    """Return a new figure and its Axes: a single Axes, or an array of Axes.
 
     Parameters
     ----------
     columns, rows : int
     width, height : float
-        Of the whole figure, in inches.
+        The size of the whole figure, in inches.
     **subplots
-        For matplotlib's ``Figure.subplots``: ``sharey=True``.
+        Options for matplotlib's ``Figure.subplots``, such as ``sharey=True``.
     """
     from matplotlib.figure import Figure
 
@@ -43,15 +43,15 @@ def panels(columns: int = 1, rows: int = 1, *, width: float = 9.0, height: float
 
 
 def save(figure: Any, result: dict[str, Any], out: str | Path, name: str) -> None:
-    """Write OUT/NAME.png and, beside it, what it shows as OUT/NAME.json; say where.
+    """Save the figure as OUT/NAME.png and its data as OUT/NAME.json; print both paths.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     result : dict
-        Of numbers, strings, lists and NumPy arrays.
+        The data: numbers, strings, lists and NumPy arrays.
     out : str or Path
-        A folder; made if it is not there.
+        A folder; created if it does not exist.
     name : str
     """
     folder = Path(out)

@@ -1,26 +1,26 @@
-"""What the tape records of a small expression, its replay step by step, and how a gradient is proven right.
+"""The tape of a small expression, its replay step by step, and numerical checks of its gradient.
 
-Backpropagation is bookkeeping. Each operator that runs leaves an entry on the tape: where its arguments came from, and
-what its rule will need. To differentiate, take the entries from the newest to the oldest, hand each the gradient of its
-result, g, and add what its rule returns to the gradients of its arguments. `replay` below does so in a dozen lines, and
-gives to the bit what minigrad.autograd.backward gives. The expression,
+Backpropagation is bookkeeping. Each operator that runs adds an entry to the tape: the origin of its arguments, and the
+arrays that its rule will need. To differentiate, take the entries from the newest to the oldest, pass to each the
+gradient g of its result, and add the gradients that its rule returns to the gradients of its arguments. `replay` below
+does this in a dozen lines, and its result equals that of minigrad.autograd.backward to the bit. The expression,
 
     h = w x,   t = tanh(h),   p = h t,   y = sum(p),
 
-has a diamond: y depends on h along two paths, and h's gradient is the sum of two contributions. It is complete when
-h's entry is taken, because everything that used h is newer. And w, a number, was stretched over the vector x: its
-gradient is summed back.
+contains a diamond: y depends on h along two paths, and the gradient of h is the sum of two contributions. It is
+complete when h's entry is taken, because every entry that used h is newer. And the number w was broadcast over the
+vector x: so its gradient is summed over the elements of x.
 
-How is a gradient proven right? By a derivative that knows nothing of the tape. With a step s,
+How can one check a gradient? By a derivative that does not use the tape. With a step s,
 
     one-sided difference   (f(x + s v) - f(x)) / s             error: s from the formula, 1e-16 / s from rounding,
     central difference     (f(x + s v) - f(x - s v)) / (2 s)   error: s ** 2, and 1e-16 / s,
     complex step           imag(f(x + i s v)) / s              error: s ** 2, and no rounding: nothing is subtracted.
 
-So a difference has a best step. On ten seeds the best one-sided error was 1e-8 to 3e-8, at a step of about 1e-8; the
-best central one 2e-11 to 4e-11, at 2e-6; and the complex step was within 5e-16 at EVERY step below 2e-9. It needs an f
-that is analytic and takes complex numbers, as most operators here do; relu is not, and is left to the central
-difference. (The paper takes all this for granted.)
+So a difference has a best step. On ten seeds the smallest error of the one-sided difference was 1e-8 to 3e-8, at a step
+of about 1e-8; that of the central difference was 2e-11 to 4e-11, at 2e-6; and the error of the complex step was at most
+5e-16 at EVERY step below 2e-9. The complex step needs an analytic f that accepts complex numbers. Most operators here
+fulfil this; relu does not, and is checked by the central difference. (The paper takes all this for granted.)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from minigrad.autograd.tape import Entry
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Print the tape, its replay and its graph; compare three numerical derivatives; draw all that."""
+    """Print the tape, its replay and its graph; compare three numerical derivatives; draw graph and errors."""
     options = lab.parser("tape", __doc__).parse_args(arguments)
     rng = np.random.default_rng(options.seed)
     tensors = forward(rng.uniform(0.5, 1.5), rng.uniform(0.5, 1.5, 2) * [1, -1])
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def forward(w: Any, x: Any) -> dict[str, mg.Tensor]:
-    """Compute the expression; return all that came up, by name."""
+    """Compute the expression; return its arguments and all results by name."""
     w, x = (mg.Tensor(np.asarray(value), requires_grad=True) for value in (w, x))
     h = w * x
     t = mg.tanh(h)
@@ -74,7 +74,7 @@ def forward(w: Any, x: Any) -> dict[str, mg.Tensor]:
 
 
 def replay(tensors: dict[str, mg.Tensor]) -> dict[str, Any]:
-    """Print the tape of y, walk it in reverse, print every step; return the gradients by name."""
+    """Print the tape of y, replay it, newest entry first, print every step; return the gradients by name."""
     names: dict[Any, str] = {tensor._node: name for name, tensor in tensors.items()}
     entries: list[Any] = sorted((node for node in names if isinstance(node, Entry)), key=lambda entry: entry.order)
     calls = {e: f"{names[e]} = {e.operator.name}({', '.join(names[edge] for edge in e.edges)})" for e in entries}
@@ -86,10 +86,10 @@ def replay(tensors: dict[str, mg.Tensor]) -> dict[str, Any]:
     print("\nbackward, the newest entry first")
     totals: dict[Any, Any] = {entries[-1]: np.ones(())}
     for entry in reversed(entries):
-        g, said = totals[entry], []  # complete: all that used this result is newer
+        g, said = totals[entry], []  # complete: every entry that used this result is newer
         gradients = entry.operator.pull(g, entry.plan.need, entry.plan, entry.kept)
         for edge, gradient in zip(entry.edges, gradients, strict=True):
-            gradient = sum_to(gradient, edge.shape)  # where the argument was stretched
+            gradient = sum_to(gradient, edge.shape)  # if the argument was broadcast
             said.append(f"d{names[edge]} {'+=' if edge in totals else '='} {show(gradient)}")
             totals[edge] = totals[edge] + gradient if edge in totals else gradient
         print(f"  {calls[entry]:<15} g = {show(g):<15} {',  '.join(said)}")
@@ -97,7 +97,7 @@ def replay(tensors: dict[str, mg.Tensor]) -> dict[str, Any]:
 
 
 def show(value: Any) -> str:
-    """Write an array in few digits."""
+    """Format an array with two decimals."""
     return np.array2string(value, precision=2, floatmode="fixed") if isinstance(value, np.ndarray) else str(value)
 
 

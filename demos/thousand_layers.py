@@ -1,23 +1,25 @@
-"""A net of 1202 layers takes training steps: memory grows along a straight line, and recompute makes it flatter.
+"""Training steps of a net of 1202 layers: memory grows linearly with depth, and recompute reduces its slope.
 
-What does one more layer cost? Its weights, their gradients and momentum, and what it has to remember from the forward
-to the backward pass. That is as much for every layer, so memory and time should be straight lines over the depth, up to
-the 1202 layers of "Deep Residual Learning" (section 4.2, "Exploring Over 1000 layers"). What is remembered can be
-traded for time: :func:`minigrad.recompute` runs ten blocks, forgets their inside, and runs them once more when the
-backward pass comes by. That costs one more forward pass, and gives gradients that are equal to the bit.
+How much does one more layer cost? Memory for its weights, their gradients and momenta, and for the arrays that it
+stores from the forward to the backward pass. The cost is the same for every layer, so memory and time should grow
+linearly with depth, up to the 1202 layers of "Deep Residual Learning" (section 4.2, "Exploring Over 1000 layers"). The
+stored arrays can be traded for time: :func:`minigrad.recompute` runs ten blocks, discards the arrays inside them, and
+runs the blocks once more when the backward pass needs the arrays. This costs one more forward pass; the gradients are
+equal to the bit.
 
 The demo takes three steps on 128 of the 8x8 digits, each net in a process of its own (on Linux or macOS), and asks the
-system for the peak of its memory. Seen: 60 MiB at 20 layers and 903 at 1202, 348 with recompute, of which 222 are the
-weights, their gradients and momentum, and no point further off its line than 2 % of the line's rise; a step took 1.3 to
-1.5 times as long.
+operating system for the peak memory of the process. Observed: 60 MiB with 20 layers and 903 MiB with 1202 layers; with
+recompute 348 MiB, of which 222 are the weights, their gradients and momenta. No point is further from its line than 2 %
+of the line's rise. With recompute a step took 1.3 to 1.5 times as long.
 
---full trains 110 and 1202 layers for 40 epochs by the paper's rule. On CIFAR-10 both came to a training error below
-0.1 %, but the deeper to the higher test error, 7.93 % against 6.43 %: 19.4 million weights are too many for 50,000
-small images. One thing differs: each block begins as the identity (zero_gamma), or 1202 layers lose the few hundred
-iterations of this run, against 64,000 in the paper, on getting under way. On two cores it takes about half an hour;
-what is stopped goes on when it is called again. Seen with seed 0: both end with 0 of 1,437 training images wrong, and
-in the test the deeper with 3.3 %, 110 layers with 1.9 %: twelve and seven of 360 images, the order of the paper, but a
-difference that chance makes, too.
+--full trains 110 and 1202 layers for 40 epochs by the paper's rule. On CIFAR-10 both nets reached a training error
+below 0.1 %, but the deeper net had the higher test error, 7.93 % against 6.43 %: 19.4 million weights are too many for
+50,000 small images. This demo differs from the paper in one point: each block begins as the identity (zero_gamma).
+Without it, the net of 1202 layers would need the few hundred iterations of this run, against 64,000 in the paper, only
+to start learning. On two cores --full takes about half an hour; a stopped run continues when the command is called
+again. Observed with seed 0: both nets end with 0 of 1,437 training images wrong. On the test set the deeper net has an
+error of 3.3 %, 110 layers have 1.9 %: twelve and seven of 360 images. This is the order of the paper, but such a
+difference can also arise by chance.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ WAYS = {"all kept": style.PLAIN, "recompute": style.RESIDUAL}
 
 
 class Segment(nn.Sequential):
-    """Blocks of which only the input is kept: the rest is computed again when the backward pass needs it."""
+    """Blocks of which only the input is stored: the other arrays are computed again in the backward pass."""
 
     def forward(self, x: Any) -> Any:
         """Map activations through all blocks."""
@@ -62,7 +64,7 @@ def build(depth: int, way: str, seed: int, **options: Any) -> nn.Module:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Measure what a step costs, or with --full train; print what came out, draw it, return it."""
+    """Measure the cost of a step, or with --full train; print, draw and return the results."""
     options = lab.parser("thousand_layers", __doc__).parse_args(arguments)
     if options.full:
         return train_both(options.seed, Path(options.out))
@@ -85,7 +87,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def alone(depth: int, way: str, seed: int) -> dict[str, Any]:
-    """Return what :func:`steps` prints in a process of its own."""
+    """Run :func:`steps` in a process of its own; return the values that it prints."""
     command = f"from demos.thousand_layers import steps; steps({depth}, {way!r}, {seed})"
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", command], cwd=root, check=True, stdout=subprocess.PIPE, text=True)
@@ -93,7 +95,7 @@ def alone(depth: int, way: str, seed: int) -> dict[str, Any]:
 
 
 def steps(depth: int, way: str, seed: int) -> None:
-    """Take three training steps; print the peak of this process's memory, the time of a step, and what came out."""
+    """Take three training steps; print the peak memory, the time of a step, losses and a digest of the gradients."""
     import resource
 
     net = build(depth, way, seed)
@@ -116,7 +118,7 @@ def steps(depth: int, way: str, seed: int) -> None:
 
 
 def straight(rows: list[dict[str, Any]], way: str, what: str) -> tuple[Any, Any, Any]:
-    """Return depths, what was measured, and slope and height of the straight line through it."""
+    """Return the depths, the measurements, and slope and intercept of the straight line through them."""
     depths, measured = np.array([(row["depth"], row[what]) for row in rows if row["way"] == way]).T
     return depths, measured, np.polyfit(depths, measured, 1)
 
@@ -139,7 +141,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
 
 
 def train_both(seed: int, out: Path) -> dict[str, Any]:
-    """Train 110 and 1202 layers, or go on training them; print and draw their errors."""
+    """Train 110 and 1202 layers, or continue their training; print and draw their errors."""
     runs = {f"{depth} layers": trained(depth, seed, EPOCHS, out) for depth in (110, 1202)}
     for name, history in runs.items():
         last = history[-1]
@@ -149,8 +151,8 @@ def train_both(seed: int, out: Path) -> dict[str, Any]:
 
 
 def trained(depth: int, seed: int, epochs: int, out: Path) -> list[Record]:
-    """Train by the paper's rule, a tenth of the learning rate until the error is below 80 %, from identities on."""
-    net = build(depth, "all kept", seed, zero_gamma=True)  # on images as small as these all fits, and is faster
+    """Train by the paper's rule, a tenth of the learning rate until the error is below 80 %, with zero_gamma."""
+    net = build(depth, "all kept", seed, zero_gamma=True)  # small images need no recompute, which is slower
     batches = lab.digits(True, lab.BATCH, rng=seed)
     iterations = epochs * len(batches)
     sgd = mg.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)

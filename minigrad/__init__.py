@@ -1,22 +1,20 @@
 """minigrad: a deep-learning framework in plain NumPy.
 
-Read it from the ground up:
+The engine and the nets can be read in an evening:
 
-- device, parallel: whose array is this, and how a few threads share the work on it;
-- tensor, recording, tape, backward, recompute: Tensors, operators and their rules, and the replay in reverse;
-- ops: the operators;
-- checks: is this gradient right?
-- nn, optim, data: layers, SGD, batches;
-- inspect: what is in a model;
-- checkpoint, report, train: files that survive, and the training loop.
+- autograd: Tensors, the tape, operators and their rules, the replay in reverse;
+- ops: the operators, each with its definition, its forward and its rule;
+- checks: proofs that a gradient is right;
+- nn, optim: layers and SGD.
+
+The rest, when you need it:
+
+- kernels: the same results, faster; typing, arguments, device: what all files use;
+- data, train, inspect: data sets and batches, the training loop and its files, what is in a model.
 """
 
-from minigrad import checks, data, device, inspect, nn, ops, optim
-from minigrad.autograd.backward import grad
-from minigrad.autograd.operator import elementwise, operator
-from minigrad.autograd.recompute import recompute
-from minigrad.autograd.tape import detect_anomaly, no_grad, once
-from minigrad.autograd.tensor import Tensor
+from minigrad import autograd, checks, data, device, inspect, nn, ops, optim
+from minigrad.autograd import Tensor, detect_anomaly, elementwise, grad, no_grad, once, operator, recompute
 from minigrad.checks import (
     GradientError,
     adjoint_check,
@@ -36,6 +34,7 @@ __all__ = [
     "GradientError",
     "Tensor",
     "adjoint_check",
+    "autograd",
     "check_operator",
     "checks",
     "complex_step_check",

@@ -83,7 +83,8 @@ def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:
     >>> pair("conv2d", "stride", 2, least=1), pair("conv2d", "padding", (0, 1), least=0)
     ((2, 2), (0, 1))
     """
-    given = tuple(value) if isinstance(value, Iterable) and getattr(value, "ndim", 1) else (value, value)
+    one = not isinstance(value, Iterable) or getattr(value, "shape", None) == ()  # a 0-d array is one number
+    given = (value, value) if one else tuple(value)  # type: ignore[arg-type]
     numbers = [as_int(v) for v in given]
     if len(numbers) != 2 or any(n is None or n < least for n in numbers):
         raise ValueError(

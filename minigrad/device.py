@@ -1,14 +1,13 @@
-"""Whose array is this?
+"""Array backends: NumPy and CuPy.
 
-Every operator works on the arrays it is given: NumPy's on the host, CuPy's on a GPU.
-Both speak the same language, so an operator asks once for the module that made its
-arrays and calls that module's functions::
+Every operator works on the arrays it is given: NumPy's on the host, CuPy's on a GPU. Both libraries have the same
+functions, so an operator asks for the module that made its arrays and calls that module's functions::
 
     xp = namespace(x)
     return xp.exp(x)
 
-What differs between the two stands in this file and nowhere else. CuPy itself is never
-imported unless an array of its own is met or a device is asked for.
+The few differences between the two libraries are handled in this file only. CuPy is never imported unless a CuPy array
+or a device is given.
 
 Next: :mod:`minigrad.autograd.tensor`.
 """
@@ -16,18 +15,25 @@ Next: :mod:`minigrad.autograd.tensor`.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 
-from minigrad.typing import Array
+from minigrad.typing import Array, Index
 
 
-def namespace(*arrays: Array) -> Any:
+class Namespace(Protocol):
+    """A module with NumPy's functions: what they return is an array, as far as types go."""
+
+    def __getattr__(self, name: str) -> Callable[..., Array]: ...
+
+
+def namespace(*arrays: object) -> Namespace:
     """Return the module whose functions work on `arrays`: the one that made the first of them.
 
-    An array's module is the top-level package its type comes from. Python scalars belong
-    to no module; where there is nothing else, NumPy serves.
+    An array's module is the top-level package of its type. Python numbers belong to no module; without any array, the
+    result is NumPy.
 
     Examples
     --------
@@ -36,21 +42,21 @@ def namespace(*arrays: Array) -> Any:
     """
     for array in arrays:
         if type(array) is np.ndarray:
-            return np
+            break
         if is_array(array):
-            return sys.modules[type(array).__module__.partition(".")[0]]
-    return np
+            return cast(Namespace, sys.modules[type(array).__module__.partition(".")[0]])
+    return cast(Namespace, np)
 
 
-def is_array(value: object) -> bool:
-    """Say whether `value` is an array: it has a shape and a dtype, and is no NumPy scalar."""
+def is_array(value: object) -> TypeGuard[Array]:
+    """Whether `value` is an array: it has a dtype and strides, and is no NumPy scalar."""
     if isinstance(value, np.ndarray):
         return True
     return hasattr(value, "dtype") and hasattr(value, "strides") and not isinstance(value, np.generic)
 
 
-def on_host(array: Array) -> bool:
-    """Say whether `array` is NumPy's own: only those are worked on by threads."""
+def on_host(array: object) -> bool:
+    """Whether `array` is NumPy's own: only such arrays are shared among threads."""
     return isinstance(array, np.ndarray)
 
 
@@ -65,14 +71,14 @@ def device_name(array: Array) -> str:
 
 def to_host(array: Array) -> Array:
     """Return `array` as a NumPy array: itself if it is one, else a copy brought to the host."""
-    return array if on_host(array) else array.get()
+    return array if on_host(array) else array.get()  # type: ignore[attr-defined]  # CuPy's
 
 
 def to_device(array: Array, device: str) -> Array:
     """Return `array` on `device`: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
-    CuPy works on the device that is its current one: a GPU that is asked for by number becomes that, for this thread,
-    and ``"cuda"`` means the one that is.
+    CuPy computes on its current device. ``"cuda:1"`` makes GPU 1 the current device of this thread; ``"cuda"`` is the
+    current device.
 
     Raises
     ------
@@ -101,7 +107,7 @@ def to_device(array: Array, device: str) -> Array:
         ) from None
     try:
         cupy.cuda.Device(int(number) if number else None).use()
-        return cupy.asarray(array)
+        return cupy.asarray(array)  # type: ignore[no-any-return]
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(
             f"to: CuPy is installed, but finds no usable GPU for {device!r} ({error}); that takes an NVIDIA GPU of "
@@ -132,9 +138,11 @@ def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation
     (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation
     ho, wo = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
     sn, sy, sx, sc = x.strides
-    return namespace(x).lib.stride_tricks.as_strided(
+    xp: Any = namespace(x)
+    view: Array = xp.lib.stride_tricks.as_strided(
         x, (n, ho, wo, kh, kw, c), (sn, sh * sy, sw * sx, dh * sy, dw * sx, sc)
     )
+    return view
 
 
 def add_windows(out: Array, values: Array, stride: tuple[int, int], dilation: tuple[int, int]) -> None:
@@ -146,6 +154,7 @@ def add_windows(out: Array, values: Array, stride: tuple[int, int], dilation: tu
             out[:, i * dh : i * dh + sh * ho : sh, j * dw : j * dw + sw * wo : sw] += values[:, :, :, i, j]
 
 
-def scatter_add(target: Array, index: Any, values: Array) -> None:
-    """Add `values` into ``target[index]`` in place; an index that comes twice is added twice."""
-    namespace(target).add.at(target, index, values)
+def scatter_add(target: Array, index: Index, values: Array) -> None:
+    """Add `values` into ``target[index]`` in place; an element that the index names twice is added to twice."""
+    xp: Any = namespace(target)
+    xp.add.at(target, index, values)

@@ -2,25 +2,26 @@ r"""
 7. Convolution as im2col
 ========================
 
-How do seven nested loops become one product of matrices, and what becomes of the gradient on the way?
+How do seven nested loops become one matrix product, and how are the gradients computed then?
 
-A convolution slides a small window over an image and, at every place, takes the same weighted sum. Written down, that
-is seven nested loops. A processor does one thing far better than anything else: it multiplies large matrices. This
-chapter turns the first into the second, forward and backward.
+A convolution slides a small window over an image and, at every position, computes the same weighted sum. Written out,
+this is seven nested loops. Processors, however, are fastest at multiplying large matrices. This chapter rewrites the
+loops as matrix products, in the forward and in the backward pass.
 """
 
 # %%
 # The definition
 # --------------
-# Our images are an array x of shape (n, h, w, c): images, height, width, channels. The weights, the *kernel*, are an
-# array w of shape (kh, kw, c, o): for each of the ``kh * kw`` places in the window, called *taps*, a matrix from the
-# channels in to the channels out. The stride :math:`s` says how far apart windows stand. Then (the kernel is not
-# flipped; that is the custom in deep learning)
+# The images are an array x of shape (n, h, w, c): images, height, width, channels. The weights, called the *kernel*,
+# are an array w of shape (kh, kw, c, o). Each of the ``kh * kw`` positions in the window is called a *tap*; for each
+# tap, w holds a matrix that maps input channels to output channels. The stride :math:`s` is the distance between
+# neighbouring windows. The convolution is then defined as follows. (The kernel is not flipped; this is the convention
+# in deep learning.)
 #
 # .. math::
 #     \mathrm{out}[n, p, q, o] = \sum_{i, j, c} x[n,\; s p + i,\; s q + j,\; c]\; w[i, j, c, o] .
 #
-# The indices keep their letters for the whole chapter:
+# The indices keep the same letters in the whole chapter:
 #
 # ==============  =============================  ====================================
 # index           counts                         up to
@@ -33,8 +34,8 @@ chapter turns the first into the second, forward and backward.
 # :math:`o`       channels out                   ``o``
 # ==============  =============================  ====================================
 #
-# Four indices stand on the left, and three are summed away. A border of zeros, *padding*, is put around the image
-# first and changes nothing in the formula, so we leave it out. Here is the formula as a program.
+# The result has four indices, and the sum runs over the other three. Usually a border of zeros, called *padding*, is
+# put around the image first. It does not change the formula, so we leave it out. Here is the formula as a program.
 
 import time
 
@@ -71,23 +72,23 @@ for s in (1, 2, 3):
 # %%
 # The window view
 # ---------------
-# Suppose we had every window laid out beside the others: an array ``windows[n, p, q, i, j, c]``. The convolution
-# would be a sum over its last three axes. Does such an array have to be made? Every number in it is already in
-# memory, and we can say where.
+# Suppose all windows were stored in one array, ``windows[n, p, q, i, j, c]``. The convolution would be a sum over its
+# last three axes. Do we have to make a copy for this? No: every number in it is already in memory, and we can compute
+# its address.
 #
-# An array is a stretch of memory and a tuple of *strides*: how many bytes to go for one step along each axis. The
-# number ``x[n, u, v, c]`` lies at :math:`n S_n + u S_y + v S_x + c S_c` bytes from the start. (These strides have
-# nothing to do with the stride :math:`s` but their name.) A window asks for row :math:`u = s p + i` and column
-# :math:`v = s q + j`. Put that in, and sort by index:
+# An array is a block of memory together with a tuple of *strides*: for each axis, the number of bytes from one element
+# to the next. The number ``x[n, u, v, c]`` lies :math:`n S_n + u S_y + v S_x + c S_c` bytes after the start. (These
+# strides share only their name with the stride :math:`s`.) A window reads row :math:`u = s p + i` and column
+# :math:`v = s q + j`. Insert these, and collect the terms of each index:
 #
 # .. math::
 #     n S_n + (s p + i) S_y + (s q + j) S_x + c S_c
 #     = n S_n + p\,(s S_y) + q\,(s S_x) + i S_y + j S_x + c S_c .
 #
-# Six indices, each times a constant. That is an array of six axes, with strides
-# :math:`(S_n,\, s S_y,\, s S_x,\, S_y,\, S_x,\, S_c)`. Nothing is copied; only the way of counting is new. This is
-# minigrad's own code for it (``dilation`` spreads the taps apart; take it as 1. ``namespace(x)`` is NumPy, unless x is
-# on a GPU):
+# Each of the six indices is multiplied by a constant. So the windows are an array with six axes, whose strides are
+# :math:`(S_n,\, s S_y,\, s S_x,\, S_y,\, S_x,\, S_c)`. Nothing is copied; the same memory is only indexed in a new way.
+# Here is minigrad's own code for it. (``dilation`` spreads the taps apart; take it as 1. ``namespace(x)`` is NumPy,
+# unless x is on a GPU.)
 #
 # .. literalinclude:: /../minigrad/device.py
 #    :pyobject: windows
@@ -101,29 +102,30 @@ assert view[1, 4, 2, 0, 2, 1] == x[1, 4 + 0, 2 + 2, 1]
 
 print(f"x:    {x.shape}, strides {x.strides}")
 print(f"view: {view.shape}, strides {view.strides}")
-print(f"{view.size} numbers to be seen, {x.size} in memory")
+print(f"{view.size} numbers in the view, {x.size} in memory")
 
 # %%
-# Two strides come twice: 192 for one step of :math:`p` or of :math:`i`, 24 for one of :math:`q` or of :math:`j`. The
-# windows overlap, and one number of x is seen through up to nine of them. So a view like this may be read, but never
-# written to.
+# Two of the strides occur twice. A step along :math:`p` and a step along :math:`i` are both 192 bytes, and a step along
+# :math:`q` and a step along :math:`j` are both 24 bytes. This is because the windows overlap: a number of x can be in
+# up to nine windows. So read from such a view, but never write to it.
 #
-# Rows as pixels
-# --------------
-# Now give the six axes two names. A *row* is an output pixel, :math:`r = (n, p, q)`. A *column* is a place in the
-# window, :math:`k = (i, j, c)`. The weights have the places :math:`(i, j, c)` in front already, and then
+# One matrix product
+# ------------------
+# Now combine the six axes into two. A *row* is an output pixel, :math:`r = (n, p, q)`. A *column* is a position in the
+# window and a channel, :math:`k = (i, j, c)`. The weights already have the axes :math:`(i, j, c)` first, so the formula
+# becomes
 #
 # .. math::
 #     \mathrm{out}[r, o] = \sum_{k} \mathrm{cols}[r, k]\; w[k, o] .
 #
-# That is a product of matrices: :math:`(n\, h_o w_o) \times (k_h k_w c)` times :math:`(k_h k_w c) \times o`. The
-# ``reshape`` that merges the axes does have to copy, because a matrix has only two strides and the windows overlap.
-# The copy is called *im2col*, image to columns, though with the channels last its windows are rows. And the product
-# is the result as it stands: its rows are the pixels :math:`(n, p, q)` in order, with the channels :math:`o` side by
-# side. This is why minigrad keeps images as (n, h, w, c).
+# This is a matrix product of :math:`(n\, h_o w_o) \times (k_h k_w c)` and :math:`(k_h k_w c) \times o`. The ``reshape``
+# that merges the axes does have to copy, because a matrix has only two strides, and two strides cannot describe
+# overlapping windows. The copy is called *im2col*, "image to columns", although with channels last the windows become
+# rows. The product needs no rearrangement: its rows are the pixels :math:`(n, p, q)` in order, and each row holds the
+# channels :math:`o` of its pixel. This is why minigrad stores images as (n, h, w, c).
 #
-# minigrad's definition of ``conv2d``, its :term:`plain twin <plain twin 朴素对照>`, says just this, in operators that
-# the tape can record (``unfold`` is ``windows``, copied):
+# minigrad's definition of ``conv2d``, called its :term:`plain twin <plain twin 朴素对照>`, is exactly this, written in
+# operators that the tape can record (``unfold`` is a copy of ``windows``):
 #
 # .. literalinclude:: /../minigrad/ops/conv.py
 #    :pyobject: conv2d_definition
@@ -136,7 +138,8 @@ np.testing.assert_allclose(out, seven_loops(x, w, 1), atol=1e-12)
 print(f"{cols.shape} @ {matrix.shape} -> {(cols @ matrix).shape} -> {out.shape}")
 
 # %%
-# Here is all of it on an image of 4 by 4 pixels with one channel. The framed window is the framed row.
+# The next figure shows every step for an image of 4 by 4 pixels with one channel. The window in the frame on the left
+# becomes the row in the frame.
 
 
 def table(panel, values, shades, title):
@@ -180,30 +183,30 @@ assert (result.reshape(2, 2) == seven_loops(image, kernel, 1)[0, :, :, 0]).all()
 # %%
 # The gradient of the weights
 # ---------------------------
-# Let :math:`L` be the loss, and :math:`g[n, p, q, o] = \partial L / \partial\, \mathrm{out}[n, p, q, o]` what the
-# tape hands us. In the formula at the top a weight :math:`w[i, j, c, o]` stands once for every output pixel, each
-# time multiplied with one number of x. So
+# Let :math:`L` be the loss. The tape passes :math:`g[n, p, q, o] = \partial L / \partial\, \mathrm{out}[n, p, q, o]` to
+# our rule. In the first formula of this chapter, a weight :math:`w[i, j, c, o]` occurs once for every output pixel,
+# each time multiplied by one number of x. So
 #
 # .. math::
 #     dw[i, j, c, o] = \sum_{n, p, q} x[n,\; s p + i,\; s q + j,\; c]\; g[n, p, q, o],
 #     \qquad\text{that is}\qquad
 #     dw[k, o] = \sum_r \mathrm{cols}[r, k]\; g[r, o] .
 #
-# The same columns, transposed: :math:`dw = \mathrm{cols}^{\top} g`. It is the rule of a product of matrices from
-# :doc:`/course/04_matrices`, and it could be nothing else.
+# In words: transpose the columns of the forward pass, and multiply by g, :math:`dw = \mathrm{cols}^{\top} g`. This is
+# the rule for a matrix product from :doc:`/course/04_matrices`, because the convolution is a matrix product.
 #
 # The gradient of the image, any stride
 # -------------------------------------
-# By the same rule, the columns get :math:`d\mathrm{cols} = g\, w^{\top}`, with the shape
-# (n, ho, wo, kh, kw, c) of the windows. But the windows overlap. A pixel that was seen through nine windows gets nine
-# gradients, and they add up:
+# By the same rule, the gradient of the columns is :math:`d\mathrm{cols} = g\, w^{\top}`. It has the shape (n, ho, wo,
+# kh, kw, c) of the windows. But the windows overlap. A pixel that is in nine windows gets nine gradients, and they are
+# added up:
 #
 # .. math::
 #     dx[n, u, v, c] = \sum_{s p + i = u,\; s q + j = v} d\mathrm{cols}[n, p, q, i, j, c] .
 #
-# Windows on the way there, sums over windows on the way back: ``add_windows``, known as *col2im*, is the adjoint of
-# ``windows``. A loop over the taps does it. For one tap (i, j), the pixels of all windows stand a stride apart and do
-# not overlap, so that a sliced ``+=`` is right:
+# The forward pass copies windows out of the image; the backward pass adds windows into it. The function
+# ``add_windows``, known as *col2im*, is the adjoint of ``windows``. It is a loop over the taps. For one tap (i, j), the
+# pixels of all windows are a stride apart and do not overlap, so ``+=`` on a slice adds every gradient:
 #
 # .. literalinclude:: /../minigrad/device.py
 #    :pyobject: add_windows
@@ -228,23 +231,23 @@ for s in (1, 2, 3):
 # %%
 # The gradient of the image, stride 1
 # -----------------------------------
-# At stride 1 there is a better way. The condition :math:`p + i = u` can be solved: :math:`p = u - i`. A pixel took
-# part in the output pixel that lies :math:`(i, j)` *before* it, through tap :math:`(i, j)`:
+# At stride 1 there is a better way, because the condition :math:`p + i = u` has the solution :math:`p = u - i`. Through
+# tap :math:`(i, j)`, a pixel contributed to the output pixel that lies :math:`(i, j)` *before* it:
 #
 # .. math::
 #     dx[n, u, v, c] = \sum_{i, j, o} g[n,\; u - i,\; v - j,\; o]\; w[i, j, c, o] ,
 #
-# where g is 0 outside of its borders.
-# Now count the taps from the other end, :math:`i = k_h - 1 - i'` and :math:`j = k_w - 1 - j'`, and put a border of
-# :math:`k_h - 1` and :math:`k_w - 1` zeros around g, which moves its index by as much:
+# where g is 0 outside its borders. Now count the taps from the other end, :math:`i = k_h - 1 - i'` and
+# :math:`j = k_w - 1 - j'`. Also put a border of :math:`k_h - 1` and :math:`k_w - 1` zeros around g, which shifts its
+# indices by the same amounts:
 #
 # .. math::
 #     dx[n, u, v, c] = \sum_{i', j', o} \mathrm{gpad}[n,\; u + i',\; v + j',\; o]\;
 #     w[k_h - 1 - i',\; k_w - 1 - j',\; c,\; o] .
 #
-# Compare this with the very first formula. It is a convolution, of g, with the kernel *flipped* in both directions
-# and with c and o in each other's place. The figure shows the same without a formula: which outputs a pixel took part
-# in, and through which tap.
+# Compare this with the first formula of the chapter. It is a convolution of g with the kernel w, which is *flipped* in
+# both directions and has c and o swapped. The next figure shows the same without a formula: to which output pixels one
+# pixel of x contributed, and through which taps.
 
 figure = plt.figure(figsize=(9.5, 3.6), layout="constrained")
 left, middle, right = figure.subplots(1, 3, width_ratios=[7, 5, 3])
@@ -265,14 +268,14 @@ frame(middle, 2, 1, 3, 3)
 # %%
 # The framed window of g, weighted with the flipped kernel, is the gradient of the dark pixel.
 #
-# The columns of g do a second service. Write dw in the same way, with the *image* pixel as what is summed over:
+# The columns of g can be used a second time. Write dw in the same way, as a sum over the *image* pixels:
 #
 # .. math::
 #     dw[k_h - 1 - i',\; k_w - 1 - j',\; c,\; o] =
 #     \sum_{n, u, v} x[n, u, v, c]\; \mathrm{gpad}[n,\; u + i',\; v + j',\; o] .
 #
-# The windows of g once more. So one im2col, of g, serves both gradients, and of the forward pass nothing but x has to
-# be kept, nine times less than its columns. This is the whole of it:
+# These are again the windows of g. So a single im2col, that of g, is enough for both gradients. From the forward pass
+# only x has to be stored, which is nine times smaller than its columns. This is the complete code:
 
 o = 4
 gpad = np.pad(g := rng.standard_normal((2, 7, 6, o)), ((0, 0), (2, 2), (2, 2), (0, 0)))  # (n, 11, 10, o)
@@ -290,16 +293,16 @@ np.testing.assert_allclose(dw, dw_tape.data, atol=1e-12)
 print(f"one im2col of g, {cols_g.shape}, and two products: dx {dx.shape}, dw {dw.shape}")
 
 # %%
-# In minigrad these lines stand in ``_backward_stride_1`` of :doc:`/source/minigrad/ops/conv`, block by block, and two
-# pixels at a time where channels are few, which is the next chapter's business. There you also see that a padding of
-# ``ph`` in the forward pass becomes a border of ``kh - 1 - ph`` in the backward pass. At other strides, minigrad does
-# what the section before this one did.
+# In minigrad, this code is ``_backward_stride_1`` in :doc:`/source/minigrad/ops/conv`. It works block by block, and on
+# two pixels at a time where there are few channels; the next chapter explains both. There you also see that a padding
+# of ``ph`` in the forward pass becomes a border of ``kh - 1 - ph`` in the backward pass. At other strides, minigrad
+# uses the method of the section "The gradient of the image, any stride".
 #
-# An experiment
-# -------------
-# What did it buy, and what does it cost? We count the multiply-adds, the numbers in the columns, and the time, for a
-# layer of 16 channels on an image of 32 by 32 pixels. Times depend on the machine, so only their ratio is printed,
-# and roughly.
+# An experiment: speed and memory
+# -------------------------------
+# How much faster is the matrix product, and what does it cost? We count the multiply-adds and the numbers in the
+# columns, and measure the time, for a layer of 16 channels on an image of 32 by 32 pixels. Times depend on the machine,
+# so only their ratio is printed, as a power of ten.
 
 layer_x = rng.standard_normal((1, 32, 32, 16))
 layer_w = rng.standard_normal((3, 3, 16, 16))
@@ -320,7 +323,7 @@ def seconds(f):
     return best
 
 
-strip = layer_x[:, :4]  # the loops are slow: two of the thirty rows of output will do
+strip = layer_x[:, :4]  # the loops are slow: two of the thirty output rows are enough
 start = time.perf_counter()
 two_rows = seven_loops(strip, layer_w, 1)
 slow, fast = 15 * (time.perf_counter() - start), seconds(as_product)
@@ -332,15 +335,15 @@ print(f"numbers in x: {layer_x.size:,}; in its columns: {30 * 30 * 144:,}")
 print(f"the product is about 10^{np.log10(slow / fast):.0f} times as fast as the loops (machine-dependent)")
 
 # %%
-# Not one multiplication was saved. The same work was put into the one form for which processors and their libraries
-# have been tuned for decades. (Much of the factor is Python's own slowness; but compiled as they stand, the seven loops
-# would still be behind.)
+# The number of multiplications is the same. But matrix products are the form of work for which processors and their
+# libraries have been tuned for decades. (Much of the factor comes from the slowness of Python's own loops. But even
+# compiled, the seven loops as written would still be slower.)
 #
-# The price is memory. The columns are eight times the image; nine times, but for the border. For one image that is
-# nothing; for a batch of 128 it is more than most caches hold, and the product then waits for memory. How to have the
-# product without the price is the question of :doc:`/course/08_fast`.
+# The price is memory. The columns are eight times as large as the image; without the lost border it would be nine
+# times. For one image this does not matter. For a batch of 128, the columns are larger than most caches, and the
+# product then waits for memory. :doc:`/course/08_fast` shows how to keep the speed without using this memory.
 #
-# The last word belongs to finite differences. They know nothing of windows.
+# As a last check, we compare with finite differences, which do not use windows at all.
 
 sizes = [(1, 0), (1, 1), (2, 1), (3, 2)]
 for s, padding in sizes:
@@ -352,12 +355,13 @@ print(f"gradcheck agrees for stride and padding {sizes}")
 # Exercises
 # ---------
 # 1. **Windows of a sound.** A sound is an array (n, t, c). Return all its windows of k steps as a view, without
-#    copying. It must work on arrays that are themselves views, such as ``sound[:, ::2]``.
-# 2. **The weights without columns.** For one tap :math:`(i, j)`, the formula of dw is a product of two matrices, of the
-#    pixels that this tap met, and of g. So dw takes kh · kw products and no columns at all. Mind images whose last
-#    pixels no window reaches.
-# 3. **One convolution for every stride.** A convolution of stride s is one of stride 1, of which every s-th pixel is
-#    taken. Taking pixels has an adjoint. Use it to get dx at any stride from the convolution with the flipped kernel.
+#    copying. Your function must also work on arrays that are themselves views, such as ``sound[:, ::2]``.
+# 2. **The weights without columns.** For one tap :math:`(i, j)`, the formula of dw is a product of two matrices: one
+#    holds the pixels of x that this tap is multiplied with, the other holds g. So dw takes kh · kw matrix products and
+#    no columns at all. Note that in some images, no window reaches the last pixels.
+# 3. **One convolution for every stride.** A convolution with stride s is a convolution with stride 1 of which only
+#    every s-th pixel is kept. Selecting pixels has an adjoint. Use this adjoint, and the convolution with the flipped
+#    kernel, to get dx at any stride.
 #
 # .. literalinclude:: /exercises/chapter_07.py
 #

@@ -1,25 +1,27 @@
 r"""
-8. Making it fast
-=================
+8. Making convolution fast
+==========================
 
-The convolution is one product of matrices now. Why does the processor still spend much of its time waiting?
+The convolution is a matrix product now. Why does the processor still spend much of its time waiting?
 
-The last chapter ended with a price: the columns are nine times as large as the image. This one gets the price back.
-It is about where numbers *are* while they are used. We shall predict what a layer can reach before we measure it,
-find the one change that matters, and then put a second core to work without changing a single bit of the result.
+The last chapter ended with a price: the columns take nine times as much memory as the image. In this chapter we avoid
+this price. The topic is where numbers are stored while they are used. First we predict how fast a layer can be, before
+we measure it. Then we find the one change that matters most. At the end we use a second core, without changing a single
+bit of the result.
 """
 
 # %%
-# What an operation costs
-# -----------------------
+# The cost of arithmetic and of memory
+# ------------------------------------
 #
-# A core of today can do some dozens of multiplications and additions per cycle, if the numbers are at hand. From main
-# memory it gets about one number per cycle. In between stand *caches*, small and near: the first holds tens of
-# kilobytes, the second (L2) about a megabyte. A program is as fast as the slower of the two, arithmetic and memory.
+# A core of a modern processor can do some dozens of multiplications and additions per cycle, if the numbers are already
+# close to it. From main memory it gets about one number per cycle. Between the core and main memory there are *caches*,
+# which are small and fast: the first holds tens of kilobytes, the second (L2) about a megabyte. A program is as fast as
+# the slower of the two, arithmetic or memory.
 #
-# Both can be measured. For arithmetic, multiply two matrices that fit into the cache. For memory, copy an array that
-# fits into no cache. BLAS, the library that multiplies matrices for NumPy, is kept on one thread for now, and the time
-# of other programs does not count. All times here depend on the machine; only ratios are printed.
+# We can measure both. For arithmetic, we multiply two matrices that fit into the cache. For memory, we copy an array
+# that is too large for every cache. BLAS, the library that multiplies matrices for NumPy, is limited to one thread for
+# now, and we do not count time that other programs take. All times here depend on the machine; only ratios are printed.
 
 import time
 
@@ -62,27 +64,29 @@ print(f"while one float32 comes from memory, this core can do about {4 * balance
 # The roofline
 # ------------
 #
-# Let a program do :math:`F` operations (a multiply-add is two) and move :math:`B` bytes between memory and cache.
-# Their ratio, :math:`I = F / B`, is its *arithmetic intensity*. It takes at least :math:`F / \mathrm{peak}` seconds
-# to compute, and at least :math:`B / \mathrm{bandwidth}` to move. So
+# Suppose a program does :math:`F` operations (a multiply-add counts as two) and moves :math:`B` bytes between memory
+# and cache. The ratio :math:`I = F / B` is called its *arithmetic intensity*. The arithmetic takes at least
+# :math:`F / \mathrm{peak}` seconds, and moving the bytes takes at least :math:`B / \mathrm{bandwidth}` seconds. So
 #
 # .. math::
 #     \mathrm{speed} = \frac{F}{\mathrm{time}} \le \min(\mathrm{peak},\; I \cdot \mathrm{bandwidth}) .
 #
-# Drawn against :math:`I`, that is a slope and then a flat roof (S. Williams, A. Waterman, D. Patterson, "Roofline",
-# 2009). Below the slope, faster arithmetic is of no use. The only way up is to the right: to do more with each byte.
+# As a function of :math:`I`, this limit is first a slope and then a flat roof (S. Williams, A. Waterman, D. Patterson,
+# "Roofline", 2009). On the slope, memory sets the limit, and faster arithmetic does not help. Such a program must move
+# to the right: it has to do more operations for each byte.
 #
-# Now count a layer with :math:`c` channels in and :math:`o` out and a kernel of 3 by 3, per output pixel. A row of
-# the columns has :math:`k = 9c` numbers, of 4 bytes. The arithmetic is :math:`F = 2 k o` in any case. With *im2col at
-# once*, the columns go out to memory and come back; the image comes in, the result goes out. (The weights are few, and
-# serve all pixels: leave them out.)
+# Now count for a layer with a kernel of 3 by 3, :math:`c` input channels and :math:`o` output channels, per output
+# pixel. A row of the columns has :math:`k = 9c` numbers of 4 bytes each. The arithmetic is always :math:`F = 2 k o`.
+# With *im2col at once*, the columns of the whole batch are written to memory and read again; the image is read and the
+# result is written. (We leave out the weights, because they are few and are used for all pixels.)
 #
 # .. math::
 #     B_{\text{at once}} = 4\,(c + 2k + o), \qquad
 #     B_{\text{blocks}} = 4\,(c + o) .
 #
-# The second is the idea of this chapter: make the columns for a *block* of pixels only, so few that they are still in
-# cache when the product reads them, and write the next block over them. For :math:`c = o` the intensity grows tenfold:
+# The second formula shows the idea of this chapter. Make the columns only for a *block* of pixels, which is so small
+# that its columns are still in cache when the product reads them. Then write the columns of the next block over them.
+# For :math:`c = o`, the intensity grows tenfold:
 
 print(" c = o   operations   bytes at once   in blocks   intensity at once   in blocks")
 for c in (4, 16, 64):
@@ -94,11 +98,11 @@ for c in (4, 16, 64):
 # An experiment: the size of a block
 # ----------------------------------
 #
-# Here are both. The only difference is the number of images for which columns are made at a time.
+# Here is a program for both methods. The only difference is the number of images for which columns are made at a time.
 
 
 class Layer:
-    """A batch that is padded already, and weights as a matrix: 3x3, stride 1."""
+    """A padded batch of images and a 3x3 kernel as a matrix; the stride is 1."""
 
     def __init__(self, n, size, c, o):
         self.x = rng.standard_normal((n, size + 2, size + 2, c), dtype=np.float32)
@@ -107,7 +111,7 @@ class Layer:
         self.operations = 2 * n * size * size * 9 * c * o
 
     def convolve(self, images):
-        """Convolve `images` at a time; all of them is im2col at once."""
+        """Convolve with columns for `images` images at a time; with all images, this is im2col at once."""
         n, ho, wo, kh, kw, c = self.view.shape
         out = np.empty((n, ho, wo, self.w.shape[1]), np.float32)
         cols = np.empty((images, ho, wo, kh, kw, c), np.float32)  # one buffer, used again and again
@@ -129,19 +133,20 @@ panel.plot(mebibytes, np.array(times) / min(times), "o-", color="black")
 panel.axvline(COLUMN_BYTES / 2**20, ls=":", color="black")
 panel.annotate("minigrad's block", (COLUMN_BYTES / 2**20, 0.12), (4, 0), ("data", "axes fraction"), "offset points")
 panel.set_xscale("log", base=2)
-panel.set(xlabel="columns of a block, MiB (the last: im2col at once)", ylabel="time, the best = 1", ylim=(0, None))
-panel.set_title("The same arithmetic, the same numbers: 32 images of 32x32, 16 to 16 channels", fontsize=10)
+panel.set(xlabel="columns of a block, MiB (last point: im2col at once)", ylabel="time, shortest = 1", ylim=(0, None))
+panel.set_title("Blocks of different sizes, same result: 32 images of 32x32, 16 to 16 channels", fontsize=10)
 print(f"at once takes {times[-1] / min(times):.1f} times as long as in the best blocks (machine-dependent)")
 
 # %%
-# Where the curve rises on the right, the columns have outgrown a cache: the core's own, or the third, shared by cores.
-# A block can also be too small: each costs a few calls from Python. Anything near 1 MiB will do. minigrad allows 1.5,
-# for all layers and machines. A constant has a virtue that we shall need soon.
+# Where the curve rises on the right, the columns no longer fit into a cache: either the core's own cache, or the third
+# cache (L3), which several cores share. A block can also be too small, because each block costs a few Python calls.
+# Every size near 1 MiB works well. minigrad uses 1.5 MiB for all layers and all machines. A fixed size has another
+# advantage, which we will need soon.
 #
 # The layer on the roofline
 # -------------------------
 #
-# Now for several numbers of channels, both ways, under the measured roof.
+# Now we measure several numbers of channels with both methods, and draw them under the measured roof.
 
 channels = (4, 8, 16, 32, 64)
 figure, panel = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -164,33 +169,36 @@ panel.set_title("3x3 convolutions; the number at a point is its channels", fonts
 legend = panel.legend(loc="lower right")
 
 # %%
-# In blocks, every point moves to the right by a factor of ten, out from under the slope, and it has room to rise. How
-# far it does depends on the machine; a large third cache softens the slope. What is left between the round points and
-# the roof is not main memory any more. With few channels the product is thin, and the copy into the columns, though it
-# stays in cache, is as much work as the arithmetic. Both can be helped.
+# In blocks, every point moves to the right by a factor of ten. It leaves the slope, so it can be faster. How much
+# faster it gets depends on the machine; with a large L3 cache the slope matters less. Main memory no longer explains
+# the distance between the round points and the roof. With few channels the matrix product is narrow. Then the copy into
+# the columns takes as long as the arithmetic, although it stays in cache. The next two sections improve the copy and
+# the product.
 #
-# Runs
-# ----
+# Copying in runs
+# ---------------
 #
-# A copy is fast along a *run*, a stretch of numbers that stand together in memory. Between runs the program has to
-# look up where to go on. With images (n, h, w, c), a row of a window is the channels of three neighbours: one run of
-# :math:`k_w c` numbers. With images (n, c, h, w), it would be a run of :math:`k_w`, three numbers.
+# A copy is fast along a *run*, that is, a group of numbers that are contiguous in memory. Between two runs the program
+# has to compute the next address. With images (n, h, w, c), a row of a window holds the channels of three neighbouring
+# pixels: one run of :math:`k_w c` numbers. With images (n, c, h, w), it would be a run of :math:`k_w`, that is, of
+# three numbers.
 #
-# NumPy begins a loop for each run. But tell it that a run is *one* item, of so many bytes, whatever they mean (the
-# dtype ``void``), and one loop moves several. Here are four pixels of three channels, and the windows of two pixels:
+# NumPy starts a new loop for each run. But we can declare a run as *one* item of a given number of bytes (the dtype
+# ``void``, which does not say what the bytes mean). Then a single loop copies several runs. Here are four pixels of
+# three channels, and the windows of two pixels:
 
 line = np.arange(12, dtype=np.float32)
 run = np.dtype((np.void, 24))  # two pixels, 24 bytes, are one item
-items = np.ndarray((3,), run, line, strides=(12,))  # the next begins one pixel further
+items = np.ndarray((3,), run, line, strides=(12,))  # the next item begins one pixel further
 print(items.copy().view(np.float32).reshape(3, 6))
 assert items.tobytes() == windows(line.reshape(1, 1, 4, 3), (1, 2), (1, 1), (1, 1)).tobytes()
 
 # %%
-# Now the same amount of data, copied from windows with runs of different lengths, as numbers and as items:
+# Now we copy the same amount of data from windows with runs of different lengths, as numbers and as items:
 
 
 def copy_runs(cols, x, view):
-    """Copy windows (n, ho, wo, kh, kw, c) of x: the kw c numbers of a window's row are one item."""
+    """Copy windows (n, ho, wo, kh, kw, c) of x, with the kw c numbers of a window's row as one item."""
     shape, run = view.shape[:4], np.dtype((np.void, view[0, 0, 0, 0].nbytes))
     np.copyto(np.ndarray(shape, run, cols), np.ndarray(shape, run, x, strides=view.strides[:4]))
 
@@ -208,18 +216,18 @@ for c in per_number:
     print(f"{c:8}{3 * c:18}{as_numbers:20.1f}{as_items:25.1f}")
 
 # %%
-# Long runs are the second reason for channels last; a net's first layer, with its three channels, suffers most. As
-# items, short runs take about two thirds of the time; with long ones, it is the bytes themselves that take it. This is
-# minigrad's way:
+# Long runs are the second reason for channels last. The first layer of a net has only three channels, so it loses most.
+# As items, short runs take about two thirds of the time. For long runs, the time is spent on the bytes themselves. This
+# is minigrad's code:
 #
 # .. literalinclude:: /../minigrad/ops/columns.py
 #    :pyobject: _copy_windows
 #
-# There is one more thing to be had. The windows of two neighbours share all but a column. Lay the two out as *one*
-# window, a column wider: half as many runs, of four columns in place of three, so two thirds of the numbers. Its
-# weights make two pixels at once: w for the first, w one column further for the second, and zeros beside them. The
-# zeros are multiplied, too, so the arithmetic grows by a third. It is a trade, of what is cheap here for what is dear.
-# Try it on a first layer:
+# One more improvement is possible. The windows of two neighbouring pixels share all columns but one. So copy the two as
+# *one* window that is one column wider. This gives half as many runs, each of four columns instead of three, so we copy
+# two thirds of the numbers. The weights of the wide window compute two pixels at once: they hold w for the first pixel,
+# w moved by one column for the second, and zeros elsewhere. The zeros are multiplied too, so the arithmetic grows by a
+# third. We accept more arithmetic, which is cheap here, for less copying, which is expensive. Try it on a first layer:
 
 c, o = 3, 16
 layer = Layer(8, 32, c, o)
@@ -241,15 +249,16 @@ whole = seconds(convolve, *singly) / seconds(convolve, *in_pairs)
 print(f"one by one, the copy takes {copy:.1f} times as long, the layer {whole:.1f} times (machine-dependent)")
 
 # %%
-# minigrad does so at stride 1, where a run is shorter than 64 numbers and the width is even.
+# minigrad does this at stride 1, if a run is shorter than 64 numbers and the width is even.
 #
 # Small products
 # --------------
 #
-# The product moves numbers, too. BLAS first *packs*: it writes both matrices anew, in the order in which its innermost
-# loop wants them. That pays if every number is used often. A number of the columns is used once for each channel out,
-# and 16 or 32 times is not often. On processors with AVX-512, OpenBLAS has kernels that take matrices as they lie, for
-# small products, of a million multiply-adds at most. A block makes more, but it can be cut into pieces of a few rows:
+# The matrix product moves numbers, too. BLAS first *packs*: it copies both matrices into the order in which its
+# innermost loop reads them. This is worth its time if every number is used often. But a number of the columns is used
+# only once for each output channel, and there are only 16 or 32 of them. For small products, of at most a million
+# multiply-adds, OpenBLAS has kernels that do not pack; they exist on processors with AVX-512. The product of a block is
+# larger, but we can cut it into pieces of a few rows:
 
 k, o = 192, 32  # from 16 to 16 channels, in pairs
 cols, weights = rng.standard_normal((2048, k), dtype=np.float32), rng.standard_normal((k, o), dtype=np.float32)
@@ -260,34 +269,37 @@ verdict = "a gain" if gain > 1.05 else "no gain with the BLAS of this processor"
 print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict} (machine-dependent)")
 
 # %%
-# minigrad asks which kernels OpenBLAS runs, and cuts only where it gains (``products.multiply``).
+# minigrad asks which kernels OpenBLAS uses on this processor, and cuts the product only where this is faster
+# (``products.multiply``).
 #
-# This is the forward pass, and you know nearly every line of it. A 1x1 kernel needs no columns at all. ``_group`` says
-# whether to make pixels in pairs, and ``_grouped`` makes the weights for it. ``Columns`` cuts the output pixels into
-# blocks, of whole images or of rows of a large one, and lays one out at a time, in a buffer that is kept
-# (:doc:`/source/minigrad/ops/columns`). Even the border of zeros is put around a block only. Around the batch, it would
-# cost one more way to memory and back, :math:`4\,(3c + o)` bytes a pixel in place of :math:`4\,(c + o)`.
-# ``threads.run`` is what comes next.
+# Here is the whole forward pass; you know nearly every line of it. A 1x1 kernel needs no columns at all. ``_group``
+# decides whether to compute pixels in pairs, and ``_grouped`` makes the weights for the pairs. ``Columns`` cuts the
+# output pixels into blocks: whole images, or some rows of a large image. It copies the windows of one block at a time
+# into a buffer that is reused (:doc:`/source/minigrad/kernels/columns`). Even the border of zeros is only put around a
+# block. To put it around the whole batch, we would have to read and write the batch once more; this would move
+# :math:`4\,(3c + o)` bytes per pixel instead of :math:`4\,(c + o)`. The next section explains ``threads.run``.
 #
 # .. literalinclude:: /../minigrad/ops/conv.py
 #    :pyobject: _forward
 #
-# Two cores, the same bits
-# ------------------------
+# Two threads, the same bits
+# --------------------------
 #
-# NumPy lets go of Python's lock while it copies or multiplies, so two threads can work on two blocks. BLAS has threads
-# of its own; we turn them off. They would have to share one small block, and fight with ours for the same cores.
+# NumPy releases Python's global lock while it copies or multiplies, so two threads can work on two blocks. BLAS has its
+# own threads, but we turn them off: they would have to share one small block, and they would compete with our threads
+# for the same cores.
 #
-# In the forward pass blocks do not touch each other: each writes its own pixels. In the backward pass they do. The
-# gradient of the weights is a sum over *all* pixels, :math:`dw = \sum_r \mathrm{cols}[r, :]^{\top} g[r, :]`. Give
-# each of T threads its share of the rows, add up the T partial sums, and see:
+# In the forward pass, blocks are independent: each block writes only its own output pixels. In the backward pass they
+# are not. The gradient of the weights is a sum over *all* pixels,
+# :math:`dw = \sum_r \mathrm{cols}[r, :]^{\top} g[r, :]`. Let each of T threads compute the sum over its share of the
+# rows, and add up the T partial sums:
 
 rows, g = rng.standard_normal((40_000, 36), dtype=np.float32), rng.standard_normal((40_000, 8), dtype=np.float32)
 exact = rows.astype(float).T @ g.astype(float)
 
 
 def by_shares(threads):
-    """Add up as many partial sums as there are threads."""
+    """Add up one partial sum for each thread."""
     return sum(rows[s].T @ g[s] for s in spans(len(rows), -(-len(rows) // threads)))  # slices of equal length
 
 
@@ -299,16 +311,17 @@ for threads, total in sums.items():
 assert not np.array_equal(sums[1], sums[2])
 
 # %%
-# Nobody is wrong here. Floating-point addition rounds after every step, so :math:`(a + b) + c` and :math:`a + (b +
-# c)` differ in the last bits, and another number of threads is another order. But training amplifies the last bit:
-# after some hundred steps two runs have different weights. Your result could not be repeated with another number of
-# threads, and a bug that shows on two threads would hide on four.
+# None of these results is wrong. Floating-point addition rounds after every step, so :math:`(a + b) + c` and
+# :math:`a + (b + c)` differ in the last bits, and a different number of threads means a different order of additions.
+# But training amplifies such differences: after some hundred steps, two runs have different weights. Your result could
+# not be reproduced with another number of threads, and a bug that appears with two threads might not appear with four.
 #
-# The mend is one rule. *What* the pieces are may depend on shapes and constants only (and on the kernels of BLAS, which
-# round in their own way on another kind of processor; that is not in our hands). The number of threads decides merely
-# *who* does which. So minigrad cuts the pixels into blocks of at most so many bytes, and deals the blocks out to four
-# *lanes*, always four. A lane walks its blocks from first to last, and adds to its own partial sum. At the end the
-# four are added in order. (``_inner`` is the product a' b; ``scratch`` hands out a buffer that is kept.)
+# One rule solves this. How the work is cut into pieces may depend on shapes and constants only. (It may also depend on
+# the kernels of BLAS. They round differently on another kind of processor anyway, and we cannot change this.) The
+# number of threads only decides which thread computes which piece. So minigrad cuts the pixels into blocks with a fixed
+# limit of bytes, and distributes the blocks over four *partial sums*, for every number of threads. Each partial sum (a
+# *lane* in the code) takes its blocks in order, from the first to the last. At the end, the four partial sums are added
+# in order. (``_inner`` is the product a' b; ``scratch`` returns a buffer that is reused.)
 #
 # .. literalinclude:: /../minigrad/parallel.py
 #    :pyobject: Lanes
@@ -317,7 +330,7 @@ figure, panels = plt.subplots(2, 1, figsize=(9, 3), layout="constrained", sharex
 lanes = Lanes(range(22))
 for panel, threads in zip(panels, (1, 2), strict=True):
     for lane in range(lanes.count):
-        who = lane % threads  # whoever is free takes the next lane: this is one way it may go
+        who = lane % threads  # a free thread takes the next partial sum: this is one possible case
         for block in lanes.share(lane):
             panel.add_patch(plt.Rectangle((block + 0.06, 0), 0.88, 1, fc=("0.85", "0.45")[who], ec="black", lw=0.6))
             panel.text(block + 0.5, 0.5, block, ha="center", va="center", fontsize=8)
@@ -330,7 +343,9 @@ for panel, threads in zip(panels, (1, 2), strict=True):
 assert lanes.count == LANES
 
 # %%
-# The greys change, the numbers do not. So the bits cannot. That is no matter of tolerance, and it can be asserted:
+# The greys change with the number of threads: another thread computes a partial sum. The blocks of each partial sum and
+# the order of the additions stay the same. So the bits of the result stay the same, too. We can assert this without any
+# tolerance:
 
 x = rng.standard_normal((64, 16, 16, 16), dtype=np.float32)
 w = rng.standard_normal((3, 3, 16, 16), dtype=np.float32)
@@ -338,7 +353,7 @@ cotangent = mg.Tensor(rng.standard_normal((64, 16, 16, 16), dtype=np.float32))
 
 
 def everything(threads):
-    """Return out, dx and dw, as bytes, computed on so many threads."""
+    """Return out, dx and dw, as bytes, computed with `threads` threads."""
     before = mg.get_num_threads()
     mg.set_num_threads(threads)
     xt, wt = mg.Tensor(x, requires_grad=True), mg.Tensor(w, requires_grad=True)
@@ -354,21 +369,21 @@ for threads in (2, 3, 5):
 print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 
 # %%
-# The price of the rule is that no more than four threads can share a sum over pixels: a bargain on a few cores.
+# The rule has a price: no more than four threads can share a sum over pixels. With a few cores, this price is low.
 #
-# What you have seen is most of what there is to speed on any machine, a GPU included: count the bytes, keep what is
-# used again close, walk memory in long runs, and cut the work into pieces before you ask who does them.
-# :doc:`/source/minigrad/parallel` has the rest: the threads that help, and buffers that are kept from call to call.
+# These ideas give most of the speed on any machine, including a GPU. Count the bytes. Keep numbers that are used again
+# close to the core. Read memory in long runs. Cut the work into pieces first, and only then distribute it over threads.
+# :doc:`/source/minigrad/parallel` has the rest: the helper threads, and the buffers that are reused from call to call.
 #
 # Exercises
 # ---------
 #
-# 1. **Intensity.** Count operations and bytes of a convolution of any kernel and stride, at once and in blocks; now
-#    with the weights. Then find out which layers stay under the slope even in blocks.
+# 1. **Intensity.** Count the operations and bytes of a convolution with any kernel and stride, at once and in blocks,
+#    this time with the weights. Then find out which layers stay under the slope even in blocks.
 # 2. **Blocks of bytes.** Convolve in blocks of as many images as fit into a given number of bytes, with one buffer. The
-#    check measures your memory.
-# 3. **A sum for every number of threads.** Add up many arrays that threads compute, with the same bits for any number
-#    of threads, whoever finishes first.
+#    check measures how much memory you use.
+# 3. **A sum for every number of threads.** Add up many arrays that threads compute. The bits must be the same for any
+#    number of threads, in whichever order the threads finish.
 #
 # .. literalinclude:: /exercises/chapter_08.py
 #

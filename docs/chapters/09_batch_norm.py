@@ -4,19 +4,20 @@ r"""
 
 What is the gradient of a layer in which every number depends on every other?
 
-Batch normalisation (S. Ioffe, C. Szegedy, 2015) gives each channel mean 0 and variance 1 over the batch. That sounds
-like subtracting one constant and dividing by another. It is not: the constants are made of the very numbers they are
-applied to, and a rule that forgets it is wrong, although its numbers look plausible. This chapter derives the rule
-along all its paths, and then asks what such a layer does to a net.
+Batch normalisation (S. Ioffe, C. Szegedy, 2015) gives each channel mean 0 and variance 1 over the batch. This looks
+like subtracting one constant and dividing by another. But the two numbers are not constants: they are computed from the
+same numbers to which they are applied. A rule that ignores this is wrong, although its results look plausible. This
+chapter derives the right rule, and then asks how batch norm changes the training of a net.
 """
 
 # %%
-# Forward
-# -------
+# The forward pass
+# ----------------
 #
-# Take images :math:`x[n, u, v, c]`: image, row, column, channel. Batch norm treats each channel :math:`c` by itself and
-# all pixels of all images alike. So we give the three other axes one name, :math:`i = (n, u, v)`, which runs over the
-# :math:`m = n\,h\,w` pixels, and write :math:`x_i` for one channel. Then
+# Take images :math:`x[n, u, v, c]`: image, row, column, channel. Batch norm treats each channel :math:`c` separately,
+# and treats all pixels of all images in the same way. So we replace the other three axes by a single index,
+# :math:`i = (n, u, v)`, which runs over the :math:`m = n\,h\,w` pixels, and write :math:`x_i` for the numbers of one
+# channel. Then
 #
 # .. math::
 #     \mu = \frac{1}{m} \sum_i x_i, \qquad
@@ -24,9 +25,9 @@ along all its paths, and then asks what such a layer does to a net.
 #     \hat x{}_i = r\,(x_i - \mu), \qquad
 #     y_i = \gamma\, \hat x{}_i + \beta,
 #
-# with :math:`r = 1 / \sqrt{\sigma^2 + \epsilon}`. There is one :math:`\mu, \sigma^2, \gamma, \beta` for each channel.
-# The small :math:`\epsilon` keeps a constant channel from dividing by 0. The scale :math:`\gamma` and the shift
-# :math:`\beta` are learnt, and begin at 1 and 0.
+# with :math:`r = 1 / \sqrt{\sigma^2 + \epsilon}`. Each channel has its own :math:`\mu, \sigma^2, \gamma, \beta`. The
+# small number :math:`\epsilon` prevents a division by 0 when a channel is constant. The scale :math:`\gamma` and the
+# shift :math:`\beta` are learnt; they start at 1 and 0.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,16 +57,16 @@ for c in range(3):
     print(f"channel {c}: mean {means[0]:5.2f} -> {means[1]:5.2f}, deviation {deviations[0]:.2f} -> {deviations[1]:.2f}")
 
 # %%
-# Backward: three paths
-# ---------------------
+# The backward pass: three paths
+# ------------------------------
 #
-# Let :math:`g_i = \partial L / \partial y_i` be what the tape hands us. Two gradients are easy, because
-# :math:`\gamma` and :math:`\beta` stand in every :math:`y_i` once:
+# The tape passes :math:`g_i = \partial L / \partial y_i` to our rule. Two gradients are easy, because :math:`\gamma`
+# and :math:`\beta` occur exactly once in each :math:`y_i`:
 #
 # .. math:: d\gamma = \sum_i g_i\, \hat x{}_i, \qquad d\beta = \sum_i g_i .
 #
-# And the normalised values get :math:`\hat g{}_i = \gamma g_i`. Now to :math:`x_i`. Follow the arrows: it reaches the
-# loss in three ways.
+# The gradient of the normalised values is :math:`\hat g{}_i = \gamma g_i`. The gradient of :math:`x_i` is harder.
+# Follow the arrows in the figure: :math:`x_i` influences the loss along three paths.
 
 figure, panel = plt.subplots(figsize=(8.5, 2.8), layout="constrained")
 panel.axis("off")
@@ -99,32 +100,35 @@ for begin, end, bend, line, label, place in arrows:
     panel.text(*place, label, ha="center", va="center", fontsize=10.5)
 
 # %%
-# **Path 1, directly.** With :math:`\mu` and :math:`r` held still, :math:`\hat x{}_i` moves with :math:`x_i` by the
-# factor :math:`r`, and no other :math:`\hat x{}_j` moves. It gives :math:`r\, \hat g{}_i`.
+# **Path 1, directly.** Keep :math:`\mu` and :math:`r` fixed. When :math:`x_i` rises by one, :math:`\hat x{}_i` rises by
+# :math:`r`, and no other :math:`\hat x{}_j` changes. So this path contributes :math:`r\, \hat g{}_i`.
 #
-# **Path 2, through the mean.** Every :math:`\hat x{}_j` falls by :math:`r` when :math:`\mu` rises by one, so
-# :math:`dL/d\mu = -r \sum_j \hat g{}_j`. And :math:`\mu` rises by :math:`1/m` with :math:`x_i`. It gives
+# **Path 2, through the mean.** When :math:`\mu` rises by one, every :math:`\hat x{}_j` falls by :math:`r`, so
+# :math:`dL/d\mu = -r \sum_j \hat g{}_j`. When :math:`x_i` rises by one, :math:`\mu` rises by :math:`1/m`. So this path
+# contributes
 #
 # .. math:: -\, r\; \frac{1}{m} \sum_j \hat g{}_j \;=\; -\, r\, \operatorname{mean}(\hat g),
 #
-# the same for every pixel; the mean is over pixels. (The mean moves the variance, too. But :math:`d\sigma^2 /
-# d\mu = -\frac{2}{m} \sum_j (x_j - \mu)`, and deviations from the mean add up to 0. That arrow carries nothing.)
+# which is the same for every pixel; the mean is over pixels. (The mean also influences the variance. But
+# :math:`d\sigma^2 / d\mu = -\frac{2}{m} \sum_j (x_j - \mu)`, and the deviations from the mean add up to 0. So this
+# arrow contributes nothing.)
 #
-# **Path 3, through the variance.** From :math:`r = (\sigma^2 + \epsilon)^{-1/2}` follows :math:`dr / d\sigma^2 =
-# -\frac{1}{2} r^3`. So
+# **Path 3, through the variance.** The derivative of :math:`r = (\sigma^2 + \epsilon)^{-1/2}` is
+# :math:`dr / d\sigma^2 = -\frac{1}{2} r^3`. So
 #
 # .. math::
 #     \frac{dL}{d\sigma^2} = -\frac{1}{2} r^3 \sum_j \hat g{}_j\, (x_j - \mu)
 #     = -\frac{1}{2} r^2 \sum_j \hat g{}_j\, \hat x{}_j,
 #     \qquad \frac{d\sigma^2}{dx_i} = \frac{2}{m} (x_i - \mu) = \frac{2}{m\, r}\, \hat x{}_i .
 #
-# The product of the two is :math:`-\, r\, \hat x{}_i \operatorname{mean}(\hat g\, \hat x)`. Add up the three paths,
-# and put :math:`\gamma` in front:
+# The product of the two is :math:`-\, r\, \hat x{}_i \operatorname{mean}(\hat g\, \hat x)`. The sum of the three paths,
+# with :math:`\gamma` as a common factor, is
 #
 # .. math::
 #     dx_i = \gamma\, r\, \left( g_i - \operatorname{mean}(g) - \hat x{}_i \operatorname{mean}(g\, \hat x) \right) .
 #
-# That is the whole rule. Here are the paths one by one, against the tape and against finite differences.
+# This is the whole rule. Next we compute the paths one by one, and compare them with the tape and with finite
+# differences.
 
 g = rng.standard_normal(x.shape)
 m = x[..., 0].size
@@ -152,17 +156,17 @@ assert mg.gradcheck(batch_norm, (x, gamma, beta)) < 1e-6
 print("three paths = the compact formula = the tape = finite differences")
 
 # %%
-# What the two subtractions take away
-# -----------------------------------
+# The gradient as a projection
+# ----------------------------
 #
-# Batch norm forgets the mean and the size of its input: add a constant to all :math:`x_i`, or stretch them about
-# their mean, and y stays what it was (the stretch, up to :math:`\epsilon`). So the loss does not change along these
-# two directions, the direction of all ones and that of :math:`\hat x`, and the gradient must have no part in them.
-# Path 2 removes the part of g along the ones, path 3 the part along :math:`\hat x`. It is a projection, as in
-# geometry.
+# The output of batch norm does not depend on the mean and the scale of its input. If we add a constant to all
+# :math:`x_i`, or stretch them about their mean, y stays the same (for the stretch, up to :math:`\epsilon`). So the loss
+# does not change along two directions: the vector of all ones, and :math:`\hat x`. The gradient must have no component
+# along them. Path 2 removes the component of g along the ones, and path 3 removes the component along :math:`\hat x`.
+# Geometrically, this is a projection.
 #
-# Watch it for one channel with eight pixels, and with a g that is almost what these directions are made of: :math:`1
-# + \hat x` and a little noise.
+# The figure shows this for one channel with eight pixels. Here g lies almost completely in these two directions: it is
+# :math:`1 + \hat x` plus a little noise.
 
 few = np.array([-1.2, 0.3, 2.0, -0.4, 0.9, -1.9, 0.1, 1.0])
 few_hat = (few - few.mean()) / np.sqrt(few.var() + EPS)
@@ -188,18 +192,19 @@ assert abs((left * few_hat).sum()) < 1e-3  # not exactly 0, because of eps
 print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} is left")
 
 # %%
-# (The factor :math:`\gamma r`, which all parts have, is left out.) A rule that has only path 1 would hand on all of
-# g, though nearly none of it can lower the loss. And a checker that uses :math:`g = 1` would not miss path 3: the mean
-# of :math:`\hat x` is 0, so path 3 then carries nothing, and the whole gradient is 0 (:doc:`/course/06_proof` is about
-# such traps).
+# (The factor :math:`\gamma r`, which all parts share, is left out.) A rule with path 1 only would pass on all of g,
+# although almost no part of it can lower the loss. Also note that a gradient check with :math:`g = 1` does not notice
+# when path 3 is missing. The mean of :math:`\hat x` is 0, so path 3 contributes nothing then, and the whole gradient is
+# 0 (:doc:`/course/06_proof` describes such traps).
 #
-# In minigrad
-# -----------
+# The rule in minigrad
+# --------------------
 #
-# minigrad keeps x, :math:`\mu` and :math:`r`, and not :math:`\hat x`, which would be one more array to write: x is
-# there already, as the result of the convolution. Its rule sorts the formula by x and g. Put :math:`\hat x = r (x -
-# \mu)` in, and dx is ``scale * g + slope * x + constant``, one walk over the pixels after one for the two sums
-# (``pixels.affine``; ``inv_std`` is :math:`r`):
+# minigrad stores x, :math:`\mu` and :math:`r` for the backward pass. It does not store :math:`\hat x`, which would be
+# one more array to write; x is in memory anyway, as the result of the convolution. The code groups the formula by x and
+# g. With :math:`\hat x = r (x - \mu)`, the gradient dx becomes ``scale * g + slope * x + constant``. So two passes over
+# the pixels are enough: the first computes the two sums, and the second computes dx (``pixels.affine``; ``inv_std`` is
+# :math:`r`):
 #
 # .. literalinclude:: /../minigrad/ops/norm.py
 #    :start-at: @_batch_norm.vjp
@@ -208,18 +213,19 @@ print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} i
 # Training and evaluation
 # -----------------------
 #
-# In training the answer for one image depends on the other images of its batch. In use it must not. So batch norm
-# keeps *running statistics*: after each batch they move a tenth of the way towards that batch's mean and variance,
-# and evaluation normalises with them. Then :math:`\mu` and :math:`r` are constants, paths 2 and 3 are gone, and the
-# layer is one multiplication and one addition, which can be folded into the convolution before it
-# (:func:`minigrad.nn.fold_batch_norm`).
+# In training, the result for one image depends on the other images of its batch. In evaluation, it must not depend on
+# them. So batch norm keeps *running statistics*: after each batch, they move a tenth of the way towards the mean and
+# the variance of that batch. In evaluation, batch norm uses the running statistics instead of those of the batch. Then
+# :math:`\mu` and :math:`r` are constants, and paths 2 and 3 do not exist. The layer is one multiplication and one
+# addition, which can be merged into the convolution before it (:func:`minigrad.nn.fold_batch_norm`).
 #
 # .. literalinclude:: /../minigrad/ops/norm.py
 #    :pyobject: _batch_norm
 #
-# Two words in it deserve a look. The variance that goes into the running statistics is ``unbiased``. The squares of
-# deviations from the *batch's own* mean are on average too small, by the factor :math:`(m - 1) / m`. Within a batch
-# this is harmless; but evaluation stands for all images, so it wants the true variance. With batches of 4 it shows:
+# Two names in this code need an explanation: ``unbiased`` and ``once``. The variance in the running statistics is
+# ``unbiased``. The squared deviations from the *batch's own* mean are on average too small, by the factor
+# :math:`(m - 1) / m`. Within a batch this does no harm. But in evaluation the statistics stand for all images, so they
+# need the true variance. With batches of 4 the difference is visible:
 
 batches = rng.standard_normal((20_000, 4))  # the true variance is 1
 biased = batches.var(axis=1).mean()
@@ -230,12 +236,13 @@ bn = nn.BatchNorm2d(1, dtype=np.float64)
 for batch in batches[:2000]:
     bn(mg.Tensor(batch[:, None]))
 print(
-    f"running mean {bn.running_mean[0]:+.2f}, variance {bn.running_var[0]:.2f}: they remember ten batches, and wobble"
+    f"running mean {bn.running_mean[0]:+.2f}, variance {bn.running_var[0]:.2f}: means over about ten batches still vary"
 )
 
 # %%
-# The other word is ``once``. When memory is short, :func:`minigrad.recompute` runs a part of the net a second time in
-# the backward pass (:doc:`/course/17_thousand_layers`). The statistics are an *effect*, and must not happen twice.
+# The other name is ``once``. To save memory, :func:`minigrad.recompute` runs a part of the net a second time in the
+# backward pass (:doc:`/course/17_thousand_layers`). The update of the running statistics is a *side effect*, and it
+# must not happen twice.
 
 once, twice = nn.BatchNorm2d(3, dtype=np.float64), nn.BatchNorm2d(3, dtype=np.float64)
 images = mg.Tensor(x, requires_grad=True)
@@ -247,17 +254,17 @@ print("after two updates it would have been:            ", twice.running_mean.ro
 np.testing.assert_allclose(once.running_mean, 0.1 * x.mean((0, 1, 2)), atol=1e-12)
 
 # %%
-# What it does to the scale of weights
-# ------------------------------------
+# Batch norm and the scale of the weights
+# ---------------------------------------
 #
-# Let batch norm follow a convolution with weights w. Its result is linear in w: with :math:`a w` in place of w it is
-# a times as large, and batch norm takes the a out again. The loss is the same function at :math:`w` and at :math:`a
-# w`:
+# Suppose batch norm follows a convolution with weights w. The result of the convolution is linear in w: if we replace w
+# by :math:`a w`, it is multiplied by a, and batch norm divides by a again. So the loss is the same at :math:`w` and at
+# :math:`a w`:
 #
 # .. math:: L(a w) = L(w) \quad\text{for every } a > 0 .
 #
-# (Up to :math:`\epsilon`, that is; below it is tiny.) Two facts follow by differentiating, once by a (at :math:`a = 1`)
-# and once by w:
+# (This holds up to :math:`\epsilon`, which is tiny in the code below.) Two facts follow if we differentiate this
+# equation, once with respect to a (at :math:`a = 1`) and once with respect to w:
 #
 # .. math:: \langle w, \nabla L(w) \rangle = 0, \qquad \nabla L(a w) = \tfrac{1}{a}\, \nabla L(w) .
 #
@@ -287,24 +294,25 @@ np.testing.assert_allclose(10 * slope_10, slope, atol=1e-9)
 assert abs(cosine) < 1e-9
 
 # %%
-# This is a brake that builds itself. A step of gradient descent with the *learning rate* :math:`\eta` is perpendicular
-# to w, so by Pythagoras it makes w longer: :math:`|w - \eta \nabla L|^2 = |w|^2 + \eta^2 |\nabla L|^2`. The longer w
-# is, the smaller the angle by which the next step turns it. A learning rate that is too high for such a layer does not
-# end in infinity; the weights grow until it is right.
+# These two facts act as an automatic brake. A step of gradient descent with the *learning rate* :math:`\eta` is
+# perpendicular to w, so by Pythagoras it makes w longer: :math:`|w - \eta \nabla L|^2 = |w|^2 + \eta^2 |\nabla L|^2`.
+# The longer w is, the smaller is the angle by which the next step turns it. So a learning rate that is too high does
+# not make such a layer diverge: the weights grow until the rate is right for them.
 #
 # An experiment: which learning rates work
 # ----------------------------------------
 #
-# So batch norm should make training forgive. We train a net of six layers on handwritten digits, with and without, at
-# learning rates from 0.001 to 30, each for 60 steps of gradient descent from the same weights, on batches drawn at
-# random (that is SGD, the next chapter's subject).
+# So a net with batch norm should learn at many more learning rates than a net without. We train a net of six layers on
+# handwritten digits, with and without batch norm, at learning rates from 0.001 to 30. Each run starts from the same
+# weights and takes 60 steps of gradient descent on batches drawn at random. (This is SGD, the topic of the next
+# chapter.)
 
 digits = mg.data.Digits()
 pixels = (digits.images - digits.images.mean(0)).reshape(-1, 64) / digits.images.std()
 
 
 def train(normalised, rate, steps=60):
-    """Return the loss after training, or infinity if numbers overflowed."""
+    """Return the loss after training, or infinity if a number overflowed."""
     rng = np.random.default_rng(0)
     layers = []
     for c_in, c_out in [(64, 48), *[(48, 48)] * 4]:
@@ -346,19 +354,20 @@ print(f"a loss below {good} is reached with batch norm for rates {working[0]}, w
 assert (with_bn < good).sum() > (without < good).sum()
 
 # %%
-# On the left of the figure both are too slow. On the right, the net without batch norm falls off a cliff, and the net
-# with it goes on learning at rates ten times as high. (It has a limit, too, for its last layer has no batch norm behind
-# it.) In a net of 50 layers, where no single rate would suit all of them, this is the difference between
-# training and not training: see :doc:`/course/11_initialisation` and :doc:`/course/12_plain_nets`.
+# At the low rates on the left of the figure, both nets learn too slowly. At the high rates on the right, the loss of
+# the net without batch norm suddenly becomes large, while the net with batch norm still learns at rates ten times as
+# high. (It has a limit, too, because no batch norm follows its last layer.) In a net of 50 layers no single rate would
+# suit all layers, so batch norm decides whether the net trains at all: see :doc:`/course/11_initialisation` and
+# :doc:`/course/12_plain_nets`.
 #
 # Exercises
 # ---------
 #
-# 1. **Layer norm.** The same idea over other axes: each pixel is normalised over its channels, and needs no batch.
-#    Derive its rule. The trap: now :math:`\gamma` varies along the axis of the means.
-# 2. **Folding.** In evaluation, batch norm after a convolution is one convolution. Find its weights and its bias.
-# 3. **Variances of parts.** From counts, means and variances of several parts of the data, compute those of the
-#    whole, as if they had been seen at once, and so that no digits cancel.
+# 1. **Layer norm.** This is the same idea over another axis: each pixel is normalised over its channels, so no batch is
+#    needed. Derive its rule. Be careful: here :math:`\gamma` varies along the axis over which the means are taken.
+# 2. **Folding.** In evaluation, a convolution followed by batch norm equals one convolution. Find its weights and bias.
+# 3. **Variances of parts.** You are given the counts, means and variances of several parts of the data. Compute the
+#    mean and the variance of the whole data, in such a way that no digits are lost by cancellation.
 #
 # .. literalinclude:: /exercises/chapter_09.py
 #

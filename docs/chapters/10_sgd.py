@@ -2,38 +2,40 @@ r"""
 10. SGD with momentum
 =====================
 
-Why does a step against the gradient zigzag through a valley, and what does it help to remember the last step?
+Why does gradient descent zigzag through a valley, and why does it help to remember earlier steps?
 
-We can compute gradients of anything now. To learn is to use them: take a step downhill, and again. It is the simplest
-idea of this course, and its behaviour can be worked out completely on the simplest of all landscapes, a bowl. What we
-find there (how large a step may be, why valleys are slow, what momentum does about it, why learning rates are lowered
-at the end) is what you will meet in every training run.
+We can now compute gradients of anything. Learning uses them: take a step downhill, compute the gradient again, and take
+the next step. This is the simplest idea of the course. On the simplest loss, a bowl, we can work out its behaviour
+completely: how large a step may be, why valleys are slow, what momentum changes, and why learning rates are lowered at
+the end. You will meet all of this again in every training run.
 """
 
 # %%
-# Steps on a bowl
-# ---------------
+# Gradient descent on a bowl
+# --------------------------
 #
-# *Gradient descent* moves the weights w against the gradient, by the *learning rate* :math:`\eta`:
+# *Gradient descent* moves the weights w against the gradient. The *learning rate* :math:`\eta` sets the length of the
+# step:
 #
 # .. math:: w \leftarrow w - \eta\, \nabla L(w) .
 #
-# Near a minimum every smooth loss looks like a bowl, and in the right coordinates the bowl's axes are the coordinate
+# Near a minimum, every smooth loss looks like a bowl. In the right coordinates, the axes of the bowl are the coordinate
 # axes:
 #
 # .. math:: L(w) = \tfrac{1}{2} \sum_k \lambda_k w_k^2, \qquad \nabla L(w)_k = \lambda_k w_k .
 #
-# The :math:`\lambda_k > 0` are its curvatures, one for each direction k. The directions do not interfere, and each is
-# a multiplication:
+# The :math:`\lambda_k > 0` are the curvatures, one for each direction k. The directions do not influence each other,
+# and in each of them a step is a multiplication:
 #
 # .. math:: w_k \leftarrow (1 - \eta \lambda_k)\, w_k .
 #
-# So everything is in the factors :math:`1 - \eta \lambda_k`. One of them beyond -1, and the steps overshoot more and
-# more: we need :math:`\eta < 2 / \lambda_{\max}`. One of them near 1, and that direction creeps: it takes about
-# :math:`1 / (\eta \lambda_{\min})` steps. The steepest direction sets the limit, and the flattest pays for it. What
-# matters is their ratio, the *condition number* :math:`\kappa = \lambda_{\max} / \lambda_{\min}`. Even the best
-# :math:`\eta = 2 / (\lambda_{\min} + \lambda_{\max})` leaves the factor :math:`(\kappa - 1) / (\kappa + 1)` on both
-# ends.
+# So the factors :math:`1 - \eta \lambda_k` decide everything. If a factor is below -1, the steps overshoot more and
+# more; so we need :math:`\eta < 2 / \lambda_{\max}`. If a factor is close to 1, that direction is slow: it takes about
+# :math:`1 / (\eta \lambda_{\min})` steps. So the steepest direction limits the learning rate, and the flattest
+# direction becomes slow. What matters is the ratio of their curvatures, the *condition number*
+# :math:`\kappa = \lambda_{\max} / \lambda_{\min}`. Even with the best learning rate,
+# :math:`\eta = 2 / (\lambda_{\min} + \lambda_{\max})`, the steepest and the flattest direction both shrink only by the
+# factor :math:`(\kappa - 1) / (\kappa + 1)`.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,7 +46,7 @@ from minigrad.train.report import shade, tidy
 
 
 def descend(curvatures, start, steps, lr, momentum=0.0):
-    """Return the path of minigrad's SGD down a bowl: (steps + 1, directions)."""
+    """Return the path of minigrad's SGD on a bowl: (steps + 1, directions)."""
     curvatures = np.array(curvatures)
     w = nn.Parameter(np.array(start, float))
     sgd = optim.SGD([w], lr, momentum=momentum)
@@ -68,17 +70,17 @@ for lr in (0.05, 0.0999, 0.1001):
 # Momentum
 # --------
 #
-# In a long valley the gradient points across, from wall to wall, and only a little along. Two steps across cancel
-# each other; two steps along add up. So keep a running sum of gradients, in which the old ones fade, and step by
-# that:
+# In a long valley, the gradient points mostly across the valley, from wall to wall, and only a little along it. Two
+# successive steps across cancel each other, while steps along the valley add up. So keep a running sum of the
+# gradients, in which older gradients are weighted less and less, and use this sum for the step:
 #
 # .. math:: v \leftarrow m\, v + g, \qquad w \leftarrow w - \eta\, v .
 #
 # The *velocity* v remembers about :math:`1 / (1 - m)` gradients: ten for :math:`m = 0.9`. If the gradient stays the
-# same, v grows to :math:`g / (1 - m)`, and the steps to ten times their size. If it alternates between g and -g, the
-# size of v stays near :math:`g / (1 + m)`, about half.
+# same, v grows to :math:`g / (1 - m)`, so the steps become ten times as large. If the gradient alternates between g and
+# -g, the size of v stays near :math:`g / (1 + m)`, which is about half of g.
 #
-# The picture has four runs from the same point. They differ only in the two numbers at the top.
+# The figure shows four runs from the same point. They differ only in the learning rate and the momentum.
 
 lam, start = [1.0, 20.0], [-9.0, 1.6]
 runs = {
@@ -99,38 +101,39 @@ for panel, (name, (lr, momentum)) in zip(panels.flat, runs.items(), strict=True)
     panel.set_title(f"{name}: at the end |w| = {np.linalg.norm(path[-1]):.2g}", fontsize=10)
 
 # %%
-# Momentum on a bowl, exactly
-# ---------------------------
+# Momentum on a bowl: the exact factors
+# -------------------------------------
 #
-# Again each direction is by itself. With :math:`g = \lambda w`, one step maps the pair (v, w) linearly:
+# Again we can treat each direction separately. With :math:`g = \lambda w`, one step is a linear map of the pair (v, w):
 #
 # .. math::
 #     \begin{pmatrix} v \\ w \end{pmatrix} \leftarrow
 #     \begin{pmatrix} m & \lambda \\ -\eta m & 1 - \eta \lambda \end{pmatrix}
 #     \begin{pmatrix} v \\ w \end{pmatrix} .
 #
-# An *eigenvalue* z of the matrix is a factor: there is a pair (v, w) that every step multiplies by z. A matrix of two
-# rows has two of them, and any start is a mixture of the two pairs. After many steps only the larger factor counts. The
-# matrix has determinant :math:`m (1 - \eta\lambda) + \eta m \lambda = m` and trace :math:`1 + m - \eta \lambda`, so its
-# eigenvalues solve
+# An *eigenvalue* z of this matrix is a factor: for some pair (v, w), every step multiplies the pair by z. A 2x2 matrix
+# has two eigenvalues, and every start is a mixture of their two pairs. After many steps only the eigenvalue with the
+# larger absolute value matters. The matrix has determinant :math:`m (1 - \eta\lambda) + \eta m \lambda = m` and trace
+# :math:`1 + m - \eta \lambda`, so its eigenvalues are the solutions of
 #
 # .. math:: z^2 - (1 + m - \eta \lambda)\, z + m = 0 .
 #
-# The product of the two is :math:`m`. Read off what you want to know:
+# The product of the two eigenvalues is :math:`m`. There are three cases:
 #
-# * If they are *complex*, they are conjugate, so both have the size :math:`\sqrt m`, whatever :math:`\lambda` is. The
-#   direction swings like a pendulum, and the swings shrink by :math:`\sqrt m` per step. It happens for :math:`(1 -
-#   \sqrt m)^2 < \eta\lambda < (1 + \sqrt m)^2`.
-# * If :math:`\eta\lambda` is *smaller*, both are real and positive, the larger above :math:`\sqrt m`. Far below, it
-#   is about :math:`1 - \eta\lambda / (1 - m)`: plain descent at the learning rate :math:`\eta / (1 - m)`.
-# * If it is *larger*, one reaches -1 when :math:`1 + (1 + m - \eta \lambda) + m = 0`. So the steps are stable up to
-#   :math:`\eta \lambda = 2 (1 + m)`: nearly twice as far as without momentum.
+# * For :math:`(1 - \sqrt m)^2 < \eta\lambda < (1 + \sqrt m)^2`, they are *complex* and conjugate, so both have the
+#   absolute value :math:`\sqrt m`, whatever :math:`\lambda` is. In this direction, w swings like a pendulum, and the
+#   swings shrink by :math:`\sqrt m` per step.
+# * If :math:`\eta\lambda` is *smaller*, both are real and positive, and the larger one is above :math:`\sqrt m`. If
+#   :math:`\eta\lambda` is much smaller, the larger one is about :math:`1 - \eta\lambda / (1 - m)`: this is plain
+#   gradient descent with the learning rate :math:`\eta / (1 - m)`.
+# * If :math:`\eta\lambda` is *larger*, one of them reaches -1 when :math:`1 + (1 + m - \eta \lambda) + m = 0`. So the
+#   steps are stable up to :math:`\eta \lambda = 2 (1 + m)`, which is nearly twice the limit without momentum.
 #
-# The lines are the theory; the points are measured, from steps of ``optim.SGD``.
+# In the figure, the lines are the theory, and the points are measured from steps of ``optim.SGD``.
 
 
 def factor(eta_lambda, m):
-    """Return by how much one step of momentum shrinks a direction, in the long run."""
+    """Return the factor by which one step with momentum multiplies the size of a direction, in the long run."""
     return max(abs(np.roots([1, -(1 + m - eta_lambda), m])))
 
 
@@ -153,17 +156,18 @@ panel.legend(loc="lower right")
 assert np.isclose(factor(1.0, 0.9), np.sqrt(0.9))
 
 # %%
-# Look at how *flat* the line for 0.9 is. Without momentum, one curvature is served perfectly and all others are not.
-# With it, curvatures that differ by a factor of more than a thousand all shrink by the same :math:`\sqrt m`. So
-# choose m to have the whole range inside: set both ends of the interval, :math:`\eta \lambda_{\min} = (1 - \sqrt
-# m)^2` and :math:`\eta \lambda_{\max} = (1 + \sqrt m)^2`. Divide, and solve:
+# Note how *flat* the line for momentum 0.9 is. Without momentum, the factor is best for a single curvature and worse
+# for all others. With momentum 0.9, all curvatures in a range of more than a factor of a thousand shrink by the same
+# :math:`\sqrt m`. So choose m such that all curvatures lie inside this range: set
+# :math:`\eta \lambda_{\min} = (1 - \sqrt m)^2` and :math:`\eta \lambda_{\max} = (1 + \sqrt m)^2`, its two ends. Divide
+# one equation by the other, and solve:
 #
 # .. math::
 #     \sqrt m = \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1}, \qquad
 #     \eta = \left(\frac{2}{\sqrt{\lambda_{\max}} + \sqrt{\lambda_{\min}}}\right)^2 .
 #
-# Plain descent had :math:`(\kappa - 1)/(\kappa + 1)`. Momentum has the same with :math:`\sqrt\kappa` in place of
-# :math:`\kappa` (B. Polyak, 1964). Count the steps:
+# For plain gradient descent, the factor was :math:`(\kappa - 1)/(\kappa + 1)`. Momentum replaces :math:`\kappa` by
+# :math:`\sqrt\kappa` (B. Polyak, 1964). We count the steps:
 
 print("condition number   plain steps   with momentum   (until |w| has fallen to a millionth)")
 taken = {}
@@ -177,33 +181,35 @@ for kappa in (10, 100, 1000):
 assert taken[1000, "plain"] > 15 * taken[1000, "momentum"]
 
 # %%
-# Ten times the condition number costs plain descent ten times the steps, and momentum about three times. (The two
-# eigenvalues meet at both ends of the range, which costs some steps more than the factor says.)
+# If the condition number is ten times as large, plain gradient descent needs ten times as many steps, and momentum only
+# about three times as many. (At both ends of the range the two eigenvalues are equal, which costs some more steps than
+# the factor predicts.)
 #
-# The S in SGD
-# ------------
+# Stochastic gradients and the noise floor
+# ----------------------------------------
 #
-# A loss over fifty thousand images is a mean, and a batch of 128 gives it roughly, at a four-hundredth of the price.
-# That is *stochastic* gradient descent: the gradient of one batch is the true one plus noise :math:`\xi` of mean 0.
-# On the bowl, without momentum,
+# The loss over fifty thousand images is a mean. A batch of 128 images gives an estimate of it, at one four-hundredth of
+# the cost. This is *stochastic* gradient descent (SGD): the gradient of one batch is the true gradient plus noise
+# :math:`\xi` with mean 0. On the bowl, without momentum,
 #
 # .. math:: w \leftarrow (1 - \eta\lambda)\, w - \eta\, \xi .
 #
-# The first part shrinks w, the second shakes it, and they come to a balance. Let V be the variance of w, :math:`s^2`
-# that of the noise. In balance :math:`V = (1 - \eta\lambda)^2 V + \eta^2 s^2`, so
+# The first term shrinks w, the second adds noise, and after some time they are in balance. Let V be the variance of w,
+# and :math:`s^2` the variance of the noise. In balance, :math:`V = (1 - \eta\lambda)^2 V + \eta^2 s^2`, so
 #
 # .. math:: V = \frac{\eta\, s^2}{\lambda\, (2 - \eta\lambda)} \approx \frac{\eta\, s^2}{2 \lambda} .
 #
-# The run does not converge. It stops at a noise floor that is proportional to the learning rate. A high rate is fast
-# and ends high; a low rate ends low and is slow. So take both, one after the other. This is what a *schedule* is for.
-# (With momentum, :math:`\eta / (1 - m)` takes the part of :math:`\eta`, for slow directions and for the floor: the last
-# line below has a tenth of the rate, and the floor of the first.)
+# The run does not converge to the minimum: it stays at a noise floor that is proportional to the learning rate. A
+# high rate is fast, but its floor is high; a low rate has a low floor, but is slow. So use both, one after the other.
+# This is the purpose of a *schedule*. (With momentum, replace :math:`\eta` by :math:`\eta / (1 - m)`, both for the
+# speed in slow directions and for the floor. The last line printed below shows this: its rate is a tenth of the first
+# line's, and its floor is the same.)
 
 rng = np.random.default_rng(10)
 
 
 def shaken(lr_of, steps=600, m=0.0, copies=400):
-    """Return mean w ** 2 after each step, over many copies with noise of variance 1; curvature 1."""
+    """Return the mean of w ** 2 after each step, over many copies with noise of variance 1; the curvature is 1."""
     w = nn.Parameter(np.full(copies, 10.0))
     sgd = optim.SGD([w], 1.0, momentum=m)
     squares = []
@@ -233,36 +239,38 @@ for squares, style, i, name in (
     (dropped, "-", 2, "lr 0.2, then 0.02 from step 300"),
 ):
     panel.semilogy(squares, style, color=shade(i, 3), lw=1.6, label=name)
-panel.set(xlabel="step", ylabel="mean of w squared", title="A noisy bowl: the rate sets the floor")
+panel.set(xlabel="step", ylabel="mean of w squared", title="A noisy bowl: the learning rate sets the noise floor")
 panel.legend()
 
 # %%
-# You will see this step down, at every drop of the learning rate, in the paper's curves of training (Figures 4 and 6).
-# For CIFAR-10 the rate is divided by 10 after 32,000 and 48,000 iterations (section 4.2).
+# The training curves of the paper (Figures 4 and 6) show such a fall at every drop of the learning rate. For CIFAR-10
+# the rate is divided by 10 after 32,000 and 48,000 iterations (section 4.2).
 #
 # Weight decay
 # ------------
 #
-# One term more: to the gradient of each weight add :math:`d\, w`, with a small :math:`d`, say 0.0001. It is the
-# gradient of :math:`\frac{d}{2} |w|^2`, so the loss says "and keep the weights small". On the bowl every curvature
-# becomes :math:`\lambda + d`. That leaves steep directions as they are; flat ones, of which the data says little, are
-# drawn to 0. Where the gradient is 0, plain descent multiplies w by :math:`1 - \eta d` in each step. And for weights
-# before batch norm, decay works against the growth that you saw in :doc:`/course/09_batch_norm`.
+# One more term: add :math:`d\, w` to the gradient of each weight, with a small :math:`d` such as 0.0001. This term is
+# the gradient of :math:`\frac{d}{2} |w|^2`, so it asks the training to keep the weights small. On the bowl, every
+# curvature becomes :math:`\lambda + d`. This hardly changes steep directions. Flat directions, about which the data
+# says little, are pulled towards 0. Where the gradient of the loss is 0, plain gradient descent multiplies w by
+# :math:`1 - \eta d` in each step. For weights before batch norm, the decay works against the growth that you saw in
+# :doc:`/course/09_batch_norm`.
 #
-# In minigrad
-# -----------
+# SGD in minigrad
+# ---------------
 #
-# This is the step that trains every net in this project. You know all of it but two things: ``nesterov`` is a variant
-# that the paper does not use, and ``namespace`` and ``to_host`` serve nets on a GPU (:doc:`/course/18_gpus`).
+# The code below trains every net in this project. You know all of it except two things. ``nesterov`` is a variant that
+# the paper does not use. ``namespace`` and ``to_host`` are needed for nets on a GPU (:doc:`/course/18_gpus`).
 #
 # .. literalinclude:: /../minigrad/optim.py
 #    :pyobject: SGD.step
 #    :dedent:
 #
-# One choice in it is easily overlooked. The learning rate stands *outside* of v. In the other form, :math:`v
-# \leftarrow m v + \eta g`, :math:`w \leftarrow w - v`, it stands inside; Caffe has it so, the library in which the
-# paper's authors released their nets. As long as the rate is constant, both give the same w. When it drops, the first
-# obeys at once; the second goes on for some ten steps with what it had gathered at the old rate.
+# One detail is easily overlooked: the learning rate is *outside* of v. In the other form,
+# :math:`v \leftarrow m v + \eta g`, :math:`w \leftarrow w - v`, it is inside. Caffe uses this other form; the authors
+# of the paper released their nets in Caffe. As long as the rate is constant, both forms give the same w. When the rate
+# drops, the steps of the first form become smaller at once. The second form continues for some ten steps with the
+# velocity that it collected at the old rate.
 
 inside, outside = [10.0], [10.0]
 v_in = v_out = 0.0
@@ -278,19 +286,19 @@ after = outside[20] - outside[21], inside[20] - inside[21]
 print(f"the step after it: {after[0]:.3f} with the rate outside of v, {after[1]:.3f} with it inside")
 
 # %%
-# Schedules are as small. One says by which factor the learning rate is multiplied in an iteration:
+# A schedule is just as short. This method returns the factor by which the learning rate is multiplied in an iteration:
 #
 # .. literalinclude:: /../minigrad/optim.py
 #    :pyobject: MultiStepLR.factor
 #    :dedent:
 #
-# On the digits
-# -------------
+# An experiment on the digits
+# ---------------------------
 #
-# Does a real net behave like a bowl? We train a small convolutional net on the digits in five ways. The bowl
-# predicts: at 0.02 plain SGD is slow; momentum of 0.9 makes it as quick as ten times the rate would, for :math:`\eta
-# / (1 - m)` is the same; a still higher rate soon stands on its floor; and a drop of the rate for the last third
-# brings the floor down.
+# Does a real net behave like a bowl? We train a small convolutional net on the digits in five ways. The theory of the
+# bowl predicts four things. At a rate of 0.02, plain SGD is slow. Momentum 0.9 makes it as fast as ten times the rate
+# would, because :math:`\eta / (1 - m)` is the same. An even higher rate soon reaches its noise floor. A drop of the
+# rate for the last third of the iterations lowers the floor.
 
 digits = mg.data.Digits()
 scaled = mg.data.transforms.Normalize(digits.images.mean(0), digits.images.std())
@@ -341,19 +349,19 @@ assert ends["lr 0.02, momentum 0.9"] < 0.5 * ends["lr 0.02"]
 assert ends["lr 0.1, momentum 0.9, drop"] < 0.5 * ends["lr 0.1, momentum 0.9"]
 
 # %%
-# It holds roughly. A net is no bowl: its curvatures change on the way, and the noise differs from place to place. Once
-# all images are told apart it nearly vanishes, and so the curves sink slowly where the bowl's stand still. The drop
-# shows as on the bowl.
+# The predictions hold roughly. A net is not a bowl: its curvatures change during training, and the noise is different
+# in different places. Once the net classifies all images correctly, the noise nearly vanishes, so the curves keep
+# falling slowly where the curves of the bowl stay level. The drop of the rate has the same effect as on the bowl.
 #
 # Exercises
 # ---------
 #
-# 1. **The largest learning rate.** The bowl has a Hessian matrix H, not in its own axes. Up to which learning rate is
-#    SGD with momentum m stable?
-# 2. **The best settings.** Given the smallest and the largest curvature, find the learning rate and the momentum that
-#    are best for the worse of the two.
-# 3. **Warm restarts.** Write a schedule's factor that falls along half a cosine wave, jumps back to 1, and falls
-#    again, each period twice as long as the one before.
+# 1. **The largest learning rate.** A bowl has a Hessian matrix H whose axes are not the coordinate axes. Up to which
+#    learning rate is SGD with momentum m stable?
+# 2. **The best settings.** The smallest and the largest curvature are given. Find the learning rate and the momentum
+#    that are best for the slower of these two directions.
+# 3. **Warm restarts.** Write the factor of a schedule that falls along half a cosine wave, jumps back to 1, and falls
+#    again. Each period is twice as long as the one before.
 #
 # .. literalinclude:: /exercises/chapter_10.py
 #

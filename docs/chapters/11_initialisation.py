@@ -2,41 +2,41 @@ r"""
 11. Initialisation
 ==================
 
-Draw the weights of fifty layers at random. What is left of the signal at the end, and of the gradient at the
-beginning?
+How large should random weights be, so that the signal reaches the last of fifty layers, and the gradient reaches the
+first?
 
-Before a net can learn, its first forward pass has to bring something to the end, and its first backward pass
-something back. A layer that makes its signal a little smaller does no harm; fifty of them in a row multiply. This
-chapter finds the one scale of random weights at which nothing grows and nothing fades. Then it looks at two other
-starts: one that is perfectly symmetric, and does not work, and one with a zero in the right place, which does.
+Before a net can learn, its first forward pass must carry a signal to the last layer, and its first backward pass must
+carry a gradient back to the first. If one layer makes its signal a little smaller, this does no harm; but in fifty
+layers, such factors multiply. This chapter derives the one scale of random weights at which signals neither grow nor
+fade. Then it looks at two other initialisations: equal weights, which do not work, and zeros in one place, which do.
 """
 
 # %%
-# One unit
-# --------
+# The variance of one unit
+# ------------------------
 #
-# A unit adds up products: :math:`y_o = \sum_k x_k\, w_{k o}`. Here k runs over the :math:`f` inputs of the unit, its
-# *fan-in*: all inputs of a linear layer, and :math:`k_h k_w c` for a convolution. Let the weights be drawn
-# independently from a symmetric distribution with mean 0 and variance :math:`v`. Over the draws of the weights, y has
-# mean 0, and its variance is a sum of :math:`f` parts:
+# A unit computes a sum of products: :math:`y_o = \sum_k x_k\, w_{k o}`. Here k runs over the inputs of the unit. Their
+# number :math:`f` is called the *fan-in*: it counts all inputs of a linear layer, and is :math:`k_h k_w c` for a
+# convolution. Draw the weights independently from a symmetric distribution with mean 0 and variance :math:`v`. Over the
+# draws of the weights, y has mean 0, and its variance is a sum of :math:`f` terms:
 #
 # .. math:: \operatorname{E}[y_o^2] = \sum_k \operatorname{E}[w_{k o}^2]\; x_k^2 = f\, v\, \operatorname{mean}(x^2),
 #
-# the last factor being the mean square of the inputs. (The mixed terms vanish, because different weights are
-# independent. Nothing was asked of the x: they may depend on each other as they like, and after a ReLU they do not
-# even have mean 0. That is why one follows the mean *square*, and not the variance.)
+# where the last factor is the mean square of the inputs. (The mixed terms vanish, because different weights are
+# independent. We assumed nothing about x: its numbers may depend on each other, and after a ReLU they do not even have
+# mean 0. For this reason we follow the mean *square*, and not the variance.)
 #
-# Now the ReLU. A weight is as likely as its negative, and so y is as likely as -y. Half of the squares are cut to 0,
-# the other half stays:
+# Now comes the ReLU. A weight is as likely as its negative, so y is as likely as -y. On average, the ReLU sets half of
+# the squares to 0, and keeps the other half:
 #
 # .. math:: \operatorname{E}[\mathrm{relu}(y)^2] = \tfrac{1}{2} \operatorname{E}[y^2] .
 #
-# So layer after layer the mean square is multiplied by :math:`\frac{1}{2} f v`. It stays as it is if
+# So each layer multiplies the mean square by :math:`\frac{1}{2} f v`. The mean square stays the same if
 #
 # .. math:: v = \frac{2}{f} .
 #
-# This is *He initialisation* (K. He et al., "Delving Deep into Rectifiers", 2015), by the authors of the residual nets,
-# ten months before those. In minigrad it is one line, of :func:`minigrad.nn.init.he_normal`:
+# This is *He initialisation* (K. He et al., "Delving Deep into Rectifiers", 2015). It is by the authors of the residual
+# nets, and was published ten months before them. In minigrad it is one line of :func:`minigrad.nn.init.he_normal`:
 #
 # .. literalinclude:: /../minigrad/nn/init.py
 #    :start-at: return _scaled(_generator(rng).standard_normal
@@ -53,7 +53,7 @@ from minigrad.train.report import shade, tidy
 
 rng = np.random.default_rng(11)
 x = np.abs(rng.standard_normal((2000, 300)))  # not centred, as after a ReLU
-x[:, 1] = x[:, 0]  # nor independent
+x[:, 1] = x[:, 0]  # and not independent
 w = nn.init.he_normal((300, 500), rng=rng, dtype=np.float64)
 y = x @ w
 ratios = np.mean(y**2) / np.mean(x**2), np.mean(np.maximum(y, 0) ** 2) / np.mean(x**2)
@@ -62,35 +62,37 @@ assert abs(ratios[0] - 2) < 0.15
 assert abs(ratios[1] - 1) < 0.15
 
 # %%
-# The way back
+# The gradient
 # ------------
 #
-# The gradient goes the other way through the same weights: :math:`dx_k = \sum_o w_{k o}\, \mathrm{mask}_o\, g_o`,
-# where the mask is 1 if the ReLU let :math:`y_o` through, and 0 if not. The sum is over the :math:`f'` *outputs*, the
-# fan-out, and half of the masks are 0. For g drawn independently, with mean 0,
+# The gradient passes through the same weights in the other direction:
+# :math:`dx_k = \sum_o w_{k o}\, \mathrm{mask}_o\, g_o`. The mask is 1 if the ReLU let :math:`y_o` through, and 0 if
+# not. The sum is over the :math:`f'` *outputs* (the fan-out), and half of the masks are 0. If the g are drawn
+# independently with mean 0, then
 #
 # .. math:: \operatorname{E}[dx_k^2] = \tfrac{1}{2} f' v\, \operatorname{mean}(g^2) .
 #
-# So the gradient would like :math:`v = 2 / f'`. Who is right? Where a layer has as many outputs as inputs, both.
-# Where it has not, :math:`v = 2 / f` gives the gradient the factor :math:`f' / f` per layer. The outputs of one layer
-# are the inputs of the next, so in a product over layers all of these sizes cancel but the first and the last. Either
-# choice serves both directions, and minigrad takes the fan-in.
+# So to keep the size of the gradient, we would need :math:`v = 2 / f'`. Which of the two should we choose? If a layer
+# has as many outputs as inputs, they are equal. Otherwise, :math:`v = 2 / f` multiplies the gradient by :math:`f' / f`
+# in each layer. But the outputs of one layer are the inputs of the next. So in the product over all layers, these sizes
+# cancel, except the first and the last. Therefore either choice works in both directions; minigrad uses the fan-in.
 #
-# Before ReLU came, X. Glorot and Y. Bengio (2010) had settled it by the middle, :math:`v = 2 / (f + f')`, for layers
-# that are nearly linear: there is no :math:`\frac{1}{2}` then. With ReLU, and :math:`f = f'`, each layer of theirs
-# halves the mean square.
+# Before ReLUs were used, X. Glorot and Y. Bengio (2010) chose a compromise, :math:`v = 2 / (f + f')`. It is made for
+# layers that are nearly linear, where the :math:`\frac{1}{2}` of the ReLU is missing. With ReLUs and :math:`f = f'`,
+# each layer with their weights halves the mean square.
 #
-# Fifty layers
-# ------------
+# An experiment: fifty layers
+# ---------------------------
 #
-# A factor per layer, to the power of fifty. The figure has the mean square of the signal, from left to right, and of
-# a random gradient that was put in at the end, from right to left. The dotted lines are :math:`(\frac{1}{2} f v)^l`.
+# In fifty layers, the factor of one layer is raised to the power of fifty. The left panel shows the mean square of the
+# signal after each layer. For the right panel, we put a random gradient in at the end; the panel shows its mean square
+# on the way back. The dotted lines are the theory: :math:`(\frac{1}{2} f v)^l` after l layers.
 
 WIDTH, DEPTH = 128, 50
 
 
 def pass_through(fv, norm=False, seed=0):
-    """Return the mean squares of signal and gradient at the DEPTH + 1 places, and the last signal."""
+    """Return the mean squares of signal and gradient at all DEPTH + 1 positions, and the last signal."""
     rng = np.random.default_rng(seed)
     signals = [mg.Tensor(rng.standard_normal((WIDTH, WIDTH)), requires_grad=True)]
     zeros, ones = np.zeros(WIDTH), np.ones(WIDTH)
@@ -141,37 +143,40 @@ for name, (fv, norm) in starts.items():
     assert norm or np.allclose(per_layer[name], fv / 2, rtol=0.1)
 
 # %%
-# Glorot's rule loses a factor of :math:`2^{50}`, about :math:`10^{15}`, of the mean square in either direction. The
-# gradient of a layer's weights is a product of both, of the signal that comes in and the gradient that comes back
-# (:math:`dw = x^{\top} g`). Between them they have lost it all, wherever the layer stands: in *every* layer, dw is
-# :math:`2^{25}` times smaller than at He's scale, thirty million. Such a step, beside weights of 0.1, is less than the
-# seven digits of a float32 can show. At He's scale, signal and gradient arrive. Not exactly at 1: a finite layer is a
-# finite sample, and the small deviations multiply, too. In narrower nets they would be larger.
+# With Glorot's rule, the mean square falls by a factor of :math:`2^{50}`, about :math:`10^{15}`, in either direction.
+# The gradient of the weights of a layer is a product, :math:`dw = x^{\top} g`: the signal that comes in times the
+# gradient that comes back. Together, these two have passed through all fifty layers, whichever layer we look at. So in
+# *every* layer, dw is :math:`2^{25}` times (about thirty million times) smaller than with He's rule. Compared with
+# weights of about 0.1, such a step is too small for the seven digits of a float32. With He's rule, signal and gradient
+# arrive. Their mean square is not exactly 1 at the end: a finite layer is a finite sample, and its small deviations
+# multiply, too. In narrower nets the deviations would be larger.
 #
-# What batch norm does, and what it does not
-# ------------------------------------------
+# Batch norm: the signal and the gradient
+# ---------------------------------------
 #
-# The dashed line on the left is level, for any scale of weights: batch norm makes sure of it, layer by layer, in the
-# real net and not only at the start. So a net with batch norm no longer depends on its initialisation for the
-# *signal*.
+# The dashed line on the left is level, for any scale of the weights. Batch norm ensures this in every layer, not only
+# at the start but during the whole training. So for the *signal*, a net with batch norm no longer depends on its
+# initialisation.
 #
-# Now look at the right panel. The gradient *grows* towards the front, by a factor of 1.4 or so per layer. It is no
-# mistake, and it can be derived. After batch norm, y has mean 0 and variance 1; take it as normal. Then
-# :math:`\mathrm{relu}(y)` has mean square :math:`\frac{1}{2}` and mean :math:`1 / \sqrt{2\pi}`, hence variance
-# :math:`\frac{1}{2} - \frac{1}{2\pi}`. Only the *variance* over the batch survives the subtraction of the mean in the
-# next layer, and :math:`f v = 2` makes it :math:`1 - \frac{1}{\pi}`. That is below 1, so batch norm scales up, by
-# :math:`1 / \sqrt{1 - 1/\pi}`, and the gradient with it:
+# Now look at the right panel. Towards the first layer the gradient *grows*, by a factor of about 1.4 per layer. This is
+# not a mistake; we can derive it. After batch norm, y has mean 0 and variance 1; suppose that it is normally
+# distributed. Then :math:`\mathrm{relu}(y)` has mean square :math:`\frac{1}{2}` and mean :math:`1 / \sqrt{2\pi}`, and
+# so its variance is :math:`\frac{1}{2} - \frac{1}{2\pi}`. Batch norm in the next layer subtracts the mean, so only this
+# *variance* over the batch is left. The weights with :math:`f v = 2` turn it into :math:`1 - \frac{1}{\pi}`. This is
+# below 1, so batch norm scales the signal up by :math:`1 / \sqrt{1 - 1/\pi}`. It scales the gradient up by the same
+# factor:
 #
 # .. math:: \text{gradient, mean square, per layer:}\quad \frac{1}{1 - 1/\pi} = \frac{\pi}{\pi - 1} \approx 1.47 .
 #
-# (G. Yang et al., "A Mean Field Theory of Batch Normalization", 2019, have this in full; our layers are finite and
-# fall a little short of it.) Over 30 such layers that makes a gradient a few hundred times as long at the front as at
-# the end. The brake of :doc:`/course/09_batch_norm` can live with that: there, layers with large gradients grow large
-# weights. It is *no vanishing gradient*, and the paper says the same of its plain nets (section 4.1). Their trouble is
-# another one: see :doc:`/course/12_plain_nets`, which measures this growth in convolutional nets, too.
+# (G. Yang et al., "A Mean Field Theory of Batch Normalization", 2019, give the full theory. Our layers are finite, so
+# their factor is a little smaller.) Over 30 such layers, the gradient becomes a few hundred times as long at the front
+# as at the end. Training can cope with this, because of the brake in :doc:`/course/09_batch_norm`: layers with large
+# gradients get large weights. So this is *not a vanishing gradient*, and the paper says the same of its plain nets
+# (section 4.1). They have another problem: see :doc:`/course/12_plain_nets`, which also measures this growth in
+# convolutional nets.
 #
-# And one thing He's rule does not keep: the difference between two inputs. Each ReLU makes the angle between two
-# signals smaller. After fifty layers all inputs look almost alike.
+# There is one thing that He's rule does not preserve: the difference between two inputs. Each ReLU makes the angle
+# between two signals smaller. After fifty layers, the signals of all inputs are almost the same.
 
 
 def cosine(signal):
@@ -186,12 +191,12 @@ assert he > 0.9
 assert normalised < 0.5
 
 # %%
-# Does it matter for training?
-# ----------------------------
+# The effect on training
+# ----------------------
 #
-# We train thirty layers on the digits with momentum, from He's start, from Glorot's, and from one of 1.2 times He's
-# standard deviation. He et al. compared the first two in 30 layers on ImageNet; theirs with Glorot's weights did not
-# learn either.
+# We train thirty layers on the digits with momentum, from three initialisations: He's, Glorot's, and one with 1.2 times
+# He's standard deviation. He et al. compared the first two with 30 layers on ImageNet; there, too, the net with
+# Glorot's weights did not learn.
 
 digits = mg.data.Digits()
 pixels = ((digits.images - digits.images.mean(0)) / digits.images.std()).reshape(-1, 64)
@@ -229,23 +234,23 @@ panel.set(
     xlabel="iteration",
     ylabel="loss of the batch",
     ylim=(0, 3),
-    title="Thirty layers on the digits (1.2 × He would need a taller page)",
+    title="Thirty layers on the digits (1.2 × He is far above this scale)",
 )
 panel.legend(loc="lower left")
 assert curves["He"][-10:].mean() < 2.0
 assert curves["Glorot"][-10:].mean() > 2.25
 
 # %%
-# All-equal weights
-# -----------------
+# Equal weights
+# -------------
 #
-# Why random at all? Let all weights of a layer be the same number. Then all units of a layer compute the same, get
-# the same gradient, and take the same step. They are the same for ever: a layer of 32 units is a layer of one. With
-# zeros it is worse: where all w are 0, no gradient passes through them at all.
+# Why must the weights be random at all? Suppose all weights of a layer are the same number. Then all units of the layer
+# compute the same value, get the same gradient, and take the same step. So they stay equal for ever, and a layer of 32
+# units works like a layer of one unit. Zeros are even worse: where all w are 0, no gradient passes through them.
 
 
 def train_small(start):
-    """Train two layers that begin as `start` says; return the first weights, and the share of wrong answers."""
+    """Train two layers whose first weights are `start(w)`; return the first layer's weights and the training error."""
     net = nn.Sequential(nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 10, rng=1))
     for layer in (net.layers[0], net.layers[2]):
         layer.w.data[...] = start(layer.w.data)
@@ -266,21 +271,22 @@ for name, start in {"random": lambda w: w, "all 0.05": lambda w: 0.05, "all 0": 
     assert different == (32 if name == "random" else 1)
 
 # %%
-# Random draws are there to break this tie; their scale is all that the theory is about. (Biases may begin at 0: the
-# weights tell the units apart.)
+# Random draws make the units different. The theory above is about the scale of these draws. (Biases may start at 0,
+# because the weights already make the units different.)
 #
-# A zero in the right place
-# -------------------------
+# Residual blocks that start as the identity
+# ------------------------------------------
 #
-# One zero is useful. A residual block, which :doc:`/course/13_residual` is about, computes :math:`y = \mathrm{relu}(x
-# + F(x))`, where the last layer of F is a batch norm. With :math:`\gamma = 1`, F begins with mean square 1, whatever x
-# is. Each block *adds* to the signal, which grows with depth, though only in a line where the nets above grew by
-# powers. If the :math:`\gamma` of this last batch norm begins at 0, then F begins as 0, and every block as the
-# identity. The deep net begins as a shallow one.
+# One kind of zero is useful. A residual block, the topic of :doc:`/course/13_residual`, computes
+# :math:`y = \mathrm{relu}(x + F(x))`, where the last layer of F is a batch norm. With :math:`\gamma = 1`, the output of
+# F starts with mean square 1, whatever x is. Each block *adds* this to the signal, so the signal grows with depth. This
+# growth is only linear, while the growth in the nets above was exponential. If the :math:`\gamma` of this last batch
+# norm starts at 0, then F starts as 0, and every block starts as the identity. So the deep net starts as a shallow one.
 #
-# Is this not the dead start of the section before? No: only one factor is zero. The gradient of :math:`\gamma` is
-# :math:`\sum g\, \hat x`, and that is not 0. So :math:`\gamma` moves in the first step, and from then on the layers
-# before it have gradients, too, each its own, because their weights were drawn.
+# Does a zero here not stop all learning, as in the last section? No, because only one factor is zero. The gradient of
+# :math:`\gamma` is :math:`\sum g\, \hat x`, which is not 0. So :math:`\gamma` changes in the first step, and from then
+# on the layers before it have gradients, too. Their units get different gradients, because their weights were drawn at
+# random.
 
 images = (digits.images[:64] - digits.images.mean(0)) / digits.images.std()
 net = models.cifar_resnet(20, in_channels=1, rng=0, zero_gamma=True)
@@ -296,20 +302,20 @@ for step in (1, 2):
     sgd.step()
 
 # %%
-# In minigrad every layer with weights begins by He's rule and asks for a generator, ``rng``, so that two runs can
-# begin alike: see :doc:`/source/minigrad/nn/init`. ``zero_gamma`` is an option of the residual nets, off by default,
-# because the paper does not have it.
+# In minigrad, every layer with weights starts with He's rule. It takes a generator, ``rng``, so that two runs can start
+# with the same weights: see :doc:`/source/minigrad/nn/init`. ``zero_gamma`` is an option of the residual nets. It is
+# off by default, because the paper does not use it.
 #
 # Exercises
 # ---------
 #
-# 1. **Leaky ReLU.** It multiplies negative numbers by a slope :math:`a` instead of cutting them off. Derive the
+# 1. **Leaky ReLU.** It multiplies negative numbers by a slope :math:`a` instead of setting them to 0. Derive the
 #    variance, and draw the weights.
-# 2. **Orthogonal weights.** Draw a matrix that makes *every* vector :math:`\sqrt 2` times as long, and not only on
-#    average, as He's weights do: its singular values are all :math:`\sqrt 2`. The factor q that ``np.linalg.qr`` makes
-#    of normal draws is almost it, but the signs of its columns follow a habit of the routine. The diagonal of r has
-#    the signs to put that right.
-# 3. **Measure instead of deriving.** Scale the weights of a given net, layer by layer, until a real batch has mean
+# 2. **Orthogonal weights.** He's weights make a vector :math:`\sqrt 2` times as long on average. Draw a matrix that
+#    does this for *every* vector: all its singular values are :math:`\sqrt 2`. The factor q that ``np.linalg.qr``
+#    computes from a normal matrix is almost the answer. But the routine chooses the signs of its columns by a rule of
+#    its own. Use the signs on the diagonal of r to correct this.
+# 3. **Measure instead of deriving.** Scale the weights of a given net, layer by layer, until a given batch has mean
 #    square 1 before every ReLU.
 #
 # .. literalinclude:: /exercises/chapter_11.py

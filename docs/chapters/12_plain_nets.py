@@ -2,46 +2,49 @@ r"""
 12. Plain nets and the degradation problem
 ==========================================
 
-A deeper net can do everything that a shallower one can. Why, then, does it train worse?
+A deeper net can compute everything that a shallower net can compute. Why, then, does it train worse?
 
-Chapters 7 to 11 gave us the parts of a convolutional net, and the means to train one. The obvious next step is to
-stack more layers. The way this fails is the starting point of "Deep Residual Learning" (section 1): beyond some depth,
-not only the test error rises but the *training* error, too. The authors call this the *degradation problem*. This
-chapter builds the nets, shows why the result is so odd, watches it happen, and then asks what was really seen.
+Chapters 7 to 11 gave us the parts of a convolutional net, and a method to train it. The obvious next step is to stack
+more layers. This step fails, and the failure is the starting point of "Deep Residual Learning" (section 1): beyond some
+depth, the test error rises, and the *training* error rises, too. The authors call this the *degradation problem*. This
+chapter builds such nets, explains why the result is surprising, reproduces it, and then asks what the experiments
+really prove.
 """
 
 # %%
 # A plain net
 # -----------
 #
-# A :term:`plain net <plain net 普通网络>` is one layer after the other. A layer is a 3x3 convolution, batch norm
-# (:doc:`chapter 9 </course/09_batch_norm>`), and ReLU. What is left to choose is how many layers there are, on maps of
-# what size, and with how many filters. Section 3.3 of the paper has two rules, after the nets called VGG:
+# A :term:`plain net <plain net 普通网络>` is a sequence of layers, one after the other. A layer is a 3x3 convolution,
+# batch norm (:doc:`chapter 9 </course/09_batch_norm>`), and ReLU. We still have to choose the number of layers, the
+# size of their maps, and the number of their filters. Section 3.3 of the paper has two rules, after the VGG nets:
 #
 # 1. layers whose maps have the same size have the same number of filters;
-# 2. where the maps are halved, the filters are doubled.
+# 2. where the size of the maps is halved, the number of filters is doubled.
 #
-# :doc:`Chapter 14 </course/14_bottlenecks>` shows what the second rule does for the cost. Layers on maps of one size
-# are a *stage*; the first layer of each stage but the first has stride 2, which halves the maps. The paper's nets for
-# CIFAR-10 (section 4.2) have three stages of :math:`2n` layers, on maps of 32, 16 and 8 pixels. Then each channel is
-# averaged over its map (*global average pooling*), and a fully connected layer makes ten scores of the averages. With
-# the first layer and this last one, that makes :math:`6n + 2` layers with weights: 8, 14, 20, 26, 32, and so on.
+# :doc:`Chapter 14 </course/14_bottlenecks>` shows how the second rule affects the cost. The layers on maps of one size
+# form a *stage*. In every stage except the first, the first layer has stride 2, which halves the maps. The paper's nets
+# for CIFAR-10 (section 4.2) have three stages of :math:`2n` layers, on maps of 32, 16 and 8 pixels. Then each channel
+# is averaged over its map (*global average pooling*), and a fully connected layer computes ten scores from the
+# averages. Together with the very first layer and this last one, the net has :math:`6n + 2` layers with weights: 8, 14,
+# 20, 26, 32, and so on.
 #
-# In minigrad this is a list that grows. Here are two layers, where ``conv`` lists a convolution and its batch norm. The
-# ReLU after the second is left to the caller, because in chapter 13 something comes before it:
+# In minigrad, the net is built as a list of layers. The function below makes two layers; ``conv`` returns a list of a
+# convolution and its batch norm. The ReLU after the second layer is added by the caller, because in chapter 13
+# something else comes before this ReLU:
 #
 # .. literalinclude:: /../models/plain.py
 #    :pyobject: basic
 #
-# And the stages (the whole file: :doc:`/source/models/plain`):
+# This code makes the stages (the whole file: :doc:`/source/models/plain`):
 #
 # .. literalinclude:: /../models/plain.py
 #    :pyobject: stack
 #    :start-at: stages = []
 #    :dedent:
 #
-# Here is the smallest of them, as it looks at the 8x8 digits that come with minigrad. To make this chapter run in
-# seconds, it has 8 filters in its first stage where the paper's has 16.
+# Here is a summary of the smallest net, for the 8x8 digits that come with minigrad. Its first stage has 8 filters
+# instead of the paper's 16, so that this chapter runs in seconds.
 
 import copy
 from contextlib import redirect_stderr
@@ -61,29 +64,30 @@ net = cifar_plain(8, in_channels=1, width=8, rng=0)
 print(summary(net, (8, 8, 1)))
 
 # %%
-# Eight layers with weights: seven convolutions, and ``fc``.
+# These are eight layers with weights: seven convolutions, and ``fc``.
 #
 # A deeper net contains the shallower one
 # ---------------------------------------
 #
-# Now the argument from which the paper starts. Take a shallow net that is trained. Put more layers into it, and set
-# each of them so that it passes on exactly what it is given: the *identity*. The deeper net computes the same function.
-# So among all the weights that it could have there are some with which it is just as good, and the best ones can only
-# be better. The paper calls this a *solution by construction*. A deeper net should never have a higher training error
-# than a shallower one.
+# The paper starts from the following argument. Take a trained shallow net. Add more layers to it, and set the weights
+# of each new layer such that its output equals its input: the layer is the *identity*. Then the deeper net computes the
+# same function as the shallow net. So for some weights the deeper net is as good as the shallow net, and for its best
+# weights it can only be better. The paper calls this a *solution by construction*. It follows that a deeper net should
+# never have a higher training error than a shallower net.
 #
-# One can really do it. A 3x3 convolution is the identity when its middle tap is the unit matrix and its other taps are
-# zero:
+# We can really construct such layers. A 3x3 convolution is the identity if its middle tap is the unit matrix and its
+# other taps are zero:
 #
 # .. math:: w[i, j, c, o] = 1 \text{ if } (i, j) = (1, 1) \text{ and } c = o, \text{ and } 0 \text{ elsewhere.}
 #
-# Batch norm, in evaluation, computes :math:`\gamma (x - m) / \sqrt{v + \epsilon} + \beta`, with the running mean m and
-# variance v. It is the identity when :math:`m = \beta = 0`, :math:`v = 1` and :math:`\gamma = \sqrt{1 + \epsilon}`. And
-# the ReLU changes nothing, because what comes in came out of a ReLU and is not negative.
+# In evaluation, batch norm computes :math:`\gamma (x - m) / \sqrt{v + \epsilon} + \beta`, with the running mean m and
+# the running variance v. It is the identity if :math:`m = \beta = 0`, :math:`v = 1` and
+# :math:`\gamma = \sqrt{1 + \epsilon}`. The ReLU changes nothing, because its input is the output of another ReLU, which
+# is never negative.
 
 
 def with_identity_layers(net, count):
-    """Return a copy of a plain net with `count` more layers at the end of each stage, which do nothing."""
+    """Return a copy of a plain net with `count` more layers at the end of each stage, all of them identities."""
     deeper = copy.deepcopy(net)
     for stage in deeper.stages.layers:
         c = stage.layers[-2].gamma.size  # the filters of the stage
@@ -98,18 +102,18 @@ def with_identity_layers(net, count):
 
 
 # %%
-# The experiment
-# --------------
+# An experiment with deeper and deeper nets
+# -----------------------------------------
 #
-# Train plain nets of 8, 20 and 32 layers, all in the same way: five walks over 1,437 handwritten digits, in batches of
-# 128; momentum 0.9; a learning rate that rises to 0.1 over the first two walks and is divided by 10 for the last third.
-# After each walk, count the mistakes on the very images that were used for training.
+# We train plain nets of 8, 20 and 32 layers in the same way: five epochs (passes over the training set) on 1,437
+# handwritten digits, in batches of 128, with momentum 0.9. The learning rate rises to 0.1 during the first two epochs,
+# and is divided by 10 for the last third. After each epoch, we measure the error on the training images.
 
 depths = (8, 20, 32)
 nets, histories = {}, {}
 for depth in depths:
     nets[depth] = cifar_plain(depth, in_channels=1, width=8, rng=0)
-    with redirect_stderr(StringIO()):  # the progress: times, which are the machine's
+    with redirect_stderr(StringIO()):  # hide the progress: its times depend on the machine
         histories[depth] = lab.fit(nets[depth], epochs=5, lr=0.1, warmup=24)
     last = histories[depth][-1]
     print(f"plain-{depth:<2}  training error {last['train_error']:6.1%}   test error {last['test_error']:6.1%}")
@@ -119,16 +123,17 @@ for i, depth in enumerate(depths):
     at, last = [record["iteration"] for record in histories[depth]], histories[depth][-1]
     ax.plot(at, [100 * r["train_error"] for r in histories[depth]], color=shade(i, 3), lw=2)
     ax.text(at[-1] + 1, 100 * last["train_error"] + (0, 3, 0)[i], f"plain-{depth}", va="center")
-ax.set(xlabel="iteration", ylabel="training error (%)", title="The deeper, the worse, on the training set itself")
+ax.set(xlabel="iteration", ylabel="training error (%)", title="Deeper plain nets have a higher training error")
 ax.set(xlim=(0, 69), ylim=(0, 100))
 tidy(ax)
 
 assert histories[8][-1]["train_error"] < histories[20][-1]["train_error"] < histories[32][-1]["train_error"]
 
 # %%
-# The order is upside down: the deepest net, which can do the most, does the least. (Other seeds change the numbers, and
-# not the order.) Now hold the solution by construction against it. Take the trained plain-8, and put four identities
-# into each stage. That is a plain-20, layer for layer like the one above.
+# The order is the opposite of what we expect: the deepest net, which can compute the most, has the highest error. (With
+# other seeds the numbers change, but the order does not.) Now compare this with the solution by construction. We take
+# the trained plain-8, and add four identity layers to each stage. The result is a plain-20, with the same layers as the
+# plain-20 above.
 
 constructed = with_identity_layers(nets[8], 4)
 layers = sum(isinstance(module, nn.Conv2d | nn.Linear) for _, module in constructed.named_modules())
@@ -146,21 +151,22 @@ assert abs(error - histories[8][-1]["train_error"]) < 0.005
 assert error < histories[20][-1]["train_error"]
 
 # %%
-# Both have the same 20 layers. One set of weights was written down by hand in four lines; the other is what gradient
-# descent found. So the good weights *exist*, and the optimizer does not get there, not with this recipe. That is the
-# whole problem: it is one of finding, not of having.
+# Both nets have the same 20 layers. The weights of one were constructed in four lines of code; the weights of the other
+# were found by gradient descent. So good weights *exist*, but with this recipe the optimizer does not find them. This
+# is the core of the problem: the net is able to represent the solution, but training does not reach it.
 #
-# What it is not
-# --------------
+# Neither overfitting nor a vanishing gradient
+# --------------------------------------------
 #
 # **It is not overfitting.** An overfitted net has a *low* training error and a high test error. Here the training error
 # itself is high. Whenever somebody says that a net is "too deep", look at the training error first.
 #
-# **It is not a vanishing gradient.** That was the older obstacle: a signal that shrinks by a constant factor in every
-# layer is gone after thirty of them. But batch norm gives the signal a fresh size in every layer, and He initialisation
-# (:doc:`chapter 11 </course/11_initialisation>`) begins well. We can look, because a hook on each layer sees what goes
-# forward, and what comes back. :func:`minigrad.inspect.statistics` does just that. As a contrast, take a net in which
-# the gradient does vanish: no batch norm, and weights that are half as large as they should be.
+# **It is not a vanishing gradient.** This was the older problem: if every layer shrinks a signal by a constant factor,
+# nothing is left of it after thirty layers. But batch norm rescales the signal in every layer, and with He
+# initialisation (:doc:`chapter 11 </course/11_initialisation>`) the weights start at the right scale. We can check
+# this. A hook on each layer can measure its output in the forward pass and the gradient in the backward pass;
+# :func:`minigrad.inspect.statistics` does this. For comparison, we also measure a net in which the gradient does
+# vanish: it has no batch norm, and its weights are half as large as they should be.
 
 
 def without_batch_norm(net, gain):
@@ -173,7 +179,7 @@ def without_batch_norm(net, gain):
 
 
 def signals(net):
-    """Return, ReLU by ReLU, how large the output is, and how large the gradient of the loss in it."""
+    """Return, for each ReLU, the standard deviation of its output, and the norm of the gradient there."""
     with statistics(net.train()) as responses:
         mg.cross_entropy(net(mg.Tensor(images[:128])), labels[:128]).backward()
     for p in net.parameters():
@@ -194,7 +200,7 @@ for i, (name, (forward, backward)) in enumerate(measured.items()):
     for panel, sizes in zip(panels, (forward, backward), strict=True):
         panel.semilogy(range(1, 32), sizes, "o-", color=shade(i, 3), ms=3, label=name)
 panels[0].set(xlabel="layer", ylabel="standard deviation", title="Forward: the output of each layer", ylim=(1e-14, 1e3))
-panels[1].set(xlabel="layer", ylabel="norm", title="Backward: the gradient in it", ylim=(1e-14, 1e3))
+panels[1].set(xlabel="layer", ylabel="norm", title="Backward: the gradient at that output", ylim=(1e-14, 1e3))
 panels[1].legend(loc="lower right", frameon=False)
 for panel in panels:
     tidy(panel)
@@ -206,44 +212,46 @@ assert measured["no batch norm, half the weights"][1][0] < 1e-10
 assert first > 10 * last
 
 # %%
-# Where the gradient does vanish, eleven orders of magnitude are missing. In the plain net nothing is missing. Before
-# training, its gradient even *grows* on its way back, by a constant factor in each layer (chapter 11 derived it), which
-# is one reason to begin with a small learning rate. After training that has evened out. The paper looked at its
-# plain-34, too, and found forward signals with variances that are not zero and gradients with "healthy norms" (section
-# 4.1).
+# Where the gradient does vanish, it loses eleven orders of magnitude. In the plain net it loses nothing. Before
+# training, it even *grows* on its way back, by a constant factor in each layer. Chapter 11 derived this factor; it is
+# one reason to start with a small learning rate. After training, the gradient has about the same size in all layers.
+# The authors of the paper checked their plain-34, too. They found forward signals with variances that are not zero, and
+# gradients with "healthy norms" (section 4.1).
 #
-# How sure can we be?
-# -------------------
+# Degradation or a slow start?
+# ----------------------------
 #
-# Look at the first figure again. Is plain-32 stuck, or is it only *late*? Its curve is still falling. Five walks over a
-# small data set cannot tell *slow starting* from *degradation*. To tell them apart takes longer runs:
+# Look at the first figure again. Will plain-32 never reach a low error, or does it only need more time? Its curve is
+# still falling. Five epochs on a small data set cannot distinguish *slow starting* from *degradation*. This needs
+# longer runs:
 #
 # .. figure:: /figures/degradation.png
 #    :alt: Training and test error of plain and residual nets with 20 and 56 layers on the digits
 #
-#    What :doc:`the demo </gallery/degradation>` draws: twelve walks over the digits, by nets of
-#    20 and 56 layers that are as wide as the paper's.
+#    The figure of :doc:`the demo </gallery/degradation>`: nets of 20 and 56 layers, as wide as the paper's, are trained
+#    for twelve epochs on the digits.
 #
-# Under that recipe, plain-56 ends far above plain-20. But run it with ``--lr 0.01 --epochs 40``, and plain-56 comes
-# down to about 20 % of mistakes from more than 60: on data this easy, a part of the gap is slow starting, and patience
-# makes up for it. So our small experiments show the sign, and not the size, of what the paper reports. There the runs
-# were long enough: 64,000 iterations on CIFAR-10, where plain-56 stays above plain-20 to the end (Fig. 6, left), and
-# plain-110 stays above 60 % error. On ImageNet, plain-34 has a top-1 error of 28.54 % on the validation set, plain-18
-# has 27.94 % (Table 2), and the training error of plain-34 is the higher one all the way (Fig. 4). Three times as many
-# iterations did not change the picture (a footnote of section 4.1). The authors' conjecture is modest: deep plain nets
-# "may have exponentially low convergence rates". That would be a slow start without an end.
+# With this recipe, plain-56 ends far above plain-20. But run the demo with ``--lr 0.01 --epochs 40``, and the error of
+# plain-56 falls from more than 60 % to about 20 %. So on data as easy as this, a part of the gap is slow starting,
+# which longer training makes up for. Our small experiments show in which direction the error changes with depth, but
+# not by how much. The runs of the paper were long enough for this: 64,000 iterations on CIFAR-10, where plain-56 stays
+# above plain-20 to the end (Fig. 6, left), and plain-110 stays above 60 % error. On ImageNet, plain-34 has a top-1
+# error of 28.54 % on the validation set, plain-18 has 27.94 % (Table 2), and the training error of plain-34 is higher
+# during the whole run (Fig. 4). Three times as many iterations did not change this (a footnote of section 4.1). The
+# authors' conjecture is cautious: deep plain nets "may have exponentially low convergence rates". In this case, the
+# slow start would last practically for ever.
 #
-# Whichever it is, late or never, what is wanted is the same: a way to write the net so that the identity is where the
-# optimizer begins, and not something that it has to find. That is :doc:`chapter 13 </course/13_residual>`.
+# In either case, we need the same thing: a way to write the net such that the optimizer starts at the identity, and
+# does not have to find it. This is the topic of :doc:`chapter 13 </course/13_residual>`.
 #
 # Exercises
 # ---------
 #
-# 1. **An identity.** Write the weights of a convolution, of any odd size, that passes on its input.
-# 2. **A diagnosis.** Four numbers, the training and test errors of a shallow and a deep net, tell degradation from
-#    overfitting. Say which it is.
-# 3. **Nothing, in training.** Identity layers can be put in during training, too, where batch norm takes its statistics
-#    from the batch. Choose gamma and beta so that it gives back what it gets.
+# 1. **An identity.** Write the weights of a convolution, of any odd kernel size, whose output equals its input.
+# 2. **A diagnosis.** Four numbers, the training and test errors of a shallow and a deep net, are enough to distinguish
+#    degradation from overfitting. Say which of the two it is.
+# 3. **An identity in training.** Identity layers can also be added during training, when batch norm uses the statistics
+#    of the batch. Choose gamma and beta such that batch norm returns its input.
 #
 # .. literalinclude:: /exercises/chapter_12.py
 #

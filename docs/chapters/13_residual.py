@@ -2,27 +2,27 @@ r"""
 13. Residual learning
 =====================
 
-If the best thing a layer can do is often nothing, how must it be written so that doing nothing is easy?
+Often the best thing a layer can do is to leave its input unchanged. How must the layer be written so that this is easy?
 
-Chapter 12 ended with a riddle. A deep net in which the added layers pass on what they are given would be as good as a
-shallow one, and the optimizer does not find it. A plain layer does nothing only at very special weights: a unit matrix
-in the middle tap, and zeros elsewhere. The answer of "Deep Residual Learning" (section 3.1) is a change of one line.
-It adds the input to the output.
+Chapter 12 ended with a problem. If the added layers of a deep net only passed their input on, the deep net would be as
+good as the shallow one; but the optimizer does not find such weights. A plain layer is the identity only at very
+special weights: a unit matrix in the middle tap, and zeros elsewhere. The answer of "Deep Residual Learning" (section
+3.1) is to change one line: it adds the input to the output.
 """
 
 # %%
 # The idea
 # --------
 #
-# Let :math:`\mathcal H(x)` be what a few layers ought to compute. Do not let them learn it. Let them learn what is
-# *missing* when x is simply passed on,
+# Let :math:`\mathcal H(x)` be the function that a few layers should compute. The layers need not learn this function
+# itself. They can learn its *difference* from x,
 #
 # .. math:: \mathcal F(x) = \mathcal H(x) - x, \qquad\text{so that}\qquad \mathcal H(x) = \mathcal F(x) + x .
 #
-# That is :term:`residual learning <residual learning 残差学习>`. The layers compute the residual :math:`\mathcal F(x)`,
-# and a :term:`shortcut <shortcut connection 捷径连接>` carries x around them. What the net can express hardly changes.
-# What changes is where zero lies: with all weights at zero, a plain layer destroys its input, and a residual block
-# hands it on.
+# This is :term:`residual learning <residual learning 残差学习>`. The layers compute the residual :math:`\mathcal F(x)`,
+# and a :term:`shortcut <shortcut connection 捷径连接>` carries x around them. The set of functions that the net can
+# represent hardly changes. But the effect of zero weights changes: with all weights at zero, a plain layer destroys its
+# input, and a residual block passes it on.
 
 import copy
 from contextlib import redirect_stderr
@@ -41,7 +41,7 @@ from models import cifar_plain, cifar_resnet
 
 
 def draw_block(ax, names, residual):
-    """Draw layers from top to bottom, and the shortcut around them, as in Fig. 2 of the paper."""
+    """Draw layers from top to bottom and, if residual, the shortcut around them, as in Fig. 2 of the paper."""
     arrow = {"arrowstyle": "-|>", "color": "black"}
     for i, name in enumerate(names):
         box = {"boxstyle": "circle,pad=0.2" if name == "+" else "round,pad=0.4", "fc": "0.92", "ec": "black"}
@@ -52,7 +52,7 @@ def draw_block(ax, names, residual):
         plus = -names.index("+")
         ax.plot([0, 1.5, 1.5], [-0.42, -0.42, plus], color="black", lw=1.2)
         ax.annotate("", (0.2, plus), (1.5, plus), arrowprops=arrow)
-        ax.text(1.6, plus / 2, "x, as it is", va="center")
+        ax.text(1.6, plus / 2, "x, unchanged", va="center")
         ax.text(-1.25, plus / 2, "F(x)", va="center", ha="center")
     ax.set(xlim=(-2, 3), ylim=(0.4 - len(names), 0.3))
     ax.set_axis_off()
@@ -66,23 +66,23 @@ axes[0].set_title("two plain layers")
 axes[1].set_title("a residual block")
 
 # %%
-# In minigrad it is one line of :class:`models.resnet.Block`:
+# In minigrad, this is one line of :class:`models.resnet.Block`:
 #
 # .. literalinclude:: /../models/resnet.py
 #    :pyobject: Block.forward
 #
 # Note what is *not* there: no switch, no weight on the shortcut, no parameter. The net has as many weights as the plain
-# one and costs as many multiply-adds. Whatever difference we shall see comes from the addition alone.
+# net and needs as many multiply-adds. So every difference that we shall see comes from the addition alone.
 #
-# Doing nothing, by construction
-# ------------------------------
+# The identity as a starting point
+# --------------------------------
 #
-# The last layer of :math:`\mathcal F` is a batch norm, which ends in :math:`\gamma \hat x + \beta`. Set :math:`\gamma`
-# and :math:`\beta` to zero, and :math:`\mathcal F(x) = 0` whatever the convolutions hold. Then the block is
-# :math:`\mathrm{relu}(x)`, and that is x, because x came out of the ReLU of the block before. So a deep net can *begin*
-# as the identity from stem to pooling, but for the two places where the maps are halved. minigrad calls this
-# ``zero_gamma=True``; chapter 11 saw that such a net can learn. (It is not in the paper; it became usual with P. Goyal
-# et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677.)
+# The last layer of :math:`\mathcal F` is a batch norm, which computes :math:`\gamma \hat x + \beta`. If :math:`\gamma`
+# and :math:`\beta` are zero, :math:`\mathcal F(x) = 0` for any weights of the convolutions. Then the block computes
+# :math:`\mathrm{relu}(x)`. This is x, because x is the output of the previous block's ReLU and not negative. So a deep
+# net can *begin* as the identity from the stem to the pooling, except for the two blocks that halve the maps. In
+# minigrad this is ``zero_gamma=True``; chapter 11 showed that such a net can learn. (It is not in the paper. It became
+# usual with P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677.)
 
 fresh = {"in_channels": 1, "width": 8, "rng": 0}
 images, labels = next(iter(lab.digits(train=True, batch=128, rng=0)))
@@ -90,42 +90,42 @@ net = cifar_resnet(20, zero_gamma=True, **fresh)
 x = net.stem(mg.Tensor(images))  # (128, 8, 8, 8)
 for block in net.stages.layers[0].layers:
     y = block(x)
-    assert np.array_equal(y.data, x.data)  # to the bit
+    assert np.array_equal(y.data, x.data)  # exactly
     x = y
 count = len(net.stages.layers[0].layers)
-print(f"{count} blocks of random convolutions, and not one bit of {x.size:,} numbers has changed")
+print(f"{count} blocks of random convolutions: all {x.size:,} numbers are unchanged, bit for bit")
 
 # %%
-# A plain net with these convolutions cannot do that at any setting of its gammas. For a residual net it is the origin,
-# and weight decay pulls towards it.
+# A plain net with these convolutions cannot be the identity at any values of its gammas. A residual block is the
+# identity when its weights are zero, and weight decay pulls the weights towards zero.
 #
 # The gradient of an addition
 # ---------------------------
 #
-# What does the shortcut do on the way back? An addition has the simplest rule of all operators: the gradient goes to
-# both sides, unchanged.
+# What does the shortcut do in the backward pass? An addition has the simplest rule of all operators: it passes the
+# gradient to both arguments, unchanged.
 #
 # .. literalinclude:: /../minigrad/ops/elementwise.py
 #    :start-at: add.vjp
 #    :end-at: add.vjp
 #
-# Let :math:`g` be the gradient of the loss in a block's output (leave the ReLU aside). It goes into :math:`\mathcal F`,
-# whose layers make of it :math:`J^{\top} g` with the Jacobian :math:`J = \partial \mathcal F / \partial x`; and it goes
-# along the shortcut. At x the two are added:
+# Let :math:`g` be the gradient of the loss in a block's output (ignore the ReLU). The layers of :math:`\mathcal F`
+# multiply it by their transposed Jacobian and return :math:`J^{\top} g`, where :math:`J = \partial \mathcal F /
+# \partial x`. The shortcut returns g itself. At x the two are added:
 #
 # .. math:: \frac{\partial L}{\partial x} = g + J^{\top} g = (I + J)^{\top} g .
 #
-# Through L blocks, from the last to the first, the gradient is a product. In a plain net it is :math:`J_1^{\top}
-# J_2^{\top} \cdots J_L^{\top} g`, and a product of many factors tends to nothing or to infinity. In a residual net,
-# multiply the brackets out:
+# Through L blocks, from the last to the first, the gradient becomes a product. In a plain net it is :math:`J_1^{\top}
+# J_2^{\top} \cdots J_L^{\top} g`, and a product of many factors usually tends to zero or to infinity. In a residual
+# net, expand the product:
 #
 # .. math::
 #    (I + J_1)^{\top} \cdots (I + J_L)^{\top} g
 #    = g + \sum_l J_l^{\top} g + \sum_{k < l} J_k^{\top} J_l^{\top} g + \cdots
 #
-# It is a sum over paths: for every subset of the blocks one term, :math:`2^L` in all. The first term is g itself: what
-# the loss wants reaches every layer directly, and no product of small factors stands in between. Try it without a net:
-# fifty layers of a random matrix and a tanh, on 16 numbers.
+# This is a sum over paths, with one term for every subset of the blocks, :math:`2^L` terms in all. The first term is g
+# itself: it reaches every layer directly, without a product of small factors. Try it without a net: fifty layers, each
+# a random matrix and a tanh, on 16 numbers.
 
 rng = np.random.default_rng(0)
 matrices = [
@@ -144,10 +144,10 @@ assert sizes["plain"] < 1e-20
 assert 0.1 < sizes["residual"] < 1e3
 
 # %%
-# But was not the lesson of :doc:`chapter 12 </course/12_plain_nets>` that the gradient of a plain net with batch norm
-# does *not* vanish? It was. So this cannot be the whole story, and the paper does not claim it. Measure the real nets,
-# then. For 20, 32 and 56 layers, before any training: the gradient in each ReLU's output, compared with that in the
-# last one.
+# But :doc:`chapter 12 </course/12_plain_nets>` showed that the gradient of a plain net with batch norm does *not*
+# vanish. This cannot be the whole explanation, and the paper does not claim that it is. So we measure the real nets,
+# with 20, 32 and 56 layers, before any training. For each ReLU layer, we compare the gradient in its output with the
+# gradient in the output of the last ReLU layer.
 
 
 def gradients(net):
@@ -163,27 +163,27 @@ for kind, make, style in (("plain", cifar_plain, PLAIN), ("residual", cifar_resn
     for depth in (20, 32, 56):
         sizes = gradients(make(depth, **fresh))
         growth[kind, depth] = sizes[0]
-        # a residual block has one ReLU inside and one, not a layer, at its end: place them by their share of the way
+        # the ReLU at the end of a residual block is a function, not a layer: spread the others evenly over the depth
         ax.semilogy(np.linspace(1, depth, len(sizes)), sizes, **style, lw=depth / 20, label=f"{kind}-{depth}")
-        print(f"{kind}-{depth}: the first layer's gradient is {sizes[0]:,.0f} times the last one's")
-ax.set(
-    xlabel="layer", ylabel="gradient, relative to the last layer's", title="Before training: a product against a sum"
-)
+        print(f"{kind}-{depth}: the first layer's gradient is {sizes[0]:,.0f} times the last layer's")
+ax.set(xlabel="layer", ylabel="gradient, relative to the last layer's", title="Gradients before training")
 ax.legend(frameon=False)
 tidy(ax)
 assert growth["plain", 56] > 100 * growth["residual", 56]
 
 # %%
-# The plain nets' gradients are products: straight lines on a logarithmic axis, which reach the higher the longer they
-# are. With 56 layers, the first layer's gradient is thousands of times as large as the last one's, and no one learning
-# rate suits both. In the residual nets, the factor is 12 where it was 4,000. So what the shortcut does here is not to
-# save a gradient from vanishing. It keeps all layers of a deep net on something like one scale.
+# The plain nets' gradients behave like products: on a logarithmic axis they are straight lines, and the longer the net,
+# the higher its line. With 56 layers, the first layer's gradient is thousands of times as large as the last layer's,
+# and no single learning rate suits both. In the residual net of 56 layers the factor is 12; in the plain net it is
+# 4,000. So here the shortcut does not save a gradient from vanishing. It keeps the gradients of all layers at a similar
+# scale.
 #
-# Where x does not fit
-# --------------------
+# Shortcuts where the shape changes
+# ---------------------------------
 #
-# At the beginning of a stage the maps are halved and the filters are doubled. Then :math:`\mathcal F(x)` has another
-# shape than x, and the shortcut must do something. The paper compares three options (section 4.1, Table 3):
+# At the beginning of a stage the maps are halved and the number of filters is doubled. Then the shape of
+# :math:`\mathcal F(x)` differs from the shape of x, and the shortcut must change the shape of x as well. The paper
+# compares three options (section 4.1, Table 3):
 #
 # ======  ===================================================  =====================  =====================
 # option  the shortcut                                         parameters, ResNet-34  top-1 error (10-crop)
@@ -194,9 +194,9 @@ assert growth["plain", 56] > 100 * growth["residual", 56]
 # plain   none                                                 21,623,848             28.54 %
 # ======  ===================================================  =====================  =====================
 #
-# The three differ by less than a point, and each of them is more than three points better than the plain net. So
-# projections are not what cures degradation. The paper takes B for its deeper nets on ImageNet, and A on CIFAR-10,
-# where the residual net then has exactly the weights of the plain one. Option A, in full:
+# The three options differ by less than a point, and each is more than three points better than the plain net. So
+# projections are not the reason why residual nets avoid degradation. The paper uses B for its deeper nets on ImageNet.
+# On CIFAR-10 it uses A, with which the residual net has exactly the weights of the plain net. Here is all of option A:
 #
 # .. literalinclude:: /../models/resnet.py
 #    :pyobject: PadShortcut.forward
@@ -210,10 +210,10 @@ assert same == plain
 # The ReLU after the addition
 # ---------------------------
 #
-# Why does the last ReLU stand behind the addition, and not at the end of :math:`\mathcal F`? There, :math:`\mathcal
-# F(x)` could never be negative. Blocks could only add to the signal and never take anything away from it, and it would
-# grow and grow. Put it there and see: since x is not negative, a block with a ReLU at the end of its residual is just
-# that, and the ReLU behind the sum does nothing any more.
+# Why does the last ReLU come after the addition, and not at the end of :math:`\mathcal F`? With a ReLU at its end,
+# :math:`\mathcal F(x)` could never be negative. Then blocks could only add to the signal and never subtract from it, so
+# the signal would grow from block to block. We can test this: append a ReLU to the residual of each block. The ReLU
+# after the addition then changes nothing, because neither x nor :math:`\mathcal F(x)` is negative.
 
 after = cifar_resnet(56, **fresh)
 before = copy.deepcopy(after)
@@ -222,26 +222,26 @@ for stage in before.stages.layers:
         block.residual.layers.append(nn.ReLU())
 
 means = {}
-for name, net in (("behind the addition", after), ("in front of it", before)):
+for name, net in (("after the addition", after), ("before the addition", before)):
     x, means[name] = net.stem(mg.Tensor(images)), []
     for block in net.stages.layers[0].layers:
         x = block(x)
         means[name].append(float(x.data.mean()))
     print(f"ReLU {name + ':':21}", *(f"{m:.1f}" for m in means[name]))
-assert means["in front of it"][-1] > 1.5 * means["behind the addition"][-1]
+assert means["before the addition"][-1] > 1.5 * means["after the addition"][-1]
 
 # %%
-# In front of the addition the mean grows by the same amount in every block. Behind it, growth is slower and slows down,
-# since the negative part of :math:`\mathcal F` counts. It does not stop: the ReLU on the path clips the sum, so the
-# path is not a pure identity. Three months later the same authors moved the ReLU off the path altogether, to where it
-# comes before the convolutions of :math:`\mathcal F` ("Identity Mappings in Deep Residual Networks", arXiv 1603.05027).
-# minigrad builds the nets of the first paper.
+# With the ReLU before the addition, the mean grows by about the same amount in every block. With the ReLU after the
+# addition, the mean grows more slowly, and by less and less, since :math:`\mathcal F` can be negative. The growth
+# does not stop, because the ReLU on the path clips the sum, so the path is not exactly the identity. Three months
+# later, the same authors moved the ReLU off the path, to before the convolutions of :math:`\mathcal F` ("Identity
+# Mappings in Deep Residual Networks", arXiv 1603.05027). minigrad builds the nets of the first paper.
 #
-# The experiment
-# --------------
+# Training both nets
+# ------------------
 #
-# Train a plain and a residual net of 20 layers on the digits, with the recipe of chapter 12 and one more walk. They
-# have the same number of weights, begin with the same random numbers, and see the same batches.
+# Train a plain and a residual net of 20 layers on the digits, with the recipe of chapter 12 and one epoch more. The two
+# nets have the same number of weights, start from the same random numbers, and see the same batches.
 
 nets = {"plain-20": cifar_plain(20, **fresh), "residual-20": cifar_resnet(20, **fresh)}
 errors = {}
@@ -254,10 +254,11 @@ for name, net in nets.items():
     print(f"{name:11}  training error {errors[name][-1]:4.1f} %   test error {history[-1]['test_error']:6.1%}")
 
 # %%
-# And a second experiment, with what was learned (after A. Veit et al., "Residual Networks Behave Like Ensembles of
-# Relatively Shallow Networks", arXiv 1605.06431). Take two layers out of the trained net, without any repair, and test
-# what is left. From the plain net, two convolutions with what belongs to them. From the residual net, a block: its path
-# through :math:`\mathcal F` is cut, and the shortcut remains. Only where the shape does not change, of course.
+# The second experiment uses the trained nets (after A. Veit et al., "Residual Networks Behave Like Ensembles of
+# Relatively Shallow Networks", arXiv 1605.06431). Remove two layers from a trained net, do not train it again, and test
+# it. From the plain net, remove two convolutions with their batch norms and ReLUs. From the residual net, remove one
+# block: only its shortcut remains, without the path through :math:`\mathcal F`. This works only for blocks that keep
+# the shape.
 
 test = lab.digits(train=False)
 places = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]  # (stage, block)
@@ -275,8 +276,8 @@ for shift, (name, style) in zip((-0.2, 0.2), (("plain-20", PLAIN), ("residual-20
     curves.plot(range(1, 7), errors[name], **style, lw=2, label=name)
     face = "white" if name == "plain-20" else style["color"]
     bars.bar(np.arange(7) + shift, left[name], 0.4, color=face, edgecolor=style["color"], label=name)
-curves.set(xlabel="walks over the training set", ylabel="training error (%)", title="Trained", ylim=(0, 100))
-bars.set(xlabel="stage.block", ylabel="test error (%)", title="Two layers taken out", ylim=(0, 119))
+curves.set(xlabel="epoch", ylabel="training error (%)", title="Training", ylim=(0, 100))
+bars.set(xlabel="stage.block", ylabel="test error (%)", title="Two layers removed", ylim=(0, 119))
 bars.set_xticks(range(7), [f"{stage + 1}.{i + 1}" for stage, i in places])
 for panel in (curves, bars):
     panel.legend(frameon=False, loc="upper right", ncols=2 if panel is bars else 1)
@@ -289,24 +290,25 @@ assert errors["residual-20"][-1] < errors["plain-20"][-1]
 assert np.median(left["residual-20"]) < 20 < 60 < min(left["plain-20"])
 
 # %%
-# The plain net is a chain: cut one link, and it little more than guesses. The residual net misses its first blocks
-# most, because everything else builds on them, but later ones can go almost unnoticed. Half of the :math:`2^L` paths
-# run around any one block, and they still work. And each later block has learned a *small* correction. That is the
-# paper's hypothesis, too, and it measured the responses of the 3x3 layers, after batch norm and before the ReLU or the
-# addition: they are generally smaller in residual nets than in plain ones, and smaller still in deeper residual nets
-# (Fig. 7).
+# The plain net is a chain: with two layers removed, it is hardly better than guessing. The residual net needs its first
+# blocks most, because all later blocks use their output, but later blocks can be removed with little effect. Half of
+# the :math:`2^L` paths do not pass through a given block, and these paths still work. Besides, each later block has
+# learned only a *small* correction. This is the paper's hypothesis, too. The paper measured the responses of the 3x3
+# layers, after batch norm and before the ReLU or the addition: they are generally smaller in residual nets than in
+# plain ones, and smaller still in deeper residual nets (Fig. 7).
 #
-# So what does cure degradation? Not more gradient, as such, and not more parameters. The identity is near where the net
-# begins, and weight decay leads it there; the gradient of the loss reaches every layer directly; and a block that has
-# nothing to add need not learn to be silent. With that, plain-34 with its 28.54 % becomes ResNet-34 with 25.03 %, and
-# more depth helps again. How much does more depth cost? That is :doc:`chapter 14 </course/14_bottlenecks>`.
+# So why does residual learning avoid degradation? Larger gradients, as such, are not the reason, and neither are more
+# parameters. The net begins near the identity, and weight decay pulls it there; the gradient of the loss reaches every
+# layer directly; and a block that has nothing to add need not learn to be the identity. With shortcuts, the error of a
+# net of 34 layers falls from 28.54 % (plain-34) to 25.03 % (ResNet-34), and more depth helps again. How much does more
+# depth cost? :doc:`Chapter 14 </course/14_bottlenecks>` counts it.
 #
 # Exercises
 # ---------
 #
-# 1. **The gradient of a chain.** For a chain of linear residual blocks, write the way back by hand.
-# 2. **Option A** for arrays, with the zeros on both sides, as some ports have it.
-# 3. **Begin at the identity.** Make a net that is built already begin as its shortcuts.
+# 1. **The gradient of a chain.** Write the backward pass of a chain of linear residual blocks by hand.
+# 2. **Option A** for arrays, with zeros before and after the old channels, as some ports have it.
+# 3. **Begin at the identity.** Change a net that is already built so that each block begins as its shortcut.
 #
 # .. literalinclude:: /exercises/chapter_13.py
 #

@@ -2,23 +2,23 @@ r"""
 16. Real weights and a real photograph
 ======================================
 
-A file of 25 million numbers comes from another library. What must one know before they mean anything?
+A file of 25 million numbers comes from another library. What must one know to use them?
 
-To train ResNet-50 on ImageNet takes days even on GPUs, and the result is there for the asking: a hundred megabytes of
-weights. They were trained in another library, which lays out its arrays in another way, gives its layers other names,
-and adds another epsilon to its variances. Some of these differences are errors that show at once. Others are silent:
-everything has the right shape, the net runs, and its answers are a little worse, or nonsense. This chapter goes from
-the bytes of the file to the name of what is in the picture.
+Training ResNet-50 on ImageNet takes days even on GPUs, but the result can be downloaded: a hundred megabytes of
+weights. They were trained in another library, which arranges its arrays in another order, gives its layers other names,
+and adds another epsilon to its variances. Some of these differences lead to an error at once. Others are silent: all
+shapes are right, the net runs, and its answers are a little worse, or nonsense. This chapter goes from the bytes of the
+file to the name of the object in a photograph.
 """
 
 # %%
-# A file that can only be read
-# ----------------------------
+# A file format without code
+# --------------------------
 #
-# PyTorch's ``.pth`` files are pickles. A pickle is not data: it is a program for a small machine that builds objects,
-# and one of its instructions is "call this function". Here is a pickle, taken apart without being run. Whoever loads it
-# prints a line; it could as well have deleted a folder. (PyTorch can refuse all calls but a few, with
-# ``weights_only=True``. A format that has none is simpler.)
+# PyTorch's ``.pth`` files are pickles. A pickle is not only data: it is a program for a small machine that builds
+# objects, and one of its instructions is "call this function". The pickle below is disassembled without being run.
+# Loading it would print a line, but it could as well delete a folder. (PyTorch can refuse all calls except a few, with
+# ``weights_only=True``. A format without calls is simpler.)
 
 import json
 import pickletools
@@ -42,9 +42,9 @@ from models.resnet import bottleneck
 pickletools.dis(b"cbuiltins\nprint\n(S'This ran while a file was being loaded.'\ntR.")
 
 # %%
-# So minigrad never unpickles. It reads *safetensors*: eight bytes that give the length of a header; the header, a JSON
-# text with the name, type, shape and place of each array; and then the numbers, one after another. That is the whole
-# format. Ten lines read it:
+# So minigrad never loads pickles. It reads *safetensors* files. Such a file has three parts: eight bytes that give the
+# length of the header; the header, a JSON text with the name, type, shape and position of each array; and then the
+# numbers of all arrays. This is the whole format. A function of ten lines reads it:
 
 
 def read_safetensors(raw):
@@ -64,7 +64,7 @@ with tempfile.TemporaryDirectory() as folder:
     mg.save(path, {"w": np.arange(6, dtype="float32").reshape(2, 3), "b": np.array([0.5])})
     raw = path.read_bytes()
 length = int.from_bytes(raw[:8], "little")
-print(f"{len(raw)} bytes; the first eight say that the header has {length}. In it:")
+print(f"{len(raw)} bytes. The first eight say that the header has {length} bytes. Its entries:")
 for name, entry in json.loads(raw[8 : 8 + length]).items():
     if name != "__metadata__":
         print(f"  {name}: {entry}")
@@ -72,12 +72,13 @@ for name, array in read_safetensors(raw).items():
     print(name, array.shape, array.dtype, array.ravel())
 
 # %%
-# One line of PyTorch makes such a file of a ``.pth``; it stands at the top of :doc:`/source/models/pretrained`.
+# One line of PyTorch converts a ``.pth`` file to this format; the line is at the top of
+# :doc:`/source/models/pretrained`.
 #
-# Layouts
-# -------
+# Layouts of arrays
+# -----------------
 #
-# The same convolution, in two libraries:
+# Two libraries store the same convolution in different layouts:
 #
 # ==============  ==========================  ==========================
 # what            PyTorch                     minigrad, Keras
@@ -88,8 +89,8 @@ for name, array in read_safetensors(raw).items():
 # ==============  ==========================  ==========================
 #
 # So :math:`w_{\text{ours}}[i, j, c, o] = w_{\text{theirs}}[o, c, i, j]`, a transposition with the axes (2, 3, 1, 0). In
-# NumPy a transposition is a view: not a number moves. Whoever forgets it gets an error, unless the sizes happen to fit.
-# Here is the convolution of the other layout, written down as it is defined, against ours:
+# NumPy a transposition is a view: no number is moved. Without the transposition there is an error, unless the sizes
+# happen to fit. Compare a convolution in PyTorch's layout, written down from the definition, with ours:
 
 rng = np.random.default_rng(0)
 theirs_w, theirs_x = rng.standard_normal((4, 3, 2, 2)), rng.standard_normal((1, 3, 6, 5))  # OIHW and NCHW
@@ -102,24 +103,25 @@ print(f"the largest difference: {np.abs(ours - theirs.transpose(0, 2, 3, 1)).max
 np.testing.assert_allclose(ours, theirs.transpose(0, 2, 3, 1), atol=1e-12)
 
 # %%
-# One place hides behind a *reshape*. Where maps are flattened for a linear layer, as in VGG, theirs come as (c, h, w)
-# and ours as (h, w, c). The weight matrix has the right shape either way, and the wrong one mixes up all of its rows.
-# That is the first of the silent ones; the first exercise is about it.
+# One difference is hidden by a *reshape*. Where maps are flattened for a linear layer, as in VGG, PyTorch flattens them
+# in the order (c, h, w), and minigrad in the order (h, w, c). The shape of the weight matrix is the same in both cases,
+# but in the wrong order its rows are mixed up. This is the first silent error; the first exercise is about it.
 #
-# Names
-# -----
+# Names of layers
+# ---------------
 #
 # Torchvision calls the second convolution of the third block of the first stage ``layer1.2.conv2.weight``. In minigrad
-# a net is a tree of lists, and the path is ``stages.layers.0.layers.2.residual.layers.3``. A few rules translate one
-# into the other:
+# a net is a tree of lists, and the path is ``stages.layers.0.layers.2.residual.layers.3``. A few rules translate our
+# path into their name:
 #
 # .. literalinclude:: /../models/pretrained.py
 #    :pyobject: _torch_path
 #
-# Loading is then a table: under *their* name, a view of *our* array in *their* layout. To load is to write into the
-# views; to save is to copy them. Names or shapes that do not fit are all listed, and nothing is loaded. To have
-# something worth loading, train a small net of bottlenecks on the digits. It plays the foreign net from here on: it is
-# exported under torchvision's names, and with the stride on the 3x3, as torchvision has it.
+# With these rules, minigrad builds a table: for each of *their* names, a view of *our* array in *their* layout. Loading
+# writes into the views; saving copies them. If some names or shapes do not match, all of them are listed in the error,
+# and nothing is loaded. To have weights to load, we train a small net of bottlenecks on the digits. From here on, it
+# plays the role of the foreign net: its weights are exported under torchvision's names, and it has the stride on the
+# 3x3, as in torchvision.
 
 
 def build(**settings):
@@ -137,24 +139,26 @@ for name in list(state)[:4] + [name for name in state if "layer2" in name and "w
 test = lab.digits(train=False)
 net = pretrained.load_torch(build(rng=1), state)
 right = train.evaluate(net, test)[1]
-print(f"{len(state)} arrays exported and loaded into another net: {right:.1%} of the test images wrong")
+print(f"{len(state)} arrays exported and loaded into another net: test error {right:.1%}")
 assert right == train.evaluate(foreign, test)[1]
 
 # %%
-# What no name and no shape tells
-# -------------------------------
+# Conventions that are not in the file
+# ------------------------------------
 #
-# Now the silent ones. The file says nothing of the following:
+# Now the silent errors. The file does not contain the following conventions:
 #
-# - **Where the stride is**: on the first 1x1 of a bottleneck (the paper) or on its 3x3 (torchvision). The weights have
-#   the same names and shapes.
-# - **On which side the padding is.** A 3x3 with stride 2 on 8 pixels makes 4. PyTorch, Caffe and minigrad put one zero
-#   on each side. TensorFlow's "SAME" puts as few as it needs, and the odd one at the end: one zero, on the right.
-# - **The epsilon of batch norm**: by default 1e-5 here and in PyTorch, 1e-3 in Keras.
-# - **The pixels**: red first or blue first, from 0 to 255 or from 0 to 1, minus which mean, divided by what.
+# - **The place of the stride**: on the first 1x1 of a bottleneck (the paper) or on its 3x3 (torchvision). The weights
+#   have the same names and shapes.
+# - **The side of the padding.** A 3x3 with stride 2 on 8 pixels has 4 outputs. PyTorch, Caffe and minigrad put one zero
+#   on each side. TensorFlow's "SAME" adds as few zeros as possible and puts the odd one at the end: here one zero, on
+#   the right.
+# - **The epsilon of batch norm**: by default 1e-5 in minigrad and PyTorch, 1e-3 in Keras.
+# - **The pixels**: red first or blue first; from 0 to 255 or from 0 to 1; which mean is subtracted; by which number the
+#   pixels are divided.
 #
-# The padding is worth a drawing. Both rows make four windows of eight pixels, and each window of the one is a pixel
-# away from that of the other.
+# The padding is easier to understand from a drawing. In both rows, eight pixels have four windows. Each window of one
+# row is shifted by one pixel relative to the same window of the other row.
 
 fig, ax = plt.subplots(figsize=(8, 2.4), layout="constrained")
 for y, (name, before) in enumerate(
@@ -175,11 +179,11 @@ ax.set(xlim=(-1.2, 16), ylim=(-2.4, 0.8), title="The windows of a 3-wide kernel 
 ax.set_axis_off()
 
 # %%
-# And now load the trained net with one convention wrong at a time. No error, no warning, no NaN:
+# Now load the trained net with one convention wrong at a time. There is no error, no warning, no NaN:
 
 
 class PaddedAtTheEnd(nn.Module):
-    """A 3x3 convolution with stride 2 as TensorFlow pads it."""
+    """A 3x3 convolution with stride 2, padded as in TensorFlow."""
 
     def __init__(self, conv):
         self.w = conv.w
@@ -201,7 +205,7 @@ def padded_at_the_end(net):
 raw_pixels = mg.data.DataLoader(mg.data.Digits(train=False), 512)
 swapped = {name: array.swapaxes(2, 3) if array.ndim == 4 else array for name, array in state.items()}
 wrong = {
-    "all as it should be": (net, test),
+    "all conventions right": (net, test),
     "epsilon 1e-3 for 1e-5": (pretrained.load_torch(build(bn_eps=1e-3), state), test),
     "padding at the end": (padded_at_the_end(pretrained.load_torch(build(), state)), test),
     "stride on the first 1x1": (pretrained.load_torch(build(stride_in="1x1"), state), test),
@@ -215,46 +219,46 @@ ax.barh(list(errors), list(errors.values()), color=["0.2"] + ["0.7"] * 5, height
 for i, error in enumerate(errors.values()):
     ax.text(error + 1, i, f"{error:.1f} %", va="center")
 ax.invert_yaxis()
-ax.set(xlim=(0, 100), xlabel="test images wrong (%)", title="The same weights, one convention wrong")
+ax.set(xlim=(0, 100), xlabel="test error (%)", title="The same weights, one convention wrong")
 tidy(ax)
 for name, error in errors.items():
     print(f"{name:24} {error:5.1f} %")
 smallest = min(a.min() for name, a in state.items() if name.endswith("running_var"))
 print(f"the smallest running variance: {smallest:.3f}")
 assert smallest > 0.005
-assert errors["all as it should be"] < min(
+assert errors["all conventions right"] < min(
     errors["stride on the first 1x1"], errors["kernels (kw, kh)"], errors["pixels not normalised"]
 )
 
 # %%
-# Most of them ruin the net, and would be found. The dangerous ones are small. The wrong epsilon costs nothing here,
-# because every variance is far above it. In a net that has channels with small variances it costs a little, and only
-# the published number tells that the little is missing. So a loaded net is not done when it runs. It is done when it
-# reproduces what its publisher measured, on the same images, prepared in the same way.
+# Most of these mistakes ruin the net, so someone would notice them. The small ones are dangerous. The wrong epsilon has
+# no effect here, because every variance is far larger than it. In a net with small variances it raises the error a
+# little, and only a comparison with the published number shows the loss. So it is not enough that a loaded net runs. It
+# must reproduce the error that its publisher measured, on the same images, prepared in the same way.
 #
-# Some differences can be moved into the weights. If a net wants blue first, turn round the channels of its first
-# kernel, and it takes red first. If its convolutions have biases that ours have not, subtract them from the running
-# means behind them. minigrad does both when it loads Keras' ResNet-50:
+# Some differences can be compensated in the weights. If a net expects blue first, reverse the channels of its first
+# kernel; then it takes red first. If its convolutions have biases and ours do not, subtract the biases from the running
+# means of the batch norms that follow. minigrad does both when it loads Keras' ResNet-50:
 
 x, w = rng.standard_normal((1, 8, 8, 3)), rng.standard_normal((3, 3, 3, 4))
 np.testing.assert_allclose(mg.conv2d(x[..., ::-1], w), mg.conv2d(x, w[:, :, ::-1]), atol=1e-12)
 
 # %%
-# Fold the batch norm away
-# ------------------------
+# Folding batch norm
+# ------------------
 #
-# A net that only answers need not normalise. In evaluation, batch norm is a scale and a shift for each channel, with
-# numbers that no longer change:
+# In evaluation a net need not normalise. Batch norm is then a scale and a shift for each channel, with numbers that no
+# longer change:
 #
 # .. math:: y = s\, z + t, \qquad s = \frac{\gamma}{\sqrt{v + \epsilon}}, \qquad t = \beta - s\, m .
 #
-# And z came from a convolution, which is linear in its weights. With :math:`z = w * x + b`,
+# Its input z is the output of a convolution, which is linear in its weights. With :math:`z = w * x + b`,
 #
 # .. math:: s\,(w * x + b) + t = (s\, w) * x + (s\, b + t) ,
 #
 # where :math:`s` has one number for each filter: it scales the last axis of w. (This :math:`*` is convolution; s
-# multiplies.) One layer does the work of two, and one walk over the maps is saved. The code computes in float64, so
-# that only the result is rounded:
+# multiplies.) So one layer does the work of two, and the maps are read and written once less. The code computes in
+# float64, so that only the result is rounded:
 #
 # .. literalinclude:: /../minigrad/nn/fold.py
 #    :pyobject: _merged
@@ -270,12 +274,11 @@ assert difference < 1e-4 * largest
 assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 
 # %%
-# The photograph
-# --------------
+# Classifying a photograph
+# ------------------------
 #
-# With all that in place, this is the paper's ResNet-50 at work. The weights are those of Keras, which were converted
-# from the authors' own: 25.1 % top-1 error by their publisher's count. They are downloaded once, checked against a
-# SHA-256, and kept.
+# Now we can use the paper's ResNet-50. The weights are those of Keras, which were converted from the authors' own;
+# their publisher reports a top-1 error of 25.1 %. They are downloaded once, checked against a SHA-256, and stored.
 #
 # .. code-block:: sh
 #
@@ -284,13 +287,14 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 # .. figure:: /figures/classify_photo.png
 #    :alt: A portrait in uniform, five labels with their probabilities, and the maps of five stages
 #
-#    What :doc:`the demo </gallery/classify_photo>` draws: the photograph, the five likeliest of a
-#    thousand labels, and how strongly the stages respond, place by place.
+#    The figure of :doc:`the demo </gallery/classify_photo>`: the photograph, the five likeliest of a thousand labels,
+#    and the strength of the responses of each stage at each place.
 #
-# The answer takes about a tenth of a second on two cores. Under the picture are the maps of the stages, as
-# :doc:`chapter 12 </course/12_plain_nets>` planned them: they become smaller, and the filters more. The stem responds
-# to edges; the last stage has 49 places left, and responds most at the cap and at the ribbons. The photograph is of
-# Rear Admiral Grace Hopper, who wrote one of the first compilers; the label is "military uniform".
+# The answer takes about a tenth of a second on two cores. Below the photograph are the maps of the stages. As
+# :doc:`chapter 12 </course/12_plain_nets>` explained, from stage to stage the maps become smaller and the number of
+# filters grows. The stem responds to edges; the last stage has only 49 places, and responds most strongly at the cap
+# and at the ribbons. The photograph shows Rear Admiral Grace Hopper, who wrote one of the first compilers; the label is
+# "military uniform".
 #
 # Nothing in this net is simplified. It is the function that its authors trained, computed by the operators of this
 # course.
@@ -299,8 +303,8 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 # ---------
 #
 # 1. **The silent reshape.** Translate the weights of a linear layer that reads flattened maps.
-# 2. **Fold** a batch norm into a convolution that has a bias already.
-# 3. **"SAME".** How many zeros does TensorFlow put in front, and how many behind?
+# 2. **Fold** a batch norm into a convolution that already has a bias.
+# 3. **"SAME".** How many zeros does TensorFlow put before the pixels, and how many after them?
 #
 # .. literalinclude:: /exercises/chapter_16.py
 #

@@ -2,27 +2,28 @@ r"""
 17. A thousand layers
 =====================
 
-With residual blocks, depth no longer hurts the optimizer. Then what stops us from a thousand layers?
+With residual blocks, depth is no longer a problem for the optimizer. Then what prevents a net of a thousand layers?
 
 The authors asked this themselves, and trained a net of 1202 layers on CIFAR-10 (section 4.2). The optimizer had no
-difficulty. What stands in our way is memory: the backward pass needs what the forward pass computed, so all of it has
-to be kept, and a thousand layers keep a lot. This chapter measures how much, and then trades time for memory: forget,
-and compute again when it is needed.
+difficulty. The limit is memory: the backward pass needs arrays that the forward pass computed, so they all have to be
+stored, and a thousand layers need many of them. This chapter measures how much memory they need. Then it trades time
+for memory: it discards the arrays and computes them again when they are needed.
 """
 
 # %%
-# What a tape keeps
-# -----------------
+# What a tape stores
+# ------------------
 #
-# The rule of a convolution needs the convolution's input; the rule of batch norm needs its own. So the tape holds on to
-# these arrays from the moment they are made until the replay has passed them (:doc:`chapter 2 </course/02_tape>`). Per
-# residual block, these are four maps: the block's input, the output of the first convolution, that of the ReLU, and
-# that of the second convolution. Nothing is freed before the forward pass is over. Memory is highest at the turning
-# point, and grows along a straight line with depth.
+# The rule of a convolution needs the convolution's input; the rule of batch norm needs its own input. So the tape
+# stores these arrays from the moment they are made until the replay has passed them (:doc:`chapter 2
+# </course/02_tape>`). For a residual block, it stores four maps: the block's input, the output of the first
+# convolution, the output of the ReLU, and the output of the second convolution. Nothing is freed before the end of the
+# forward pass. So the memory in use is largest at the end of the forward pass, and this peak grows linearly with depth.
 #
-# We can watch it. ``tracemalloc`` counts the bytes that NumPy asks for. A hook on every block notes the count as the
-# forward pass comes by, and a hook on the block's output notes it again on the way back. For a clean line the net has
-# one stage: forty blocks of 4 filters on maps of 8x8, so all its maps have one size, and 128 images.
+# We can measure it. ``tracemalloc`` counts the bytes that NumPy allocates. A hook on every block records the count in
+# the forward pass, and a hook on the block's output records it again in the backward pass. To make the curve simple,
+# the net has one stage: forty blocks of 4 filters on maps of 8x8, so all its maps have one size. The batch has 128
+# images.
 
 import tracemalloc
 
@@ -43,7 +44,7 @@ def blocks_of(net):
 
 
 def through(blocks):
-    """Return the function that sends x through some blocks."""
+    """Return the function that passes x through the blocks."""
 
     def run(x):
         for block in blocks:
@@ -54,7 +55,7 @@ def through(blocks):
 
 
 def forward(net, images, k=None):
-    """Compute the logits; with k, in segments of k blocks whose inside is forgotten."""
+    """Compute the logits; with k, in segments of k blocks, whose inside is discarded."""
     blocks, x = blocks_of(net), net.stem(mg.Tensor(images))
     if k is None:
         x = through(blocks)(x)
@@ -65,7 +66,7 @@ def forward(net, images, k=None):
 
 
 def measured_step(net, images, labels, k=None):
-    """Go forward and backward; return the megabytes in use at every block, and the most there ever were."""
+    """Go forward and backward; return the megabytes in use at every block, and the peak."""
     used = []
 
     def note(*_):
@@ -94,66 +95,73 @@ mountain, peak = measured_step(net, images, labels)
 gradients = [p.grad.data for p in net.parameters()]
 
 a_map = images.shape[0] * 8 * 8 * 4 * 4 / 1e6  # n h w c, four bytes each
-print(f"one map: {a_map:.3f} MB; a block more keeps {(mountain[n - 1] - mountain[0]) / (n - 1) / a_map:.1f} maps")
-print(f"{n} blocks: {peak:.1f} MB at the turning point")
+print(
+    f"one map: {a_map:.3f} MB; each further block stores {(mountain[n - 1] - mountain[0]) / (n - 1) / a_map:.1f} maps"
+)
+print(f"{n} blocks: {peak:.1f} MB at the end of the forward pass")
 assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
 
 # %%
-# Four maps a block. The ReLUs cost nothing: their rule asks where the *result* was positive, and the result is kept
-# already, as the input of the next convolution. And the addition's rule asks for nothing.
+# Four maps per block. The ReLUs need no memory of their own: their rule needs the places where the *result* is
+# positive, and the result is stored already, as the input of the next convolution. The rule of the addition needs no
+# array.
 #
-# Forget, and compute again
-# -------------------------
+# Discard, and compute again
+# --------------------------
 #
-# Now cut the net into *segments* of k blocks. In the forward pass keep only the input of each segment, and forget what
-# is inside. When the replay comes to a segment from behind, run it forward once more from its input, which brings
-# everything back; go backward through it; and drop it for good. This is :term:`recomputation <recompute 重计算>`, also
-# called gradient checkpointing (T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174). In
-# minigrad it is a function around a function, :func:`minigrad.recompute`, as in ``forward`` above. Its core:
+# Now divide the net into *segments* of k blocks. In the forward pass, store only the input of each segment, and discard
+# the arrays inside it. When the replay reaches a segment, run the segment forward once more from its input, which
+# computes its arrays again. Then go backward through the segment and free its arrays. This is
+# :term:`recomputation <recompute 重计算>`, also called gradient checkpointing (T. Chen et al., "Training Deep Nets with
+# Sublinear Memory Cost", arXiv 1604.06174). In minigrad, the function :func:`minigrad.recompute` calls another function
+# in this way, as in ``forward`` above. Its core:
 #
 # .. literalinclude:: /../minigrad/recompute.py
 #    :pyobject: recompute
 #    :start-at: segment = Segment
 #    :dedent:
 #
-# The first run is recorded as always. Then ``drop`` puts, in the place of everything that the entries kept, a reference
-# to the segment. When the replay asks the first of them for what it kept, the segment runs ``f`` again and hands it out
-# to all. The whole of it, in fewer than 100 lines of code, is :doc:`/source/minigrad/recompute`.
+# The first run is recorded as usual. Then ``drop`` replaces every array that the tape's entries stored by a reference
+# to the segment. When the replay asks the first of these entries for its arrays, the segment runs ``f`` again and gives
+# all entries their arrays back. The complete code has fewer than 100 lines: :doc:`/source/minigrad/recompute`.
 
 sawtooth, low = measured_step(net, images, labels, 5)
 same = all(np.array_equal(p.grad.data, g) for p, g in zip(net.parameters(), gradients, strict=True))
-print(f"in segments of 5 blocks: {low:.1f} MB instead of {peak:.1f}; gradients equal to the bit: {same}")
+print(f"in segments of 5 blocks: {low:.1f} MB instead of {peak:.1f}; gradients equal, bit for bit: {same}")
 assert same
 assert low < peak / 3
 
 fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
-ax.plot(mountain, color="0.6", lw=2, label="all kept")
+ax.plot(mountain, color="0.6", lw=2, label="all stored")
 ax.plot(sawtooth, color="black", lw=2, label="segments of 5 blocks")
 ax.axvline(n - 0.5, color="0.5", lw=1, ls=":")
 ax.text(n - 2, peak * 1.02, "forward →", ha="right")
 ax.text(n + 1, peak * 1.02, "→ backward", ha="left")
 ax.set(
-    xlabel="blocks passed, there and back", ylabel="megabytes in use", title="One training step", ylim=(0, peak * 1.12)
+    xlabel="blocks passed, forward and backward",
+    ylabel="megabytes in use",
+    title="One training step",
+    ylim=(0, peak * 1.12),
 )
 ax.legend(frameon=False, loc="center right")
 tidy(ax)
 
 # %%
-# The mountain has become a range of small teeth. On the way there each tooth is a segment that is computed and
-# forgotten; what remains under it is one input per segment, and so the teeth climb a gentle slope. On the way back,
-# each is computed again and used up.
+# With all arrays stored, the curve has one high peak. With segments, it has many small ones. In the forward pass, each
+# small peak is a segment that is computed and whose arrays are then discarded. Only its input remains, so the curve
+# rises slowly. In the backward pass, each small peak is a segment that is computed again and then freed.
 #
-# That the gradients are equal *to the bit* is not a matter of course. The second run must do exactly what the first
-# did. So what must happen only once must not happen again: the running statistics of batch norm would be updated twice,
-# and dropout would draw other zeros. Both go through :func:`minigrad.once`, which in the second run hands out the
-# result of the first.
+# It is not obvious that the gradients are equal *to the bit*. For this, the second run must compute exactly what the
+# first run computed. So some operations must not be done twice: the running statistics of batch norm would be updated
+# twice, and dropout would draw other zeros. Both use :func:`minigrad.once`, which in the second run returns the result
+# of the first.
 #
 # How long should a segment be?
 # -----------------------------
 #
-# Short segments keep many inputs; long ones have a large inside. Let a segment's input take a bytes, and the inside of
-# one block b. With n blocks in segments of k, the worst moment is the start of the way back. It has all inputs and the
-# inside of one segment:
+# With short segments, many inputs are stored; with long segments, the inside of a segment is large. Let the input of a
+# segment take a bytes, and the inside of one block b bytes. With n blocks in segments of k, the memory in use is
+# largest at the start of the backward pass. Then all inputs and the inside of one segment are stored:
 #
 # .. math:: M(k) = a\, \frac{n}{k} + b\, k .
 #
@@ -161,9 +169,10 @@ tidy(ax)
 #
 # .. math:: k^* = \sqrt{a\, n / b}, \qquad M(k^*) = 2 \sqrt{a\, b\, n} .
 #
-# Memory grows with the *square root* of the depth. For our blocks a is one map and b four, so :math:`k^* = \sqrt{n /
-# 4}`, about 3 for 40 blocks. And the price? Each block is run forward once more. A backward pass costs about two
-# forward passes, so a step of three becomes four: a third more time, at any depth.
+# With the best segments, memory grows with the *square root* of the depth. For our blocks a is one map and b four, so
+# :math:`k^* = \sqrt{n / 4}`, about 3 for 40 blocks. The price is time: each block is run forward once more. A backward
+# pass costs about two forward passes, so a step costs four forward passes instead of three: a third more time, at any
+# depth.
 
 lengths = (1, 2, 3, 5, 10, 20, 40)
 peaks = [measured_step(net, images, labels, k)[1] for k in lengths]
@@ -171,29 +180,30 @@ for k, megabytes in zip(lengths, peaks, strict=True):
     print(f"segments of {k:2}: {megabytes:5.1f} MB")
 
 k = np.linspace(1, 40, 200)
-fixed = peaks[-1] - (a_map * 1 + 4 * a_map * 40)  # stem, logits and what passes through: fitted at the right end
+fixed = peaks[-1] - (a_map * 1 + 4 * a_map * 40)  # stem, logits and temporary arrays: fitted at the right end
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 ax.plot(k, a_map * n / k + 4 * a_map * k + fixed, color="0.6", lw=2, label="a n / k + b k, and a constant")
 ax.plot(lengths, peaks, "o", color="black", label="measured")
 ax.axhline(peak, color="0.5", lw=1, ls=":")
-ax.text(40, peak, "all kept", va="bottom", ha="right")
-ax.set(xlabel="blocks in a segment", ylabel="most megabytes in use", xscale="log", ylim=(0, None))
+ax.text(40, peak, "all stored", va="bottom", ha="right")
+ax.set(xlabel="blocks in a segment", ylabel="peak memory (MB)", xscale="log", ylim=(0, None))
 ax.set_xticks(lengths, lengths)
-ax.set_title("Too short, too long")
+ax.set_title("Peak memory against segment length")
 ax.legend(frameon=False, loc="upper center")
 tidy(ax)
 assert lengths[int(np.argmin(peaks))] in (3, 5)
 assert peaks[0] > min(peaks) < peaks[-1] / 3
 
 # %%
-# The same line against depth: without recomputation it is straight, and with segments of the best length it bends.
+# Now plot the peak against depth: without recomputation it grows linearly, and with segments of the best length more
+# slowly.
 
 depths, kept, again = (10, 20, 40, 80), [], []
 for blocks in depths:
     deep = residual_net(cifar_stem, basic, (blocks,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
     kept.append(measured_step(deep, images, labels)[1])
     again.append(measured_step(deep, images, labels, round(np.sqrt(blocks / 4)))[1])
-    print(f"{2 * blocks + 2:4} layers: {kept[-1]:5.1f} MB all kept, {again[-1]:4.1f} MB with recomputation")
+    print(f"{2 * blocks + 2:4} layers: {kept[-1]:5.1f} MB all stored, {again[-1]:4.1f} MB with recomputation")
 assert 1.9 < kept[3] / kept[2] < 2.1
 assert again[3] / again[2] < 1.6
 
@@ -201,10 +211,11 @@ assert again[3] / again[2] < 1.6
 # 1202 layers
 # -----------
 #
-# Now the paper's net: :math:`n = 200`, three stages of 200 blocks. Two things besides memory could break. A replay that
-# calls itself, rule by rule, would go 4,200 calls deep, seven for each block, and hit Python's limit of 1,000. Ours
-# takes the entries from a heap (chapter 2). And a replay that walks every *path* would never end, since there are
-# :math:`2^{600}` of them (:doc:`chapter 13 </course/13_residual>`). Ours visits every entry once.
+# Now the paper's net: :math:`n = 200`, three stages of 200 blocks. Two things other than memory could fail. A recursive
+# replay, in which each rule calls the next, would go 4,200 calls deep, seven for each block, and reach Python's limit
+# of 1,000. Our replay takes the entries from a heap (chapter 2). And a replay that follows every *path* would never
+# end, since there are :math:`2^{600}` paths (:doc:`chapter 13 </course/13_residual>`). Our replay visits every entry
+# once.
 
 x = y = mg.Tensor(1.0, requires_grad=True)
 for _ in range(30_000):
@@ -227,40 +238,40 @@ assert layers == 1202
 assert all(p.grad is not None and np.isfinite(p.grad.data).all() for p in net.parameters())
 
 # %%
-# That was a step on two small images. How much would the paper's need, with 128 images of 32x32? Count, with four maps
-# kept per block, and one if only each block's input is kept:
+# This was a step on two small images. How much memory would the paper's training need, with 128 images of 32x32? Count
+# four maps per block if everything is stored, and one map per block if only each block's input is stored:
 
 map_bytes = [128 * size * size * filters * 4 for size, filters in ((32, 16), (16, 32), (8, 64))]
 inputs = sum(200 * size for size in map_bytes)
 print(f"everything:                {4 * inputs / 2**30:5.1f} GiB")
 print(f"an input for every block:  {inputs / 2**30:5.1f} GiB")
 inside = 4 * 10 * map_bytes[0]
-print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside / 2**30:.1f} GiB inside of one segment")
+print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside / 2**30:.1f} GiB inside one segment")
 
 # %%
-# Eleven gibibytes (of :math:`2^{30}` bytes) become less than one. The weights, their gradients and momenta take another
-# quarter.
+# Eleven gibibytes (of :math:`2^{30}` bytes) become less than one. The weights, their gradients and their momenta take
+# another quarter of a gibibyte.
 #
-# And was it worth it?
-# --------------------
+# Was it worth it?
+# ----------------
 #
-# The paper's answer has two halves. The optimizer had no difficulty with a thousand layers: the training error of the
+# The paper's answer has two parts. The optimizer had no difficulty with a thousand layers: the training error of the
 # 1202-layer net fell below 0.1 %. After :doc:`chapter 12 </course/12_plain_nets>` this is remarkable; a plain net of
-# 110 layers stayed above 60 %. But the test error was 7.93 %, *worse* than the 6.43 % of ResNet-110, although both fit
-# the training set about equally well.
+# 110 layers stayed above 60 %. But the test error was 7.93 %, *worse* than the 6.43 % of ResNet-110, although both nets
+# fit the training set about equally well.
 #
-# Apply the diagnosis of chapter 12. The training error is low and the test error has risen: this is no degradation. It
-# is overfitting, and the authors argue so, too. The net has 19.4 million parameters for 50,000 small images, and was
-# trained with neither dropout nor maxout. Residual learning solved the problem of finding good weights, and the next
-# problem came into view.
+# Apply the diagnosis of chapter 12. The training error is low and the test error is higher than that of the shallower
+# net, so this is not degradation. It is overfitting, as the authors say, too. The net has 19.4 million parameters for
+# 50,000 small images, and was trained with neither dropout nor maxout. Residual learning solved the problem of finding
+# good weights, and then the next problem appeared.
 #
 # Exercises
 # ---------
 #
-# 1. **In segments.** Send x through blocks so that only the inputs of segments are kept. Beware: what you hand to
-#    ``mg.recompute`` is called again *later*, when a loop variable may have moved on.
+# 1. **In segments.** Send x through blocks so that only the inputs of segments are stored. Note that the function that
+#    you pass to ``mg.recompute`` is called again *later*, when a loop variable may have another value.
 # 2. **The best length**, in whole blocks.
-# 3. **A budget.** How deep a CIFAR net fits into a given memory?
+# 3. **A budget.** How deep may a CIFAR net be to fit into a given memory?
 #
 # .. literalinclude:: /exercises/chapter_17.py
 #

@@ -4,46 +4,46 @@ r"""
 
 How does a framework written in NumPy run on a GPU, and how can one prove that without having one?
 
-In 17 chapters hardly a line was about devices. The operators say ``exp`` and ``matmul`` and ``reshape``, as NumPy does.
-There are other libraries that say the same words and mean arrays in the memory of a GPU; CuPy is the one that minigrad
-is made for. So the task is not to write every operator again. It is to make sure that every operator calls the library
-of the array it was *given*, and never NumPy behind its back. This chapter shows the one function that does it, and
-then how that is proven.
+In 17 chapters, hardly a line was about devices. The operators call ``exp``, ``matmul`` and ``reshape``, as in NumPy.
+Other libraries have functions of the same names that work on arrays in the memory of a GPU; minigrad is made for one of
+them, CuPy. So the task is not to write every operator again. The task is to make sure that every operator calls the
+library of the array that it was *given*, and never NumPy by mistake. This chapter shows the one function that finds
+this library, and then how the tests prove that every operator uses it.
 """
 
 # %%
-# Whose array is this?
-# --------------------
+# Finding the library of an array
+# -------------------------------
 #
-# An array knows the library it came from: it is where its type was defined. So an operator asks once, and then calls
-# that library's functions:
+# The type of an array is defined in its library, so an array shows the library from which it came. An operator looks
+# this library up once, and then calls its functions:
 #
 # .. literalinclude:: /../minigrad/device.py
 #    :pyobject: namespace
 #    :start-at: for array in arrays
 #    :dedent:
 #
-# Here it is at work in an operator:
+# An operator uses it like this:
 #
 # .. literalinclude:: /../minigrad/ops/elementwise.py
 #    :pyobject: exp
 #
-# There is no second implementation, and no registry of kernels. A rule is made of operators, and each of them asks its
-# own arguments. Where threads divide the work, as in a convolution, an operator asks one question more: is this
-# array on the host, the memory that Python itself works in? NumPy's arrays give NumPy, CuPy's give CuPy, and a library
-# that does not exist yet will give itself.
+# There is no second implementation, and no registry of kernels. A rule consists of operators, and each of them looks up
+# the library of its own arguments. Where threads divide the work, as in a convolution, an operator asks one more
+# question: is this array on the host, that is, in the memory that Python itself uses? With NumPy's arrays, an operator
+# returns NumPy's arrays; with CuPy's arrays, CuPy's. This will work with libraries that do not exist yet.
 #
-# A GPU that is not there
-# -----------------------
+# Testing without a GPU
+# ---------------------
 #
-# How would you test that? With a GPU, of course; but this was written without one, and the machines that test software
-# after each change seldom have one. And a GPU would not see everything. Some mistakes run on it in silence, only
-# slowly, because a value goes to the host and back in the middle of a net.
+# How can one test that? With a GPU, of course; but this was written without a GPU, and the machines that test software
+# after each change seldom have one. Besides, a GPU would not reveal every mistake. Some mistakes cause no error there
+# and only make the program slow, because a value goes to the host and back in the middle of a net.
 #
-# So minigrad's tests have a *strict double*: a library that stands in for CuPy (``tests/tools/strict.py``). Its array holds a
-# NumPy array inside, and computes with it. But it behaves like CuPy's. It refuses to be mixed with NumPy arrays, and to
-# be taken for one. It has only functions, and takes only keywords, that CuPy has. And whenever a value is brought to
-# the host, it counts.
+# So minigrad's tests have a *strict double*: a library that replaces CuPy in tests (``tests/tools/strict.py``). Its array
+# contains a NumPy array and computes with it, but it behaves like an array of CuPy. It raises an error if it is
+# combined with a NumPy array or silently converted to one. The library has only the functions of CuPy, and accepts only
+# the keywords of CuPy. It also counts how often a value is brought to the host.
 
 import sys
 from collections import Counter
@@ -64,17 +64,17 @@ print(type(x).__name__, "from the module", namespace(x).__name__)
 print(mg.exp(x))
 
 # %%
-# That was minigrad's ``exp``, on arrays from a library it has never heard of. And these are the slips that a test on
-# NumPy cannot see. Each of them computes the right numbers on a CPU.
+# This was minigrad's ``exp``, on arrays from a library that it does not know. The following mistakes cannot be found by
+# a test on NumPy, because on a CPU each of them computes the right numbers. The double raises an error for each.
 
 host = np.ones(3, "float32")
 slips = {
     "NumPy's function on its array": lambda: np.exp(x),
-    "an array of the host mixed in": lambda: x * host,
+    "an array of the host in a product": lambda: x * host,
     "a silent copy to the host": lambda: np.asarray(x),
     "a list in an arithmetic operator": lambda: x * [1.0, 2.0, 3.0],
-    "a keyword that CuPy has not": lambda: x.sum(where=x > 1),
-    "a reduction that CuPy has not": lambda: strict.maximum.reduce(x),
+    "a keyword that CuPy does not have": lambda: x.sum(where=x > 1),
+    "a reduction that CuPy lacks": lambda: strict.maximum.reduce(x),
 }
 for what, slip in slips.items():
     try:
@@ -85,15 +85,15 @@ for what, slip in slips.items():
         raise AssertionError(f"{what} was not refused")
 
 # %%
-# A double that let such things pass would prove nothing. So it has tests of its own, and they demand that it refuses
-# (``tests/device/test_strict.py``): the checker is checked, as in :doc:`chapter 6 </course/06_proof>`.
+# A double that accepted these mistakes would prove nothing. So the double has tests of its own, which demand that it
+# raises these errors (``tests/device/test_strict.py``): the checker is checked, as in :doc:`chapter 6 </course/06_proof>`.
 #
-# A whole net
-# -----------
+# Training a whole net on the double
+# ----------------------------------
 #
-# ``.to("cuda")`` imports ``cupy`` and moves the arrays. Let Python find the double under that name, and move a residual
-# net with it. The code of net, tape, loss and optimizer is the same; only the arrays are others. Take five training
-# steps on the host and on the "device", from the same seed.
+# ``.to("cuda")`` imports ``cupy`` and moves the arrays. Register the double under this name, so that Python finds it,
+# and move a residual net to this "device". The code of net, tape, loss and optimizer stays the same; only the arrays
+# change. Take five training steps on the host and five on the "device", from the same seed.
 
 
 def train(device, steps=5):
@@ -107,7 +107,7 @@ def train(device, steps=5):
         sgd.zero_grad()
         loss.backward()
         sgd.step()
-        losses.append(loss)  # a Tensor on the device: nobody has looked at its value yet
+        losses.append(loss)  # a Tensor on the device: its value has not been read yet
     return net, losses
 
 
@@ -131,24 +131,26 @@ assert farthest < 1e-3
 assert all(p.device == "cuda:0" for p in there.parameters())
 
 # %%
-# The numbers differ in their last digits, as they will on a GPU: on another device the work is one block and not many
-# (:doc:`chapter 8 </course/08_fast>`), so sums are added in another order.
+# The parameters differ in their last digits, as they will on a GPU. On another device the work is not divided into
+# blocks (:doc:`chapter 8 </course/08_fast>`), so sums are added in another order.
 #
-# The zero is the important number. A GPU works on its own: Python only puts orders into its queue and goes on. As soon
-# as Python asks for a *value*, it has to wait until the queue is empty; this is a *synchronisation*. A framework that
-# asks in each layer, "is this finite?", "how large is that?", keeps a GPU idle most of the time. Here, forward,
-# backward and step ask for nothing. ``train.fit`` asks three times in an iteration, however deep the net is: for the
-# loss, for the number of mistakes, and for whether all gradients are finite. A test counts that, too.
+# The zero is the important number. A GPU works on its own: Python only puts orders into its queue and continues. When
+# Python asks for a *value*, it has to wait until the queue is empty; this is a *synchronisation*. If a framework asks
+# in each layer whether the numbers are finite, or how large they are, the GPU is idle most of the time. Here the
+# forward pass, the backward pass and the optimizer's step ask for no value. ``train.fit`` asks for three values per
+# iteration, however deep the net is: the loss, the number of mistakes, and whether all gradients are finite. A test
+# counts these requests, too.
 #
-# What is asked of CuPy
-# ---------------------
+# The functions that CuPy must have
+# ---------------------------------
 #
-# The double also writes down what was called through it. So count the calls of one training step (but for ``shape`` and
-# its like, which cost nothing). This is the whole language that another library has to speak for it:
+# The double also records every function that is called through it. So count the calls of one training step (without
+# ``shape`` and similar attributes, which cost nothing). These are all the functions that another library must have for
+# a training step:
 
 
 class Tally(set):
-    """Takes the place of the double's record of calls, and counts them."""
+    """Replaces the double's record of calls, and counts the calls."""
 
     def __init__(self):
         self.counts = Counter()
@@ -173,7 +175,7 @@ ax.barh(names, [counts[name] for name in names], color="0.3", height=0.7)
 ax.set(
     xscale="log",
     xlabel="calls in one training step of ResNet-8",
-    title="All that a training step asks of an array's library",
+    title="Functions that a training step calls in the array's library",
 )
 ax.tick_params(axis="y", labelsize=8)
 ax.margins(y=0.01)
@@ -183,36 +185,37 @@ assert len(counts) < 60
 assert "matmul" in counts
 
 # %%
-# In the whole test suite there are fewer than a hundred, and each of them was looked up in CuPy 14.2, with its
-# keywords. CuPy can be imported and asked for its names and signatures even where there is no GPU (``python -m
+# In the whole test suite there are fewer than a hundred different calls. Each was checked against CuPy 14.2, together
+# with its keywords: CuPy can be imported, and its names and signatures can be read, even without a GPU (``python -m
 # tests.tools.audit``). :doc:`/dispatch` has the list.
 #
-# What is different
-# -----------------
+# Differences between the libraries
+# ---------------------------------
 #
-# Not everything can be the same, and what differs is kept in one small file, :doc:`/source/minigrad/device`: the
-# windows of a convolution, which are a view by strides (:doc:`chapter 7 </course/07_im2col>`); scatter-add, which adds
-# twice where an index comes twice; and the way to the host and back, which is explicit, always.
+# Some operations cannot be the same in all libraries. They are all in one small file, :doc:`/source/minigrad/device`:
+# the windows of a convolution, which are a view with its own strides (:doc:`chapter 7 </course/07_im2col>`);
+# scatter-add, which adds twice if an index occurs twice; and the transfers to the host and back, which are always
+# explicit.
 #
 # .. literalinclude:: /../minigrad/device.py
 #    :pyobject: to_host
 #
-# Random numbers are drawn on the host and brought along, so that a seed gives the same net on every device. Labels are
-# integers on the host; the operators take them along. And threads, blocks and caches, the whole of chapter 8, are for
-# the host alone: a GPU has its own.
+# Random numbers are drawn on the host and then copied to the device, so a seed gives the same net on every device.
+# Labels are integers on the host, and operators copy them to the device. Threads, blocks and caches, all of chapter 8,
+# are used on the host only: a GPU has its own.
 #
-# The suite that shows all of this is one file, ``tests/on_device.py``. It compares every operator, its gradient, and
-# the gradient of its gradient with NumPy's; whole nets; recomputation; checkpoints from one device to the other. It
-# runs on the double with every change. It also runs on dpnp, a real foreign library with memory of its own, on its CPU
-# device.
+# The tests of all this are in one file, ``tests/on_device.py``. It compares every operator, its gradient, and the
+# gradient of its gradient with NumPy's. It also tests whole nets, recomputation, and checkpoints that are moved from
+# one device to another. It runs on the double after every change. It also runs on dpnp, a real library with memory of
+# its own, on its CPU device.
 #
-# What this cannot show
+# Limits of these tests
 # ---------------------
 #
-# **No real GPU has run minigrad yet.** It is best to say so plainly. The double proves that no operator leaves the
-# device, and that CuPy has every name that is called, with its keywords. It cannot prove that a kernel compiles, that
-# memory is given back, or that anything is fast; it knows nothing of streams and of asynchronous errors, and it rounds
-# as NumPy does. Whoever has a GPU can find out in two minutes:
+# **No real GPU has run minigrad yet.** This must be said plainly. The tests on the double prove that no operator leaves
+# the device, and that CuPy has every function and keyword that is used. They cannot prove that a kernel compiles, that
+# memory is freed, or that anything is fast. The double has no streams and no asynchronous errors, and it rounds as
+# NumPy does. If you have a GPU, you can find out in two minutes:
 #
 # .. code-block:: sh
 #
@@ -220,22 +223,22 @@ assert "matmul" in counts
 #    python -m pytest tests/device/test_cupy.py
 #    python -m demos.gpu
 #
-# The last one is :doc:`a demo </gallery/gpu>`. If you are the first, please tell us what happened.
+# The last command is :doc:`a demo </gallery/gpu>`. If you are the first, please tell us the result.
 #
-# The end of the road
-# -------------------
+# The end of the course
+# ---------------------
 #
-# That was the course. It began with the slope of one function at one point, and it ends with a net of a thousand
-# layers, and with devices. A tape, a few dozen operators with rules of a line or two, one product of matrices, and one
-# addition that carries x around: with that one can read the rest. It is at :doc:`/source/index`. Read on there, and
-# then change something.
+# This is the end of the course. It began with the slope of a function at one point, and it ends with a net of a
+# thousand layers, and with devices. You know the tape, a few dozen operators with rules of a line or two, the matrix
+# product behind a convolution, and the addition that carries x around a block. With these you can read the rest of the
+# code: :doc:`/source/index`. Read on there, and then change something.
 #
 # Exercises
 # ---------
 #
 # 1. **Softplus**, for the arrays of any library, stable for large numbers.
-# 2. **One look.** Average a list of losses with a single transfer to the host.
-# 3. **One norm.** Clip gradients by their common norm, without a synchronisation.
+# 2. **A single transfer.** Average a list of losses with only one transfer to the host.
+# 3. **A common norm.** Clip gradients by their common norm, without a synchronisation.
 #
 # .. literalinclude:: /exercises/chapter_18.py
 #

@@ -6,10 +6,10 @@ import minigrad as mg
 
 
 def sound_windows(sound, k, stride):
-    """View a sound (n, t, c) as its windows (n, to, k, c), without copying.
+    """Return the windows (n, to, k, c) of a sound (n, t, c) as a view, without copying.
 
-    Window p begins at step ``stride * p``; ``to = (t - k) // stride + 1``. Use
-    ``np.lib.stride_tricks.as_strided(sound, shape, strides)``. The sound need not be contiguous.
+    Window p starts at step ``stride * p``; ``to = (t - k) // stride + 1``. Use
+    ``np.lib.stride_tricks.as_strided(sound, shape, strides)``. The array `sound` need not be contiguous.
     """
     raise NotImplementedError
 
@@ -17,7 +17,7 @@ def sound_windows(sound, k, stride):
 def weight_gradient(x, g, kernel, stride):
     """Return dw (kh, kw, c, o) of a convolution without padding, from x (n, h, w, c) and g (n, ho, wo, o).
 
-    One product of matrices for each of the ``kh * kw`` taps, and no columns. `kernel` is (kh, kw).
+    Compute one matrix product for each of the ``kh * kw`` taps, and make no columns. `kernel` is (kh, kw).
     """
     raise NotImplementedError
 
@@ -25,7 +25,8 @@ def weight_gradient(x, g, kernel, stride):
 def image_gradient(g, w, shape, stride):
     """Return dx, of `shape` (n, h, w, c), of a convolution without padding, from g (n, ho, wo, o) and w (kh, kw, c, o).
 
-    Spread g out, with zeros where stride 1 would have had a pixel that stride `stride` skipped. Then one ``mg.conv2d``
-    of stride 1 with the flipped kernel. There may be pixels at the end that no window reached.
+    A convolution of stride 1 has more output pixels than one of stride `stride`. So first spread g out, with zeros at
+    the pixels that stride `stride` skips. Then call ``mg.conv2d`` once, with stride 1 and the flipped kernel. In some
+    images, no window reaches the last pixels.
     """
     raise NotImplementedError

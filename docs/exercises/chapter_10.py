@@ -6,22 +6,23 @@ import numpy as np
 
 
 def largest_stable_rate(hessian, momentum):
-    """Return the learning rate up to which SGD with this momentum is stable on L(w) = ``w @ H @ w / 2``.
+    """Return the largest learning rate at which SGD with this momentum is stable on L(w) = ``w @ H @ w / 2``.
 
-    H, the `hessian` (k, k), is symmetric and positive definite, and need not be diagonal.
+    H is the `hessian` (k, k). It is symmetric and positive definite, but need not be diagonal.
     """
     raise NotImplementedError
 
 
 def best_settings(smallest, largest):
-    """Return (lr, momentum), the best for a bowl whose curvatures lie between `smallest` and `largest`."""
+    """Return the best (lr, momentum) for a bowl whose curvatures lie between `smallest` and `largest`."""
     raise NotImplementedError
 
 
 def restart_factor(iteration, period):
-    """Return the factor of the learning rate, from 1 at the beginning of a period along half a cosine wave towards 0.
+    """Return the factor of the learning rate: in each period it falls from 1 towards 0, along half a cosine wave.
 
-    The first period takes iterations 0 to ``period - 1``, the next is twice as long, and so on. In iteration t of a
-    period of T, the factor is ``(1 + cos(pi t / T)) / 2``. Keep no state: the iteration says it all.
+    The first period has the iterations 0 to ``period - 1``, the next is twice as long, and so on. In iteration t of a
+    period of length T, the factor is ``(1 + cos(pi t / T)) / 2``. Keep no state: the result depends on the arguments
+    only.
     """
     raise NotImplementedError

@@ -7,9 +7,9 @@ from models.resnet import Block
 
 
 def chain_gradient(matrices, g):
-    """Return the gradient in x of a chain of linear residual blocks, from the gradient g (c,) in its output.
+    """Return the gradient in the input of a chain of linear residual blocks; g (c,) is the gradient in its output.
 
-    The chain is ``for a in matrices: x = x + a @ x``, with matrices (c, c). Use products of a matrix and a vector only.
+    The chain is ``for a in matrices: x = x + a @ x``, with matrices (c, c). Use only products of a matrix and a vector.
     """
     raise NotImplementedError
 
@@ -17,16 +17,16 @@ def chain_gradient(matrices, g):
 def shortcut_a(x, stride, c_out):
     """Return the shortcut of option A for an array x (n, h, w, c): every `stride`-th pixel, and c_out channels.
 
-    Half of the new channels of zeros stand before the old ones and half behind; if their number is odd, there is one
-    more behind. The dtype is that of x.
+    The new channels are zeros. Half of them come before the old channels and half after; if their number is odd, one
+    more comes after. The result has the dtype of x.
     """
     raise NotImplementedError
 
 
 def begin_as_shortcuts(net):
-    """Change a residual net in place, so that every Block gives relu(shortcut(x)), in training and in evaluation.
+    """Change a residual net in place, so that every Block returns relu(shortcut(x)), in training and in evaluation.
 
-    The last layer of a Block's `residual` is a batch norm; whatever its parameters and statistics are, make it give
-    zeros. Change nothing else.
+    The last layer of a Block's `residual` is a batch norm. Make it return zeros, whatever its parameters and statistics
+    were before. Change nothing else.
     """
     raise NotImplementedError

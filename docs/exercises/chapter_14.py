@@ -6,7 +6,8 @@ import math
 def conv_macs(h, w, kernel, c, o, stride=1, padding=0, groups=1):
     """Return the multiply-adds of a convolution of one image (h, w, c) with `kernel` = (kh, kw) and o filters.
 
-    With groups, each filter sees c / groups channels. Sizes that do not divide are rounded down.
+    With groups, each filter reads c / groups channels. If the stride does not divide a size, round the number of
+    windows down.
     """
     raise NotImplementedError
 
@@ -20,8 +21,8 @@ def cifar_macs(depth):
 
 
 def middle_width(c, budget):
-    """Return the largest m with which a bottleneck (1x1 to m, 3x3, 1x1 back to c) costs at most `budget`.
+    """Return the largest m for which a bottleneck (1x1 to m, 3x3, 1x1 back to c) costs at most `budget`.
 
-    c is the number of channels at both ends, and the budget counts multiply-adds per pixel. At least 0.
+    c is the number of channels at both ends, and the budget is in multiply-adds per pixel. The smallest m is 0.
     """
     raise NotImplementedError

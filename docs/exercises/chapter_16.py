@@ -6,24 +6,24 @@ import numpy as np
 
 
 def head_weights(weight, c):
-    """Return the weights (h w c, o) for minigrad of a linear layer of PyTorch's (o, c h w) that reads flattened maps.
+    """Return PyTorch's weights (o, c h w) of a linear layer that reads flattened maps as minigrad's weights (h w c, o).
 
-    c is the number of channels of the maps. PyTorch flattens maps (c, h, w), minigrad flattens (h, w, c).
+    c is the number of channels of the maps. PyTorch flattens maps (c, h, w), minigrad flattens maps (h, w, c).
     """
     raise NotImplementedError
 
 
 def fold(w, b, gamma, beta, mean, var, eps):
-    """Return weights and bias of the one convolution that does what conv (w, b) and then batch norm do in evaluation.
+    """Return weights and bias of a convolution equal to convolution (w, b) followed by batch norm in evaluation.
 
-    w is (kh, kw, c, o), all others are (o,).
+    w has the shape (kh, kw, c, o), all other arrays (o,).
     """
     raise NotImplementedError
 
 
 def same_padding(size, kernel, stride):
-    """Return how many zeros (before, behind) TensorFlow's "SAME" puts around an axis of `size` pixels.
+    """Return the numbers of zeros (before, after) that TensorFlow's "SAME" adds to an axis of `size` pixels.
 
-    It makes ceil(size / stride) windows, with as few zeros as that needs; if their number is odd, one more is behind.
+    It adds as few zeros as ceil(size / stride) windows need; if the number of zeros is odd, one more comes after.
     """
     raise NotImplementedError

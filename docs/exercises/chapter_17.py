@@ -6,10 +6,10 @@ import minigrad as mg
 
 
 def in_segments(blocks, x, k):
-    """Send x through all blocks, a list of functions of one Tensor, and return what comes out.
+    """Pass x through all blocks, a list of functions of one Tensor, and return the result.
 
-    The tape is to keep the inputs of segments of k blocks (the last may be shorter), and nothing of what is inside. Use
-    ``mg.recompute``.
+    Divide the blocks into segments of k (the last may be shorter). The tape must store only the inputs of the segments,
+    and no array inside them. Use ``mg.recompute``.
     """
     raise NotImplementedError
 
@@ -17,9 +17,9 @@ def in_segments(blocks, x, k):
 def best_length(n, a, b):
     """Return the whole number k of blocks in a segment, from 1 to n, that needs the least memory.
 
-    A segment's input takes a bytes, and the inside of one block b. There are n blocks, and the last segment may be
-    shorter. The worst moment has the inputs of all segments and the inside of one of k blocks. Of several k that need
-    the same, return the smallest.
+    The input of a segment takes a bytes, and the inside of one block b bytes. There are n blocks, and the last segment
+    may be shorter. At the peak, the inputs of all segments and the inside of one segment of k blocks are stored. If
+    several k need the same memory, return the smallest.
     """
     raise NotImplementedError
 
@@ -27,7 +27,7 @@ def best_length(n, a, b):
 def deepest(budget, batch):
     """Return the depth 6n + 2 of the deepest CIFAR net for which the inputs of all blocks fit into `budget` bytes.
 
-    There are three stages of n blocks, on maps of 32x32x16, 16x16x32 and 8x8x64 numbers of four bytes each. Take every
-    block's input to have the size of the maps of its own stage. 2 if there is no room for a block in each stage.
+    There are three stages of n blocks, on maps of 32x32x16, 16x16x32 and 8x8x64 numbers of four bytes each. Assume
+    that every block's input has the size of the maps of its own stage. Return 2 if even n = 1 does not fit.
     """
     raise NotImplementedError

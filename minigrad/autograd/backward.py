@@ -1,12 +1,11 @@
-"""The replay in reverse: backward and grad.
+"""The replay in reverse: grad and backward.
 
-The tape is a record of what was done, in order. Gradients are found by walking it from the end:
-take the newest entry that a gradient has reached, apply its rules, and add what they give to the
-nodes at the other end of its edges. The newest first means that an entry is taken when every
-entry that used its result has been taken before, so its gradient is complete and each is
-visited once: linear time, no recursion, however many paths there are.
+The tape records what was computed, in order. Gradients are found by replaying it from the end: take the newest entry
+that a gradient has reached, apply its rules, and add the gradients that they return to the nodes at the other end of
+its edges. An entry is taken only after all newer ones, among them every entry that used its result. So its gradient is
+then complete, and each entry is visited once: linear time, no recursion, however many paths there are.
 
-Next: :mod:`minigrad.autograd.recompute`.
+Next: :mod:`minigrad.ops.elementwise`.
 """
 
 from __future__ import annotations
@@ -16,22 +15,23 @@ from contextlib import nullcontext
 from heapq import heappop, heappush
 from typing import Any, cast
 
+from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
-from minigrad.autograd.operator import broadcast_shape
-from minigrad.autograd.tape import Entry, Node, enable_grad, state
-from minigrad.autograd.tensor import Leaf, Tensor, array_of, new_tensor, operators
+from minigrad.autograd.tape import Entry, Leaf, Node, enable_grad, state
+from minigrad.autograd.tensor import Tensor, array_of, new_tensor
 from minigrad.device import device_name, is_array, namespace
+from minigrad.typing import Array, Gradient
 
 
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Any = None,
+    grad_outputs: Tensor | Array | Sequence[Tensor | Array | None] | None = None,
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of `outputs` with respect to `inputs`, leaving every ``.grad`` alone.
+    """Return the gradients of `outputs` with respect to `inputs`, without changing any ``.grad``.
 
     Only entries on a path from `outputs` to `inputs` are replayed.
 
@@ -41,11 +41,11 @@ def grad(
     inputs : Tensor or sequence of Tensors
         Leaves, or results in between.
     grad_outputs : Tensor, array or None, or a sequence of them
-        The gradient to start from, one for each output. None is 1 for an output with one element.
+        The gradient to start from, one for each output. None means 1, for an output with one element.
     create_graph : bool
         Record the replay itself: the gradients can then be differentiated.
     retain_graph : bool, optional
-        Keep what the tape holds. The default is the value of `create_graph`.
+        Keep the arrays on the tape, so that it can be replayed again. The default is the value of `create_graph`.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def grad(
     (array([27.], dtype=float32), array([18.], dtype=float32))
     """
     outputs, inputs = _tensors("outputs", outputs), _tensors("inputs", inputs)
-    starts = (
+    starts: Sequence[Gradient] = (
         grad_outputs
         if isinstance(grad_outputs, list | tuple)
         else (grad_outputs,) * (len(outputs) if grad_outputs is None else 1)
@@ -78,46 +78,227 @@ def grad(
         if x._node is None:
             raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient")
     roots = [_start("grad", y, g, create_graph) for y, g in zip(outputs, starts, strict=True)]
-    totals, owned = replay(
-        roots, {x._node for x in inputs}, create_graph, create_graph if retain_graph is None else retain_graph
-    )
-    for i, x in enumerate(inputs):
-        if x._node not in totals:
+    nodes = [cast(Node, x._node) for x in inputs]
+    totals, owned = replay(roots, set(nodes), create_graph, create_graph if retain_graph is None else retain_graph)
+    for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
+        if node not in totals:
             raise RuntimeError(
                 f"grad: inputs[{i}] of shape {x.shape} is not reached from the outputs: "
-                "nothing that was recorded leads from it to them"
+                "no recorded operator leads from it to them"
             )
     results = []
-    for x in inputs:
-        results.append(_as_result(totals[x._node], x._node in owned))
-        owned.discard(x._node)  # an input that is named twice gets a copy the second time
+    for node in nodes:
+        results.append(_as_result(totals[node], node in owned))
+        owned.discard(node)  # an input that is named twice gets a copy the second time
     return tuple(results)
 
 
-def backward(output: Tensor, start: Any, *, create_graph: bool, retain_graph: bool) -> None:
-    """Add the gradient of `output` to the ``.grad`` of its leaves: see :meth:`minigrad.Tensor.backward`."""
-    totals, owned = replay([_start("backward", output, start, create_graph)], None, create_graph, retain_graph)
-    for leaf, total in totals.items():  # after the whole replay: an error on the way has changed nothing
+def backward(
+    self: Tensor, grad: Tensor | Array | None = None, *, create_graph: bool = False, retain_graph: bool = False
+) -> None:
+    """Add the gradient of this Tensor to the ``.grad`` of every leaf that it depends on.
+
+    Parameters
+    ----------
+    grad : Tensor or array of this Tensor's shape, optional
+        The gradient to start from. A Tensor with one element starts from 1.
+    create_graph : bool
+        Record the replay itself, so that the gradients can be differentiated, and keep the arrays on the tape. Leaf,
+        gradient and graph then refer to one another until ``.grad`` is set to None; with :func:`minigrad.grad` they do
+        not.
+    retain_graph : bool
+        Keep the arrays on the tape, so that backward can be called again.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing was recorded, `grad` is missing, or the tape was released.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import minigrad as mg
+    >>> x = mg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).backward(np.array([1.0, 10.0], "float32"))
+    >>> x.grad
+    Tensor([ 2., 40.])
+    """
+    start = _start("backward", self, grad, create_graph)
+    totals, owned = replay([start], None, create_graph, retain_graph or create_graph)
+    for leaf, total in totals.items():  # after the whole replay: an error in between has changed nothing
         if isinstance(leaf, Leaf):
             leaf.grad = _as_result(total, leaf in owned) if leaf.grad is None else leaf.grad + total
 
 
-operators["backward"] = cast(Any, backward)  # for Tensor.backward
-
-
-def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
-    """Take a Tensor or a sequence of them."""
-    tensors: tuple[Any, ...] = (given,) if isinstance(given, Tensor) or not hasattr(given, "__iter__") else tuple(given)
-    if not all(isinstance(x, Tensor) for x in tensors):
-        raise TypeError(f"grad: expected {name} to be a Tensor or a sequence of Tensors, got {given!r}")
-    return tensors
-
+Tensor.backward = backward  # type: ignore[method-assign]
 
 # The replay ----------------------------------------------------------------------------------
 
 
-def _start(caller: str, output: Tensor, g: Any, create_graph: bool) -> tuple[Node, Any]:
-    """Check an output and the gradient to start from."""
+class Gradients:
+    """The gradients that have reached nodes, and the queue of entries to take next.
+
+    Gradients are arrays, or Tensors where the replay is recorded. A gradient that a rule returns may be the cotangent
+    itself, a view of it, or an array that the operator stores: it is borrowed. Only sums that were allocated here are
+    *owned*, and added to in place.
+    """
+
+    def __init__(self, recorded: bool) -> None:
+        self.recorded = recorded
+        self.totals: dict[Node, Gradient] = {}
+        self.owned: set[Node] = set()
+        self.queue: list[tuple[int, Entry]] = []  # the newest entry first
+
+    def add(self, node: Node, g: Gradient) -> None:
+        """Add a gradient to a node's; an entry that is reached for the first time joins the queue."""
+        total = self.totals.get(node)
+        if total is None:
+            self.totals[node] = g
+            if type(node) is Entry:
+                heappush(self.queue, (-node.order, node))
+        elif node in self.owned:
+            total += g
+            self.totals[node] = total  # a NumPy scalar is not added to in place
+        else:
+            self.totals[node] = total + g
+            if not self.recorded:
+                self.owned.add(node)
+
+    def show_to_hooks(self, node: Node, g: Gradient) -> Gradient:
+        """Return the complete gradient of a node after its hooks: each may replace it."""
+        self.owned.discard(node)
+        for f in node.hooks:
+            given = f(g if isinstance(g, Tensor) else new_tensor(namespace(g).asarray(g), None))
+            if given is not None:
+                if not isinstance(given, Tensor) or given.shape != node.shape or given.dtype != node.dtype:
+                    raise ValueError(f"hook: expected None or a Tensor of {node.shape} {node.dtype}, got {given!r}")
+                g = given if isinstance(g, Tensor) else given._data
+        return g
+
+
+def replay(
+    roots: list[tuple[Node, Gradient]], wanted: set[Node] | None, create_graph: bool, retain_graph: bool
+) -> tuple[dict[Node, Gradient], set[Node]]:
+    """Replay the tape from `roots`; return the gradients of the leaves, or of the `wanted` nodes, and which are owned.
+
+    Under `create_graph` gradients are Tensors, and the rules, being written in operators, are recorded themselves.
+    """
+    gradients = Gradients(create_graph)
+    add, totals, queue = gradients.add, gradients.totals, gradients.queue
+    on_path = set() if wanted is None else _on_path([node for node, _ in roots], wanted)
+    anomaly = state.mode.anomaly
+    with enable_grad() if create_graph else nullcontext():
+        for node, g in roots:
+            add(node, g)
+        while queue:
+            entry = heappop(queue)[1]
+            g = totals.pop(entry)
+            if entry.hooks:
+                g = gradients.show_to_hooks(entry, g)
+            need = entry.plan.need
+            if wanted is not None:
+                if entry in wanted:
+                    totals[entry] = g
+                if entry not in on_path:
+                    continue
+                need = tuple([edge in wanted or edge in on_path for edge in entry.edges])
+            stored = entry.stored if type(entry.stored) is tuple else _stored(entry)
+            if create_graph:
+                results = _pull_recorded(entry, g, need, stored)
+            else:
+                results = entry.plan.operator.pull(g, need, entry.plan, stored)
+            edges = cast("Sequence[Node]", entry.edges)  # a needed gradient has an edge
+            for edge, gradient, needed in zip(edges, results, need, strict=True):
+                if needed:
+                    try:
+                        fits = gradient.shape == edge.shape and gradient.dtype is edge.dtype
+                    except AttributeError:  # it is no array
+                        fits = False
+                    if not fits:
+                        gradient = _summed_back(entry, edge, gradient)
+                    if anomaly:
+                        explain.refuse_nan_gradient(entry.operator, array_of(gradient))
+                    add(edge, gradient)
+            if not retain_graph:
+                entry.stored, entry.edges = None, ()
+        for node in totals:
+            if type(node) is Leaf and node.hooks:
+                totals[node] = gradients.show_to_hooks(node, totals[node])
+    return totals, gradients.owned
+
+
+def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tuple[Any, ...]) -> Sequence[Gradient]:
+    """Apply the rules of an entry to Tensors, so that the rules themselves are recorded.
+
+    Stored arrays become Tensors again, at the place on the tape that they came from. A fused operator's rule works on
+    raw arrays: here its twin is run and replayed instead.
+    """
+    op = entry.operator
+    places = dict(zip(op.inputs, entry.edges, strict=False)) | {"out": entry}
+    named = dict(zip(entry.plan.names, stored, strict=True))
+    tensors = {name: new_tensor(named[name], place) if (place := places.get(name)) else named[name] for name in named}
+    if op.definition is None:
+        for name, value in named.items():
+            saved = name not in places and name not in op.settings
+            if saved and is_array(value) and value.dtype.kind in "fc":
+                raise RuntimeError(
+                    f"{op.name}: its rule uses {name!r}, an array that the forward saved, through which no "
+                    "second derivative would flow; give it a twin"
+                )
+        return op.pull(g, need, entry.plan, tuple(tensors.values()))
+    # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments
+    aliases = [copy(tensors[name]) if needed else tensors[name] for name, needed in zip(op.inputs, need, strict=True)]
+    settings = {name: named[name] for name in op.twin_asks[len(aliases) :]}
+    differentiated = [alias for alias, needed in zip(aliases, need, strict=True) if needed]
+    gradients = iter(grad(op.definition(*aliases, **settings), differentiated, g, create_graph=True))
+    return [next(gradients) if needed else None for needed in need]
+
+
+def _summed_back(entry: Entry, edge: Node, gradient: Gradient) -> Gradient:
+    """Sum the gradient of an argument that was broadcast back to the argument's shape; refuse what still does not fit.
+
+    dtypes are compared with != here: equal dtypes need not be the same object.
+    """
+    if hasattr(gradient, "dtype"):
+        if entry.operator.broadcasts and explain.broadcast_shape(edge.shape, gradient.shape) == gradient.shape:
+            gradient = sum_to(gradient, edge.shape)
+        if gradient.shape == edge.shape and gradient.dtype == edge.dtype:
+            return gradient
+    raise explain.misfit(entry, edge, gradient)
+
+
+def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
+    """Return the entries on a path from `roots` to `wanted` nodes."""
+    reached: set[Entry] = set()
+    ahead: list[Node | None] = [*roots]
+    while ahead:
+        node = ahead.pop()
+        if type(node) is Entry and node not in reached:
+            if node.stored is None:
+                raise explain.released(node)
+            reached.add(node)
+            ahead.extend(node.edges)
+    on_path: set[Node] = set()
+    for entry in sorted(reached, key=lambda entry: entry.order):  # an entry's inputs are older than itself
+        if any(edge in wanted or edge in on_path for edge in entry.edges if edge is not None):
+            on_path.add(entry)
+    return on_path
+
+
+def _stored(entry: Entry) -> tuple[Any, ...]:
+    """Return what an entry stores; if recompute discarded it, compute it again."""
+    while not isinstance(entry.stored, tuple):
+        if entry.stored is None:
+            raise explain.released(entry)
+        entry.stored.refill()  # it may leave the entry to a nested segment
+    return entry.stored
+
+
+# Where a replay starts, and what it returns ---------------------------------------------------
+
+
+def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tuple[Node, Gradient]:
+    """Return the node of an output and the gradient to start from, both checked."""
     if not isinstance(output, Tensor) or output._node is None:
         raise RuntimeError(
             f"{caller}: nothing was recorded for this output: none of its inputs requires a gradient, "
@@ -144,188 +325,18 @@ def _start(caller: str, output: Tensor, g: Any, create_graph: bool) -> tuple[Nod
     return output._node, data
 
 
-def replay(
-    roots: list[tuple[Node, Any]], wanted: set[Node] | None, create_graph: bool, retain_graph: bool
-) -> tuple[dict[Any, Any], set[Any]]:
-    """Walk the tape from `roots`; return the gradients of the leaves, or of the `wanted` nodes.
-
-    Gradients are arrays. Under `create_graph` they are Tensors, and the rules, being written in
-    operators, record what they do. The second result is the set of nodes whose gradient was
-    allocated here. What a rule gives may be the cotangent itself, a view of it, or something the
-    operator keeps: it is borrowed, and only sums made here are added to in place.
-    """
-    totals: dict[Any, Any] = {}
-    owned: set[Any] = set()
-    queue: list[tuple[int, Entry]] = []  # entries reached and not yet taken, the newest first
-
-    def receive(node: Node, g: Any) -> None:
-        total = totals.get(node)
-        if total is None:
-            totals[node] = g
-            if type(node) is Entry:
-                heappush(queue, (-node.order, node))
-        elif node in owned:
-            total += g
-            totals[node] = total  # a NumPy scalar is not added to in place
-        else:
-            totals[node] = total + g
-            if not create_graph:
-                owned.add(node)
-
-    leading = set() if wanted is None else _leading([node for node, _ in roots], wanted)
-    anomaly = state.mode.anomaly
-    with enable_grad() if create_graph else nullcontext():
-        for node, g in roots:
-            receive(node, g)
-        while queue:
-            entry = heappop(queue)[1]
-            g = totals.pop(entry)
-            if entry.hooks:
-                g = _hooked(entry, g, owned)
-            need = entry.plan.need
-            if wanted is not None:
-                if entry in wanted:
-                    totals[entry] = g
-                if entry not in leading:
-                    continue
-                need = tuple([edge in wanted or edge in leading for edge in entry.edges])
-            kept = entry.kept if type(entry.kept) is tuple else _kept(entry)
-            if create_graph:
-                gradients = _pull_recorded(entry, g, need, kept)
-            else:
-                gradients = entry.plan.operator.pull(g, need, entry.plan, kept)
-            for edge, gradient, needed in zip(entry.edges, gradients, need, strict=True):
-                if needed:
-                    try:
-                        fits = gradient.shape == edge.shape and gradient.dtype is edge.dtype  # type: ignore[union-attr]
-                    except AttributeError:  # it is no array
-                        fits = False
-                    fitting = gradient if fits else _fitted(entry, edge, gradient)
-                    if anomaly:
-                        _look_for_nan(entry, fitting)
-                    receive(cast(Node, edge), fitting)
-            if not retain_graph:
-                entry.kept, entry.edges = None, ()
-        for node in totals:
-            if type(node) is Leaf and node.hooks:
-                totals[node] = _hooked(node, totals[node], owned)
-    return totals, owned
+def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
+    """Return a Tensor, or a sequence of them, as a tuple."""
+    tensors: tuple[Any, ...] = (given,) if isinstance(given, Tensor) or not hasattr(given, "__iter__") else tuple(given)
+    if not all(isinstance(x, Tensor) for x in tensors):
+        raise TypeError(f"grad: expected {name} to be a Tensor or a sequence of Tensors, got {given!r}")
+    return tensors
 
 
-def _fitted(entry: Entry, edge: Any, gradient: Any) -> Any:
-    """Sum the gradient of an argument that was broadcast back to its shape; refuse what does not fit."""
-    if not hasattr(gradient, "dtype"):
-        raise _misfit(entry, edge, gradient)
-    if entry.operator.broadcasts and broadcast_shape(edge.shape, gradient.shape) == gradient.shape:
-        gradient = sum_to(gradient, edge.shape)
-    if gradient.shape != edge.shape or gradient.dtype != edge.dtype:
-        raise _misfit(entry, edge, gradient)
-    return gradient
-
-
-def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], kept: tuple[Any, ...]) -> Any:
-    """Apply the rules of an entry to Tensors, so that what they do is recorded.
-
-    What was kept becomes Tensors again, at the place on the tape that it came from. A fused
-    operator's rule works on raw arrays: here its plain twin is run and replayed instead.
-    """
-    op = entry.operator
-    places = dict(zip(op.inputs, entry.edges, strict=False)) | {"out": entry}
-    named = dict(zip(entry.plan.names, kept, strict=True))
-    tensors = {name: new_tensor(named[name], place) if (place := places.get(name)) else named[name] for name in named}
-    if op.plain is None:
-        for name, value in named.items():
-            saved = name not in places and name not in op.settings
-            if saved and is_array(value) and value.dtype.kind in "fc":
-                raise RuntimeError(
-                    f"{op.name}: its rule uses {name!r}, an array that the forward saved, through which no "
-                    "second derivative would flow; give it a plain twin"
-                )
-        return op.pull(g, need, entry.plan, tuple(tensors.values()))
-    # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments
-    aliases = [copy(tensors[name]) if needed else tensors[name] for name, needed in zip(op.inputs, need, strict=True)]
-    settings = {name: named[name] for name in op.plain_asks[len(aliases) :]}
-    gradients = iter(
-        grad(
-            op.plain(*aliases, **settings),
-            [alias for alias, needed in zip(aliases, need, strict=True) if needed],
-            g,
-            create_graph=True,
-        )
-    )
-    return [next(gradients) if needed else None for needed in need]
-
-
-def _leading(roots: list[Node], wanted: set[Node]) -> set[Node]:
-    """Find the entries on a path from `roots` to `wanted` nodes."""
-    reached: set[Entry] = set()
-    ahead: list[Node | None] = [*roots]
-    while ahead:
-        node = ahead.pop()
-        if type(node) is Entry and node not in reached:
-            _kept_or_released(node)
-            reached.add(node)
-            ahead.extend(node.edges)
-    leading: set[Node] = set()
-    for entry in sorted(reached, key=lambda entry: entry.order):  # an entry's inputs are older than itself
-        if any(edge in wanted or edge in leading for edge in entry.edges if edge is not None):
-            leading.add(entry)
-    return leading
-
-
-def _kept_or_released(entry: Entry) -> Any:
-    """Return what an entry kept, or explain that it is gone."""
-    if entry.kept is None:
-        raise RuntimeError(
-            f"{entry.operator.name}: the tape was released by an earlier backward or grad through it; "
-            "pass retain_graph=True to the earlier call, or compute the output again"
-        )
-    return entry.kept
-
-
-def _kept(entry: Entry) -> tuple[Any, ...]:
-    """Return what an entry keeps; if it was dropped by recompute, have it computed again."""
-    while type(kept := _kept_or_released(entry)) is not tuple:
-        kept.refill()  # which may leave the entry to a segment within
-    return kept
-
-
-def _as_result(total: Any, own: bool) -> Tensor:
-    """Make a gradient the caller's own: copy what was borrowed."""
+def _as_result(total: Gradient, owned: bool) -> Tensor:
+    """Return a gradient as a Tensor of the caller's own: borrowed arrays are copied."""
     if isinstance(total, Tensor):
         with enable_grad():
-            return copy(total)  # type: ignore[no-any-return]
+            return copy(total)
     xp = namespace(total)
-    return new_tensor(xp.asarray(total) if own else xp.array(total, copy=True), None)
-
-
-def _hooked(node: Node, g: Any, owned: set[Any]) -> Any:
-    """Show the complete gradient of `node` to its hooks; one may replace it."""
-    owned.discard(node)
-    for f in node.hooks:
-        given = f(g if isinstance(g, Tensor) else new_tensor(namespace(g).asarray(g), None))
-        if given is not None:
-            if not isinstance(given, Tensor) or given.shape != node.shape or given.dtype != node.dtype:
-                raise ValueError(f"hook: expected None or a Tensor of {node.shape} {node.dtype}, got {given!r}")
-            g = given if isinstance(g, Tensor) else given._data
-    return g
-
-
-def _misfit(entry: Entry, edge: Any, gradient: Any) -> RuntimeError:
-    """Say that a rule gave a gradient of the wrong shape or dtype."""
-    i = entry.edges.index(edge)
-    inputs = entry.operator.inputs
-    name = inputs[i] if i < len(inputs) else f"input {i}"
-    got = f"{tuple(gradient.shape)} {gradient.dtype}" if hasattr(gradient, "dtype") else type(gradient).__name__
-    return RuntimeError(
-        f"{entry.operator.name}: its rule gave a gradient of {got} for {name}, which has {edge.shape} {edge.dtype}"
-    )
-
-
-def _look_for_nan(entry: Entry, gradient: Any) -> None:
-    """Raise if a rule made a NaN."""
-    data = array_of(gradient)
-    if namespace(data).isnan(data).any():
-        raise FloatingPointError(
-            f"{entry.operator.name}: its rule made the first NaN, in a gradient of shape {tuple(data.shape)}"
-        )
+    return new_tensor(xp.asarray(total) if owned else xp.array(total, copy=True), None)

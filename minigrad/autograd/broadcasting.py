@@ -1,15 +1,13 @@
-"""The three operators that the replay itself needs: copy, sum_to, broadcast_to.
+"""Three operators that the replay itself needs: copy, sum_to and broadcast_to.
 
 Next: :mod:`minigrad.autograd.backward`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from minigrad.autograd.operator import operator
 from minigrad.device import namespace
-from minigrad.typing import Array
+from minigrad.typing import Array, Saved, Shape
 
 
 @operator
@@ -22,27 +20,14 @@ copy.vjp(lambda g: g)
 
 
 @operator
-def sum_to(x: Array, /, shape: tuple[int, ...]) -> Any:
-    """Sum over the axes that broadcasting from `shape` made or stretched.   dx = g, broadcast"""
-    lead = x.ndim - len(shape)
-    stretched = tuple(i for i, n in enumerate(x.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
-    return x.sum(axis=stretched, keepdims=True).reshape(shape), {"before": x.shape}
-
-
-@sum_to.vjp
-def _(g: Any, before: tuple[int, ...]) -> Any:
-    return broadcast_to(g, before)
-
-
-@operator
-def broadcast_to(x: Array, /, shape: tuple[int, ...]) -> Any:
-    """Stretch `x` to `shape` as broadcasting does.   dx = g, summed over what was stretched
+def broadcast_to(x: Array, /, shape: Shape) -> Saved:
+    """Stretch `x` to `shape` as broadcasting does.   dx = g, summed over the stretched axes
 
     Parameters
     ----------
     x : Tensor or array
     shape : tuple of ints
-        Axes are aligned at the right; those of size 1 are stretched, missing ones are made.
+        Axes are aligned at the right; axes of size 1 are stretched, missing axes are added.
 
     Returns
     -------
@@ -59,4 +44,13 @@ def broadcast_to(x: Array, /, shape: tuple[int, ...]) -> Any:
     return namespace(x).broadcast_to(x, shape), {"before": x.shape}
 
 
+@operator
+def sum_to(x: Array, /, shape: Shape) -> Saved:
+    """Sum over the axes that broadcasting from `shape` added or stretched.   dx = g, broadcast"""
+    added = x.ndim - len(shape)
+    stretched = tuple(i for i, n in enumerate(x.shape) if i < added or (shape[i - added] == 1 and n != 1))
+    return x.sum(axis=stretched, keepdims=True).reshape(shape), {"before": x.shape}
+
+
 broadcast_to.vjp(lambda g, before: sum_to(g, before))
+sum_to.vjp(lambda g, before: broadcast_to(g, before))

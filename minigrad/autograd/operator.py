@@ -1,21 +1,17 @@
-"""Operators and their rules, recording.
+"""Operators and their rules.
 
 An *operator* is a function on arrays together with a *rule* for each argument. A rule turns the gradient of the
-result, the cotangent ``g``, into the gradient of that argument. Applied to arrays, an operator gives an array.
-Applied to Tensors it gives a Tensor and leaves an :class:`Entry` on the tape: which operator, edges to the nodes
-its inputs came from, and the arrays that its rules asked for. The reverse replay of these entries is
-:mod:`minigrad.autograd.backward`.
+result, the cotangent ``g``, into the gradient of that argument. Applied to arrays, an operator gives an array. Applied
+to Tensors, it gives a Tensor and leaves an :class:`Entry` on the tape. The replay of these entries in reverse is
+:mod:`minigrad.autograd.backward`. ::
 
-::
+    @elementwise
+    def mul(a, b, /):
+        return a * b
 
-    x ──┐                  an Entry knows its operator, its edges (to entries or leaves,
-        ├─ mul ── sum ── y    never to the input Tensors) and what its rules asked for;
-    w ──┘                  a Tensor knows its Entry; an Entry does not know its Tensor.
+    mul.vjp(lambda g, b: g * b, lambda g, a: g * a)
 
-So every arrow points towards the leaves, there are no cycles, and a graph that is dropped is
-freed at once.
-
-Next: :mod:`minigrad.autograd.backward`.
+Next: :mod:`minigrad.autograd.broadcasting`.
 """
 
 from __future__ import annotations
@@ -23,301 +19,37 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
+from minigrad.autograd import explain
+from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, state
 from minigrad.autograd.tensor import Tensor, new_tensor
-from minigrad.device import device_name, is_array, namespace
-from minigrad.typing import Array
+from minigrad.device import is_array, namespace
+from minigrad.typing import Array, Function, Gradient, Settings
+
+P = ParamSpec("P")
 
 
-class Operator:
-    """A forward function on arrays, its rules, and its plain twin if it has one."""
-
-    def __init__(self, forward: Callable[..., Any], broadcasts: bool) -> None:
-        self.name = forward.__name__.lstrip("_")
-        self.forward, self.broadcasts = forward, broadcasts
-        parameters = inspect.signature(forward).parameters.values()
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
-        self.settings = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        self.plain_call = -1 if self.variadic or self.settings else len(self.inputs)
-        self.optional = tuple(p.name for p in parameters if p.name in self.inputs and p.default is None)
-        self.rules: tuple[Callable[..., Any], ...] = ()
-        self.joint = False
-        self.asks: tuple[tuple[str, ...], ...] = ()
-        self.plain: Callable[..., Any] | None = None
-        self.plain_asks: tuple[str, ...] = ()
-        self.plans: dict[tuple[bool, ...], Plan] = {}
-        self.whole: Plan | None = None  # where all inputs need gradients
-
-    def vjp(self, *rules: Callable[..., Any]) -> Callable[..., Any]:
-        """Give the rules: one for each argument, or one for all of them that takes `need`.
-
-        A rule's first parameter is the cotangent ``g``. It asks for the rest by name: an
-        argument, a setting, ``out``, or a value that the forward saved.
-        """
-        names = [tuple(inspect.signature(rule).parameters)[1:] for rule in rules]
-        self.joint = len(rules) == 1 and "need" in names[0]
-        if not self.joint and (len(rules) != len(self.inputs) or any("need" in asked for asked in names)):
-            raise TypeError(
-                f"{self.name}.vjp: expected a rule for each of {self.inputs}, or one joint rule that takes `need`; "
-                f"got {len(rules)} rules"
-            )
-        self.rules = rules
-        self.asks = tuple(tuple(n for n in asked if n != "need") for asked in names)
-        self._forget_plans()
-        return rules[0]
-
-    def twin(self, definition: Callable[..., Any]) -> Callable[..., Any]:
-        """Give the plain twin: the operator's definition composed of simpler operators.
-
-        It explains the fused forward, is its oracle in tests, and is what higher orders differentiate.
-        """
-        self.plain = definition
-        self.plain_asks = tuple(inspect.signature(definition).parameters)
-        if self.plain_asks[: len(self.inputs)] != self.inputs:
-            raise TypeError(
-                f"{self.name}.twin: expected its first parameters to be {self.inputs}, got {self.plain_asks}"
-            )
-        self._forget_plans()
-        return definition
-
-    def plan(self, edges: Sequence[Node | None]) -> Plan:
-        """Return what to keep where these edges lead."""
-        need = tuple([edge is not None for edge in edges])
-        if need not in self.plans:
-            if not self.rules:
-                raise TypeError(f"{self.name}: has no rules, but a gradient is wanted; give them with {self.name}.vjp")
-            self.plans[need] = Plan(self, need)
-            if all(need) and not self.variadic:
-                self.whole = self.plans[need]
-        return self.plans[need]
-
-    def _forget_plans(self) -> None:
-        """Make the plans anew: rules or twin have changed."""
-        self.plans.clear()
-        self.whole = None
-
-    def bind(self, args: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Sort the arguments of a call into inputs and settings, as the forward's signature says."""
-        given = dict(settings)
-        if not self.variadic:
-            inputs = dict(zip(self.inputs, args, strict=False))
-            given.update(zip(self.settings, args[len(self.inputs) :], strict=False))
-            for name in self.inputs[len(inputs) :]:
-                if name in given:
-                    inputs[name] = given.pop(name)
-                elif name in self.optional:
-                    inputs[name] = None
-            if len(args) > len(self.inputs) + len(self.settings) or len(inputs) < len(self.inputs):
-                raise TypeError(f"{self.name}: expected {self.signature()}, got {len(args)} arguments")
-            args = tuple(inputs.values())
-        settings = self.settings | given
-        for name, value in settings.items():
-            if isinstance(value, np.generic):  # as inputs do, a setting gives way to the dtype of the Tensors
-                settings[name] = value.item()
-            if name not in self.settings or value is inspect.Parameter.empty:
-                raise TypeError(f"{self.name}: expected {self.signature()}, got {sorted(given)}: see {name!r}")
-            if isinstance(value, Tensor) or (isinstance(value, tuple | list) and _holds_tensor(value)):
-                raise TypeError(
-                    f"{self.name}: {name} is a setting, through which no gradient flows, but got a Tensor; "
-                    f"pass its array: {name}=tensor.data"
-                )
-        return args, settings
-
-    def signature(self) -> str:
-        """Return the operator's name and parameters, for error messages."""
-        return f"{self.name}{inspect.signature(self.forward)}".replace("'", "")
-
-    def apply(self, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        """Run the forward; where a Tensor is among the arguments, give a Tensor and record."""
-        if settings or len(args) != self.plain_call:
-            args, settings = self.bind(args, settings)
-        arrays: list[Any] = []
-        edges: list[Node | None] = []
-        first: Any = None  # the first Tensor's array: its dtype and device are everyone's
-        dtype = kind = None
-        wanted = 0  # gradients
-        constants = scalars = False
-        for arg in args:
-            if isinstance(arg, Tensor):
-                array = arg._data
-                if first is None:
-                    first, dtype, kind = array, array.dtype, type(array)
-                elif array.dtype is not dtype or type(array) is not kind:
-                    self._expect_alike(first, array)
-                node = arg._node
-                if node is None:
-                    constants = True
-                else:
-                    wanted += 1
-                arrays.append(array)
-                edges.append(node)
-            else:
-                if isinstance(arg, np.generic):
-                    scalars = True
-                elif not isinstance(arg, _NUMBERS) and not is_array(arg) and not (arg is None and self.optional):
-                    raise TypeError(f"{self.name}: expected Tensors, arrays or numbers, got {type(arg).__name__}")
-                arrays.append(arg)
-                edges.append(None)
-        if scalars and first is not None:  # a NumPy scalar's dtype would promote; a Python scalar gives way
-            arrays = [array.item() if isinstance(array, np.generic) else array for array in arrays]
-        try:
-            if settings or len(arrays) != 2:
-                out = self.forward(*arrays, **settings)
-            else:  # the same, without packing and unpacking
-                a, b = arrays
-                out = self.forward(a, b)
-        except (TypeError, ValueError) as error:
-            raise self._explained(error, arrays, settings) from error
-        saved = None
-        if type(out) is tuple:
-            out, saved = out
-        if first is None:
-            return out
-        if type(out) is not kind:  # where everything is reduced, NumPy gives a scalar
-            out = namespace(first).asarray(out)
-        if out.dtype is not dtype and out.dtype != dtype:
-            other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
-            raise TypeError(self._mixed(dtype, other))
-        recording, anomaly, segment = state.mode
-        if anomaly:
-            self._look_for_nan(out, arrays)
-        if not (wanted and recording):
-            return new_tensor(out, None)
-        if constants:
-            for arg in args:
-                if isinstance(arg, Tensor):
-                    arg._recorded = True  # the tape may hold its array: no longer to be written into
-        plan = (self.whole if wanted == len(edges) else None) or self.plan(edges)
-        kept: tuple[Any, ...] = ()
-        if plan.take:
-            arrays.append(out)
-            kept = plan.take(arrays)
-        if plan.extras:
-            kept += tuple([settings[n] if n in settings else self.saved_value(saved, n) for n in plan.extras])
-        # attribute by attribute, and here: to call Entry(...) and new_tensor(...) would take longer than a small a * b
-        entry = _new(Entry)
-        entry.plan, entry.edges, entry.kept = plan, edges, kept
-        entry.shape, entry.dtype = out.shape, dtype
-        entry.order, entry.hooks = next(clock), NO_HOOKS
-        if segment is not None:
-            segment.record(entry)
-        tensor = _new(Tensor)
-        tensor._data, tensor._node = out, entry
-        return tensor
-
-    def saved_value(self, saved: Any, name: str) -> Any:
-        """Return what the forward saved under a name that a rule asks for."""
-        if saved is None or name not in saved:
-            raise TypeError(
-                f"{self.name}: a rule asks for {name!r}; expected one of {(*self.inputs, 'out', *self.settings)}, or "
-                f"a name that the forward saved: {tuple(saved or ())}"
-            )
-        return saved[name]
-
-    def pull(self, g: Any, need: tuple[bool, ...], plan: Plan, kept: tuple[Any, ...]) -> Any:
-        """Apply the rules: turn the cotangent of the result into gradients of the inputs, None where not needed."""
-        if self.joint:
-            return self.rules[0](g, need=need, **{plan.names[place]: kept[place] for place in plan.asks[0]})
-        gradients = []
-        for rule, places, needed in zip(self.rules, plan.asks, need, strict=True):
-            gradients.append(rule(g, *map(kept.__getitem__, places)) if needed else None)
-        return gradients
-
-    # What is said when something is wrong ----------------------------------------------------
-
-    def _expect_alike(self, first: Array, array: Array) -> None:
-        """Raise if two Tensors' arrays cannot be computed with together."""
-        if array.dtype != first.dtype:
-            raise TypeError(self._mixed(first.dtype, array.dtype))
-        if type(array) is not type(first):
-            raise TypeError(
-                f"{self.name}: expected Tensors on one device, got {device_name(first)} and {device_name(array)}; move "
-                "one with .to(device)"
-            )
-
-    def _mixed(self, expected: Any, got: Any) -> str:
-        """Say that dtypes differ, and what to do."""
-        if expected.kind in "iub":
-            return f"{self.name}: gives {got} for {expected}; convert the integers first, with .astype({str(got)!r})"
-        return (
-            f"{self.name}: expected one dtype, got {expected} and {got}; "
-            f"convert one where it is made, with .astype({str(expected)!r})"
-        )
-
-    def _explained(self, error: Exception, arrays: list[Any], settings: dict[str, Any]) -> Exception:
-        """Turn the error of a forward into one that names the operator and the shapes."""
-        devices = list(dict.fromkeys(device_name(a) for a in [*arrays, *settings.values()] if is_array(a)))
-        if len(devices) > 1:
-            return TypeError(
-                f"{self.name}: expected arrays on one device, got {' and '.join(devices)}; move them with .to(device)"
-            )
-        shapes = [tuple(a.shape) for a in arrays if is_array(a)]
-        if isinstance(error, TypeError) or str(error).startswith(self.name):
-            return error
-        if self.broadcasts and broadcast_shape(*shapes) is None:
-            return ValueError(
-                f"{self.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: aligned at the right, "
-                "sizes must be equal or 1"
-            )
-        return ValueError(f"{self.name}: {error} (got arrays of shape {', '.join(map(str, shapes))})")
-
-    def _look_for_nan(self, out: Array, arrays: list[Any]) -> None:
-        """Raise if the result holds a NaN, and say whether an input did."""
-        xp = namespace(out)
-        if xp.isnan(out).any():
-            inherited = any(is_array(a) and a.dtype.kind in "fc" and bool(xp.isnan(a).any()) for a in arrays)
-            raise FloatingPointError(
-                f"{self.name}: made the first NaN, in its result of shape {out.shape}; its inputs held "
-                + ("NaNs already" if inherited else "none")
-            )
-
-
-_new = object.__new__
-_NUMBERS = (float, int, complex)
-
-
-def expect_arrays(name: str, **values: Any) -> None:
-    """Refuse what is neither Tensor nor array: the first line of public functions that ask for shapes."""
-    for parameter, value in values.items():
-        if not isinstance(value, Tensor | np.generic) and not is_array(value):
-            raise TypeError(f"{name}: expected {parameter} to be a Tensor or an array, got {type(value).__name__}")
-
-
-def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the shape that `shapes` broadcast to, or None if they do not."""
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError:
-        return None
-
-
-def _holds_tensor(values: Any) -> bool:
-    """Whether a Tensor is among the values."""
-    return any(isinstance(value, Tensor) for value in values)
-
-
-class OperatorFunction(Protocol):
-    """What the decorator makes of a forward function: it can be called, and be given rules and a twin."""
-
-    operator: Operator
-    vjp: Callable[..., Any]
-    twin: Callable[..., Any]
-
-    def __call__(self, *args: Any, **settings: Any) -> Any:
-        """Apply the operator."""
-
-
-def operator(forward: Callable[..., Any]) -> OperatorFunction:
+@overload
+def operator(forward: Callable[Concatenate[Array, Array, P], Any]) -> BinaryOperator[P]: ...
+@overload
+def operator(forward: Callable[Concatenate[Array, P], Any]) -> UnaryOperator[P]: ...
+def operator(forward: Function) -> Function:
     """Make an operator of a function on arrays.
 
-    Parameters before ``/`` are differentiable, the rest are settings, positional or not. The
-    forward returns an array, or ``(array, dict)`` to save values for its rule. Give the
-    rules with ``.vjp``, and for a rule on raw arrays the definition with ``.twin``.
+    Parameters
+    ----------
+    forward : function
+        Parameters before ``/`` are differentiable, the rest are settings, positional or not. Returns an array, or
+        ``(array, dict)`` to save values for the rules.
+
+    Returns
+    -------
+    function
+        Takes Tensors as well. Give its rules with ``.vjp``, and for a rule on raw arrays the definition with ``.twin``.
 
     Examples
     --------
@@ -334,10 +66,19 @@ def operator(forward: Callable[..., Any]) -> OperatorFunction:
     return _function(Operator(forward, broadcasts=False))
 
 
-def elementwise(forward: Callable[..., Any]) -> OperatorFunction:
+@overload
+def elementwise(forward: Callable[Concatenate[Array, Array, P], Any]) -> BinaryOperator[P]: ...
+@overload
+def elementwise(forward: Callable[Concatenate[Array, P], Any]) -> UnaryOperator[P]: ...
+def elementwise(forward: Function) -> Function:
     """Make an operator whose arguments broadcast: each gradient is summed back to its argument's shape.
 
-    A rule may therefore give its gradient in the broadcast shape.
+    A rule may therefore return its gradient in the broadcast shape.
+
+    Parameters
+    ----------
+    forward : function
+        As for :func:`operator`.
 
     Examples
     --------
@@ -354,15 +95,239 @@ def elementwise(forward: Callable[..., Any]) -> OperatorFunction:
     return _function(Operator(forward, broadcasts=True))
 
 
-def _function(op: Operator) -> OperatorFunction:
+def _function(op: Operator) -> Function:
     """Return the function through which an operator is called."""
+    op_apply = op.apply
 
     # a function, and not the Operator itself, so that help(), doctest and Sphinx treat it as one
     @functools.wraps(op.forward)
     def apply(*args: Any, **settings: Any) -> Any:
         return op_apply(args, settings)
 
-    op_apply = op.apply
-    function = cast(OperatorFunction, apply)
-    function.operator, function.vjp, function.twin = op, op.vjp, op.twin
-    return function
+    vars(apply).update(operator=op, vjp=op.vjp, twin=op.twin)
+    return apply
+
+
+class Operator:
+    """A forward function on arrays, its rules, and its twin if it has one.
+
+    Attributes
+    ----------
+    name : str
+    forward : function
+    broadcasts : bool
+        Whether the arguments broadcast.
+    inputs : tuple of str
+        The differentiable parameters.
+    optional : tuple of str
+        Those of them that may be None.
+    settings : dict
+        The other parameters, with their defaults.
+    variadic : bool
+        Whether there is any number of inputs.
+    rules : tuple of functions
+    joint : bool
+        Whether one rule computes the gradients of all inputs.
+    asks : tuple of tuples of str
+        The names that each rule asks for.
+    definition : function or None
+        The twin, and the names that it asks for: `twin_asks`.
+    """
+
+    def __init__(self, forward: Function, broadcasts: bool) -> None:
+        self.name = forward.__name__.lstrip("_")
+        self.forward, self.broadcasts = forward, broadcasts
+        parameters = inspect.signature(forward).parameters.values()
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
+        self.optional = tuple(p.name for p in parameters if p.name in self.inputs and p.default is None)
+        self.settings = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        self.plain_call = -1 if self.variadic or self.settings else len(self.inputs)  # arguments without settings
+        self.rules: tuple[Function, ...] = ()
+        self.joint = False
+        self.asks: tuple[tuple[str, ...], ...] = ()
+        self.definition: Function | None = None
+        self.twin_asks: tuple[str, ...] = ()
+        self.plans: dict[tuple[bool, ...], Plan] = {}
+        self.full_plan: Plan | None = None  # where all inputs need gradients
+
+    def vjp(self, *rules: Function) -> Function:
+        """Give the rules: one for each input, or one for all of them that takes `need`.
+
+        A rule's first parameter is the cotangent ``g``. It asks for the rest by name: an input, a setting, ``out``, or
+        a value that the forward saved. Nothing else is stored on the tape.
+        """
+        names = [tuple(inspect.signature(rule).parameters)[1:] for rule in rules]
+        self.joint = len(rules) == 1 and "need" in names[0]
+        if not self.joint and (len(rules) != len(self.inputs) or any("need" in asked for asked in names)):
+            raise TypeError(
+                f"{self.name}.vjp: expected a rule for each of {self.inputs}, or one joint rule that takes `need`; "
+                f"got {len(rules)} rules"
+            )
+        self.rules = rules
+        self.asks = tuple(tuple(n for n in asked if n != "need") for asked in names)
+        self._forget_plans()
+        return rules[0]
+
+    def twin(self, definition: Function) -> Function:
+        """Give the twin: the operator's definition, composed of simpler operators.
+
+        It explains the fused forward, is its oracle in tests, and is differentiated instead of it in higher orders.
+        """
+        self.definition = definition
+        self.twin_asks = tuple(inspect.signature(definition).parameters)
+        if self.twin_asks[: len(self.inputs)] != self.inputs:
+            raise TypeError(
+                f"{self.name}.twin: expected its first parameters to be {self.inputs}, got {self.twin_asks}"
+            )
+        self._forget_plans()
+        return definition
+
+    def apply(self, args: tuple[Any, ...], settings: Settings) -> Any:
+        """Run the forward; if a Tensor is among the arguments, return a Tensor and record an entry."""
+        # This is the hot path of small arrays: what is done once an operator is written out here, not called.
+        if settings or len(args) != self.plain_call:
+            args, settings = self.bind(args, settings)
+        arrays: list[Any] = []
+        edges: list[Node | None] = []
+        first: Any = None  # the first Tensor's array: all others have its dtype and device
+        dtype = kind = None
+        wanted = 0  # gradients
+        constants = scalars = False
+        for arg in args:
+            if isinstance(arg, Tensor):
+                array, node = arg._data, arg._node
+                if first is None:
+                    first, dtype, kind = array, array.dtype, type(array)
+                elif array.dtype is not dtype or type(array) is not kind:
+                    explain.expect_alike(self, first, array)
+                if node is None:
+                    constants = True
+                else:
+                    wanted += 1
+                arrays.append(array)
+                edges.append(node)
+            else:
+                if isinstance(arg, np.generic):
+                    scalars = True
+                elif not isinstance(arg, _NUMBERS) and not is_array(arg) and not (arg is None and self.optional):
+                    raise TypeError(f"{self.name}: expected Tensors, arrays or numbers, got {type(arg).__name__}")
+                arrays.append(arg)
+                edges.append(None)
+        if scalars and first is not None:  # a NumPy scalar would promote the Tensors' dtype; a Python number does not
+            arrays = [array.item() if isinstance(array, np.generic) else array for array in arrays]
+        try:
+            if settings or len(arrays) != 2:
+                out = self.forward(*arrays, **settings)
+            else:  # the same, without packing and unpacking
+                a, b = arrays
+                out = self.forward(a, b)
+        except (TypeError, ValueError) as error:
+            raise explain.failed_forward(self, error, arrays, settings) from error
+        saved = None
+        if type(out) is tuple:
+            out, saved = out
+        if first is None:
+            return out
+        if type(out) is not kind:  # NumPy returns a scalar where everything is reduced
+            out = namespace(first).asarray(out)
+        if out.dtype is not dtype and out.dtype != dtype:
+            other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
+            raise explain.mixed_dtypes(self, first.dtype, other)
+        recording, anomaly, segment = state.mode
+        if anomaly:
+            explain.refuse_nan_result(self, out, arrays)
+        if not (wanted and recording):
+            return new_tensor(out, None)
+        if constants:
+            for arg in args:
+                if isinstance(arg, Tensor):
+                    arg._recorded = True  # the entry may store its array: from now on it refuses writes
+        plan = (self.full_plan if wanted == len(edges) else None) or self.plan(edges)
+        stored: tuple[Any, ...] = ()
+        if plan.take:
+            arrays.append(out)
+            stored = plan.take(arrays)
+        if plan.extras:
+            stored += tuple([settings[n] if n in settings else self.saved_value(saved, n) for n in plan.extras])
+        entry = _new(Entry)
+        entry.plan, entry.edges, entry.stored = plan, edges, stored
+        entry.shape, entry.dtype = out.shape, dtype
+        entry.order, entry.hooks = next(clock), NO_HOOKS
+        if segment is not None:
+            segment.record(entry)
+        tensor = _new(Tensor)
+        tensor._data, tensor._node = out, entry
+        return tensor
+
+    def pull(self, g: Gradient, need: tuple[bool, ...], plan: Plan, stored: Sequence[Any]) -> Sequence[Gradient]:
+        """Apply the rules: turn the cotangent of the result into gradients of the inputs, None where not needed."""
+        if self.joint:
+            return self.rules[0](g, need=need, **{plan.names[i]: stored[i] for i in plan.places[0]})  # type: ignore[no-any-return]
+        gradients = []
+        for rule, places, needed in zip(self.rules, plan.places, need, strict=True):
+            gradients.append(rule(g, *map(stored.__getitem__, places)) if needed else None)
+        return gradients
+
+    def plan(self, edges: Sequence[Node | None]) -> Plan:
+        """Return what to store for gradients along these edges."""
+        need = tuple([edge is not None for edge in edges])
+        if need not in self.plans:
+            if not self.rules:
+                raise TypeError(f"{self.name}: has no rules, but a gradient is wanted; give them with {self.name}.vjp")
+            self.plans[need] = Plan(self, need)
+            if all(need) and not self.variadic:
+                self.full_plan = self.plans[need]
+        return self.plans[need]
+
+    def _forget_plans(self) -> None:
+        """Discard the plans: rules or twin have changed."""
+        self.plans.clear()
+        self.full_plan = None
+
+    # Arguments of a call -------------------------------------------------------------------------
+
+    def saved_value(self, saved: Settings | None, name: str) -> Any:
+        """Return the value that the forward saved under a name that a rule asks for."""
+        if saved is None or name not in saved:
+            raise TypeError(
+                f"{self.name}: a rule asks for {name!r}; expected one of {(*self.inputs, 'out', *self.settings)}, or "
+                f"a name that the forward saved: {tuple(saved or ())}"
+            )
+        return saved[name]
+
+    def bind(self, args: tuple[Any, ...], settings: Settings) -> tuple[tuple[Any, ...], Settings]:
+        """Sort the arguments of a call into inputs and settings, as the forward's signature says."""
+        given = dict(settings)
+        if not self.variadic:
+            inputs = dict(zip(self.inputs, args, strict=False))
+            given.update(zip(self.settings, args[len(self.inputs) :], strict=False))
+            for name in self.inputs[len(inputs) :]:
+                if name in given:
+                    inputs[name] = given.pop(name)
+                elif name in self.optional:
+                    inputs[name] = None
+            if len(args) > len(self.inputs) + len(self.settings) or len(inputs) < len(self.inputs):
+                raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {len(args)} arguments")
+            args = tuple(inputs.values())
+        settings = self.settings | given
+        for name, value in settings.items():
+            if isinstance(value, np.generic):  # like inputs, a setting takes on the dtype of the Tensors
+                settings[name] = value.item()
+            if name not in self.settings or value is inspect.Parameter.empty:
+                raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {sorted(given)}: see {name!r}")
+            if isinstance(value, Tensor) or (isinstance(value, tuple | list) and _holds_tensor(value)):
+                raise TypeError(
+                    f"{self.name}: {name} is a setting, through which no gradient flows, but got a Tensor; "
+                    f"pass its array: {name}=tensor.data"
+                )
+        return args, settings
+
+
+_new: Any = object.__new__  # calling Entry(...) and new_tensor(...) would take longer than a small a * b
+_NUMBERS = (float, int, complex)
+
+
+def _holds_tensor(values: Sequence[object]) -> bool:
+    """Whether a Tensor is among the values."""
+    return any(isinstance(value, Tensor) for value in values)

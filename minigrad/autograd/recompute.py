@@ -1,33 +1,36 @@
-"""Trade compute for memory: drop what entries keep, run again when first needed.
+"""Recomputation: less memory for more compute.
 
-A tape keeps activations from the forward pass until the replay reaches them: memory grows with depth.
-``recompute(f, x)`` runs ``f(x)``, records it as always, and then drops what its entries
-keep. When the replay first needs one of them, `f` is run once more on the same input
-and every entry gets back what it kept. Time grows by one forward pass of `f`; memory holds
-the input of each part and, for one part at a time, its inside.
+A tape stores activations from the forward pass until the replay reaches them, so memory grows with depth.
+``recompute(f, x)`` runs ``f(x)``, records it as usual, and then discards the arrays that its entries store. When the
+replay first needs one of them, `f` is run once more on the same input, and every entry gets back the arrays that it
+stored. Time grows by one forward pass of `f`. Memory holds the input of each segment and, for one segment at a time,
+the activations inside.
 
-The second run must do exactly what the first did. So what must happen once goes through
-:func:`minigrad.once`, which here hands out the first run's results again.
+The second run must do exactly what the first did. So effects that must happen once go through :func:`minigrad.once`,
+which in the second run returns the results of the first.
 
 References
 ----------
 T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174, 2016.
 
-Next: :mod:`minigrad.ops.elementwise`.
+Next: :mod:`minigrad.checks.identities`.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from minigrad.autograd.tape import Entry, enable_grad, state, within
-from minigrad.autograd.tensor import Leaf, Tensor, new_tensor
+from minigrad.autograd.tape import Entry, Leaf, Mode, state, within
+from minigrad.autograd.tensor import Tensor, new_tensor
+from minigrad.typing import Array, Function
+
+R = TypeVar("R")
 
 
-def recompute(f: Callable[..., Any], *inputs: Any) -> Any:
-    """Return ``f(*inputs)``; what its operators keep for their rules is dropped and computed again when needed.
+def recompute(f: Callable[..., R], *inputs: Any) -> R:
+    """Return ``f(*inputs)``; the arrays that its operators store are discarded, and computed again when needed.
 
     Gradients, statistics and draws are equal to the bit to those of ``f(*inputs)``. Works under :func:`minigrad.grad`
     and ``create_graph``, and nested.
@@ -35,11 +38,10 @@ def recompute(f: Callable[..., Any], *inputs: Any) -> Any:
     Parameters
     ----------
     f : callable
-        Any computation on Tensors that does the same when it is run again: draws and
-        updates through :func:`minigrad.once`. It may use parameters from outside; they must not be
-        changed before the replay.
+        Any computation on Tensors that does the same when it is run again: draws and updates go through
+        :func:`minigrad.once`. It may use parameters from outside; they must not be changed before the replay.
     *inputs
-        What `f` is called with. Activations belong here; one that `f` reaches by closure works, too.
+        The arguments of `f`. Activations belong here; an activation that `f` reaches as a closure works, too.
 
     Returns
     -------
@@ -55,71 +57,71 @@ def recompute(f: Callable[..., Any], *inputs: Any) -> Any:
     (2,)
     """
     recording, _, outer = state.mode
-    if not recording or (outer is not None and outer.waiting is None):
-        return f(*inputs)  # inside a first run everything is dropped anyway: a part of its own begins in the second
+    if not recording or (outer is not None and not outer.running_again):
+        return f(*inputs)  # in an outer segment's first run all is discarded anyway: a nested one starts in its second
     segment = Segment(f, inputs, outer)
-    with within(segment=segment):
+    with within(state.mode._replace(segment=segment)):
         out = f(*inputs)
-    segment.drop()
+    segment.discard()
     return out
 
 
-class _Held(NamedTuple):
-    """What is needed of a Tensor to make it anew."""
+class _Input(NamedTuple):
+    """The data of an input Tensor: enough to make the Tensor anew."""
 
-    data: Any
+    data: Array
     requires_grad: bool
 
 
 class Segment:
-    """A part of the tape that can be run again: what its entries have in place of what they keep.
+    """A part of the tape that can be run again; its entries refer to it in place of the arrays that they stored.
 
-    The first run notes its entries, and the results of :func:`minigrad.once`, in order. The second
-    walks along both lists and hands out. A segment within the second run of another, `outer`,
-    stands for entries of the first run, too, and has what it needs from `outer`.
+    The first run notes its entries, and the results of :func:`minigrad.once`, in order. The second run goes along both
+    lists: each new entry hands its arrays to the entry of the first run, and effects return their first results. A
+    segment within the second run of another, `outer`, fills entries of the outer first run, and has them from `outer`.
     """
 
-    def __init__(self, f: Callable[..., Any], inputs: tuple[Any, ...], outer: Segment | None) -> None:
+    def __init__(self, f: Function, inputs: tuple[Any, ...], outer: Segment | None) -> None:
         self.f, self.outer = f, outer
-        self.inputs = [_Held(x._data, x.requires_grad) if isinstance(x, Tensor) else x for x in inputs]
-        self.entries: list[Callable[[], Entry | None]] = []  # weak: a dropped graph is freed at once
+        self.inputs = [_Input(x._data, x.requires_grad) if isinstance(x, Tensor) else x for x in inputs]
+        self.entries: list[Callable[[], Entry | None]] = []  # weak: a graph is freed when it is no longer referenced
         self.results: list[Any] = []
-        self.waiting: Iterator[Callable[[], Entry | None]] | None = None  # during the second run: still to be filled
-        self.unclaimed: Iterator[Any] = iter(())
+        self.running_again = False
+        self.entries_left: Iterator[Callable[[], Entry | None]] = iter(())  # in the second run: still to be filled
+        self.results_left: Iterator[Any] = iter(())
 
     def record(self, entry: Entry) -> None:
-        """Note an entry; in the second run, give what it keeps to the entry of the first."""
-        if self.waiting is not None:
-            self.next_first(entry)
+        """Note an entry; in the second run, hand its arrays to the entry of the first."""
+        if self.running_again:
+            self.first_of(entry)
         else:
-            noted = entry if self.outer is None else self.outer.next_first(entry)
-            self.entries.append(_nobody if noted is None else weakref.ref(noted))
+            first = entry if self.outer is None else self.outer.first_of(entry)
+            self.entries.append(_freed if first is None else weakref.ref(first))
 
-    def drop(self) -> None:
-        """Drop what the entries keep: the first run is over."""
+    def discard(self) -> None:
+        """Discard the arrays that the entries store: the first run is over."""
         for reference in self.entries:
             entry = reference()
-            if entry is not None and type(entry.kept) is tuple:
-                entry.kept = self
+            if entry is not None and type(entry.stored) is tuple:
+                entry.stored = self
 
-    def next_first(self, entry: Entry) -> Entry | None:
-        """Return the entry of the first run for which `entry` stands; None if nobody needs it any more."""
-        assert self.waiting is not None
-        first = next(self.waiting, lambda: entry)()
+    def first_of(self, entry: Entry) -> Entry | None:
+        """Return the entry of the first run that corresponds to `entry`, filled; None if that was freed."""
+        first = next(self.entries_left, lambda: entry)()
         if first is entry or (first is not None and first.operator is not entry.operator):
             raise RuntimeError(
                 f"recompute: the second run differs from the first, at {entry.operator.name}; "
                 "draws and updates belong into minigrad.once"
             )
-        if first is not None and first.kept is self:
-            first.kept = entry.kept
+        if first is not None and first.stored is self:
+            first.stored = entry.stored
         return first
 
     def once(self, effect: Callable[[], Any]) -> Any:
-        """Run an effect; in the second run, return what it gave in the first."""
-        if self.waiting is not None:
-            result = next(self.unclaimed, _nobody)
-            if result is _nobody:
+        """Run an effect; in the second run, return its first result."""
+        if self.running_again:
+            result = next(self.results_left, _freed)
+            if result is _freed:
                 raise RuntimeError(
                     "recompute: the second run has more effects than the first: a mode was changed between"
                 )
@@ -128,13 +130,13 @@ class Segment:
         return self.results[-1]
 
     def refill(self) -> None:
-        """Run `f` again, so that every entry has what it keeps."""
-        inputs = [_fresh(*x) if isinstance(x, _Held) else x for x in self.inputs]
-        self.waiting, self.unclaimed = iter(self.entries), iter(self.results)
-        self.outer = None
-        with enable_grad(), within(segment=self):
+        """Run `f` again, so that every entry has its arrays."""
+        inputs = [_fresh(*x) if isinstance(x, _Input) else x for x in self.inputs]
+        self.running_again, self.outer = True, None
+        self.entries_left, self.results_left = iter(self.entries), iter(self.results)
+        with within(Mode(recording=True, anomaly=state.mode.anomaly, segment=self)):
             self.f(*inputs)
-        if next(self.waiting, None) is not None or next(self.unclaimed, _nobody) is not _nobody:
+        if next(self.entries_left, None) is not None or next(self.results_left, _freed) is not _freed:
             raise RuntimeError(
                 "recompute: the second run was shorter than the first; f must do the same when it is run again, in the "
                 "same mode (train, eval)"
@@ -142,10 +144,10 @@ class Segment:
         self.inputs = []
 
 
-def _nobody() -> None:
-    """Stand for an entry that nobody needs any more."""
+def _freed() -> None:
+    """Stand for an entry that was freed."""
 
 
-def _fresh(data: Any, requires_grad: bool) -> Tensor:
-    """Make a Tensor that the tape does not know yet."""
+def _fresh(data: Array, requires_grad: bool) -> Tensor:
+    """Make a Tensor that is not on the tape yet."""
     return new_tensor(data, Leaf(data.shape, data.dtype) if requires_grad else None)

@@ -1,10 +1,19 @@
-"""What is recorded: the entries of the tape, what they keep, and whether anything is recorded just now.
+"""The tape: what is recorded of a computation, and whether anything is recorded at all.
 
-An operator that is applied to Tensors leaves an :class:`Entry`. Its operator's :class:`Plan` says which arrays it keeps
-for the replay: those that the rules of the wanted gradients ask for, and nothing else. The :class:`Mode` of a thread
-says whether to record at all.
+An operator that is applied to Tensors leaves an :class:`Entry` on the tape: which operator, edges to the nodes that its
+inputs came from, and the arrays that its rules asked for. ::
 
-Next: :mod:`minigrad.autograd.operator`.
+    x ──┐                  an Entry knows its operator, its edges (to entries or leaves,
+        ├─ mul ── sum ── y    never to the input Tensors) and what its rules asked for;
+    w ──┘                  a Tensor knows its Entry; an Entry does not know its Tensor.
+
+So every arrow points towards the leaves, there are no cycles, and a graph is freed as soon as its result is no longer
+referenced.
+
+The operator's :class:`Plan` says which arrays an entry stores: those that the rules of the wanted gradients ask for,
+and nothing else. The :class:`Mode` of a thread says whether anything is recorded.
+
+Next: :mod:`minigrad.autograd.tensor`.
 """
 
 from __future__ import annotations
@@ -14,61 +23,79 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
-from minigrad.autograd.tensor import Hook, Leaf
+from minigrad.typing import DType, Shape
+
+if TYPE_CHECKING:  # types only: these files stand above
+    from minigrad.autograd.operator import Operator
+    from minigrad.autograd.recompute import Segment
+    from minigrad.autograd.tensor import Tensor
 
 T = TypeVar("T")
 
+#: A function that is shown a gradient; a Tensor that it returns replaces the gradient.
+Hook: TypeAlias = "Callable[[Tensor], Tensor | None]"
+
 # The nodes of the graph ----------------------------------------------------------------------
 
-clock = itertools.count()
-NO_HOOKS: list[Hook] = []  # shared by all: adding a hook makes a list of one's own
+
+class Leaf:
+    """The node of a Tensor that the user made: here a gradient ends, and is stored as ``.grad``."""
+
+    __slots__ = ("dtype", "grad", "hooks", "shape")
+
+    def __init__(self, shape: Shape, dtype: DType) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.grad: Tensor | None = None
+        self.hooks: list[Hook] = []
 
 
 class Entry:
-    """One application of an operator: the node of the Tensor it gave.
+    """The node of an operator's result: one application of the operator.
 
     Attributes
     ----------
     plan : Plan
         The operator, and where its rules find what they asked for.
     edges : sequence of (Entry, Leaf or None)
-        Where the gradients go, one for each input; None where none is wanted.
-    kept : tuple, Segment or None
-        What the rules asked for, as the plan says. None when released; a segment of
-        :mod:`minigrad.autograd.recompute` when dropped, to be computed again.
+        Where the gradients go, one edge for each input; None where no gradient is wanted.
+    stored : tuple, Segment or None
+        What the rules asked for, in the order of the plan. None once released; a segment of
+        :mod:`minigrad.autograd.recompute` when discarded, to be computed again.
     order : int
         Place in execution order: larger is later.
     shape, dtype
         Of the result, and so of its gradient.
     """
 
-    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "kept", "order", "plan", "shape")
+    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "order", "plan", "shape", "stored")
 
     plan: Plan
     edges: Sequence[Node | None]
-    kept: Any
+    stored: tuple[Any, ...] | Segment | None
     order: int
-    shape: tuple[int, ...]
-    dtype: Any
+    shape: Shape
+    dtype: DType
     hooks: list[Hook]
 
     @property
-    def operator(self) -> Any:
-        """The Operator that was applied."""
+    def operator(self) -> Operator:
+        """The operator that was applied."""
         return self.plan.operator
 
-    def named(self) -> dict[str, Any]:
-        """Return what is kept by the names that the rules ask for."""
-        return dict(zip(self.plan.names, self.kept, strict=True))
 
+Node: TypeAlias = Leaf | Entry
 
-Node = Leaf | Entry
+#: Numbers entries in execution order.
+clock = itertools.count()
+
+#: The hooks of every new entry. Adding a hook replaces this list, so it stays empty.
+NO_HOOKS: list[Hook] = []
 
 
 class Plan:
-    """What the entries of an operator keep where certain inputs need gradients, and where its rules find it.
+    """What the entries of an operator store where certain inputs need gradients, and where its rules find it.
 
     Attributes
     ----------
@@ -76,29 +103,29 @@ class Plan:
     need : tuple of bools
         Which inputs need gradients.
     names : tuple of str
-        Of what is kept: first arrays among the inputs and the result, then the `extras`.
+        Of what is stored: first arrays among the inputs and the result, then the `extras`.
     take : callable or None
-        Takes those arrays out of the list of all inputs and the result, as a tuple. None where nothing is kept.
+        Takes those arrays out of the list of all inputs and the result, as a tuple. None where nothing is stored.
     extras : tuple of str
         Settings, and values that the forward saved.
-    asks : list of tuples of ints
-        For each rule, where what it asks for stands among what is kept.
+    places : list of tuples of ints
+        For each rule, where the values that it asks for stand among what is stored.
     """
 
-    def __init__(self, operator: Any, need: tuple[bool, ...]) -> None:
+    def __init__(self, operator: Operator, need: tuple[bool, ...]) -> None:
         self.operator, self.need = operator, need
         asked = zip(operator.asks, [True] if operator.joint else need, strict=True)
-        names = dict.fromkeys([*itertools.chain(*(names for names, needed in asked if needed)), *operator.plain_asks])
-        arrays = {name: place for place, name in enumerate([*operator.inputs, "out"]) if name in names}
+        names = dict.fromkeys([*itertools.chain(*(names for names, needed in asked if needed)), *operator.twin_asks])
+        arrays = {name: i for i, name in enumerate([*operator.inputs, "out"]) if name in names}
         self.extras = tuple(name for name in names if name not in arrays)
         self.names = (*arrays, *self.extras)
         self.take = _taker([*arrays.values()])
-        place = {name: place for place, name in enumerate(self.names)}
-        self.asks = [tuple(place[name] for name in names if name in place) for names in operator.asks]
+        place = {name: i for i, name in enumerate(self.names)}
+        self.places = [tuple(place[name] for name in names if name in place) for names in operator.asks]
 
 
 def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
-    """Return a function that takes the items at `places` out of a list, if there are any to take."""
+    """Return a function that takes the items at `places` out of a list, as a tuple; None if there are none to take."""
     if not places:
         return None
     if len(places) == 1:
@@ -106,19 +133,29 @@ def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
     return cast("Callable[[list[Any]], tuple[Any, ...]]", itemgetter(*places))
 
 
-# What happens to results ---------------------------------------------------------------------
+# Modes ---------------------------------------------------------------------------------------
 
 
 class Mode(NamedTuple):
-    """What happens to results besides being computed."""
+    """What happens to results besides being computed.
+
+    Attributes
+    ----------
+    recording : bool
+        Whether entries are recorded.
+    anomaly : bool
+        Whether results and gradients are searched for NaNs.
+    segment : Segment or None
+        The part of :func:`minigrad.recompute` that is running.
+    """
 
     recording: bool = True
-    anomaly: bool = False  # whether they are searched for NaNs
-    segment: Any = None  # the part of minigrad.recompute that is running
+    anomaly: bool = False
+    segment: Segment | None = None
 
 
 class _State(threading.local):
-    """Each thread's own mode: one attribute, because to ask for it takes time."""
+    """Each thread's own mode: a single attribute, because reading a thread-local attribute takes time."""
 
     mode = Mode()
 
@@ -127,10 +164,10 @@ state = _State()
 
 
 @contextmanager
-def within(**changes: Any) -> Iterator[None]:
-    """Change this thread's mode inside a context."""
+def within(mode: Mode) -> Iterator[None]:
+    """Put this thread into a mode inside a context."""
     before = state.mode
-    state.mode = before._replace(**changes)
+    state.mode = mode
     try:
         yield
     finally:
@@ -148,18 +185,18 @@ def no_grad() -> AbstractContextManager[None]:
     ...     (x * 2).requires_grad
     False
     """
-    return within(recording=False)
+    return within(state.mode._replace(recording=False))
 
 
 def enable_grad() -> AbstractContextManager[None]:
-    """Record inside, even within :func:`no_grad`: for a replay that is itself recorded."""
-    return within(recording=True)
+    """Record inside the context, even within :func:`no_grad`: for a replay that is itself recorded."""
+    return within(state.mode._replace(recording=True))
 
 
 def detect_anomaly() -> AbstractContextManager[None]:
     """Stop at the first operator that makes a NaN, forward or backward, and name it.
 
-    Every result is looked at, which takes time: for hunting, not for every day.
+    Every result is searched for NaNs, which takes time: use it to find a fault, not in every run.
 
     Raises
     ------
@@ -175,13 +212,13 @@ def detect_anomaly() -> AbstractContextManager[None]:
     Traceback (most recent call last):
     FloatingPointError: log: made the first NaN, in its result of shape (2,); its inputs held none
     """
-    return within(anomaly=True)
+    return within(state.mode._replace(anomaly=True))
 
 
 def once(effect: Callable[[], T]) -> T:
-    """Run `effect` now, and return what it gave before when :func:`recompute` runs its function again.
+    """Run `effect` now; when :func:`recompute` runs its function again, return the first result instead.
 
-    For what must not happen twice: an update of running statistics, the draw of a dropout seed.
+    For effects that must not happen twice: an update of running statistics, the draw of a dropout seed.
 
     Examples
     --------
@@ -191,4 +228,4 @@ def once(effect: Callable[[], T]) -> T:
     >>> seed = mg.once(lambda: rng.integers(100))
     """
     segment = state.mode.segment
-    return cast(T, effect() if segment is None else segment.once(effect))
+    return effect() if segment is None else segment.once(effect)

@@ -1,39 +1,22 @@
 """Tensor: an array with a place on the tape.
 
-This is what users hold. A Tensor has its data and a *node*: a :class:`Leaf` if the user made it
-and wants its gradient, the entry of :mod:`minigrad.autograd.operator` that made it if it is an operator's result,
-or None if no gradient flows through it. The tape's arrows run between nodes, never between
-Tensors, so a Tensor that nobody holds any more is freed, whatever was computed from it.
+Users hold Tensors. A Tensor has its data and a *node*: a :class:`Leaf` if the user made it and wants its gradient, the
+:class:`Entry` of the operator that computed it, or None if no gradient flows through it. The edges of the tape run
+between nodes, never between Tensors, so a Tensor that is no longer referenced is freed, whatever was computed from it.
 
-Next: :mod:`minigrad.autograd.tape`.
+Next: :mod:`minigrad.autograd.operator`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.autograd.tape import Hook, Leaf, Node
 from minigrad.device import device_name, is_array, on_host, to_device, to_host
-from minigrad.typing import Array
-
-Hook = Callable[["Tensor"], "Tensor | None"]
-
-#: The public operators by name, and backward. They are defined in files above this one, and entered there: Python's
-#: operators and NumPy's methods on a Tensor find them here.
-operators: dict[str, Callable[..., Tensor]] = {}
-
-
-class Leaf:
-    """Where a gradient ends: the node of a Tensor that was made by the user, and its ``.grad``."""
-
-    __slots__ = ("dtype", "grad", "hooks", "shape")
-
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self.shape, self.dtype = shape, dtype
-        self.grad: Tensor | None = None
-        self.hooks: list[Hook] = []
+from minigrad.typing import Array, Axis, DType, Index, Number, Operand, Shape, TensorOrArray
 
 
 class Tensor:
@@ -44,14 +27,14 @@ class Tensor:
     data : array, number or nested list
         Arrays keep their dtype and are not copied; Python floats become float32.
     requires_grad : bool
-        Whether :meth:`backward` shall leave a gradient in ``.grad``.
+        Whether :meth:`backward` shall store a gradient in ``.grad``.
 
     Attributes
     ----------
     data : array
         Rebinding it is safe at any time. Writing into it between forward and backward is undefined.
     grad : Tensor or None
-        The gradient that ``backward`` added up; always None on the result of an operator.
+        The sum of the gradients that ``backward`` computed; always None on the result of an operator.
     shape, dtype, ndim, size, device
         Of the data.
     requires_grad : bool
@@ -60,7 +43,7 @@ class Tensor:
     Raises
     ------
     TypeError
-        If `data` is no array of numbers, or `requires_grad` is asked of integers.
+        If `data` is no array of numbers, or if integers shall require a gradient.
 
     Examples
     --------
@@ -73,14 +56,14 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_data", "_node", "_recorded")
 
-    #: NumPy cannot swallow a Tensor by accident: ``array * tensor`` calls our ``__rmul__``.
+    #: Keeps NumPy from converting a Tensor: ``array * tensor`` calls Tensor's ``__rmul__``.
     __array_ufunc__ = None
 
     _data: Array
-    _node: Any  # Leaf, Entry or None
-    _recorded: bool  # set when an operator that was recorded took this constant
+    _node: Node | None
+    _recorded: bool  # set once an entry may store this Tensor's array although the Tensor needs no gradient
 
-    def __init__(self, data: Any, *, requires_grad: bool = False) -> None:
+    def __init__(self, data: Array | Number | Sequence[Any], *, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: expected an array, got a Tensor; use .detach(), or .data for its array")
         self._data = _as_array(data)
@@ -93,7 +76,7 @@ class Tensor:
                 )
             self._node = Leaf(self._data.shape, self._data.dtype)
 
-    # What it is ------------------------------------------------------------------------------
+    # Data and gradient -----------------------------------------------------------------------
 
     @property
     def data(self) -> Array:
@@ -101,7 +84,7 @@ class Tensor:
         return self._data
 
     @data.setter
-    def data(self, array: Any) -> None:
+    def data(self, array: Array) -> None:
         array = _as_array(array)
         if self.requires_grad and array.dtype.kind not in "fc":
             raise TypeError(f"data: this Tensor requires a gradient, which {array.dtype} cannot have")
@@ -111,7 +94,7 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that ``backward`` added up, or None."""
+        """The sum of the gradients that ``backward`` computed, or None."""
         return self._node.grad if isinstance(self._node, Leaf) else None
 
     @grad.setter
@@ -137,7 +120,7 @@ class Tensor:
             raise RuntimeError("requires_grad: this Tensor is the result of an operator; use .detach() to cut it off")
         if value != self.requires_grad:
             self._node = Tensor(self._data, requires_grad=True)._node if value else None
-            self._recorded = True  # an operator may have recorded it while it was a leaf
+            self._recorded = True  # an entry may have stored its array while it was a leaf
 
     @property
     def is_leaf(self) -> bool:
@@ -145,24 +128,24 @@ class Tensor:
         return self._node is None or isinstance(self._node, Leaf)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """The sizes of the axes."""
-        return cast("tuple[int, ...]", self._data.shape)
+        return self._data.shape  # type: ignore[no-any-return]
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         """The type of the elements."""
         return self._data.dtype
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return cast(int, self._data.ndim)
+        return self._data.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return cast(int, self._data.size)
+        return self._data.size
 
     @property
     def device(self) -> str:
@@ -179,43 +162,22 @@ class Tensor:
 
     def __repr__(self) -> str:
         body = np.array2string(to_host(self._data), separator=", ", prefix="Tensor(")
-        kind = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
-        place = "" if on_host(self._data) else f", device={self.device!r}"
-        return f"Tensor({body}{kind}{place}{', requires_grad=True' if self.requires_grad else ''})"
-
-    # Gradients -------------------------------------------------------------------------------
-
-    def backward(self, grad: Any = None, *, create_graph: bool = False, retain_graph: bool = False) -> None:
-        """Add the gradient of this Tensor to the ``.grad`` of every leaf that it depends on.
-
-        Parameters
-        ----------
-        grad : Tensor or array of this Tensor's shape, optional
-            The gradient to start from. A Tensor with one element starts from 1.
-        create_graph : bool
-            Record the replay itself, so that the gradients can be differentiated, and keep what the tape holds. Leaf,
-            gradient and graph then hold one another until ``.grad`` is set to None: :func:`minigrad.grad` does not.
-        retain_graph : bool
-            Keep what the tape holds, so that backward can be called again.
-
-        Raises
-        ------
-        RuntimeError
-            If nothing was recorded, `grad` is missing, or the tape was released.
-
-        Examples
-        --------
-        >>> x = Tensor([1.0, 2.0], requires_grad=True)
-        >>> (x * x).backward(np.array([1.0, 10.0], "float32"))
-        >>> x.grad
-        Tensor([ 2., 40.])
-        """
-        operators["backward"](self, grad, create_graph=create_graph, retain_graph=retain_graph or create_graph)
+        dtype = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
+        device = "" if on_host(self._data) else f", device={self.device!r}"
+        return f"Tensor({body}{dtype}{device}{', requires_grad=True' if self.requires_grad else ''})"
 
     def hook(self, f: Hook) -> None:
         """Call ``f(gradient)`` when the gradient of this Tensor is complete.
 
-        What `f` returns, if not None, takes its place. `f` gets a Tensor.
+        Parameters
+        ----------
+        f : function of a Tensor
+            If it returns a Tensor, that replaces the gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If this Tensor requires no gradient.
 
         Examples
         --------
@@ -229,18 +191,24 @@ class Tensor:
             raise RuntimeError("hook: this Tensor requires no gradient, so the hook would never be called")
         self._node.hooks = [*self._node.hooks, f]
 
-    def detach(self) -> Tensor:
-        """Return a Tensor of the same data, cut off from the tape."""
-        return new_tensor(self._data, None)
-
     # Out of the tape -------------------------------------------------------------------------
+
+    def detach(self) -> Tensor:
+        """Return a Tensor with the same data and no place on the tape."""
+        return new_tensor(self._data, None)
 
     def numpy(self) -> Array:
         """Return the data as a NumPy array: the same memory on the host, a copy from a device."""
         return to_host(self._data)
 
-    def item(self) -> Any:
-        """Return the only element as a Python number."""
+    def item(self) -> Any:  # a float, an int, a bool or a complex number: by the dtype
+        """Return the only element as a Python number.
+
+        Raises
+        ------
+        ValueError
+            If there are several elements, or none.
+        """
         if self.size != 1:
             raise ValueError(f"item: expected a Tensor with one element, got shape {self.shape}")
         return self._data.item()
@@ -252,8 +220,8 @@ class Tensor:
         """
         if not self.is_leaf:
             raise RuntimeError(
-                "to: the result of an operator cannot be moved, its gradient would not find back; move leaves before "
-                "the forward pass, or cut it off with .detach()"
+                "to: the result of an operator cannot be moved, because the move is not recorded; move leaves before "
+                "the forward pass, or cut the result off with .detach()"
             )
         data = to_device(self._data, device)
         return self if data is self._data else Tensor(data, requires_grad=self.requires_grad)
@@ -267,133 +235,76 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
-    def __array__(self, *_: object, **__: object) -> Any:
-        raise TypeError(
-            "a Tensor is not silently taken for an array: use .numpy() (or .data for the array on its device)"
-        )
+    def __array__(self, *_: object, **__: object) -> Array:
+        raise TypeError("a Tensor is not converted to an array silently: use .numpy() (or .data on its own device)")
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Index, value: Operand) -> None:
         if isinstance(value, Tensor) and value.requires_grad:
             raise RuntimeError(
-                "a Tensor that requires a gradient cannot be written into another: the tape would not know. Compute a "
-                "new Tensor (where, concatenate, pad), or write value.data"
+                "a Tensor that requires a gradient cannot be written into another: the tape does not record writes. "
+                "Compute a new Tensor (where, concatenate, pad), or write value.data"
             )
         if self._node is not None or hasattr(self, "_recorded"):
             raise RuntimeError(
                 "Tensors that an operator has recorded, or that require a gradient, cannot be written into: the tape "
-                "would not know. Compute a new Tensor (where, concatenate, pad), or write into .data before that"
+                "does not record writes. Compute a new Tensor (where, concatenate, pad), or write into .data before "
+                "the Tensor is used"
             )
         self._data[index] = array_of(value)
 
-    # Python's operators ----------------------------------------------------------------------
-
-    def __add__(self, other: Any) -> Tensor:
-        return operators["add"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return operators["add"](other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return operators["sub"](self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return operators["sub"](other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return operators["mul"](self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return operators["mul"](other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return operators["div"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return operators["div"](other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return operators["pow"](self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return operators["pow"](other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return operators["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return operators["matmul"](other, self)
-
-    def __neg__(self) -> Tensor:
-        return operators["neg"](self)
-
-    def __abs__(self) -> Tensor:
-        return operators["abs"](self)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return operators["getitem"](self, index)
-
-    # Comparisons give plain boolean arrays; a Tensor hashes by identity, so that it can be a key.
+    # Comparisons give plain arrays of booleans. A Tensor hashes by identity, so that it can be a key.
 
     __hash__ = object.__hash__
 
-    def __eq__(self, other: object) -> Any:
-        return self._data == array_of(other)
+    def __eq__(self, other: object) -> Array:  # type: ignore[override]
+        return self._data == array_of(other)  # type: ignore[no-any-return]
 
-    def __ne__(self, other: object) -> Any:
-        return self._data != array_of(other)
+    def __ne__(self, other: object) -> Array:  # type: ignore[override]
+        return self._data != array_of(other)  # type: ignore[no-any-return]
 
-    def __lt__(self, other: Any) -> Any:
-        return self._data < array_of(other)
+    def __lt__(self, other: Operand) -> Array:
+        return self._data < array_of(other)  # type: ignore[no-any-return]
 
-    def __le__(self, other: Any) -> Any:
-        return self._data <= array_of(other)
+    def __le__(self, other: Operand) -> Array:
+        return self._data <= array_of(other)  # type: ignore[no-any-return]
 
-    def __gt__(self, other: Any) -> Any:
-        return self._data > array_of(other)
+    def __gt__(self, other: Operand) -> Array:
+        return self._data > array_of(other)  # type: ignore[no-any-return]
 
-    def __ge__(self, other: Any) -> Any:
-        return self._data >= array_of(other)
+    def __ge__(self, other: Operand) -> Array:
+        return self._data >= array_of(other)  # type: ignore[no-any-return]
 
-    # NumPy's methods -------------------------------------------------------------------------
+    if TYPE_CHECKING:  # the types of what minigrad.autograd.backward and minigrad.ops.methods install
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """See :func:`minigrad.sum`."""
-        return operators["sum"](self, axis, keepdims)
+        def backward(  # noqa: D102
+            self, grad: TensorOrArray | None = None, *, create_graph: bool = False, retain_graph: bool = False
+        ) -> None: ...
+        def __add__(self, other: Operand) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __getitem__(self, index: Index) -> Tensor: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...  # noqa: D102
+        def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...  # noqa: D102
+        def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...  # noqa: D102
+        @property
+        def T(self) -> Tensor: ...  # noqa: D102
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """See :func:`minigrad.mean`."""
-        return operators["mean"](self, axis, keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """See :func:`minigrad.max`."""
-        return operators["max"](self, axis, keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """See :func:`minigrad.min`."""
-        return operators["min"](self, axis, keepdims)
-
-    def var(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """See :func:`minigrad.var`."""
-        return operators["var"](self, axis, keepdims)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """See :func:`minigrad.reshape`; the shape may be given as one tuple or as several numbers."""
-        return operators["reshape"](self, shape[0] if len(shape) == 1 else shape)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """See :func:`minigrad.transpose`; the axes may be given as one tuple or as several numbers."""
-        one = len(axes) == 1 and not hasattr(axes[0], "__index__")
-        return operators["transpose"](self, (axes[0] if one else axes) or None)
-
-    @property
-    def T(self) -> Tensor:
-        """The Tensor with its axes in reverse order."""
-        return operators["transpose"](self)
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
+        __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __add__
+        __abs__ = __neg__
+        mean = var = max = min = sum
 
 
-def array_of(value: Any) -> Any:
+def array_of(value: Any) -> Any:  # whatever it is given, but of a Tensor its array
     """Return the array of a Tensor, and anything else as it is."""
     return value._data if isinstance(value, Tensor) else value
+
+
+def new_tensor(data: Array, node: Node | None) -> Tensor:
+    """Make the Tensor of an operator's result, without any checks."""
+    tensor = Tensor.__new__(Tensor)
+    tensor._data = data
+    tensor._node = node
+    return tensor
 
 
 def _as_array(data: Any) -> Array:
@@ -411,11 +322,3 @@ def _as_array(data: Any) -> Array:
     if array.dtype.kind not in "fciub":
         raise TypeError(f"Tensor: expected an array of numbers, got {type(data).__name__} ({array.dtype})")
     return array
-
-
-def new_tensor(data: Array, node: Any) -> Tensor:
-    """Make the Tensor of an operator's result: the fast way, which trusts its caller."""
-    tensor = Tensor.__new__(Tensor)
-    tensor._data = data
-    tensor._node = node
-    return tensor

@@ -171,12 +171,12 @@ def check_twin(f: Callable[..., Any], arrays: Any) -> float | None:
     """
     out = f(*_leaves(arrays))
     operator = getattr(out._node, "operator", None)
-    if operator is None or operator.plain is None:
+    if operator is None or operator.definition is None:
         return None
     kept = out._node.named()
-    defined = operator.plain(
+    defined = operator.definition(
         *[kept[name] for name in operator.inputs],
-        **{name: kept[name] for name in operator.plain_asks[len(operator.inputs) :]},
+        **{name: kept[name] for name in operator.twin_asks[len(operator.inputs) :]},
     )
     difference = float(np.abs(out.data - defined).max(initial=0.0)) / max(float(np.abs(defined).max(initial=0.0)), 1e-3)
     if out.shape != defined.shape or not difference <= 1e-10:

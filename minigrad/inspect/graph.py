@@ -191,7 +191,7 @@ def draw_graph(tensor: Tensor, names: Mapping[str, Tensor] | None = None) -> Gra
     while ahead:
         node = ahead.pop()
         if isinstance(node, Entry) and node not in entries:
-            if node.kept is None:
+            if node.stored is None:
                 raise RuntimeError(
                     f"draw_graph: {node.operator.name} was released by backward; draw before it, or call it with "
                     "retain_graph=True"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
+from minigrad.arguments import pair
 from minigrad.nn.init import he_normal
 from minigrad.nn.module import Module, Parameter
-from minigrad.ops.windows import pair
 from minigrad.typing import Rng
 
 

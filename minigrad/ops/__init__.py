@@ -1,100 +1,29 @@
-"""The operators: forward, rule and twin side by side.
+"""The operators: definition, forward and rule side by side.
 
-Reading order: elementwise, shape, reduction, matmul, pixels, columns, conv, pool, norm, loss.
+Reading order: elementwise, shape, reduction, matmul, windows, conv, pool, norm, loss; methods puts them on Tensor.
 """
 
-from minigrad.autograd import tensor
+# fmt: off
+# isort: off
 from minigrad.autograd.broadcasting import broadcast_to
 from minigrad.ops.conv import conv2d, conv_transpose2d
 from minigrad.ops.elementwise import (
-    abs,
-    add,
-    clip,
-    div,
-    dropout,
-    exp,
-    log,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    pow,
-    relu,
-    sigmoid,
-    sqrt,
-    sub,
-    tanh,
-    where,
+    abs, add, clip, div, dropout, exp, log, maximum, minimum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where,
 )
 from minigrad.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from minigrad.ops.matmul import linear, matmul
+from minigrad.ops.methods import install
 from minigrad.ops.norm import batch_norm
 from minigrad.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from minigrad.ops.reduction import logsumexp, max, mean, min, sum, var
-from minigrad.ops.shape import (
-    concatenate,
-    expand_dims,
-    flip,
-    getitem,
-    pad,
-    reshape,
-    squeeze,
-    stack,
-    transpose,
-)
+from minigrad.ops.shape import concatenate, expand_dims, flip, getitem, pad, reshape, squeeze, stack, transpose
 
 __all__ = [
-    "abs",
-    "add",
-    "avg_pool2d",
-    "batch_norm",
-    "broadcast_to",
-    "clip",
-    "concatenate",
-    "conv2d",
-    "conv_transpose2d",
-    "cross_entropy",
-    "div",
-    "dropout",
-    "exp",
-    "expand_dims",
-    "flip",
-    "getitem",
-    "global_avg_pool2d",
-    "linear",
-    "log",
-    "log_softmax",
-    "logsumexp",
-    "matmul",
-    "max",
-    "max_pool2d",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "mse_loss",
-    "mul",
-    "neg",
-    "pad",
-    "pow",
-    "relu",
-    "reshape",
-    "sigmoid",
-    "softmax",
-    "sqrt",
-    "squeeze",
-    "stack",
-    "sub",
-    "sum",
-    "tanh",
-    "transpose",
-    "var",
-    "where",
+    "abs", "add", "avg_pool2d", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d", "conv_transpose2d",
+    "cross_entropy", "div", "dropout", "exp", "expand_dims", "flip", "getitem", "global_avg_pool2d", "linear", "log",
+    "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul",
+    "neg", "pad", "pow", "relu", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "tanh",
+    "transpose", "var", "where",
 ]
 
-# Tensor's methods find the operators here, since they are defined after it.
-tensor.operators.update({name: globals()[name] for name in __all__})
-
-# Where one of Python's own has an operator's arguments, it becomes the operator: for small arrays, a call more counts.
-for python, name in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow", "neg": "neg"}.items():
-    setattr(tensor.Tensor, f"__{python}__", tensor.operators[name])
+install()

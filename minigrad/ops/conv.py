@@ -5,14 +5,14 @@ A convolution multiplies every window of the image with the same weights:
 .. math::
     out[n, y, x, o] = b[o] + \sum_{i, j, c} xpad[n, s y + d i, s x + d j, c]\, w[i, j, c, o]
 
-Lay every window out as a row of a matrix, the *columns*, and this is one product of matrices,
-(pixels, kh kw c) @ (kh kw c, o): what BLAS does best. Images are NHWC, so a window's row is made of runs of
-kw * c numbers that stand together in memory, and the product is the result, in place. The
-definition, :func:`conv2d`'s twin below, says just that.
+Write each output pixel's window as a row of a matrix, the *columns*, and convolution is a matrix product,
+(pixels, kh kw c) @ (kh kw c, o), which BLAS computes fast. Images are NHWC, so the row of a window consists of runs of
+kw * c numbers that are adjacent in memory, and the product is the result without any reordering. The definition,
+:func:`conv2d_twin`, does exactly this.
 
-The columns of a whole batch are kh kw times as large as the batch, and making them would take
-longer than the product. So the fast path makes them for a block of pixels at a time, small
-enough that they are still in cache when they are multiplied, and never keeps them.
+The columns of a whole batch are kh kw times as large as the batch, and writing them to memory would take longer than
+the product. So the fast path, :mod:`minigrad.kernels.conv`, makes them for one block of pixels at a time, small enough
+to be still in cache when they are multiplied, and never stores them.
 
 Next: :mod:`minigrad.ops.pool`.
 """
@@ -21,19 +21,62 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.arguments import as_int, expect, pair
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
+from minigrad.autograd.signatures import composed
 from minigrad.kernels import conv as kernel
 from minigrad.kernels.pixels import Pixels
 from minigrad.ops.matmul import matmul
-from minigrad.ops.shape import concatenate, fold, getitem, pad, reshape, transpose, unfold
-from minigrad.ops.windows import check_window, pair
-from minigrad.typing import Array, Pair
+from minigrad.ops.shape import col2im, concatenate, getitem, im2col, pad, reshape, transpose
+from minigrad.ops.windows import check_window
+from minigrad.typing import Array, IntOrPair, Pair, TensorOrArray
 
 
+def conv2d_twin(
+    x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None, stride: Pair, padding: Pair, dilation: Pair
+) -> TensorOrArray:
+    """Convolve by the definition: pad, write the windows as rows, multiply."""
+    kh, kw, c, o = w.shape
+    ph, pw = padding
+    cols = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)]), (kh, kw), stride, dilation)  # (n, ho, wo, kh, kw, c)
+    n, ho, wo = cols.shape[:3]
+    out = matmul(reshape(cols, (n * ho * wo, kh * kw * c)), reshape(w, (kh * kw * c, o)))
+    out = reshape(out, (n, ho, wo, o))
+    return out if b is None else out + b
+
+
+@operator
+def _conv2d(x: Array, w: Array, b: Any = None, /, *, stride: Pair, padding: Pair, dilation: Pair) -> Array:
+    """The operator behind :func:`conv2d`: one group, settings in pairs."""
+    return kernel.forward(x, w, b, stride, padding, dilation)
+
+
+@_conv2d.vjp
+def _(
+    g: Array, x: Array, w: Array, *, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[Array | None, ...]:
+    dx, dw = kernel.backward(g, x, w, need, stride, padding, dilation)
+    return dx, dw, Pixels(g).sum(g) if need[2] else None
+
+
+_conv2d.twin(conv2d_twin)
+
+# The public functions, and their checks ------------------------------------------------------
+
+
+@composed
 def conv2d(
-    x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
-    """Convolve images (in the sense of deep learning: the kernel is not flipped).
+    x: TensorOrArray,
+    w: TensorOrArray,
+    b: TensorOrArray | None = None,
+    *,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> TensorOrArray:
+    """Convolve images with a kernel, which is not flipped: cross-correlation, as everywhere in deep learning.
 
     Parameters
     ----------
@@ -41,9 +84,9 @@ def conv2d(
     w : Tensor or array of shape (kh, kw, c_in / groups, c_out)
     b : Tensor or array of shape (c_out,), optional
     stride, padding, dilation : int or (int, int)
-        Along height and width. The border is padded with zeros.
+        One int for height and width, or a pair. The border is padded with zeros.
     groups : int
-        Channels are cut into so many groups, each of which sees only its own.
+        Number of groups of channels; the outputs of a group see only the inputs of the same group.
 
     Returns
     -------
@@ -54,61 +97,45 @@ def conv2d(
     ------
     ValueError
         If shapes or settings do not fit.
+    TypeError
+        If `x` and `w` differ in dtype, or hold integers.
 
     Examples
     --------
+    >>> import numpy as np
     >>> import minigrad as mg
     >>> x, w = np.ones((1, 3, 3, 1), "float32"), np.ones((2, 2, 1, 1), "float32")
     >>> mg.conv2d(mg.Tensor(x), mg.Tensor(w), stride=1, padding=0).data[0, :, :, 0]
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
-    expect_arrays("conv2d", x=x, w=w, **({} if b is None else {"b": b}))
-    stride, padding = pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0)
-    dilation = pair("conv2d", "dilation", dilation, 1)
-    _check(x, w, b, stride, padding, dilation, groups)
+    expect_arrays("conv2d", x=x, w=w, b=w if b is None else b)
+    settings = {
+        "stride": pair("conv2d", "stride", stride, 1),
+        "padding": pair("conv2d", "padding", padding, 0),
+        "dilation": pair("conv2d", "dilation", dilation, 1),
+    }
+    _check(x, w, b, settings["padding"], settings["dilation"], groups)
     if groups == 1:
-        return _conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation)
-    ci, co = w.shape[2], w.shape[3] // groups
-    parts = [
-        _conv2d(
-            getitem(x, (..., slice(i * ci, (i + 1) * ci))),
-            getitem(w, (..., slice(i * co, (i + 1) * co))),
-            None if b is None else getitem(b, slice(i * co, (i + 1) * co)),
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-        )
-        for i in range(groups)
-    ]
-    return concatenate(parts, axis=3)
+        return _conv2d(x, w, b, **settings)
+    ci, co = w.shape[2], w.shape[3] // groups  # of a group
+    parts = []
+    for i in range(groups):
+        inputs, outputs = slice(i * ci, (i + 1) * ci), slice(i * co, (i + 1) * co)
+        bias = None if b is None else getitem(b, outputs)
+        parts.append(_conv2d(getitem(x, (..., inputs)), getitem(w, (..., outputs)), bias, **settings))
+    return concatenate(parts, axis=3)  # (n, ho, wo, c_out)
 
 
-@operator
-def _conv2d(x: Array, w: Array, b: Array = None, /, *, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """The operator behind :func:`conv2d`: one group, settings in pairs."""
-    return kernel.forward(x, w, b, stride, padding, dilation)
-
-
-@_conv2d.vjp
-def _(g: Array, x: Array, w: Array, *, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    dx, dw = kernel.backward(g, x, w, need, stride, padding, dilation)
-    return dx, dw, Pixels(g).sum(g) if need[2] else None
-
-
-@_conv2d.twin
-def conv2d_definition(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """Convolve by the definition: pad, lay the windows out, multiply."""
-    kh, kw, c, o = w.shape
-    ph, pw = padding
-    cols = unfold(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)]), (kh, kw), stride, dilation)  # (n, ho, wo, kh, kw, c)
-    n, ho, wo = cols.shape[:3]
-    out = matmul(reshape(cols, (n * ho * wo, kh * kw * c)), reshape(w, (kh * kw * c, o)))
-    out = reshape(out, (n, ho, wo, o))
-    return out if b is None else out + b
-
-
-def conv_transpose2d(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0) -> Any:
+@composed
+def conv_transpose2d(
+    x: TensorOrArray,
+    w: TensorOrArray,
+    b: TensorOrArray | None = None,
+    *,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+) -> TensorOrArray:
     """Spread each pixel over a window: the adjoint of conv2d, and its gradient in x.
 
     ``conv_transpose2d(y, w)`` is the gradient of ``conv2d(x, w')`` in x for the cotangent y, where w' is w with its
@@ -120,9 +147,9 @@ def conv_transpose2d(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding:
     w : Tensor or array of shape (kh, kw, c_in, c_out)
     b : Tensor or array of shape (c_out,), optional
     stride : int or (int, int)
-        How far apart the windows of neighbouring pixels stand.
+        Distance between the windows of neighbouring pixels.
     padding : int or (int, int)
-        How much is cut off the border of the result.
+        Number of pixels cut off each border of the result.
 
     Returns
     -------
@@ -142,46 +169,46 @@ def conv_transpose2d(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding:
     array([ 1., 10.,  2., 20.], dtype=float32)
     """
     name = "conv_transpose2d"
-    expect_arrays(name, x=x, w=w, **({} if b is None else {"b": b}))
-    (sh, sw), (ph, pw) = stride, padding = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
-    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
-        raise ValueError(
-            f"{name}: expected x (n, h, w, c_in) and w (kh, kw, c_in, c_out), got x {tuple(x.shape)} and "
-            f"w {tuple(w.shape)}"
-        )
+    expect_arrays(name, x=x, w=w, b=w if b is None else b)
+    (sh, sw), (ph, pw) = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
+    fits, shapes = x.ndim == w.ndim == 4 and x.shape[3] == w.shape[2], f"x {tuple(x.shape)} and w {tuple(w.shape)}"
+    expect(fits, name, "x (n, h, w, c_in) and w (kh, kw, c_in, c_out)", shapes)
     (n, h, wd, c), (kh, kw, _, o) = x.shape, w.shape
-    if b is not None and tuple(b.shape) != (o,):
-        raise ValueError(f"{name}: expected b of shape ({o},), one for each output channel, got {tuple(b.shape)}")
+    _check_bias(name, b, o)
     shape = (n, sh * (h - 1) + kh, sw * (wd - 1) + kw, o)
     if shape[1] <= 2 * ph or shape[2] <= 2 * pw:
-        raise ValueError(f"{name}: padding {padding} cuts everything off a result of {shape[1]} x {shape[2]} pixels")
+        raise ValueError(f"{name}: padding {ph, pw} cuts everything off a result of {shape[1]} x {shape[2]} pixels")
     matrix = reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * o))
     cols = reshape(matmul(reshape(x, (n * h * wd, c)), matrix), (n, h, wd, kh, kw, o))
-    out = getitem(fold(cols, shape, stride, (1, 1)), (slice(None), slice(ph, shape[1] - ph), slice(pw, shape[2] - pw)))
+    inside = (slice(None), slice(ph, shape[1] - ph), slice(pw, shape[2] - pw))
+    out = getitem(col2im(cols, shape, (sh, sw), (1, 1)), inside)
     return out if b is None else out + b
 
 
-def _check(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:
-    """Refuse what does not fit."""
-    if x.ndim != 4 or w.ndim != 4:
-        raise ValueError(
-            f"conv2d: expected x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out), got x {tuple(x.shape)} and "
-            f"w {tuple(w.shape)}"
-        )
+def _check(
+    x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None, padding: Pair, dilation: Pair, groups: int
+) -> None:
+    """Refuse shapes, dtypes and settings that do not fit one another."""
+    shapes = f"x {tuple(x.shape)} and w {tuple(w.shape)}"
+    expect(x.ndim == w.ndim == 4, "conv2d", "x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out)", shapes)
     (kh, kw, c, o), channels = w.shape, x.shape[3]
-    if x.dtype != w.dtype or x.dtype.kind not in "fc":
-        raise TypeError(
-            f"conv2d: expected one dtype, and floating-point numbers, got x of {x.dtype} and w of {w.dtype}"
-        )
-    if c < 1 or o < 1:
-        raise ValueError(f"conv2d: expected at least one channel in and out, got w {tuple(w.shape)}")
-    if not hasattr(groups, "__index__") or groups < 1 or channels % groups or o % groups:
+    one_dtype = x.dtype == w.dtype and x.dtype.kind in "fc"
+    dtypes = f"x of {x.dtype} and w of {w.dtype}"
+    expect(one_dtype, "conv2d", "one dtype, and floating-point numbers", dtypes, error=TypeError)
+    expect(c > 0 and o > 0, "conv2d", "at least one channel in and out", f"w {tuple(w.shape)}")
+    if as_int(groups) is None or groups < 1 or channels % groups or o % groups:
         raise ValueError(f"conv2d: groups={groups} must divide c_in = {channels} and c_out = {o}")
     if channels != c * groups:
         raise ValueError(
             f"conv2d: x has {channels} channels (shape {tuple(x.shape)}) but w expects {c * groups} (shape "
             f"{tuple(w.shape)}); w is (kh, kw, c_in / groups, c_out)"
         )
-    if b is not None and tuple(b.shape) != (o,):
-        raise ValueError(f"conv2d: expected b of shape ({o},), one for each output channel, got {tuple(b.shape)}")
+    _check_bias("conv2d", b, o)
     check_window("conv2d", tuple(x.shape), (kh, kw), padding, dilation)
+
+
+def _check_bias(name: str, b: TensorOrArray | None, c_out: int) -> None:
+    """Refuse a bias that is not one number for each output channel."""
+    if b is not None:
+        wanted = f"b of shape ({c_out},), one for each output channel"
+        expect(tuple(b.shape) == (c_out,), name, wanted, tuple(b.shape))

@@ -1,28 +1,28 @@
 """Operators that work element by element; their arguments broadcast.
 
-Each is one paragraph: what it computes, its derivative, its forward, its rule. In a rule, ``g``
-is the cotangent, the gradient of the result; ``a``, ``b`` and ``x`` are the arguments, ``out`` the
-result. What a rule does not name is not kept. Gradients of broadcast arguments
-are summed back to their shape by the replay.
+Each operator is one paragraph: formula, derivative, forward, rule. In a rule, ``g`` is the cotangent (the gradient of
+the result), ``a``, ``b`` and ``x`` are the arguments, and ``out`` is the result. Arrays that no rule names are not
+stored. The replay sums the gradients of broadcast arguments back to their shapes.
 
-Where a derivative does not exist, a convention is stated: it is the value that one-sided
-thinking finds least surprising, and it is tested.
+Where a function has no derivative, the docstring states which one-sided derivative is used; a test fixes it.
 
 Next: :mod:`minigrad.ops.shape`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from minigrad.autograd.operator import elementwise, expect_arrays
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import elementwise
+from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import once
-from minigrad.autograd.tensor import array_of
+from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import is_array, namespace, on_host
 from minigrad.kernels import blocks, masks
-from minigrad.typing import Array
+from minigrad.typing import Array, Gradient, Number, Operand, T, TensorOrArray
 
 # Arithmetic ----------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ def pow(a: Array, b: Array, /) -> Array:
     return a**b
 
 
-def _pow_da(g: Any, a: Any, b: Any) -> Any:
+def _pow_da(g: Gradient, a: Gradient, b: Gradient) -> Gradient:
     """b a ** (b - 1), but 0 where b is 0."""
     if not is_array(array_of(b)):
         return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
@@ -131,7 +131,7 @@ def _pow_da(g: Any, a: Any, b: Any) -> Any:
     return g * b * a ** (where(flat, 1.0, b) - 1)
 
 
-def _pow_db(g: Any, a: Any, out: Any) -> Any:
+def _pow_db(g: Gradient, a: Gradient, out: Gradient) -> Gradient:
     """out log a, but 0 where a is 0."""
     if not is_array(array_of(a)):
         return g * out * float(namespace().log(a)) if a != 0 else g * 0.0
@@ -222,8 +222,9 @@ def sigmoid(x: Array, /) -> Array:
     Tensor([0. , 0.5, 1. ])
     """
     xp = namespace(x)
-    tail = xp.exp(xp.where(x.real > 0, -x, x))  # at most 1, whichever side x is on
-    return xp.where(x.real > 0, 1 / (1 + tail), tail / (1 + tail))
+    positive = xp.real(x) > 0
+    tail = xp.exp(xp.where(positive, -x, x))  # at most 1
+    return xp.where(positive, 1 / (1 + tail), tail / (1 + tail))
 
 
 sigmoid.vjp(lambda g, x, out: g * out * sigmoid(-x))
@@ -234,7 +235,7 @@ sigmoid.vjp(lambda g, x, out: g * out * sigmoid(-x))
 
 @elementwise
 def _gate(g: Array, /, *, x: Array) -> Array:
-    """g where x > 0, else 0.   dg = the same of its cotangent"""
+    """g where x > 0, else 0.   dg = the cotangent where x > 0, else 0"""
     fast = on_host(g) and x.dtype == g.dtype and g.dtype.char in "fd"
     return blocks.elementwise(masks.gated, g, x) if fast else namespace(g).where(x > 0, g, namespace(g).zeros_like(g))
 
@@ -341,12 +342,18 @@ def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) ->
 
 
 @clip.vjp
-def _(g: Any, x: Any, a_min: float | None, a_max: float | None) -> Any:
-    x = array_of(x)
-    inside = x == x if a_min is None else x >= a_min
-    return where(inside if a_max is None else inside & (x <= a_max), g, 0.0)
+def _(g: T, x: T, a_min: float | None, a_max: float | None) -> T:
+    data: Array = array_of(x)
+    inside = data == data if a_min is None else data >= a_min
+    return where(inside if a_max is None else inside & (data <= a_max), g, 0.0)
 
 
+@overload
+def where(condition: Array | bool, a: Tensor, b: Operand, /) -> Tensor: ...
+@overload
+def where(condition: Array | bool, a: Array | Number, b: Tensor, /) -> Tensor: ...
+@overload
+def where(condition: Array | bool, a: Array | Number, b: Array | Number, /) -> Array: ...
 def where(condition: Any, a: Any, b: Any, /) -> Any:
     """a where `condition` holds, else b.   da = g where it holds, db = g where it does not
 
@@ -383,16 +390,17 @@ _where.vjp(
 # Noise ---------------------------------------------------------------------------------------
 
 
-def dropout(x: Any, p: float = 0.5, *, rng: np.random.Generator, training: bool) -> Any:
-    """Set a random share of the elements to 0, and divide the others by 1 - p, so that the mean stays.
+@composed
+def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, training: bool) -> TensorOrArray:
+    """Set a random share p of the elements to 0, and divide the others by 1 - p, which preserves the mean.
 
     Parameters
     ----------
     x : Tensor or array
     p : float
-        The share that is dropped, 0 <= p < 1.
+        The probability of dropping an element, 0 <= p < 1.
     rng : numpy Generator
-        Gives a seed, once; the mask is drawn from that, on the host, the same again in :func:`minigrad.recompute`.
+        Draws a seed, once; the mask is drawn from this seed on the host, so :func:`minigrad.recompute` repeats it.
     training : bool
         Whether to drop at all: in evaluation, x is returned as it is.
 

@@ -5,17 +5,20 @@ Next: :mod:`minigrad.checks`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.arguments import as_int, expect
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
+from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import Tensor
-from minigrad.device import is_array, namespace
+from minigrad.device import is_array, namespace, on_host
 from minigrad.ops.elementwise import exp
-from minigrad.ops.reduction import _count, mean, sum
+from minigrad.ops.reduction import count, mean, sum
 from minigrad.ops.shape import getitem
-from minigrad.typing import Array
+from minigrad.typing import Array, Saved, TensorOrArray
 
 
 @operator
@@ -35,8 +38,8 @@ def softmax(x: Array, /, axis: int = -1) -> Array:
     """
     _one_axis("softmax", x, axis)
     xp = namespace(x)
-    e = xp.exp(x - x.real.max(axis=axis, keepdims=True))  # the largest is 1: nothing overflows
-    return e / e.sum(axis=axis, keepdims=True)
+    e: Array = xp.exp(x - xp.real(x).max(axis=axis, keepdims=True))  # exp of the largest is 1, so no exp overflows
+    return e / e.sum(axis=axis, keepdims=True)  # type: ignore[no-any-return]
 
 
 softmax.vjp(lambda g, out, axis: out * (g - sum(g * out, axis, True)))
@@ -59,21 +62,47 @@ def log_softmax(x: Array, /, axis: int = -1) -> Array:
     """
     _one_axis("log_softmax", x, axis)
     xp = namespace(x)
-    shifted = x - x.real.max(axis=axis, keepdims=True)
+    shifted: Array = x - xp.real(x).max(axis=axis, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 log_softmax.vjp(lambda g, out, axis: g - exp(out) * sum(g, axis, True))
 
 
-def _one_axis(name: str, x: Any, axis: Any) -> None:
-    """Refuse an axis that is not one axis of x."""
-    if not hasattr(axis, "__index__"):
-        raise ValueError(f"{name}: expected axis to be an int, got {axis!r}")
-    _count(name, x, axis)
+def _one_axis(name: str, x: Array, axis: int) -> None:
+    """Refuse an axis that is not one axis of x, and an x without elements along it."""
+    expect(as_int(axis) is not None, name, "axis to be an int", repr(axis))
+    count(name, x, axis)
 
 
-def cross_entropy(logits: Any, labels: Any) -> Any:
+def cross_entropy_twin(logits: TensorOrArray, labels: Array) -> TensorOrArray:
+    """Pick the log-probability of each label, and average."""
+    return -mean(getitem(log_softmax(logits), (np.arange(len(labels)), labels)))
+
+
+@operator
+def _cross_entropy(logits: Array, /, *, labels: Array) -> Saved:
+    """The operator behind :func:`cross_entropy`: the labels are a setting."""
+    xp = namespace(logits)
+    log_p = log_softmax(logits)
+    picked = xp.arange(len(labels)), xp.asarray(labels)
+    return -log_p[picked].mean(), {"log_p": log_p, "picked": picked}
+
+
+@_cross_entropy.vjp
+def _(g: Array, *, log_p: Array, picked: tuple[Array, Array], need: tuple[bool, ...]) -> tuple[Array]:
+    """d logits = g (softmax - one at the label) / n"""
+    dlogits = namespace(log_p).exp(log_p)
+    dlogits[picked] -= 1
+    dlogits *= g / len(dlogits)
+    return (dlogits,)
+
+
+_cross_entropy.twin(cross_entropy_twin)
+
+
+@composed
+def cross_entropy(logits: TensorOrArray, labels: Array | Sequence[int]) -> TensorOrArray:
     """The mean of -log softmax(logits) at the labels.
 
     Parameters
@@ -104,51 +133,26 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
         raise TypeError(
             "cross_entropy: labels is a setting, through which no gradient flows; pass its array: labels.data"
         )
-    labels = labels.copy() if is_array(labels) else np.array(labels)  # the rule will want them as they are now
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or logits.shape[0] == 0:
+    given: Array = labels.copy() if is_array(labels) else np.array(labels)  # a copy: the caller may overwrite it
+    if logits.ndim != 2 or given.shape != logits.shape[:1] or logits.shape[0] == 0:
         raise ValueError(
             f"cross_entropy: expected logits (n, classes) and labels (n,) with n > 0, got {tuple(logits.shape)} and "
-            f"{tuple(labels.shape)}"
+            f"{tuple(given.shape)}"
         )
-    if labels.dtype.kind not in "iu":
+    if given.dtype.kind not in "iu":
         raise TypeError(
-            f"cross_entropy: expected labels of integers, got {labels.dtype}; for probabilities use log_softmax"
+            f"cross_entropy: expected labels of integers, got {given.dtype}; for probabilities use log_softmax"
         )
     classes = logits.shape[1]
-    if isinstance(labels, np.ndarray) and (
-        labels.min() < 0 or labels.max() >= classes
-    ):  # elsewhere this would wait for the device
+    if on_host(given) and (given.min() < 0 or given.max() >= classes):  # on a device, looking would wait for it
         raise ValueError(
-            f"cross_entropy: labels go from {labels.min()} to {labels.max()}, but there are {classes} classes"
+            f"cross_entropy: labels go from {given.min()} to {given.max()}, but there are {classes} classes"
         )
-    return _cross_entropy(logits, labels=labels)
+    return _cross_entropy(logits, labels=given)
 
 
-@operator
-def _cross_entropy(logits: Array, /, *, labels: Array) -> Any:
-    """The operator behind :func:`cross_entropy`: the labels are a setting."""
-    xp = namespace(logits)
-    log_p = log_softmax(logits)
-    picked = xp.arange(len(labels)), xp.asarray(labels)
-    return -log_p[picked].mean(), {"log_p": log_p, "picked": picked}
-
-
-@_cross_entropy.vjp
-def _(g: Array, *, log_p: Array, picked: Any, need: tuple[bool, ...]) -> Any:
-    """d logits = g (softmax - one at the label) / n"""
-    dlogits = namespace(log_p).exp(log_p)
-    dlogits[picked] -= 1
-    dlogits *= g / len(dlogits)
-    return (dlogits,)
-
-
-@_cross_entropy.twin
-def cross_entropy_definition(logits: Any, labels: Array) -> Any:
-    """Pick the log-probability of each label, and average."""
-    return -mean(getitem(log_softmax(logits), (np.arange(len(labels)), labels)))
-
-
-def mse_loss(x: Any, y: Any) -> Any:
+@composed
+def mse_loss(x: TensorOrArray, y: TensorOrArray) -> TensorOrArray:
     """The mean of (x - y) ** 2.
 
     Parameters
@@ -158,7 +162,7 @@ def mse_loss(x: Any, y: Any) -> Any:
     Raises
     ------
     ValueError
-        If the shapes differ: broadcasting here would be a mistake.
+        If the shapes differ; a loss does not broadcast.
 
     Examples
     --------
@@ -167,7 +171,7 @@ def mse_loss(x: Any, y: Any) -> Any:
     Tensor(5.)
     """
     expect_arrays("mse_loss", x=x, y=y)
-    if tuple(x.shape) != tuple(y.shape):
-        raise ValueError(f"mse_loss: expected two of one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+    shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
+    expect(tuple(x.shape) == tuple(y.shape), "mse_loss", "x and y of one shape", shapes)
     difference = x - y
     return mean(difference * difference)

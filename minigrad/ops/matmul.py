@@ -1,20 +1,22 @@
-"""Products of matrices: matmul, linear.
+"""Matrix products: matmul and linear.
 
 Next: :mod:`minigrad.kernels.pixels`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from minigrad.autograd.operator import elementwise, expect_arrays
+from minigrad.arguments import expect
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import elementwise
+from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
 from minigrad.ops.shape import expand_dims, squeeze, transpose
-from minigrad.typing import Array
+from minigrad.typing import Array, T, TensorOrArray
 
 
-def matmul(a: Any, b: Any, /) -> Any:
-    """A @ b, as NumPy's matmul: stacks of matrices broadcast, vectors are rows on the left and columns on the right.
+@composed
+def matmul(a: TensorOrArray, b: TensorOrArray, /) -> TensorOrArray:
+    """A @ b, as NumPy's matmul: stacks of matrices broadcast; a vector is a row on the left and a column on the right.
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ def matmul(a: Any, b: Any, /) -> Any:
     Returns
     -------
     Tensor or array of shape (..., m, n)
-        Without m where `a` is a vector, without n where `b` is one.
+        Without m if `a` is a vector, without n if `b` is a vector.
 
     Raises
     ------
@@ -65,12 +67,13 @@ _matmul.vjp(
 )
 
 
-def _transposed(x: Any) -> Any:
+def _transposed(x: T) -> T:
     """Swap the last two axes."""
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-def linear(x: Any, w: Any, b: Any = None) -> Any:
+@composed
+def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -> TensorOrArray:
     """x @ w + b: the fully connected layer.
 
     Parameters
@@ -94,13 +97,14 @@ def linear(x: Any, w: Any, b: Any = None) -> Any:
     >>> mg.linear(mg.Tensor([[1.0, 2.0]]), mg.Tensor([[1.0], [1.0]]), mg.Tensor([0.5]))
     Tensor([[3.5]])
     """
-    expect_arrays("linear", x=x, w=w, **({} if b is None else {"b": b}))
+    expect_arrays("linear", x=x, w=w, b=w if b is None else b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "
             f"{tuple(w.shape)}; w is (c_in, c_out)"
         )
-    if b is not None and b.shape != (w.shape[1],):
-        raise ValueError(f"linear: expected b of shape ({w.shape[1]},), one for each output, got {tuple(b.shape)}")
+    if b is not None:
+        wanted = f"b of shape ({w.shape[1]},), one for each output"
+        expect(tuple(b.shape) == (w.shape[1],), "linear", wanted, tuple(b.shape))
     out = matmul(x, w)
     return out if b is None else out + b

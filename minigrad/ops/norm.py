@@ -5,8 +5,8 @@ For each channel, over the m pixels of a batch:
 .. math::
     \hat x = (x - \mu) / \sqrt{\sigma^2 + \epsilon}, \qquad y = \gamma \hat x + \beta
 
-Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two terms more than that of a scaling: with
-:math:`\bar g` the mean of g over the pixels and :math:`\overline{g \hat x}` that of g times x̂,
+Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two more terms than that of a scaling.
+With :math:`\bar g` the mean of g over the pixels and :math:`\overline{g \hat x}` the mean of g times x̂,
 
 .. math::
     \begin{aligned}
@@ -14,11 +14,11 @@ Both :math:`\mu` and :math:`\sigma^2` depend on every x, so the gradient has two
     d\gamma &= \sum g \hat x, \qquad d\beta = \sum g
     \end{aligned}
 
-which takes out of g what a shift and a scaling of x could have done: y would not have changed.
+The two extra terms remove the components of g along shifts and scalings of x, to which y is invariant.
 
-The rule keeps x, the mean and the inverse standard deviation, not x̂: that is one
-activation fewer, and x is there already, kept by nobody else, as the convolution's result.
-Each pass walks over blocks of pixels that stay in cache.
+The rule asks for x, the mean and the inverse standard deviation, not for x̂. So the tape stores one activation fewer,
+since x exists already: it is the convolution's result. Each pass goes over blocks of pixels that stay in cache:
+:mod:`minigrad.kernels.norm`.
 
 References
 ----------
@@ -31,7 +31,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.arguments import expect
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
+from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import device_name, namespace
@@ -39,106 +42,33 @@ from minigrad.kernels import norm as kernel
 from minigrad.kernels.pixels import Pixels
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.reduction import mean
-from minigrad.typing import Array
+from minigrad.typing import Array, TensorOrArray
 
 
-def batch_norm(
-    x: Any,
-    gamma: Any,
-    beta: Any,
+def batch_norm_twin(
+    x: TensorOrArray,
+    gamma: TensorOrArray,
+    beta: TensorOrArray,
     running_mean: Array,
     running_var: Array,
-    *,
     training: bool,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Any:
-    """Normalise each channel over a batch, then scale and shift it.
-
-    Parameters
-    ----------
-    x : Tensor or array of shape (..., c)
-        Images (n, h, w, c), or features (n, c).
-    gamma, beta : Tensor or array of shape (c,)
-        Scale and shift.
-    running_mean, running_var : array of shape (c,)
-        In training, moved in place towards the batch's mean and unbiased variance; in evaluation, used instead of them.
-    training : bool
-        Whether to use the statistics of this batch.
-    momentum : float
-        The weight of the new value in the running statistics.
-    eps : float
-        Added to the variance.
-
-    Returns
-    -------
-    Tensor or array of the shape of `x`
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or a channel has fewer than two values in training.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> x = mg.Tensor([[1.0], [3.0]])
-    >>> mean, var = np.zeros(1, "float32"), np.ones(1, "float32")
-    >>> y = mg.batch_norm(x, mg.Tensor([1.0]), mg.Tensor([0.0]), mean, var, training=True)
-    >>> y.data.ravel().round(3), mean, var
-    (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32), array([1.1], dtype=float32))
-    """
-    expect_arrays("batch_norm", x=x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
-    if x.ndim < 2:
-        raise ValueError(f"batch_norm: expected x with a batch axis and a channel axis, got shape {tuple(x.shape)}")
-    c = x.shape[-1]
-    named = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
-    for name, value in named.items():
-        if tuple(value.shape) != (c,):
-            raise ValueError(
-                f"batch_norm: expected {name} of shape ({c},), one for each channel of x {tuple(x.shape)}, "
-                f"got {tuple(value.shape)}"
-            )
-    data = array_of(x)
-    for statistics in (running_mean, running_var):
-        if isinstance(statistics, Tensor) or data.dtype.kind not in "fc" or statistics.dtype != data.dtype:
-            raise TypeError(
-                f"batch_norm: expected one dtype, of floating-point numbers, for x and for running statistics that are "
-                f"arrays, got x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
-            )
-        if type(statistics) is not type(data):
-            raise ValueError(
-                f"batch_norm: x is on {device_name(data)}, but the running statistics are on "
-                f"{device_name(statistics)}; move the model with .to(device)"
-            )
-    if not eps > 0:
-        raise ValueError(f"batch_norm: expected eps > 0, got {eps}")
-    if c < 1:
-        raise ValueError(f"batch_norm: expected at least one channel, got x of shape {tuple(x.shape)}")
-    if training and x.size < 2 * c:
-        raise ValueError(
-            f"batch_norm: in training each channel needs at least two values to have a variance, got x of shape "
-            f"{tuple(x.shape)}; use a larger batch, or training=False"
-        )
-    if not training:  # what the rule and the twin use is what was used here, whatever becomes of the statistics
-        running_mean, running_var = running_mean.copy(), running_var.copy()
-    return _batch_norm(
-        x,
-        gamma,
-        beta,
-        running_mean=running_mean,
-        running_var=running_var,
-        training=training,
-        momentum=momentum,
-        eps=eps,
-    )
+    eps: float,
+) -> TensorOrArray:
+    """Normalise by the definition."""
+    mu: TensorOrArray = running_mean
+    var: TensorOrArray = running_var
+    if training:
+        pixels = tuple(range(x.ndim - 1))
+        mu = mean(x, pixels)
+        var = mean((x - mu) ** 2, pixels)
+    return gamma * ((x - mu) / sqrt(var + eps)) + beta
 
 
 @operator
 def _batch_norm(
     x: Array,
     gamma: Array,
-    beta: Array,
+    beta: Any,
     /,
     *,
     running_mean: Array,
@@ -146,7 +76,7 @@ def _batch_norm(
     training: bool,
     momentum: float,
     eps: float,
-) -> Any:
+) -> tuple[Array, dict[str, Array]]:
     """The operator behind :func:`batch_norm`: the statistics are settings."""
     pixels = Pixels(x)
     if training:
@@ -166,7 +96,9 @@ def _batch_norm(
 
 
 @_batch_norm.vjp
-def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]) -> Any:
+def _(
+    g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training: bool, need: tuple[bool, ...]
+) -> tuple[Array | None, ...]:
     pixels = Pixels(x)
     scale = gamma * inv_std
     if not training and not any(need[1:]):
@@ -181,14 +113,94 @@ def _(g: Array, x: Array, gamma: Array, *, mean: Array, inv_std: Array, training
     return dx, sum_gd * inv_std if need[1] else None, sum_g if need[2] else None
 
 
-@_batch_norm.twin
-def batch_norm_definition(
-    x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: Array, training: bool, eps: float
-) -> Any:
-    """Normalise by the definition."""
-    mu, var = running_mean, running_var
-    if training:
-        pixels = tuple(range(x.ndim - 1))
-        mu = mean(x, pixels)
-        var = mean((x - mu) ** 2, pixels)
-    return gamma * ((x - mu) / sqrt(var + eps)) + beta
+_batch_norm.twin(batch_norm_twin)
+
+# The public function, and its checks ---------------------------------------------------------
+
+
+@composed
+def batch_norm(
+    x: TensorOrArray,
+    gamma: TensorOrArray,
+    beta: TensorOrArray,
+    running_mean: Array,
+    running_var: Array,
+    *,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> TensorOrArray:
+    """Normalise each channel over a batch, then scale and shift it.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., c)
+        Images (n, h, w, c), or features (n, c).
+    gamma, beta : Tensor or array of shape (c,)
+        Scale and shift.
+    running_mean, running_var : array of shape (c,)
+        In training, updated in place towards the batch's mean and unbiased variance; in evaluation, used instead.
+    training : bool
+        Whether to use the statistics of this batch.
+    momentum : float
+        The weight of the batch's statistics in the running statistics.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    Tensor or array of the shape of `x`
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a channel has fewer than two values in training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import minigrad as mg
+    >>> x = mg.Tensor([[1.0], [3.0]])
+    >>> mean, var = np.zeros(1, "float32"), np.ones(1, "float32")
+    >>> y = mg.batch_norm(x, mg.Tensor([1.0]), mg.Tensor([0.0]), mean, var, training=True)
+    >>> y.data.ravel().round(3), mean, var
+    (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32), array([1.1], dtype=float32))
+    """
+    expect_arrays("batch_norm", x=x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
+    expect(x.ndim >= 2, "batch_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
+    c = x.shape[-1]
+    named = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
+    for name, value in named.items():
+        wanted = f"{name} of shape ({c},), one for each channel of x {tuple(x.shape)}"
+        expect(tuple(value.shape) == (c,), "batch_norm", wanted, tuple(value.shape))
+    data = array_of(x)
+    for statistics in (running_mean, running_var):
+        if isinstance(statistics, Tensor) or data.dtype.kind not in "fc" or statistics.dtype != data.dtype:
+            raise TypeError(
+                f"batch_norm: expected one dtype, of floating-point numbers, for x and for running statistics that are "
+                f"arrays, got x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
+            )
+        if type(statistics) is not type(data):
+            raise ValueError(
+                f"batch_norm: x is on {device_name(data)}, but the running statistics are on "
+                f"{device_name(statistics)}; move the model with .to(device)"
+            )
+    expect(eps > 0, "batch_norm", "eps > 0", eps)
+    expect(c > 0, "batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")
+    if training and x.size < 2 * c:
+        raise ValueError(
+            f"batch_norm: in training each channel needs at least two values to have a variance, got x of shape "
+            f"{tuple(x.shape)}; use a larger batch, or training=False"
+        )
+    if not training:  # copies: rule and twin use these values even if the statistics are updated in the meantime
+        running_mean, running_var = running_mean.copy(), running_var.copy()
+    return _batch_norm(
+        x,
+        gamma,
+        beta,
+        running_mean=running_mean,
+        running_var=running_var,
+        training=training,
+        momentum=momentum,
+        eps=eps,
+    )

@@ -1,60 +1,35 @@
 r"""Pooling: max_pool2d, avg_pool2d, global_avg_pool2d.
 
-The average of a window is a sum of windows divided by their size, and that is how it is written. The largest is
-found tap by tap: out = max over taps (i, j) of the pixels that stand at that place in their windows, each of which is
-one strided view of the image. So no window is ever copied.
+The average of a window is the sum of its pixels divided by their number, and it is computed just so. The maximum is
+found tap by tap: tap (i, j) of all windows together is one strided view of the image, and the result is the elementwise
+maximum of these views. So no window is ever copied.
 
 Next: :mod:`minigrad.ops.norm`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.arguments import expect, pair
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
+from minigrad.autograd.signatures import composed
 from minigrad.device import namespace, on_host, windows
 from minigrad.kernels import blocks
 from minigrad.kernels.threads import run
 from minigrad.ops.reduction import max, mean
-from minigrad.ops.shape import pad, reshape, unfold
-from minigrad.ops.windows import check_window, pair
-from minigrad.typing import Array, Pair
+from minigrad.ops.shape import im2col, pad, reshape
+from minigrad.ops.windows import check_window
+from minigrad.typing import Array, IntOrPair, Pair, TensorOrArray
 
 
-def max_pool2d(x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0) -> Any:
-    """Take the largest element of each window.   dx = g at the first largest in C order, added up over windows
-
-    Parameters
-    ----------
-    x : Tensor or array of shape (n, h, w, c)
-    kernel : int or (int, int)
-    stride : int or (int, int), optional
-        The kernel's size by default: windows that do not overlap.
-    padding : int or (int, int)
-        With minus infinity, so that the border never wins; smaller than the kernel.
-
-    Returns
-    -------
-    Tensor or array of shape (n, ho, wo, c)
-        ``ho = (h + 2 padding - kh) // stride + 1``, and ``wo`` likewise.
-
-    Raises
-    ------
-    ValueError
-        If shapes or settings do not fit.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> x = mg.Tensor(np.arange(16.0, dtype="float32")).reshape(1, 4, 4, 1)
-    >>> mg.max_pool2d(x, 2).data[0, :, :, 0]
-    array([[ 5.,  7.],
-           [13., 15.]], dtype=float32)
-    """
-    kernel, stride, padding = _settings("max_pool2d", x, kernel, stride, padding)
-    return _max_pool2d(x, kernel=kernel, stride=stride, padding=padding)
+def max_pool2d_twin(x: TensorOrArray, kernel: Pair, stride: Pair, padding: Pair) -> TensorOrArray:
+    """Pool by the definition: pad, write the windows as rows, take the largest of each."""
+    ph, pw = padding
+    seen = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf), kernel, stride, (1, 1))
+    n, ho, wo, kh, kw, c = seen.shape
+    return max(reshape(seen, (n, ho, wo, kh * kw, c)), axis=3)
 
 
 @operator
@@ -86,7 +61,7 @@ def _(
     images = _images(x)
 
     def block(i: int) -> None:
-        left = g[images[i]]  # what no tap has taken yet
+        left = g[images[i]]  # the gradients of windows whose maximum is at a later tap
         for tap in range(kh * kw):
             rows, columns = tap // kw, tap % kw
             place = (
@@ -102,26 +77,23 @@ def _(
     return (dx[:, ph : ph + h, pw : pw + w],)
 
 
-@_max_pool2d.twin
-def max_pool2d_definition(x: Any, kernel: Pair, stride: Pair, padding: Pair) -> Any:
-    """Pool by the definition: pad, lay the windows out, take the largest of each."""
-    ph, pw = padding
-    seen = unfold(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf), kernel, stride, (1, 1))
-    n, ho, wo, kh, kw, c = seen.shape
-    return max(reshape(seen, (n, ho, wo, kh * kw, c)), axis=3)
+_max_pool2d.twin(max_pool2d_twin)
 
 
-def avg_pool2d(x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0) -> Any:
-    """Average each window; zeros of the border count.
+@composed
+def max_pool2d(
+    x: TensorOrArray, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0
+) -> TensorOrArray:
+    """The largest element of each window.   dx = g at the first largest in C order, summed over windows
 
     Parameters
     ----------
     x : Tensor or array of shape (n, h, w, c)
     kernel : int or (int, int)
     stride : int or (int, int), optional
-        The kernel's size by default: windows that do not overlap.
+        The kernel's size by default, so that windows do not overlap.
     padding : int or (int, int)
-        With zeros, which count as elements (as by PyTorch's default); smaller than the kernel.
+        Minus infinity is put around the image, so that the border is never the largest; smaller than the kernel.
 
     Returns
     -------
@@ -135,19 +107,59 @@ def avg_pool2d(x: Any, kernel: Any, *, stride: Any = None, padding: Any = 0) -> 
 
     Examples
     --------
+    >>> import numpy as np
+    >>> import minigrad as mg
+    >>> x = mg.Tensor(np.arange(16.0, dtype="float32")).reshape(1, 4, 4, 1)
+    >>> mg.max_pool2d(x, 2).data[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    """
+    pairs = _settings("max_pool2d", x, kernel, stride, padding)
+    return _max_pool2d(x, kernel=pairs[0], stride=pairs[1], padding=pairs[2])
+
+
+@composed
+def avg_pool2d(
+    x: TensorOrArray, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0
+) -> TensorOrArray:
+    """The mean of each window; zeros of the border count.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (n, h, w, c)
+    kernel : int or (int, int)
+    stride : int or (int, int), optional
+        The kernel's size by default, so that windows do not overlap.
+    padding : int or (int, int)
+        Zeros are put around the image, and count as elements (PyTorch's default); smaller than the kernel.
+
+    Returns
+    -------
+    Tensor or array of shape (n, ho, wo, c)
+        ``ho = (h + 2 padding - kh) // stride + 1``, and ``wo`` likewise.
+
+    Raises
+    ------
+    ValueError
+        If shapes or settings do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
     >>> import minigrad as mg
     >>> x = mg.Tensor(np.arange(16.0, dtype="float32")).reshape(1, 4, 4, 1)
     >>> mg.avg_pool2d(x, 2).data[0, :, :, 0]
     array([[ 2.5,  4.5],
            [10.5, 12.5]], dtype=float32)
     """
-    kernel, stride, (ph, pw) = _settings("avg_pool2d", x, kernel, stride, padding)
-    seen = unfold(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)]), kernel, stride, (1, 1))  # (n, ho, wo, kh, kw, c)
+    size, step, (ph, pw) = _settings("avg_pool2d", x, kernel, stride, padding)
+    seen = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)]), size, step, (1, 1))  # (n, ho, wo, kh, kw, c)
     return mean(seen, axis=(3, 4))
 
 
-def global_avg_pool2d(x: Any) -> Any:
-    """Average each channel over the whole image.
+@composed
+def global_avg_pool2d(x: TensorOrArray) -> TensorOrArray:
+    """The mean of each channel over the whole image.
 
     Parameters
     ----------
@@ -169,25 +181,24 @@ def global_avg_pool2d(x: Any) -> Any:
     Tensor([[2.]])
     """
     expect_arrays("global_avg_pool2d", x=x)
-    if x.ndim != 4:
-        raise ValueError(f"global_avg_pool2d: expected images (n, h, w, c), got shape {tuple(x.shape)}")
+    expect(x.ndim == 4, "global_avg_pool2d", "images (n, h, w, c)", f"shape {tuple(x.shape)}")
     return mean(x, axis=(1, 2))
 
 
-def _settings(name: str, x: Any, kernel: Any, stride: Any, padding: Any) -> tuple[Pair, Pair, Pair]:
+def _settings(
+    name: str, x: TensorOrArray, kernel: IntOrPair, stride: IntOrPair | None, padding: IntOrPair
+) -> tuple[Pair, Pair, Pair]:
     """Check a pooling's settings and return them as pairs."""
     expect_arrays(name, x=x)
-    kernel = pair(name, "kernel", kernel, 1)
-    stride = kernel if stride is None else pair(name, "stride", stride, 1)
-    padding = pair(name, "padding", padding, 0)
-    if x.ndim != 4:
-        raise ValueError(f"{name}: expected images (n, h, w, c), got shape {tuple(x.shape)}")
-    if padding[0] >= kernel[0] or padding[1] >= kernel[1]:
+    size, border = pair(name, "kernel", kernel, 1), pair(name, "padding", padding, 0)
+    step = size if stride is None else pair(name, "stride", stride, 1)
+    expect(x.ndim == 4, name, "images (n, h, w, c)", f"shape {tuple(x.shape)}")
+    if border[0] >= size[0] or border[1] >= size[1]:
         raise ValueError(
-            f"{name}: padding {padding} must be smaller than the kernel {kernel}, so that every window sees a pixel"
+            f"{name}: padding {border} must be smaller than the kernel {size}, so that every window covers a pixel"
         )
-    check_window(name, tuple(x.shape), kernel, padding, (1, 1))
-    return kernel, stride, padding
+    check_window(name, tuple(x.shape), size, border, (1, 1))
+    return size, step, border
 
 
 def _bordered(x: Array, padding: Pair) -> Array:
@@ -196,7 +207,7 @@ def _bordered(x: Array, padding: Pair) -> Array:
     return x if padding == (0, 0) else pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf)
 
 
-def _images(x: Array) -> Any:
-    """Cut a batch into blocks of images, small enough for the cache."""
+def _images(x: Array) -> tuple[slice, ...]:
+    """Cut a batch into blocks of images that fit into the cache."""
     bytes_each = x.itemsize * x.size // (x.shape[0] or 1)
     return blocks.spans(len(x), blocks.BLOCK_BYTES // (bytes_each or 1)) if on_host(x) else (slice(None),)

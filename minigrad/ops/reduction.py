@@ -1,8 +1,8 @@
 """Operators that reduce axes: sum, mean, var, max, min, logsumexp.
 
-They take NumPy's arguments: `axis` is None for all axes, an int, or a tuple of ints; `keepdims`
-leaves the reduced axes in place with size 1. The gradient of a reduction has lost those axes;
-:func:`_restored` puts them back, so that it broadcasts against the argument.
+They take NumPy's arguments: `axis` is None for all axes, an int, or a tuple of ints; with `keepdims` the reduced axes
+stay, with size 1. The gradient of a reduction lacks those axes; :func:`_with_axes` inserts them again with size 1, so
+that the gradient broadcasts against the argument.
 
 Next: :mod:`minigrad.ops.matmul`.
 """
@@ -10,19 +10,20 @@ Next: :mod:`minigrad.ops.matmul`.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from minigrad.autograd.broadcasting import broadcast_to
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
+from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import array_of
 from minigrad.device import namespace
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.shape import axes_of, reshape
-from minigrad.typing import Array
+from minigrad.typing import Array, Axis, Saved, Shape, T, TensorOrArray
 
 
 @operator
-def sum(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
+def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Saved:
     """Sum over axes.   dx = g, broadcast
 
     Parameters
@@ -41,11 +42,12 @@ def sum(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     return x.sum(axis=axis, keepdims=keepdims), {"shape": x.shape}
 
 
-sum.vjp(lambda g, shape, axis: broadcast_to(_restored(g, axis, shape), shape))
+sum.vjp(lambda g, shape, axis: broadcast_to(_with_axes(g, axis, shape), shape))
 
 
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Average over axes: the sum divided by the number of elements.
+@composed
+def mean(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOrArray:
+    """Mean over axes: the sum divided by the number of elements.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If there is nothing to average.
+        If there is no element to average.
 
     Examples
     --------
@@ -64,12 +66,12 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mg.mean(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     Tensor([1.5, 3.5])
     """
-    count = _count("mean", x, axis)
-    return sum(x, axis, keepdims) / count
+    return sum(x, axis, keepdims) / count("mean", x, axis)
 
 
-def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Average the squared deviation from the mean over axes: NumPy's var with ddof = 0.
+@composed
+def var(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOrArray:
+    """Variance over axes: the mean squared deviation from the mean, NumPy's var with ddof = 0.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If there is nothing to average.
+        If there is no element to average.
 
     Examples
     --------
@@ -88,13 +90,13 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mg.var(mg.Tensor([1.0, 2.0, 3.0, 4.0]))
     Tensor(1.25)
     """
-    _count("var", x, axis)
+    count("var", x, axis)
     deviation = x - mean(x, axis, keepdims=True)
     return mean(deviation * deviation, axis, keepdims)
 
 
 @operator
-def max(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
+def max(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Largest element over axes.   dx = g at the first largest in C order, 0 elsewhere
 
     Parameters
@@ -106,7 +108,7 @@ def max(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If there is nothing to choose from.
+        If there is no element to choose from.
 
     Examples
     --------
@@ -114,18 +116,17 @@ def max(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mg.max(mg.Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([5., 4.])
     """
-    _count("max", x, axis)
-    return x.max(axis=axis, keepdims=keepdims)
+    count("max", x, axis)
+    return x.max(axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
 
 @max.vjp
-def _(g: Any, x: Any, axis: Any) -> Any:
-    x = array_of(x)
-    return where(_is_first(x, axis, "argmax"), _restored(g, axis, x.shape), 0.0)
+def _(g: T, x: T, axis: Axis) -> T:
+    return where(_is_first(array_of(x), axis, "argmax"), _with_axes(g, axis, x.shape), 0.0)
 
 
 @operator
-def min(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
+def min(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Smallest element over axes.   dx = g at the first smallest in C order, 0 elsewhere
 
     Parameters
@@ -137,7 +138,7 @@ def min(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If there is nothing to choose from.
+        If there is no element to choose from.
 
     Examples
     --------
@@ -145,22 +146,21 @@ def min(x: Array, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mg.min(mg.Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([1., 3.])
     """
-    _count("min", x, axis)
-    return x.min(axis=axis, keepdims=keepdims)
+    count("min", x, axis)
+    return x.min(axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
 
 @min.vjp
-def _(g: Any, x: Any, axis: Any) -> Any:
-    x = array_of(x)
-    return where(_is_first(x, axis, "argmin"), _restored(g, axis, x.shape), 0.0)
+def _(g: T, x: T, axis: Axis) -> T:
+    return where(_is_first(array_of(x), axis, "argmin"), _with_axes(g, axis, x.shape), 0.0)
 
 
 @operator
-def logsumexp(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
+def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """log sum exp x over axes, computed without overflow.   dx = g softmax(x) = g exp(x - out)
 
-    The largest element m is taken out first: log sum exp x = m + log sum exp(x - m). Elements that are minus infinity
-    add nothing, and a sum of nothing else is minus infinity.
+    The largest element m is subtracted first: log sum exp x = m + log sum exp(x - m). Elements that are minus infinity
+    contribute 0 to the sum; if all elements are minus infinity, so is the result.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def logsumexp(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
     Raises
     ------
     ValueError
-        If there is nothing to sum.
+        If there is no element to sum.
 
     Examples
     --------
@@ -179,9 +179,9 @@ def logsumexp(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
     >>> round(mg.logsumexp(mg.Tensor([1000.0, 1000.0])).item(), 3)
     1000.693
     """
-    _count("logsumexp", x, axis)
+    count("logsumexp", x, axis)
     xp = namespace(x)
-    m = x.real.max(axis=axis, keepdims=True)
+    m = xp.real(x).max(axis=axis, keepdims=True)
     m = xp.where(xp.isfinite(m), m, 0)
     total = xp.exp(x - m).sum(axis=axis, keepdims=True)
     empty = total == 0
@@ -190,36 +190,36 @@ def logsumexp(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
 
 
 @logsumexp.vjp
-def _(g: Any, x: Any, out: Any, axis: Any) -> Any:
-    total = _restored(out, axis, x.shape)
-    empty = array_of(total) == -math.inf  # nothing but minus infinities: no element has a share
-    return _restored(g, axis, x.shape) * exp(x - where(empty, 0.0, total))
+def _(g: T, x: T, out: T, axis: Axis) -> T:
+    total = _with_axes(out, axis, x.shape)
+    empty = array_of(total) == -math.inf  # all elements are minus infinity, and their gradients 0
+    return _with_axes(g, axis, x.shape) * exp(x - where(empty, 0.0, total))
 
 
 # Axes ----------------------------------------------------------------------------------------
 
 
-def _count(name: str, x: Any, axis: Any) -> int:
-    """Return how many elements each result is made of: at least one."""
+def count(name: str, x: TensorOrArray, axis: Axis) -> int:
+    """Return the number of elements that each result is computed from: at least one."""
     expect_arrays(name, x=x)
-    count: int = math.prod(x.shape[a] for a in axes_of(name, axis, x.ndim))
-    if count == 0:
+    number = math.prod(x.shape[a] for a in axes_of(name, axis, x.ndim))
+    if number == 0:
         raise ValueError(f"{name}: nothing to reduce: shape {x.shape} has no elements along axis {axis}")
-    return count
+    return number
 
 
-def _reduced_shape(shape: tuple[int, ...], axis: Any, kept: bool = False) -> tuple[int, ...]:
-    """Return `shape` without the axes that were reduced, or with size 1 there."""
+def _reduced_shape(shape: Shape, axis: Axis, keepdims: bool = False) -> Shape:
+    """Return `shape` without the reduced axes, or with size 1 there."""
     axes = axes_of("reduction", axis, len(shape))
-    return tuple(1 if i in axes else n for i, n in enumerate(shape) if kept or i not in axes)
+    return tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
 
 
-def _restored(g: Any, axis: Any, shape: tuple[int, ...]) -> Any:
-    """Put the reduced axes back into a gradient, with size 1."""
-    return reshape(g, _reduced_shape(shape, axis, kept=True))
+def _with_axes(g: T, axis: Axis, shape: Shape) -> T:
+    """Insert the reduced axes into a gradient again, with size 1."""
+    return reshape(g, _reduced_shape(shape, axis, keepdims=True))
 
 
-def _is_first(x: Array, axis: Any, which: str) -> Array:
+def _is_first(x: Array, axis: Axis, which: str) -> Array:
     """Mark the first largest (argmax) or smallest (argmin) element over `axis` in C order."""
     xp = namespace(x)
     axes = axes_of("max", axis, x.ndim)
@@ -227,6 +227,6 @@ def _is_first(x: Array, axis: Any, which: str) -> Array:
     order = front + tuple(sorted(axes))
     moved = x.transpose(order)  # the reduced axes last, in C order
     rows = moved.reshape(-1, math.prod(moved.shape[len(front) :]))  # (results, elements of each)
-    mark = xp.arange(rows.shape[1]) == getattr(rows, which)(axis=1)[:, None]
+    mark: Array = xp.arange(rows.shape[1]) == getattr(rows, which)(axis=1)[:, None]
     back = sorted(range(x.ndim), key=lambda i: order[i])
     return mark.reshape(moved.shape).transpose(back)

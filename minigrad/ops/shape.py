@@ -1,32 +1,36 @@
-"""Operators that rearrange elements: every result element is one argument element, or a constant.
+"""Operators that rearrange elements: every element of the result is an element of the argument, or a constant.
 
-They are linear, so each rule is the adjoint: it sends every gradient element back to where its
-element came from, and adds where one element was used several times. The adjoint of one
-operator here is usually another one here.
+They are linear, so each rule is the adjoint: it sends every element of the gradient back to the place that its element
+came from, and adds where an element was used several times. The adjoint of one of these operators is usually another.
 
 Next: :mod:`minigrad.ops.reduction`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.arguments import as_int, expect
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
+from minigrad.autograd.signatures import composed
+from minigrad.autograd.tensor import Tensor
 from minigrad.device import add_windows, is_array, namespace, on_host, scatter_add, windows
-from minigrad.typing import Array
+from minigrad.typing import Array, Axis, Index, Pair, Saved, Shape, T, TensorOrArray
 
 
 @operator
-def reshape(x: Array, /, shape: Any) -> Any:
-    """Lay the elements out, in C order, as another shape.   dx = g, laid out as x was
+def reshape(x: Array, /, shape: int | Sequence[int]) -> Saved:
+    """Arrange the elements, in C order, in another shape.   dx = g, in the shape of x
 
     Parameters
     ----------
     x : Tensor or array
     shape : int or tuple of ints
-        One size may be -1: it follows from the others.
+        One size may be -1: it is computed from the others.
 
     Raises
     ------
@@ -41,8 +45,7 @@ def reshape(x: Array, /, shape: Any) -> Any:
             [3., 4.]])
     """
     sizes = shape if isinstance(shape, tuple | list) else (shape,)
-    if not all(hasattr(n, "__index__") for n in sizes):
-        raise TypeError(f"reshape: expected an int or a tuple of ints, got {shape!r}")
+    expect(all(as_int(n) is not None for n in sizes), "reshape", "an int or a tuple of ints", shape, error=TypeError)
     return x.reshape(shape), {"before": x.shape}
 
 
@@ -50,7 +53,7 @@ reshape.vjp(lambda g, before: reshape(g, before))
 
 
 @operator
-def transpose(x: Array, /, axes: tuple[int, ...] | None = None) -> Array:
+def transpose(x: Array, /, axes: Sequence[int] | None = None) -> Array:
     """Put the axes into another order, the reverse one by default.   dx = g, with the inverse order
 
     Parameters
@@ -71,21 +74,22 @@ def transpose(x: Array, /, axes: tuple[int, ...] | None = None) -> Array:
 
 
 @transpose.vjp
-def _(g: Any, axes: Any) -> Any:
+def _(g: T, axes: Sequence[int] | None) -> T:
     if axes is None:
         return transpose(g)
     places = [a % len(axes) for a in axes]
     return transpose(g, tuple(sorted(range(len(places)), key=places.__getitem__)))
 
 
-def squeeze(x: Any, axis: int | tuple[int, ...]) -> Any:
+@composed
+def squeeze(x: TensorOrArray, axis: int | tuple[int, ...]) -> TensorOrArray:
     """Drop axes of size 1.
 
     Parameters
     ----------
     x : Tensor or array
     axis : int or tuple of ints
-        Must be named: a batch of one image shall not lose its first axis by accident.
+        Required, so that a batch of one image does not lose its first axis by accident.
 
     Raises
     ------
@@ -107,7 +111,8 @@ def squeeze(x: Any, axis: int | tuple[int, ...]) -> Any:
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
-def expand_dims(x: Any, axis: int) -> Any:
+@composed
+def expand_dims(x: TensorOrArray, axis: int) -> TensorOrArray:
     """Insert an axis of size 1 before axis `axis` of the result.
 
     Examples
@@ -117,14 +122,19 @@ def expand_dims(x: Any, axis: int) -> Any:
     (2, 1)
     """
     expect_arrays("expand_dims", x=x)
-    if not hasattr(axis, "__index__") or not -x.ndim - 1 <= axis <= x.ndim:
+    number = as_int(axis)
+    if number is None or not -x.ndim - 1 <= number <= x.ndim:
         raise ValueError(f"expand_dims: expected an axis from {-x.ndim - 1} to {x.ndim}, got {axis!r}")
-    place = axis % (x.ndim + 1)
+    place = number % (x.ndim + 1)
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
 
 
-def concatenate(arrays: Any, axis: int = 0) -> Any:
-    """Join arrays along an axis that they have.   Each gradient is its part of g
+@overload
+def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array: ...  # type: ignore[overload-overlap]  # of []
+@overload
+def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Tensor: ...
+def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
+    """Join arrays along an existing axis.   Each gradient is a part of g
 
     Parameters
     ----------
@@ -141,19 +151,20 @@ def concatenate(arrays: Any, axis: int = 0) -> Any:
     arrays = _listed("concatenate", arrays)
     if not arrays:
         raise ValueError("concatenate: expected at least one array, got none")
-    return _concatenate(*arrays, axis=axis)
+    return _concatenate(*arrays, axis=axis)  # pyright: ignore[reportCallIssue]  # any number of arrays
 
 
 @operator
-def _concatenate(*arrays: Array, axis: int) -> Any:
+def _concatenate(*arrays: Array, axis: int) -> Saved:
     """The operator behind :func:`concatenate`, with any number of inputs."""
     (axis,) = axes_of("concatenate", axis, arrays[0].ndim)
     return namespace(*arrays).concatenate(arrays, axis=axis), {"sizes": [a.shape[axis] for a in arrays]}
 
 
 @_concatenate.vjp
-def _(g: Any, *, need: tuple[bool, ...], axis: int, sizes: list[int]) -> list[Any]:
-    gradients, start = [], 0
+def _(g: T, *, need: tuple[bool, ...], axis: int, sizes: list[int]) -> list[T | None]:
+    gradients: list[T | None] = []
+    start = 0
     for size, needed in zip(sizes, need, strict=True):
         part = (slice(None),) * (axis % g.ndim) + (slice(start, start + size),)
         gradients.append(getitem(g, part) if needed else None)
@@ -161,14 +172,18 @@ def _(g: Any, *, need: tuple[bool, ...], axis: int, sizes: list[int]) -> list[An
     return gradients
 
 
-def _listed(name: str, arrays: Any) -> list[Any]:
+def _listed(name: str, arrays: object) -> list[Any]:
     """Refuse a single array where several are asked for."""
     if not isinstance(arrays, tuple | list):
         raise TypeError(f"{name}: expected a list or tuple of Tensors or arrays, got {type(arrays).__name__}")
     return list(arrays)
 
 
-def stack(arrays: Any, axis: int = 0) -> Any:
+@overload
+def stack(arrays: Sequence[Array], axis: int = 0) -> Array: ...  # type: ignore[overload-overlap]  # of []
+@overload
+def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Tensor: ...
+def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
     """Join arrays of one shape along a new axis.
 
     Parameters
@@ -184,19 +199,16 @@ def stack(arrays: Any, axis: int = 0) -> Any:
     Tensor([[1., 2.],
             [3., 4.]])
     """
-    arrays = _listed("stack", arrays)
-    for i, a in enumerate(arrays):
-        expect_arrays("stack", **{f"arrays[{i}]": a})
-    if len({tuple(a.shape) for a in arrays}) != 1:
-        raise ValueError(
-            f"stack: expected arrays of one shape, got {', '.join(str(tuple(a.shape)) for a in arrays) or 'none'}"
-        )
-    axes_of("stack", axis, arrays[0].ndim + 1)
-    return concatenate([expand_dims(a, axis) for a in arrays], axis)
+    listed = _listed("stack", arrays)
+    expect_arrays("stack", **{f"arrays[{i}]": a for i, a in enumerate(listed)})
+    shapes = [tuple(a.shape) for a in listed]
+    expect(len(set(shapes)) == 1, "stack", "arrays of one shape", ", ".join(map(str, shapes)) or "none")
+    axes_of("stack", axis, listed[0].ndim + 1)
+    return concatenate([expand_dims(a, axis) for a in listed], axis)
 
 
 @operator
-def pad(x: Array, /, pad_width: Any, constant_values: float = 0.0) -> Any:
+def pad(x: Array, /, pad_width: Sequence[Pair], constant_values: float = 0.0) -> Saved:
     """Put a border of a constant around an array.   dx = g without the border
 
     Parameters
@@ -212,13 +224,9 @@ def pad(x: Array, /, pad_width: Any, constant_values: float = 0.0) -> Any:
     >>> mg.pad(mg.Tensor([1.0, 2.0]), [(1, 2)])
     Tensor([0., 1., 2., 0., 0.])
     """
-    pairs = pad_width if hasattr(pad_width, "__len__") else ()
-    if len(pairs) != x.ndim or not all(
-        len(p) == 2 and all(hasattr(n, "__index__") and n >= 0 for n in p) for p in pairs
-    ):
-        raise ValueError(
-            f"pad: expected a pair (before, after) of non-negative ints for each of {x.ndim} axes, got {pad_width}"
-        )
+    pairs = [[as_int(n) for n in p] for p in pad_width] if hasattr(pad_width, "__len__") else []
+    fits = len(pairs) == x.ndim and all(len(p) == 2 and all(n is not None and n >= 0 for n in p) for p in pairs)
+    expect(fits, "pad", f"a pair (before, after) of non-negative ints for each of {x.ndim} axes", pad_width)
     shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pad_width, strict=True))
     inside = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pad_width, strict=True))
     out = namespace(x).full(shape, constant_values, dtype=x.dtype)
@@ -227,11 +235,12 @@ def pad(x: Array, /, pad_width: Any, constant_values: float = 0.0) -> Any:
 
 
 @pad.vjp
-def _(g: Any, inside: tuple[slice, ...]) -> Any:
+def _(g: T, inside: tuple[slice, ...]) -> T:
     return getitem(g, inside)
 
 
-def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+@composed
+def flip(x: TensorOrArray, axis: Axis = None) -> TensorOrArray:
     """Reverse the order along axes, along all by default.
 
     Examples
@@ -245,31 +254,34 @@ def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     return getitem(x, tuple(slice(None, None, -1 if i in axes else 1) for i in range(x.ndim)))
 
 
-def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+def axes_of(name: str, axis: Axis | Sequence[int], ndim: int) -> tuple[int, ...]:
     """Return `axis` (None for all, an int, or a tuple of ints) as a tuple of non-negative ints, checked."""
-    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    for a in axes:
-        if isinstance(a, bool) or not hasattr(a, "__index__") or not -ndim <= a < ndim:
+    if axis is None:
+        return tuple(range(ndim))
+    axes = []
+    for a in axis if isinstance(axis, tuple) else (axis,):
+        number = as_int(a)
+        if number is None or not -ndim <= number < ndim:
             bounds = f"expected -{ndim} to {ndim - 1}" if ndim else "it has none"
             raise ValueError(f"{name}: axis {axis!r} is not an axis of an array with {ndim} axes; {bounds}")
-    axes = tuple(int(a) % ndim for a in axes)
+        axes.append(number % ndim)
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis!r} names an axis twice")
-    return axes
+    return tuple(axes)
 
 
 # Indexing ------------------------------------------------------------------------------------
 
 
-@operator
-def getitem(x: Array, /, index: Any) -> Any:
+@composed
+def getitem(x: TensorOrArray, index: Index) -> TensorOrArray:
     """x[index], as NumPy indexes.   dx = zeros with g added at index
 
     Parameters
     ----------
     x : Tensor or array
     index : int, slice, ..., None, integer or boolean array, or a tuple of them
-        Elements that an integer array names twice get both gradients.
+        An element that an integer array names twice gets the sum of both gradients.
 
     Raises
     ------
@@ -284,55 +296,63 @@ def getitem(x: Array, /, index: Any) -> Any:
     >>> x.grad
     Tensor([2., 0., 1.])
     """
+    return _getitem(x, index=index)
+
+
+@operator
+def _getitem(x: Array, /, *, index: Index) -> Saved:
+    """The operator behind :func:`getitem`: the index is a setting."""
     try:
-        return x[_beside(x, index)], {"shape": x.shape}
+        return x[_on_device_of(x, index)], {"shape": x.shape}
     except IndexError as error:
         raise IndexError(f"getitem: {error} (shape {tuple(x.shape)}, index {index!r})") from None
 
 
-@getitem.vjp
-def _(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    return _unindex(g, index, shape)
+@_getitem.vjp
+def _(g: T, index: Index, shape: Shape) -> T:
+    return _unindex(g, index=index, shape=shape)
 
 
 @operator
-def _unindex(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
+def _unindex(x: Array, /, *, index: Index, shape: Shape) -> Array:
     """Zeros of `shape` with `x` added at `index`: the adjoint of getitem.   dx = g[index]"""
-    out, index = namespace(x).zeros(shape, dtype=x.dtype), _beside(x, index)
-    parts = index if isinstance(index, tuple) else (index,)
-    if all(_names_once(part) for part in parts):
-        out[index] = x
+    out, index = namespace(x).zeros(shape, dtype=x.dtype), _on_device_of(x, index)
+    if any(_may_repeat(part) for part in _parts(index)):
+        scatter_add(out, index, x)
     else:
-        scatter_add(out, index, x)  # a sequence of integers may name an element twice
+        out[index] = x
     return out
 
 
 _unindex.vjp(lambda g, index: getitem(g, index))
 
 
-def _names_once(part: Any) -> bool:
-    """Say whether a part of an index names no element twice: all but sequences of integers."""
+def _may_repeat(part: Index) -> bool:
+    """Whether a part of an index may name an element twice: sequences of integers may."""
     if is_array(part):
-        return bool(part.dtype == np.bool_)
-    return part is None or part is Ellipsis or isinstance(part, slice) or hasattr(part, "__index__")
+        return bool(part.dtype != np.bool_)
+    return not (part is None or part is Ellipsis or isinstance(part, slice | bool) or as_int(part) is not None)
 
 
-def _beside(x: Array, index: Any) -> Any:
-    """Bring the host arrays of an index to the device of `x`."""
+def _on_device_of(x: Array, index: Index) -> Index:
+    """Move the host arrays of an index to the device of `x`."""
     if on_host(x):
         return index
-    move = namespace(x).asarray
-    if isinstance(index, tuple):
-        return tuple(move(part) if on_host(part) else part for part in index)
-    return move(index) if on_host(index) else index
+    parts = [namespace(x).asarray(part) if on_host(part) else part for part in _parts(index)]
+    return tuple(parts) if isinstance(index, tuple) else parts[0]
+
+
+def _parts(index: Index) -> tuple[Any, ...]:
+    """Return an index as a tuple."""
+    return index if isinstance(index, tuple) else (index,)
 
 
 # Windows -------------------------------------------------------------------------------------
 
 
 @operator
-def unfold(x: Array, /, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Any:
-    """Lay out all the windows that a kernel sees: im2col.   dx = fold(g)
+def im2col(x: Array, /, kernel: Pair, stride: Pair, dilation: Pair) -> Saved:
+    """Return all windows that a kernel covers: im2col.   dx = col2im(g)
 
     Parameters
     ----------
@@ -347,23 +367,23 @@ def unfold(x: Array, /, kernel: tuple[int, int], stride: tuple[int, int], dilati
     Examples
     --------
     >>> import minigrad as mg
-    >>> from minigrad.ops.shape import unfold
+    >>> from minigrad.ops.shape import im2col
     >>> x = mg.Tensor([[1.0, 2.0, 3.0]]).reshape(1, 1, 3, 1)
-    >>> unfold(x, (1, 2), (1, 1), (1, 1)).data[0, 0, :, 0, :, 0]
+    >>> im2col(x, (1, 2), (1, 1), (1, 1)).data[0, 0, :, 0, :, 0]
     array([[1., 2.],
            [2., 3.]], dtype=float32)
     """
     return windows(x, kernel, stride, dilation), {"shape": x.shape}
 
 
-@unfold.vjp
-def _(g: Any, shape: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> Any:
-    return fold(g, shape, stride, dilation)
+@im2col.vjp
+def _(g: T, shape: Shape, stride: Pair, dilation: Pair) -> T:
+    return col2im(g, shape, stride, dilation)
 
 
 @operator
-def fold(x: Array, /, shape: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> Any:
-    """Add windows up where they overlap: col2im, the adjoint of unfold.   dx = unfold(g)
+def col2im(x: Array, /, shape: Shape, stride: Pair, dilation: Pair) -> Saved:
+    """Add up windows where they overlap: the adjoint of im2col.   dx = im2col(g)
 
     Parameters
     ----------
@@ -379,9 +399,9 @@ def fold(x: Array, /, shape: tuple[int, ...], stride: tuple[int, int], dilation:
     Examples
     --------
     >>> import minigrad as mg
-    >>> from minigrad.ops.shape import fold
+    >>> from minigrad.ops.shape import col2im
     >>> x = mg.Tensor([[1.0, 2.0], [10.0, 20.0]]).reshape(1, 1, 2, 1, 2, 1)
-    >>> fold(x, (1, 1, 3, 1), (1, 1), (1, 1)).data.ravel()
+    >>> col2im(x, (1, 1, 3, 1), (1, 1), (1, 1)).data.ravel()
     array([ 1., 12., 20.], dtype=float32)
     """
     out = namespace(x).zeros(shape, dtype=x.dtype)
@@ -389,4 +409,4 @@ def fold(x: Array, /, shape: tuple[int, ...], stride: tuple[int, int], dilation:
     return out, {"kernel": x.shape[3:5]}
 
 
-fold.vjp(lambda g, kernel, stride, dilation: unfold(g, kernel, stride, dilation))
+col2im.vjp(lambda g, kernel, stride, dilation: im2col(g, kernel, stride, dilation))

@@ -1,26 +1,14 @@
-"""Settings of windows: stride, padding, kernel and dilation, checked.
+"""The window of a convolution or a pooling: does it fit into the image?
 
 Next: :mod:`minigrad.ops.conv`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from minigrad.typing import Pair
+from minigrad.typing import Pair, Shape
 
 
-def pair(name: str, setting: str, value: Any, least: int) -> Pair:
-    """Take an int, or a pair of ints, along height and width."""
-    values: Any = tuple(value) if hasattr(value, "__len__") else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values):
-        raise ValueError(
-            f"{name}: expected {setting} to be an int of at least {least}, or a pair of them, got {value!r}"
-        )
-    return int(values[0]), int(values[1])
-
-
-def check_window(name: str, shape: tuple[int, ...], kernel: Pair, padding: Pair, dilation: Pair) -> None:
+def check_window(name: str, shape: Shape, kernel: Pair, padding: Pair, dilation: Pair) -> None:
     """Refuse a kernel that is larger than the padded image (n, h, w, c)."""
     for axis, side in ((0, "height"), (1, "width")):
         span, size = dilation[axis] * (kernel[axis] - 1) + 1, shape[1 + axis] + 2 * padding[axis]

@@ -156,14 +156,14 @@ def test_a_second_run_that_is_shorter_is_refused():
         y.sum().backward()
 
 
-def test_inputs_may_be_arrays_or_numbers():
+def test_an_input_may_be_a_shape():
     """A shape, given beside x, is a tuple as the notes on x are."""
     x = random_leaf(4)
     mg.recompute(lambda x, shape: mg.exp(x).reshape(shape), x, (2, 2)).sum().backward()
     np.testing.assert_array_equal(x.grad.data, np.exp(x.data))
 
 
-def test_without_recording_the_function_runs_once_and_nothing_is_kept():
+def test_without_recording_no_segment_is_made():
     with mg.no_grad():
         assert not mg.recompute(lambda x: x * 2.0, random_leaf(3)).requires_grad
 

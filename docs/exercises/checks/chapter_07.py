@@ -4,7 +4,7 @@ import numpy as np
 
 import minigrad as mg
 
-#: (image, kernel, stride): some that the stride does not divide, and kernels that are not square.
+#: (image, kernel, stride): for some, the stride leaves a remainder; some kernels are not square.
 CASES = [((5, 6), (3, 3), 1), ((7, 8), (3, 2), 2), ((9, 6), (1, 3), 3), ((8, 8), (3, 3), 2), ((6, 7), (2, 2), 3)]
 
 
@@ -19,30 +19,32 @@ def check_sound_windows(work):
         for k, stride in ((1, 1), (3, 1), (4, 2), (2, 3)):
             got = work.sound_windows(sound, k, stride)
             count = (sound.shape[1] - k) // stride + 1
-            assert got.shape == (2, count, k, 3), f"{name}, k={k}, stride={stride}: the shape is {got.shape}"
+            assert got.shape == (2, count, k, 3), (
+                f"{name}, k={k}, stride={stride}: the shape is {got.shape}, not {(2, count, k, 3)}"
+            )
             expected = np.stack([sound[:, stride * p : stride * p + k] for p in range(count)], axis=1)
-            assert np.array_equal(got, expected), f"{name}, k={k}, stride={stride}: a window holds other numbers"
-            assert np.shares_memory(got, sound), f"{name}, k={k}, stride={stride}: the windows are a copy"
+            assert np.array_equal(got, expected), f"{name}, k={k}, stride={stride}: a window holds wrong numbers"
+            assert np.shares_memory(got, sound), f"{name}, k={k}, stride={stride}: the windows are a copy, not a view"
 
 
 def check_weight_gradient(work):
     for case, x, w, stride, g, _, expected in _gradients():
         got = work.weight_gradient(x, g, w.shape[:2], stride)
-        assert got.shape == w.shape, f"{case}: dw has shape {got.shape}, and w has {w.shape}"
+        assert got.shape == w.shape, f"{case}: expected dw of shape {w.shape}, as w, got {got.shape}"
         worst = np.abs(got - expected).max()
-        assert worst < 1e-11, f"{case}: dw is off by {worst:.2g}"
+        assert worst < 1e-11, f"{case}: the largest error of dw is {worst:.2g}"
 
 
 def check_image_gradient(work):
     for case, x, w, stride, g, expected, _ in _gradients():
         got = np.asarray(work.image_gradient(g, w, x.shape, stride))
-        assert got.shape == x.shape, f"{case}: dx has shape {got.shape}, and x has {x.shape}"
+        assert got.shape == x.shape, f"{case}: expected dx of shape {x.shape}, as x, got {got.shape}"
         worst = np.abs(got - expected).max()
-        assert worst < 1e-11, f"{case}: dx is off by {worst:.2g}"
+        assert worst < 1e-11, f"{case}: the largest error of dx is {worst:.2g}"
 
 
 def _gradients():
-    """Yield cases with the tape's gradients."""
+    """Yield each case with the gradients that the tape computes."""
     rng = np.random.default_rng(1)
     for image, kernel, stride in CASES:
         x = mg.Tensor(rng.standard_normal((2, *image, 3)), requires_grad=True)

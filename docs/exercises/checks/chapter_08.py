@@ -1,4 +1,4 @@
-"""Checks of chapter 8: making it fast."""
+"""Checks of chapter 8: making convolution fast."""
 
 import threading
 import time
@@ -18,12 +18,12 @@ def check_intensity(work):
         (
             (3136, (1, 1), 1, 64, 256, False),
             3136 * 32768 / (3136 * 1280 + 65536),
-            "1x1 of stride 1, which has no columns",
+            "1x1, stride 1 (which needs no columns)",
         ),
         (
             (784, (1, 1), 2, 8, 4, False),
             784 * 64 / (784 * 208 + 128),
-            "1x1 of stride 2, at once: every second pixel is copied",
+            "1x1, stride 2, at once (columns with every second pixel)",
         ),
         ((100, (1, 7), 1, 3, 5, True), 100 * 210 / (100 * 32 + 420), "1x7, 3 to 5 channels, in blocks"),
     ]
@@ -41,10 +41,10 @@ def check_convolve_in_blocks(work):
     image = 10 * 9 * 3 * 2 * 4 * 4  # bytes of one image's columns
     for images in (0.5, 1, 3, 4.7, 11, 100):
         got = work.convolve_in_blocks(x, w, int(images * image))
-        case = f"with bytes for {images} images in a block"
-        assert got.shape == expected.shape, f"{case}: the result has shape {got.shape}, not {expected.shape}"
+        case = f"with block_bytes for {images} images"
+        assert got.shape == expected.shape, f"{case}: expected a result of shape {expected.shape}, got {got.shape}"
         worst = np.abs(got - expected).max()
-        assert worst < 1e-4, f"{case}: the result is off by {worst:.2g}"
+        assert worst < 1e-4, f"{case}: the largest error of the result is {worst:.2g}"
     x = rng.standard_normal((64, 18, 18, 8), "f4")
     w = rng.standard_normal((3, 3, 8, 8), "f4")
     image = 16 * 16 * 9 * 8 * 4
@@ -55,9 +55,9 @@ def check_convolve_in_blocks(work):
         tracemalloc.stop()
         buffers = (most - out.nbytes) / (images * image)
         assert buffers < 1.5, (
-            f"beside the result, memory for {buffers:.1f} blocks was in use: there should be one buffer"
+            f"memory for {buffers:.1f} blocks was in use, not counting the result: expected one buffer for all blocks"
         )
-        assert buffers > 0.7, f"blocks should use the bytes they are given, but they used {buffers:.0%} of them"
+        assert buffers > 0.7, f"the buffer has only {buffers:.0%} of block_bytes: expected blocks as large as possible"
 
 
 def check_sum_of_products(work):
@@ -82,9 +82,9 @@ def check_sum_of_products(work):
 
             got = work.sum_of_products(product, 23, threads)
             assert np.array_equal(values, before), "an array that product returned was changed"
-            assert np.allclose(got, expected, rtol=1e-4, atol=1e-1), f"{threads} threads: this is not the sum"
+            assert np.allclose(got, expected, rtol=1e-4, atol=1e-1), f"{threads} threads: the result is not the sum"
             assert got.tobytes() == expected.tobytes(), (
-                f"{threads} threads: the bits are not those of four lanes in order"
+                f"{threads} threads: the bits differ from those of four partial sums added in order"
             )
     at_work, most, lock = 0, 0, threading.Lock()
 
@@ -99,4 +99,4 @@ def check_sum_of_products(work):
         return values[i]
 
     work.sum_of_products(watched, 23, 3)
-    assert most == 3, f"with threads=3, {most} products were made at the same time"
+    assert most == 3, f"with threads=3, expected 3 products to be computed at the same time, got {most}"

@@ -18,9 +18,9 @@ def check_layer_norm_backward(work):
         got = work.layer_norm_backward(g, xt.data, gamma, eps)
         assert len(got) == 3, f"expected three gradients, got {len(got)}"
         for name, mine, right in zip(("dx", "dgamma", "dbeta"), got, expected, strict=True):
-            assert np.shape(mine) == right.shape, f"{name} has shape {np.shape(mine)}, not {right.shape}"
+            assert np.shape(mine) == right.shape, f"expected {name} of shape {right.shape}, got {np.shape(mine)}"
             worst = abs(mine - right.data).max()
-            assert worst < 1e-10, f"{name} is off by {worst:.2g} (eps={eps}, gamma={gamma.round(2)})"
+            assert worst < 1e-10, f"the largest error of {name} is {worst:.2g} (eps={eps}, gamma={gamma.round(2)})"
         assert all(map(np.array_equal, given, (g, xt.data, gamma))), "an argument was changed"
 
 
@@ -35,11 +35,11 @@ def check_folded(work):
             given = [None if a is None else a.copy() for a in arguments]
             expected = mg.batch_norm(mg.conv2d(x, w, b), gamma, beta, mean, var, training=False, eps=eps)
             weights, bias = work.folded(*arguments, eps)
-            assert weights.shape == w.shape, f"the weights have shape {weights.shape}, not {w.shape}"
-            assert np.shape(bias) == (4,), f"the bias has shape {np.shape(bias)}, not (4,)"
+            assert weights.shape == w.shape, f"expected weights of shape {w.shape}, got {weights.shape}"
+            assert np.shape(bias) == (4,), f"expected a bias of shape (4,), got {np.shape(bias)}"
             worst = abs(mg.conv2d(x, weights, bias) - expected).max()
             assert worst < 1e-10, (
-                f"{'without' if b is None else 'with'} b, eps={eps}: one layer and two differ by {worst:.2g}"
+                f"{'without' if b is None else 'with'} b, eps={eps}: one layer and two layers differ by {worst:.2g}"
             )
             for before, now in zip(given, arguments, strict=True):
                 assert before is None or np.array_equal(before, now), "an argument was changed"
@@ -60,7 +60,7 @@ def check_merged_statistics(work):
         )
         tolerance = 1e-9 if dtype == "f8" else 2e-3
         assert np.allclose(mean, whole.mean(0), rtol=1e-6, atol=1e-9), (
-            f"{case}: the mean is {mean}, not {whole.mean(0)}"
+            f"{case}: expected the mean {whole.mean(0)}, got {mean}"
         )
         worst = abs(var / whole.var(0) - 1).max()
-        assert worst < tolerance, f"{case}: the variance is off by a share of {worst:.1g}: {var}, not {whole.var(0)}"
+        assert worst < tolerance, f"{case}: expected the variance {whole.var(0)}, got {var} (error {worst:.1g})"

@@ -14,21 +14,21 @@ def check_largest_stable_rate(work):
             axes, _ = np.linalg.qr(rng.standard_normal((len(curvatures), len(curvatures))))
             hessian = axes @ np.diag(curvatures) @ axes.T
             rate = work.largest_stable_rate((hessian + hessian.T) / 2, momentum)
-            case = f"curvatures {curvatures} in turned axes, momentum {momentum}, your rate {rate:.4g}"
-            assert _descend(hessian, 0.98 * rate, momentum) < 1, f"{case}: at 98 % of it the steps grow"
-            assert _descend(hessian, 1.02 * rate, momentum) > 1, f"{case}: at 102 % of it the steps still shrink"
+            case = f"curvatures {curvatures} in rotated axes, momentum {momentum}, your rate {rate:.4g}"
+            assert _descend(hessian, 0.98 * rate, momentum) < 1, f"{case}: too high, w grows at 98 % of it"
+            assert _descend(hessian, 1.02 * rate, momentum) > 1, f"{case}: too low, w still shrinks at 102 % of it"
 
 
 def check_best_settings(work):
     for smallest, largest in ((1.0, 4.0), (0.1, 10.0), (2.0, 2000.0)):
         lr, momentum = work.best_settings(smallest, largest)
-        assert 0 <= momentum < 1, f"a momentum of {momentum:.3g}?"
+        assert 0 <= momentum < 1, f"expected a momentum of at least 0 and below 1, got {momentum:.3g}"
         reached = max(_factor(lr * c, momentum) for c in (smallest, largest))
         root = math.sqrt(largest / smallest)
         best = (root - 1) / (root + 1)
         case = f"curvatures {smallest:g} to {largest:g}, lr {lr:.4g}, momentum {momentum:.4g}"
         assert reached < best + 1e-5, (
-            f"{case}: the worse end shrinks by {reached:.4f} per step; {best:.4f} can be reached"
+            f"{case}: the slower direction has the factor {reached:.4f} per step, but {best:.4f} is possible"
         )
 
 
@@ -38,7 +38,7 @@ def check_restart_factor(work):
         for _ in range(4):
             expected += [(1 + math.cos(math.pi * t / length)) / 2 for t in range(length)]
             length *= 2
-        order = np.random.default_rng(0).permutation(len(expected))  # it must not count on being called in order
+        order = np.random.default_rng(0).permutation(len(expected))  # the order of the calls must not matter
         got = {int(i): work.restart_factor(int(i), period) for i in order}
         for i, right in enumerate(expected):
             assert math.isclose(got[i], right, abs_tol=1e-9), (
@@ -47,12 +47,12 @@ def check_restart_factor(work):
 
 
 def _factor(eta_lambda, momentum):
-    """Return by how much a direction shrinks per step."""
+    """Return the factor by which one step multiplies a direction."""
     return max(abs(np.linalg.eigvals([[momentum, eta_lambda], [-momentum, 1 - eta_lambda]])))
 
 
 def _descend(hessian, lr, momentum):
-    """Return the length of w after many steps, which began with 1."""
+    """Return the length of w after many steps; at the start it is 1."""
     w = nn.Parameter(np.full(len(hessian), 1 / math.sqrt(len(hessian))))
     sgd = optim.SGD([w], lr, momentum=momentum)
     for _ in range(1500):

@@ -17,12 +17,12 @@ def check_leaky_normal(work):
             y = x @ w.reshape(fan_in, -1)
             ratio = np.mean(np.where(y > 0, y, slope * y) ** 2) / np.mean(x**2)
             assert abs(ratio - 1) < 0.1, (
-                f"slope {slope}, shape {shape}: a layer multiplies the mean square by {ratio:.2f}"
+                f"slope {slope}, shape {shape}: a layer multiplies the mean square by {ratio:.2f}, not by 1"
             )
             fourth = np.mean(w**4) / np.mean(w**2) ** 2
             assert abs(fourth - 3) < 0.15, "the weights are not drawn from a normal distribution"
     first, again = (work.leaky_normal((8, 8), 0.1, np.random.default_rng(5)) for _ in range(2))
-    assert np.array_equal(first, again), "the same generator gave other weights: use rng, and nothing else"
+    assert np.array_equal(first, again), "two generators with the same seed gave different weights: use only rng"
 
 
 def check_orthogonal(work):
@@ -31,16 +31,16 @@ def check_orthogonal(work):
         assert np.shape(w) == (n, n), f"expected a shape of ({n}, {n}), got {np.shape(w)}"
         singular = np.linalg.svd(w, compute_uv=False)
         assert np.allclose(singular, math.sqrt(2)), (
-            f"n={n}: the singular values go from {singular[-1]:.3f} to {singular[0]:.3f}"
+            f"n={n}: expected singular values of sqrt(2), got values from {singular[-1]:.3f} to {singular[0]:.3f}"
         )
     rng = np.random.default_rng(0)
     draws = np.array([work.orthogonal(3, rng) for _ in range(2000)])
     assert np.abs(draws.mean(0)).max() < 0.1, (
-        f"the mean of many draws is not 0, which signs of a routine's own choice do; it is\n{draws.mean(0).round(2)}"
+        f"expected a mean of 0 over many draws (mind the signs of the columns), got\n{draws.mean(0).round(2)}"
     )
     squares = (draws**2).mean(0)
     assert np.allclose(squares, 2 / 3, atol=0.08), (
-        f"entries are not equally large on average; their mean squares are\n{squares.round(2)}"
+        f"expected the same mean square, 2/3, for all entries, got\n{squares.round(2)}"
     )
 
 
@@ -56,8 +56,8 @@ def check_scaled_to_data(work):
     signal = x
     for i, (w, before) in enumerate(zip(scaled, weights, strict=True)):
         ratio = w / before
-        assert ratio.min() > 0, f"layer {i}: weights changed their sign"
-        assert np.allclose(ratio, ratio[0, 0]), f"layer {i}: the weights are no multiple of those given"
+        assert ratio.min() > 0, f"layer {i}: the weights changed their sign"
+        assert np.allclose(ratio, ratio[0, 0]), f"layer {i}: the weights are not a multiple of the given weights"
         y = signal @ w
-        assert abs(np.mean(y**2) - 1) < 1e-9, f"layer {i}: the mean square of its output is {np.mean(y**2):.3g}, not 1"
+        assert abs(np.mean(y**2) - 1) < 1e-9, f"layer {i}: expected an output of mean square 1, got {np.mean(y**2):.3g}"
         signal = np.maximum(y, 0)

@@ -13,7 +13,7 @@ def check_identity_kernel(work):
         assert w.dtype == np.float32, f"expected float32, got {w.dtype}"
         out = mg.conv2d(x, w, padding=k // 2)
         moved = np.abs(out - x).max()
-        assert moved < 1e-6, f"with k = {k} the output differs from the input by up to {moved:.2g}"
+        assert moved < 1e-6, f"with k = {k}, the output differs from the input by up to {moved:.2g}"
 
 
 def check_diagnosis(work):
@@ -29,7 +29,7 @@ def check_diagnosis(work):
         got = work.diagnosis(shallow, deep)
         assert got == expected, (
             f"shallow {shallow}, deep {deep} (training, test): expected {expected!r}, got {got!r}; which of the four "
-            "errors tells the two apart?"
+            "errors must be compared first?"
         )
 
 
@@ -42,4 +42,4 @@ def check_neutral_batch_norm(work):
             assert a.shape == (2,), f"expected {name} of shape (2,), one number for each channel, got {a.shape}"
         out = mg.batch_norm(x, gamma, beta, np.zeros(2), np.ones(2), training=True, eps=eps)
         moved = np.abs(out - x).max()
-        assert moved < 1e-12, f"with eps = {eps} the output differs from x by up to {moved:.2g}"
+        assert moved < 1e-12, f"with eps = {eps}, the output differs from x by up to {moved:.2g}"

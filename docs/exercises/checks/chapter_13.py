@@ -19,10 +19,10 @@ def check_chain_gradient(work):
         (expected,) = mg.grad(x * 1.0, start, mg.Tensor(g))
         before = g.copy()
         got = work.chain_gradient(matrices[:n], g)
-        assert np.array_equal(g, before), "g was written into: it belongs to the caller"
+        assert np.array_equal(g, before), "g was changed in place: work on a copy"
         assert np.shape(got) == (4,), f"expected a gradient of shape (4,), got {np.shape(got)}"
         assert np.allclose(got, expected.data, rtol=1e-12), (
-            f"with {n} blocks: expected {expected.data}, got {got}; the last block comes first on the way back"
+            f"with {n} blocks: expected {expected.data}, got {got}; the backward pass starts with the last block"
         )
 
 
@@ -37,7 +37,7 @@ def check_shortcut_a(work):
         assert got.shape == expected.shape, f"{case}: expected shape {expected.shape}, got {got.shape}"
         assert got.dtype == x.dtype, f"{case}: expected {x.dtype}, got {got.dtype}"
         assert np.array_equal(got, expected), (
-            f"{case}: the channels of a pixel are {got[0, 0, 0]}, not {expected[0, 0, 0]}"
+            f"{case}: expected the channels {expected[0, 0, 0]} for the first pixel, got {got[0, 0, 0]}"
         )
 
 
@@ -50,18 +50,20 @@ def check_begin_as_shortcuts(work):
     }
     for name, net in nets.items():
         for _, array in (*((n, p.data) for n, p in net.named_parameters()), *net.named_buffers()):
-            array += rng.uniform(0.1, 0.5, array.shape)  # as after some training: no beta is 0, no gamma is 1
+            array += rng.uniform(0.1, 0.5, array.shape)  # as after training: no beta is 0, no gamma is 1
         before = net.state_dict()
         blocks = [module for _, module in net.named_modules() if isinstance(module, Block)]
         last = {id(p) for block in blocks for p in block.residual.layers[-1].parameters()}
         work.begin_as_shortcuts(net)
         for path, p in net.named_parameters():
             if id(p) not in last:
-                assert np.array_equal(p.data, before[path]), f"{name}: {path} was changed, but it is not to be"
+                assert np.array_equal(p.data, before[path]), (
+                    f"{name}: {path} was changed; change only the last batch norm of each block"
+                )
         for mode in (False, True):
             x = net.train(mode).stem(images)
             for block in blocks:
                 expected, x = mg.relu(block.shortcut(x)), block(x)
                 assert np.array_equal(x.data, expected.data), (
-                    f"{name}, training={mode}: a block gives something else than relu(shortcut(x)); beta counts, too"
+                    f"{name}, training={mode}: a block does not return relu(shortcut(x)); set beta to zero as well"
                 )

@@ -9,7 +9,7 @@ def check_conv_macs(work):
         ({"h": 56, "w": 56, "kernel": (3, 3), "c": 64, "o": 64, "padding": 1}, "a layer of ResNet-34"),
         ({"h": 224, "w": 224, "kernel": (7, 7), "c": 3, "o": 64, "stride": 2, "padding": 3}, "the stem of ResNet-34"),
         ({"h": 9, "w": 6, "kernel": (1, 1), "c": 8, "o": 4}, "a 1x1"),
-        ({"h": 10, "w": 7, "kernel": (3, 2), "c": 4, "o": 6, "stride": 3}, "stride 3, which does not divide"),
+        ({"h": 10, "w": 7, "kernel": (3, 2), "c": 4, "o": 6, "stride": 3}, "stride 3, which does not divide the size"),
         ({"h": 11, "w": 8, "kernel": (2, 5), "c": 6, "o": 9, "padding": 2, "groups": 3}, "three groups"),
     ]
     for case, name in cases:

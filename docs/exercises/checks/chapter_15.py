@@ -7,7 +7,7 @@ def check_learning_rate(work):
     expected = {0: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001}
     for iteration, rate in expected.items():
         got = work.learning_rate(iteration)
-        assert np.isclose(got, rate, rtol=1e-9), f"in iteration {iteration:,} the rate is {rate}, got {got}"
+        assert np.isclose(got, rate, rtol=1e-9), f"iteration {iteration:,}: expected the rate {rate}, got {got}"
 
 
 def check_one_view(work):
@@ -18,28 +18,28 @@ def check_one_view(work):
         got = work.one_view(image, mean, top, left, mirrored)
         case = f"top {top}, left {left}, mirrored {mirrored}"
         assert got.shape == (32, 32, 3), f"{case}: expected shape (32, 32, 3), got {got.shape}"
-        expected = np.zeros((32, 32, 3), "float32")  # pixel by pixel, as the docstring says it
+        expected = np.zeros((32, 32, 3), "float32")  # pixel by pixel, as the docstring describes it
         for y in range(32):
             for x in range(32):
                 row, column = y + top - 4, x + left - 4
                 if 0 <= row < 32 and 0 <= column < 32:
                     expected[y, 31 - x if mirrored else x] = image[row, column] - mean[row, column]
         border = expected == 0
-        assert not got[border].any(), (
-            f"{case}: what should be a border of zeros is not; subtract, pad, cut and mirror, in this order"
-        )
-        assert np.allclose(got, expected, atol=1e-7), f"{case}: {int((got != expected).sum()):,} numbers are others"
-    assert np.array_equal(image, before), "the image was changed: the next epoch needs it"
+        assert not got[border].any(), f"{case}: the border is not zero; subtract, pad, cut and mirror, in this order"
+        assert np.allclose(got, expected, atol=1e-7), f"{case}: {int((got != expected).sum()):,} numbers are wrong"
+    assert np.array_equal(image, before), "the image was changed in place, but the next epoch needs it"
 
 
 def check_epoch_order(work):
-    np.random.seed(0)  # noqa: NPY002  to see whether it is left alone
+    np.random.seed(0)  # noqa: NPY002  to see whether it is used
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     orders = {(seed, epoch): np.asarray(work.epoch_order(500, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert np.array_equal(np.random.get_state()[1], state), "NumPy's global generator was used"  # noqa: NPY002
     for place, order in orders.items():
-        assert np.array_equal(np.sort(order), np.arange(500)), f"(seed, epoch) {place}: not every image comes once"
-        assert not np.array_equal(order, np.arange(500)), f"(seed, epoch) {place}: nothing was shuffled"
+        assert np.array_equal(np.sort(order), np.arange(500)), (
+            f"(seed, epoch) {place}: the order is not a permutation of all images"
+        )
+        assert not np.array_equal(order, np.arange(500)), f"(seed, epoch) {place}: the order is not shuffled"
         again = work.epoch_order(500, *place)
         assert np.array_equal(again, order), f"(seed, epoch) {place}: a second call gives another order"
     places = list(orders)

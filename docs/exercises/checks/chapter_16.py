@@ -14,7 +14,7 @@ def check_head_weights(work):
         assert got.shape == (h * w * c, o), f"maps {(h, w, c)}: expected shape {(h * w * c, o)}, got {got.shape}"
         ours = maps.reshape(7, -1) @ got
         assert np.allclose(ours, theirs, atol=1e-12), (
-            f"maps {(h, w, c)}: the outputs differ by up to {np.abs(ours - theirs).max():.2g}: which row reads what?"
+            f"maps {(h, w, c)}: the outputs differ by up to {np.abs(ours - theirs).max():.2g}; which row reads what?"
         )
 
 
@@ -32,7 +32,9 @@ def check_fold(work):
         off = np.abs(mg.conv2d(x, w_folded, b_folded) - expected).max()
         assert off < 1e-12, f"with eps = {eps} the outputs differ by up to {off:.2g}"
     for before, after in zip(given, (w, b, gamma, beta, mean, var), strict=True):
-        assert np.array_equal(before, after), "an argument was written into: the net that is folded stays as it is"
+        assert np.array_equal(before, after), (
+            "an argument was changed in place, but the original net must stay unchanged"
+        )
 
 
 def check_same_padding(work):
@@ -43,7 +45,7 @@ def check_same_padding(work):
         (8, 3, 1): (1, 1),
         (8, 2, 1): (0, 1),
         (7, 5, 3): (2, 2),
-        (8, 1, 2): (0, 0),  # the last pixels are not seen: nothing is padded, nothing is taken away
+        (8, 1, 2): (0, 0),  # no window reads the last pixel: no zeros are added, no pixel is removed
         (10, 2, 4): (0, 0),
         (5, 4, 5): (0, 0),
         (11, 4, 4): (0, 1),

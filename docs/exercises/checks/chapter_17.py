@@ -43,13 +43,15 @@ def check_in_segments(work):
     expected, gradients, *_ = run(plainly)
     for k, maps in ((1, 7), (2, 4), (3, 3), (4, 2), (7, 1), (10, 1)):
         out, got, kept, first, all_calls = run(lambda x, k=k: work.in_segments(blocks, x, k))
-        assert np.array_equal(out, expected), f"k = {k}: the output is another"
-        assert first == 7, f"k = {k}: {first} calls of blocks in the forward pass, expected each of the 7 once"
-        assert all_calls == 14, f"k = {k}: {all_calls} calls of blocks in all, expected each of the 7 twice"
-        assert kept < maps + 0.6, f"k = {k}: {kept:.1f} maps are kept; there are {maps} segments"
-        assert kept > maps - 0.6, f"k = {k}: only {kept:.1f} maps are kept for {maps} segments: are they longer than k?"
+        assert np.array_equal(out, expected), f"k = {k}: the output differs from that of the blocks in turn"
+        assert first == 7, f"k = {k}: {first} calls of blocks in the forward pass, expected 7, one for each block"
+        assert all_calls == 14, f"k = {k}: {all_calls} calls of blocks in all, expected 14, two for each block"
+        assert kept < maps + 0.6, f"k = {k}: {kept:.1f} maps are stored, expected {maps}, one for each segment"
+        assert kept > maps - 0.6, (
+            f"k = {k}: only {kept:.1f} maps are stored, expected {maps}; are the segments longer than k?"
+        )
         for a, b in zip(got, gradients, strict=True):
-            assert np.array_equal(a, b), f"k = {k}: a gradient is another; which blocks did the second run see?"
+            assert np.array_equal(a, b), f"k = {k}: a gradient is wrong; which blocks did the second run call?"
 
 
 def check_best_length(work):
@@ -71,9 +73,13 @@ def check_best_length(work):
         assert got in range(1, n + 1), f"n = {n}: expected a length from 1 to {n}, got {got}"
         best = min(memory(n, a, b, k) for k in range(1, n + 1))
         needs = memory(n, a, b, got)
-        assert needs == best, f"n = {n}, a = {a}, b = {b}: segments of {got} need {needs}, but {best} is possible"
+        assert needs == best, (
+            f"n = {n}, a = {a}, b = {b}: segments of {got} need {needs} bytes, but {best} are possible"
+        )
         smaller = [k for k in range(1, got) if memory(n, a, b, k) == best]
-        assert not smaller, f"n = {n}, a = {a}, b = {b}: segments of {smaller[:1]} need no more than those of {got}"
+        assert not smaller, (
+            f"n = {n}, a = {a}, b = {b}: segments of {smaller[:1]} need no more memory than those of {got}"
+        )
 
 
 def check_deepest(work):
@@ -83,6 +89,6 @@ def check_deepest(work):
         got = work.deepest(budget, batch)
         n, rest = divmod(got - 2, 6)
         case = f"budget {budget:,}, batch {batch}"
-        assert (n >= 0, rest) == (True, 0), f"{case}: a depth is 6n + 2, got {got}"
+        assert (n >= 0, rest) == (True, 0), f"{case}: expected a depth 6n + 2, got {got}"
         assert n * batch * one <= budget, f"{case}: depth {got} needs {n * batch * one:,} bytes"
         assert (n + 1) * batch * one > budget, f"{case}: depth {got + 6} would fit, too"

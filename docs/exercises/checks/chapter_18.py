@@ -1,4 +1,4 @@
-"""Checks of chapter 18, GPUs by dispatch: on NumPy, and on the strict double, which refuses what CuPy refuses."""
+"""Checks of chapter 18, GPUs by dispatch: with NumPy, and with the strict double, which is as strict as CuPy."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def check_softplus(work):
     for dtype, tolerance in (("float64", 1e-14), ("float32", 1e-6)):
         with np.errstate(over="raise", invalid="raise"):
             got = work.softplus(x.astype(dtype))
-        assert got.dtype == dtype, f"{dtype} in, {got.dtype} out"
+        assert got.dtype == dtype, f"expected a result of {dtype}, got {got.dtype}"
         for value, a, b in zip(x, got, expected, strict=True):
             off = abs(a - b)
             assert off <= tolerance * abs(b), (
@@ -20,9 +20,9 @@ def check_softplus(work):
             )
     with count_syncs() as waits:
         away = work.softplus(strict.asarray(x))
-    assert type(away) is StrictArray, f"an array on a device came back as {type(away).__name__}"
-    assert waits.count == 0, f"{waits.count} values were brought to the host"
-    assert np.allclose(away.get(), expected, rtol=1e-14), "on a device it gives something else"
+    assert type(away) is StrictArray, f"for an array on a device, expected a StrictArray, got {type(away).__name__}"
+    assert waits.count == 0, f"expected no transfer to the host, got {waits.count}"
+    assert np.allclose(away.get(), expected, rtol=1e-14), "on a device the result is wrong"
 
 
 def check_mean_of_losses(work):
@@ -35,7 +35,9 @@ def check_mean_of_losses(work):
             assert type(got) is float, f"on {device}: expected a Python float, got {type(got).__name__}"
             assert got == 1.45 or abs(got - 1.45) < 1e-6, f"on {device}: expected 1.45, got {got}"
             assert waits.count == (device == "a device"), f"on {device}: {waits.count} values were brought to the host"
-    assert work.mean_of_losses([mg.Tensor(strict.asarray(np.float32(7.0)))]) == 7.0, "one loss is its own mean"
+    assert work.mean_of_losses([mg.Tensor(strict.asarray(np.float32(7.0)))]) == 7.0, (
+        "the mean of one loss is the loss itself"
+    )
 
 
 def check_clip_gradients(work):
@@ -58,4 +60,4 @@ def check_clip_gradients(work):
     zeros = [np.zeros(3), np.zeros(2)]
     with np.errstate(all="raise"):
         work.clip_gradients(zeros, 1.0)
-    assert not any(g.any() for g in zeros), "gradients of zero became something else"
+    assert not any(g.any() for g in zeros), "gradients of zero must stay zero"

@@ -6,7 +6,7 @@ import minigrad as mg
 
 
 def sound_windows(sound, k, stride):
-    """View a sound (n, t, c) as its windows (n, to, k, c), without copying."""
+    """Return the windows (n, to, k, c) of a sound (n, t, c) as a view, without copying."""
     n, t, c = sound.shape
     s_n, s_t, s_c = sound.strides
     to = (t - k) // stride + 1
@@ -14,7 +14,7 @@ def sound_windows(sound, k, stride):
 
 
 def weight_gradient(x, g, kernel, stride):
-    """Return dw (kh, kw, c, o): for tap (i, j), the pixels that it met, transposed, times g."""
+    """Return dw (kh, kw, c, o): for tap (i, j), the transposed matrix of the pixels it is multiplied with, times g."""
     (kh, kw), (_, ho, wo, o), c = kernel, g.shape, x.shape[3]
     dw = np.empty((kh, kw, c, o), x.dtype)
     for i in range(kh):
@@ -25,9 +25,9 @@ def weight_gradient(x, g, kernel, stride):
 
 
 def image_gradient(g, w, shape, stride):
-    """Return dx of `shape`: the adjoint of taking every s-th pixel is to spread them with zeros between."""
+    """Return dx of `shape`: the adjoint of selecting every s-th pixel puts zeros between the pixels."""
     (n, h, wd, _), (kh, kw, _, o) = shape, w.shape
-    spread = np.zeros((n, h - kh + 1, wd - kw + 1, o), g.dtype)  # what stride 1 would have given
+    spread = np.zeros((n, h - kh + 1, wd - kw + 1, o), g.dtype)  # the shape of g at stride 1
     spread[:, ::stride, ::stride] = g
     flipped = w[::-1, ::-1].transpose(0, 1, 3, 2)  # (kh, kw, o, c)
     return mg.conv2d(spread, flipped, padding=(kh - 1, kw - 1))

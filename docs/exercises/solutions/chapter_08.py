@@ -1,4 +1,4 @@
-"""Solutions of chapter 8: making it fast."""
+"""Solutions of chapter 8: making convolution fast."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,10 +8,10 @@ from minigrad.device import windows
 
 
 def intensity(pixels, kernel, stride, c, o, blocks):
-    """Return operations per byte of a convolution of float32 numbers without padding.
+    """Return the operations per byte of a float32 convolution without padding.
 
-    Even in blocks, a 1x1 layer with few channels stays under the slope: its intensity is about c o / (2 (c + o)), and
-    no arrangement of the work can change that. It is why such layers are better fused with their neighbours.
+    Even in blocks, a 1x1 layer with few channels stays under the slope of the roofline: its intensity is about
+    c o / (2 (c + o)), however the work is arranged. This is why it is better to fuse such a layer with its neighbours.
     """
     k = kernel[0] * kernel[1] * c
     numbers = pixels * stride**2 * c + k * o + pixels * o
@@ -21,7 +21,7 @@ def intensity(pixels, kernel, stride, c, o, blocks):
 
 
 def convolve_in_blocks(x, w, block_bytes):
-    """Convolve in blocks of images: the last block uses a part of the buffer."""
+    """Convolve in blocks of images; the last block may use only a part of the buffer."""
     kh, kw, c, o = w.shape
     view = windows(x, (kh, kw), (1, 1), (1, 1))  # (n, ho, wo, kh, kw, c)
     n, ho, wo = view.shape[:3]
@@ -37,7 +37,7 @@ def convolve_in_blocks(x, w, block_bytes):
 
 
 def sum_of_products(product, count, threads):
-    """Add up in lanes: what they are does not depend on the threads, and ``map`` returns them in order."""
+    """Add up four partial sums: their terms do not depend on the threads, and ``map`` returns them in order."""
 
     def lane(numbers):
         total = product(numbers[0]).copy()

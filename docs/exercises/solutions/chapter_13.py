@@ -6,21 +6,21 @@ from models.resnet import Block
 
 
 def chain_gradient(matrices, g):
-    """Walk back: at each addition, what comes along the shortcut and what comes through the matrix are added."""
+    """From the last block to the first, add the gradients through the shortcut and through the matrix."""
     for a in reversed(matrices):
         g = g + a.T @ g
     return g
 
 
 def shortcut_a(x, stride, c_out):
-    """Skip pixels, then pad."""
+    """Take every stride-th pixel, then pad the channels."""
     missing = c_out - x.shape[-1]
     before = missing // 2
     return np.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, missing - before)))
 
 
 def begin_as_shortcuts(net):
-    """Give gamma * anything + beta = 0."""
+    """Set gamma and beta to zero: then gamma * anything + beta = 0."""
     for _, module in net.named_modules():
         if isinstance(module, Block):
             last = module.residual.layers[-1]

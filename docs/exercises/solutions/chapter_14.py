@@ -4,14 +4,14 @@ import math
 
 
 def conv_macs(h, w, kernel, c, o, stride=1, padding=0, groups=1):
-    """Count outputs, and the terms of each."""
+    """Multiply the number of outputs by the number of terms of each."""
     kh, kw = kernel
     pixels = ((h + 2 * padding - kh) // stride + 1) * ((w + 2 * padding - kw) // stride + 1)
     return pixels * kh * kw * (c // groups) * o
 
 
 def cifar_macs(depth):
-    """Add up rule (ii): every 3x3 layer costs the same, but for the first and for two that cost half."""
+    """Use rule (ii): every 3x3 layer costs the same, except the first layer and two layers that cost half."""
     n = depth // 6
     layer = 32 * 32 * 9 * 16 * 16
     first = 32 * 32 * 9 * 3 * 16

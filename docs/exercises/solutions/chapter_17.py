@@ -6,7 +6,7 @@ import minigrad as mg
 
 
 def in_segments(blocks, x, k):
-    """Give each segment blocks of its own, which no loop changes any more."""
+    """Pass each segment its blocks as arguments, so that no loop variable can change them later."""
 
     def segment(x, *blocks):
         for block in blocks:
@@ -19,11 +19,11 @@ def in_segments(blocks, x, k):
 
 
 def best_length(n, a, b):
-    """Try them all: min returns the first of several."""
+    """Try all k; if several are equal, min returns the first."""
     return min(range(1, n + 1), key=lambda k: a * math.ceil(n / k) + b * k)
 
 
 def deepest(budget, batch):
-    """Divide by what a block in each stage needs."""
+    """Divide the budget by the bytes of one block in each stage."""
     numbers = 32 * 32 * 16 + 16 * 16 * 32 + 8 * 8 * 64
     return 6 * (budget // (4 * batch * numbers)) + 2

@@ -1,0 +1,51 @@
+"""Python's operators and NumPy's methods on Tensors.
+
+:class:`~minigrad.autograd.tensor.Tensor` stands below the operators, so they are installed on it here; their signatures
+are declared in the class.
+
+Next: :mod:`minigrad.checks.differences`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minigrad.arguments import as_int
+from minigrad.autograd.tensor import Tensor
+from minigrad.ops.elementwise import abs, add, div, mul, neg, pow, sub
+from minigrad.ops.matmul import matmul
+from minigrad.ops.reduction import max, mean, min, sum, var
+from minigrad.ops.shape import getitem, reshape, transpose
+from minigrad.typing import Function
+
+
+def install() -> None:
+    """Make the operators methods of Tensor: ``a + b`` is ``add(a, b)``, ``x.sum(0)`` is ``sum(x, 0)``."""
+    binary = {"add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul}
+    methods: dict[str, object] = {f"__{name}__": f for name, f in binary.items()}
+    methods |= {f"__r{name}__": _reflected(f) for name, f in binary.items()}
+    methods |= {"__neg__": neg, "__abs__": abs, "__getitem__": getitem}
+    methods |= {"sum": sum, "mean": mean, "var": var, "max": max, "min": min}
+    methods |= {
+        "reshape": _reshape,
+        "transpose": _transpose,
+        "T": property(transpose, doc="The axes in reverse order."),
+    }
+    for name, method in methods.items():
+        setattr(Tensor, name, method)
+
+
+def _reflected(f: Function) -> Function:
+    """Return f with its arguments swapped: Python calls ``b.__radd__(a)`` for ``a + b`` if `a` is no Tensor."""
+    return lambda self, other: f(other, self)
+
+
+def _reshape(self: Tensor, *shape: int | Sequence[int]) -> Tensor:
+    """See :func:`minigrad.reshape`; the shape is one tuple or several ints."""
+    return reshape(self, shape[0] if len(shape) == 1 else shape)  # type: ignore[arg-type]
+
+
+def _transpose(self: Tensor, *axes: int | Sequence[int] | None) -> Tensor:
+    """See :func:`minigrad.transpose`; the axes are one tuple or several ints."""
+    one = len(axes) == 1 and as_int(axes[0]) is None
+    return transpose(self, (axes[0] if one else axes) or None)  # type: ignore[arg-type]
