@@ -66,7 +66,8 @@ def mean(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorO
     >>> mg.mean(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     Tensor([1.5, 3.5])
     """
-    return sum(x, axis, keepdims) / count("mean", x, axis)
+    n = count("mean", x, axis)  # first: what is wrong with x or axis is an error of mean, not of sum
+    return sum(x, axis, keepdims) / n
 
 
 @composed

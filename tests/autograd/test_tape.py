@@ -9,26 +9,26 @@ import pytest
 
 import minigrad as mg
 from tests.tools.compare import leaf_of
-from tests.tools.reach import entry_of, kept_by
+from tests.tools.reach import arrays_stored_by, entry_of, stored
 
 # What is kept ---------------------------------------------------------------------------------
 
 
 def test_a_rule_asks_by_name_and_only_for_gradients_that_are_wanted():
     x, w, c = leaf_of(1.0, 2.0), leaf_of(3.0, 4.0), np.array([5.0, 6.0])
-    assert set(kept_by(x * w)) == {"a", "b"}
-    assert set(kept_by(x * c)) == {"b"}
-    assert set(kept_by(c * x)) == {"a"}
-    assert set(kept_by(x + w)) == set()
-    assert set(kept_by(mg.exp(x))) == {"out"}
-    assert set(kept_by(mg.log(x))) == {"x"}
-    assert set(kept_by(mg.sum(x))) == set()
+    assert set(arrays_stored_by(x * w)) == {"a", "b"}
+    assert set(arrays_stored_by(x * c)) == {"b"}
+    assert set(arrays_stored_by(c * x)) == {"a"}
+    assert set(arrays_stored_by(x + w)) == set()
+    assert set(arrays_stored_by(mg.exp(x))) == {"out"}
+    assert set(arrays_stored_by(mg.log(x))) == {"x"}
+    assert set(arrays_stored_by(mg.sum(x))) == set()
 
 
 def test_batch_norm_keeps_its_input_and_not_the_normalised_one():
     x, gamma, beta = leaf_of(*range(6)).reshape(3, 2), leaf_of(1.0, 2.0), leaf_of(0.0, 0.0)
     out = mg.batch_norm(x, gamma, beta, np.zeros(2), np.ones(2), training=True)
-    large = {name: array for name, array in kept_by(out).items() if array.size > 2}
+    large = {name: array for name, array in arrays_stored_by(out).items() if array.size > 2}
     assert list(large) == ["x"]
     assert large["x"] is x.data
 
@@ -96,7 +96,7 @@ def test_entries_are_released_as_they_are_used():
     def look(x, /):
         return x * 1.0
 
-    look.vjp(lambda g: (alive.append(entry() is not None and entry().kept is not None), g)[1])
+    look.vjp(lambda g: (alive.append(entry() is not None and stored(entry()) is not None), g)[1])
     y = mg.exp(look(x))
     entry = weakref.ref(entry_of(y))
     y.sum().backward()

@@ -37,7 +37,7 @@ def definition_of_conv2d(x, w, b, stride, padding, dilation, groups=1):
     """Cut into groups by slicing, each by the plain twin."""
     c, o = w.shape[2], w.shape[3] // groups
     parts = [
-        ops.conv.conv2d_definition(
+        ops.conv.conv2d_twin(
             x[..., i * c : (i + 1) * c],
             w[..., i * o : (i + 1) * o],
             None if b is None else b[i * o : (i + 1) * o],

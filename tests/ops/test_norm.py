@@ -30,7 +30,7 @@ def test_batch_norm_is_its_definition(shape, training, seed, eps):
     mean, var = normal(rng, c), uniform(rng, c)
     before = mean.copy(), var.copy()
     out = mg.batch_norm(*inputs, mean, var, training=training, momentum=0.3, eps=eps)
-    defined = ops.norm.batch_norm_definition(*inputs, *before, training, eps)
+    defined = ops.norm.batch_norm_twin(*inputs, *before, training, eps)
     same(out, defined, rtol=1e-10, atol=1e-10)
     x = inputs[0].data.reshape(-1, c)
     if training:

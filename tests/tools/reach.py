@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.autograd import operator
+from minigrad.autograd.operator import Operator
 
 
 def watch_gradients(monkeypatch: Any) -> list[tuple[list[bool], list[bool]]]:
     """Note, for every application of a rule from now on, which gradients were needed, and which it gave."""
     watched = []
-    pull = operator.Operator.pull
+    pull = Operator.pull
 
     def noted(self: Any, g: Any, need: Any, *rest: Any) -> Any:
         gradients = list(pull(self, g, need, *rest))
         watched.append((list(need), [d is not None for d in gradients]))
         return gradients
 
-    monkeypatch.setattr(operator.Operator, "pull", noted)
+    monkeypatch.setattr(Operator, "pull", noted)
     return watched
 
 
@@ -45,6 +45,24 @@ def entry_of(tensor: Any) -> Any:
     return tensor._node
 
 
-def kept_by(tensor: Any) -> dict[str, Any]:
-    """Return the arrays that the entry of a result keeps, by the names that its rules ask for."""
-    return {name: value for name, value in tensor._node.named().items() if isinstance(value, np.ndarray)}
+def entries_of(tensor: Any) -> list[Any]:
+    """Return all entries of the tape that a result was made by."""
+    found: dict[int, Any] = {}
+    waiting = [tensor._node]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and hasattr(node, "edges") and id(node) not in found:
+            found[id(node)] = node
+            waiting += node.edges
+    return list(found.values())
+
+
+def stored(entry: Any) -> tuple[Any, ...] | None:
+    """Return what an entry stores for its rules; None if it was released, or is to be computed again."""
+    return entry.stored if isinstance(entry.stored, tuple) else None
+
+
+def arrays_stored_by(tensor: Any) -> dict[str, Any]:
+    """Return the arrays that the entry of a result stores, by the names that its rules ask for."""
+    values = dict(zip(tensor._node.plan.names, tensor._node.stored, strict=True))
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
