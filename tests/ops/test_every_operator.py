@@ -56,12 +56,8 @@ def test_complex_step(name, sample):
 @pytest.mark.parametrize(("name", "sample"), every_sample(lambda record, sample: record.linear and not sample.affine))
 def test_adjoint(name, sample):
     """Linear operators: <f(x), y> = <x, f'(y)>, in all inputs together, or in each while the others are held."""
-    f, inputs = sample.function(name), sample.inputs
-    if RECORDS[name].linear == "jointly":
+    for f, inputs in sample.linear_maps(sample.function(name), RECORDS[name].linear):
         mg.adjoint_check(f, inputs)
-    else:
-        for i, x in enumerate(inputs):
-            mg.adjoint_check(lambda x, i=i: f(*inputs[:i], x, *inputs[i + 1 :]), [x])
 
 
 @pytest.mark.parametrize(("name", "sample"), every_sample(lambda _, sample: len(sample.inputs) > 1))

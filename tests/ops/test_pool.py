@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import ops
 from minigrad.kernels import blocks
-from minigrad.ops import pool
 from tests.records.draw import normal, randn, tied
 from tests.records.pool import pool_by_loops
 from tests.tools.compare import cotangent, examples, leaf, same, seeds
+from tests.tools.reach import blocks_of_images
 
 
 @st.composite
@@ -88,7 +88,7 @@ def test_the_border_is_never_the_largest():
 @pytest.mark.parametrize("shape", [(3, 4, 4, 2), (40, 33, 32, 16), (2, 800, 800, 1), (3, 0, 4, 2), (0, 4, 4, 2)])
 def test_images_are_cut_into_the_fewest_blocks_that_fit_the_cache(shape):
     x = np.empty(shape, "float32")
-    lengths = [s.stop - s.start for s in pool._images(x)]
+    lengths = [s.stop - s.start for s in blocks_of_images(x)]
     image = max(x.nbytes // max(len(x), 1), 1)
     assert sum(lengths) == len(x)
     assert max(lengths) * image <= max(blocks.BLOCK_BYTES, image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,6 +46,13 @@ class Sample:
     def function(self, name: str) -> Callable[..., Any]:
         """Return minigrad's operator of that name, called as this sample says, as a function of the inputs."""
         return lambda *inputs: self.apply(getattr(mg, name), inputs)
+
+    def linear_maps(self, f: Callable[..., Any], linear: str) -> list[tuple[Callable[..., Any], Sequence[Any]]]:
+        """Return the linear functions that `f` consists of, with their inputs: itself, or one for each input alone."""
+        if linear == "jointly":
+            return [(f, self.inputs)]
+        held = self.inputs
+        return [(lambda x, i=i: f(*held[:i], x, *held[i + 1 :]), [x]) for i, x in enumerate(held)]
 
 
 def sample(*inputs: Any, call: Callable[..., Any] | None = None, affine: bool = False, **settings: Any) -> Sample:
