@@ -1,8 +1,8 @@
 """An audit of what minigrad asks of CuPy: names and keywords, against the CuPy that is installed.
 
 ``python -m tests.tools.audit`` runs the device suite on the strict double, which writes down every call that minigrad
-makes through it, looks each of them up in CuPy, and prints the table of docs/dispatch.md. CuPy can be imported, and asked
-for its names and signatures, on a machine without a GPU or a driver. With ``--write`` the table is written into
+makes through it, looks each of them up in CuPy, and prints the table of docs/dispatch.md. CuPy can be imported, and
+asked for its names and signatures, on a machine without a GPU or a driver. With ``--write`` the table is written into
 docs/dispatch.md; that needs no CuPy, but what it adds has then not been looked up.
 """
 
@@ -37,9 +37,7 @@ def main() -> int:
     try:
         import cupy
     except ImportError as error:
-        print(
-            f"audit: nothing was looked up in CuPy; install it, a GPU is not needed: pip install cupy-cuda12x ({error})"
-        )
+        print(f"audit: not looked up in CuPy, which needs no GPU for that: pip install cupy-cuda12x ({error})")
         return 0
     faults = {call: fault for call in sorted(strict.calls) if (fault := fault_of(call, cupy))}
     print(f"\nCuPy {cupy.__version__}: {len(strict.calls)} different calls, {len(faults)} that it does not take\n")

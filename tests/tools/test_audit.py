@@ -115,9 +115,7 @@ def test_what_the_operators_call_is_in_the_docs():
     known = documented()
     assert len(strict.calls) > 50
     for name, _, keywords in strict.calls:
-        assert name in known, (
-            f"{name}: not in docs/dispatch.md; write its table anew: python -m tests.tools.audit --write"
-        )
+        assert name in known, f"{name}: not in docs/dispatch.md; run python -m tests.tools.audit --write"
         assert set(keywords) <= known[name], name
 
 
