@@ -194,6 +194,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
 def _(g: T, x: T, out: T, axis: Axis) -> T:
     total = _with_axes(out, axis, x.shape)
     empty = array_of(total) == -math.inf  # all elements are minus infinity, and their gradients 0
+    # equivalent [1.0]: minus infinity less any number is minus infinity
     return _with_axes(g, axis, x.shape) * exp(x - where(empty, 0.0, total))
 
 
