@@ -173,7 +173,7 @@ def check_twin(f: Function, arrays: Sequence[Array]) -> float | None:
     operator = getattr(out._node, "operator", None)
     if operator is None or operator.definition is None:
         return None
-    kept = out._node.named()
+    kept = dict(zip(out._node.plan.names, out._node.stored, strict=True))
     defined = operator.definition(
         *[kept[name] for name in operator.inputs],
         **{name: kept[name] for name in operator.twin_asks[len(operator.inputs) :]},

@@ -15,6 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import once
@@ -288,7 +289,7 @@ def maximum(a: Array, b: Array, /) -> Array:
     >>> mg.maximum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
     Tensor([3., 5.])
     """
-    return namespace(a, b).maximum(a, b)
+    return namespace(a, b).maximum(a, b)  # equivalent [maximum(b, a)]: the order of the two does not matter
 
 
 maximum.vjp(
@@ -307,7 +308,7 @@ def minimum(a: Array, b: Array, /) -> Array:
     >>> mg.minimum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
     Tensor([1., 4.])
     """
-    return namespace(a, b).minimum(a, b)
+    return namespace(a, b).minimum(a, b)  # equivalent [minimum(b, a)]: the order of the two does not matter
 
 
 minimum.vjp(
@@ -340,7 +341,8 @@ def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) ->
     if a_min is None and a_max is None:
         raise ValueError("clip: expected a_min, a_max or both, got None")
     if a_min is not None:
-        x = namespace(x).maximum(x, a_min)
+        x = namespace(x).maximum(x, a_min)  # equivalent [maximum(a_min, x)]: the order of the two does not matter
+    # equivalent [minimum(a_max, x)]: the order of the two does not matter
     return x if a_max is None else namespace(x).minimum(x, a_max)
 
 
@@ -425,6 +427,7 @@ def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, train
     >>> sorted(set(mg.dropout(x, 0.2, rng=np.random.default_rng(0), training=True).data.tolist()))
     [0.0, 1.25]
     """
+    expect_arrays("dropout", x=x)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
     if not isinstance(rng, np.random.Generator):

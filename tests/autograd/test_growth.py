@@ -15,6 +15,7 @@ from models.resnet import Bottleneck
 from tests.benchmarks import memory
 from tests.benchmarks.on_minigrad import in_segments
 from tests.benchmarks.worker import Worker
+from tests.tools.reach import entries_of, stored
 
 PACKAGE = str(Path(mg.__file__).parent / "*")
 
@@ -31,22 +32,11 @@ def images(n, size, seed=0):
     return mg.Tensor(rng.standard_normal((n, size, size, 3), dtype="float32")), rng.integers(10, size=n)
 
 
-def entries(loss):
-    """All entries of the tape under a result."""
-    found, waiting = {}, [loss._node]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and hasattr(node, "edges") and id(node) not in found:
-            found[id(node)] = node
-            waiting += node.edges
-    return list(found.values())
-
-
 def kept_bytes(loss, net):
     """What the entries keep, each buffer once, without the parameters, which are there anyhow."""
     buffers, parameters = {}, {id(p.data) for p in net.parameters()}
-    for entry in entries(loss):
-        for value in entry.kept:
+    for entry in entries_of(loss):
+        for value in stored(entry) or ():
             if isinstance(value, np.ndarray):
                 while isinstance(value.base, np.ndarray):
                     value = value.base
@@ -115,7 +105,7 @@ def test_entries_and_what_they_keep_are_linear_in_depth():
     for depth in (8, 14, 20, 26):
         net = cifar_resnet(depth, width=4)
         loss = mg.cross_entropy(net(x), labels)
-        counts.append(len(entries(loss)))
+        counts.append(len(entries_of(loss)))
         kept.append(kept_bytes(loss, net))
     assert counts[0] > 8
     for series in (counts, kept):
@@ -129,7 +119,7 @@ def test_what_is_kept_is_linear_in_the_batch_and_entries_do_not_depend_on_it():
     for n in (2, 4, 6, 16):
         x, labels = images(n, 8)
         loss = mg.cross_entropy(net(x), labels)
-        counts.append(len(entries(loss)))
+        counts.append(len(entries_of(loss)))
         kept.append(kept_bytes(loss, net))
     assert len(set(counts)) == 1
     per_image = (kept[1] - kept[0]) / 2

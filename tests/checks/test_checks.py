@@ -5,7 +5,10 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from tests.samples import SAMPLES, positive, randn
+from tests.records import RECORDS
+from tests.records.draw import positive, randn
+
+CONVOLUTIONS = list(RECORDS["conv2d"].samples.values())
 
 # Rules with something wrong in them, for the rules that people get wrong. Each is the joint rule of an operator whose
 # forward is right; x, w, g are arrays.
@@ -155,10 +158,10 @@ def test_a_wrong_twin_is_caught_in_second_order():
 
 
 def test_a_right_gradient_passes_both_ways(monkeypatch):
-    for sample in SAMPLES["conv2d"][:4]:
+    for sample in CONVOLUTIONS[:4]:
         assert mg.gradcheck(lambda *inputs, s=sample: mg.conv2d(*inputs, **s.settings), sample.inputs) < 1e-7
     monkeypatch.setattr(mg.checks.differences, "FULL_JACOBIAN", 0)
-    for sample in SAMPLES["conv2d"][:4]:
+    for sample in CONVOLUTIONS[:4]:
         assert mg.gradcheck(lambda *inputs, s=sample: mg.conv2d(*inputs, **s.settings), sample.inputs) < 1e-7
 
 
@@ -328,7 +331,7 @@ def test_check_operator_catches_each_fault(fault, check):
 
 
 def test_check_operator_passes_right_operators():
-    worst = mg.check_operator(mg.conv2d, [(s.inputs, s.settings) for s in SAMPLES["conv2d"][:3]], analytic=True)
+    worst = mg.check_operator(mg.conv2d, [(s.inputs, s.settings) for s in CONVOLUTIONS[:3]], analytic=True)
     assert set(worst) == {
         *("first order", "second order", "taylor", "dtype", "aliasing", "determinism", "twin", "complex step")
     }

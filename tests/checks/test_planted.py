@@ -1,7 +1,7 @@
 """Wrong gradients planted in every rule of every operator: the suite must catch them all.
 
 A rule is made wrong in a stated way, and the checks run over the samples of the operators that use it, as they do in
-test_operators.py. If none fails, either the samples or the checks have a hole.
+tests/ops/test_every_operator.py. If none fails, either the samples or the checks have a hole.
 """
 
 import numpy as np
@@ -12,31 +12,20 @@ from minigrad import ops
 from minigrad.autograd import backward, broadcasting
 from minigrad.autograd.operator import Operator
 from minigrad.checks.operators import CHECKS
-from tests.samples import SAMPLES
+from tests.records import RECORDS
 
-MODULES = (
-    backward,
-    broadcasting,
-    ops.elementwise,
-    ops.shape,
-    ops.reduction,
-    ops.matmul,
-    ops.conv,
-    ops.pool,
-    ops.norm,
-    ops.loss,
-)
+FAMILIES = (ops.elementwise, ops.shape, ops.reduction, ops.matmul, ops.conv, ops.pool, ops.norm, ops.loss)
 
 #: Every operator there is, public or not.
 OPERATORS = {
     f.operator.name: f.operator
-    for module in MODULES
+    for module in (backward, broadcasting, *FAMILIES)
     for f in vars(module).values()
     if isinstance(getattr(f, "operator", None), Operator)
 }
 
 #: Operators without a public name: the public names whose samples run them.
-THROUGH = {"unfold": ["avg_pool2d"], "fold": ["conv_transpose2d"]}
+THROUGH = {"im2col": ["avg_pool2d"], "col2im": ["conv_transpose2d"]}
 
 #: Operators that stand only in the rules of others, so that their own rules are for second order.
 IN_RULES = {"copy": ["batch_norm"], "gate": ["relu"], "sum_to": ["add"], "unindex": ["getitem"]}
@@ -79,7 +68,7 @@ RULES = rules([name for name in OPERATORS if name not in IN_RULES])
 def caught(name, check):
     """Run a check over the samples until one fails; say whether one did."""
     for public in (THROUGH | IN_RULES).get(name, [name]):
-        for sample in SAMPLES[public]:
+        for sample in RECORDS[public].samples.values():
             try:
                 CHECKS[check](sample.function(public), sample.inputs)
             except (mg.GradientError, RuntimeError):
@@ -102,7 +91,7 @@ def plant(monkeypatch, name, slot, fault, when=lambda g: True):
 
 
 def test_every_operator_is_known():
-    assert set(OPERATORS) - set(THROUGH) - set(IN_RULES) <= set(SAMPLES)
+    assert set(OPERATORS) - set(THROUGH) - set(IN_RULES) <= set(RECORDS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -130,10 +119,10 @@ def test_wrong_rules_of_operators_inside_rules_are_caught(monkeypatch, name, slo
 def test_a_rule_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fault):
     """The rule is right on arrays, and wrong where it is recorded; a twin is replaced as a whole."""
     op = OPERATORS[name]
-    if op.plain is None:
+    if op.definition is None:
         plant(monkeypatch, name, slot, FAULTS[fault], when=lambda g: isinstance(g, mg.Tensor))
     else:
-        right = op.plain
+        right = op.definition
 
         @mg.operator
         def passed_on(x, /):
@@ -145,15 +134,15 @@ def test_a_rule_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fa
             through = [passed_on(x) if i == slot and isinstance(x, mg.Tensor) else x for i, x in enumerate(inputs)]
             return right(*through, **settings)
 
-        monkeypatch.setattr(op, "plain", wrong)
+        monkeypatch.setattr(op, "definition", wrong)
     assert caught(name, "second order")
 
 
-@pytest.mark.parametrize("name", [name for name, op in OPERATORS.items() if op.plain is not None])
+@pytest.mark.parametrize("name", [name for name, op in OPERATORS.items() if op.definition is not None])
 def test_a_wrong_twin_is_caught(monkeypatch, name):
     op = OPERATORS[name]
-    right = op.plain
-    monkeypatch.setattr(op, "plain", lambda *a, **k: right(*a, **k) * 1.001)
+    right = op.definition
+    monkeypatch.setattr(op, "definition", lambda *a, **k: right(*a, **k) * 1.001)
     assert caught(name, "twin")
 
 
@@ -169,7 +158,7 @@ def test_a_rule_wrong_only_for_stride_above_1_needs_a_sample_of_it(monkeypatch):
 
     monkeypatch.setattr(op, "pull", wrong)
     assert caught("conv2d", "first order")
-    ones = [s for s in SAMPLES["conv2d"] if s.settings.get("stride", 1) == 1]
+    ones = [s for s in RECORDS["conv2d"].samples.values() if s.settings.get("stride", 1) == 1]
     for sample in ones:
         CHECKS["first order"](sample.function("conv2d"), sample.inputs)
 
@@ -187,7 +176,7 @@ def test_a_rule_with_stale_statistics_is_caught(monkeypatch):
         return right(g, need, plan, tuple((named | stale).values()))
 
     monkeypatch.setattr(op, "pull", wrong)
-    sample = SAMPLES["batch_norm"][0]
+    sample = RECORDS["batch_norm"].samples["images"]
     f = sample.function("batch_norm")
     other = [mg.Tensor(x * 3.0 + 1.0, requires_grad=True) for x in sample.inputs]
     f(*other).sum().backward()  # another batch, whose statistics stay behind

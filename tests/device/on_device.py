@@ -21,7 +21,7 @@ from minigrad import train
 from minigrad.inspect import summary
 from models import cifar_plain, cifar_resnet, residual_net
 from models.resnet import Bottleneck
-from tests.samples import every_sample
+from tests.records import every_sample
 
 NETS = {
     "plain": partial(cifar_plain, 8),
@@ -275,7 +275,7 @@ class OnDevice:
             assert "cpu" in str(caught.value)
         with pytest.raises(ValueError, match="backward: the output is on .* but the gradient to start from is on cpu"):
             (away * 2.0).backward(data)
-        with pytest.raises(ValueError, match="batch_norm: x is on .*, but the running statistics are on cpu"):
+        with pytest.raises(ValueError, match="batch_norm: expected running statistics on .*, as x, got cpu"):
             mg.nn.BatchNorm2d(2, dtype=np.float64)(away)
         with pytest.raises(TypeError, match=r"gradcheck: input 0 is on .*use .to\('cpu'\)"):
             mg.gradcheck(lambda x: x, [away])
