@@ -34,6 +34,8 @@ Where no gradient is needed the tape records nothing: below the head, a step is 
 the backward pass. To train the last stage, too, set ``requires_grad = True`` for ``net.layer4.parameters()`` and give
 them to SGD. ``train.fit`` puts a net that is in evaluation mode, and all its layers, into training mode; to keep the
 layers' mode, set ``net.training = True`` on the net alone.
+
+Next: :mod:`models.legacy`.
 """
 
 from __future__ import annotations

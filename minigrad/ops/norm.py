@@ -66,7 +66,14 @@ def batch_norm_twin(
 
 @operator
 def _batch_norm(
-    x: Array, gamma: Array, beta: Any, /, running_mean: Array, running_var: Array, training: bool, momentum: float,
+    x: Array,
+    gamma: Array,
+    beta: Any,
+    /,
+    running_mean: Array,
+    running_var: Array,
+    training: bool,
+    momentum: float,
     eps: float,
 ) -> tuple[Array, dict[str, Array]]:
     """The operator behind :func:`batch_norm`: the statistics are settings."""

@@ -3,7 +3,7 @@
 Schedules are counted in iterations, as in the paper, not in epochs. Two of them depend on what training measures:
 :class:`WarmupUntil` on the training error, :class:`ReduceOnPlateau` on the error on held-out data.
 
-Next: :mod:`minigrad.data.digits`.
+Next: :mod:`minigrad.data.dataset`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Numbers that are not finite: which arrays hold them, and which operator made the first NaN.
 
-Next: :mod:`minigrad.train.run`.
+Next: :mod:`minigrad.train.signals`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A *record* is a dict of the numbers measured at one point of a run, always with ``iteration``. A run's history is the
 list of its records. Names that end in ``_error`` are shares of 1.
 
-Next: :mod:`minigrad.train.loop`.
+Next: :mod:`minigrad.train.diagnose`.
 """
 
 from __future__ import annotations

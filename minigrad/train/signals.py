@@ -1,6 +1,6 @@
 """Signals: Ctrl-C and SIGTERM stop a run after the iteration that is under way.
 
-Next: :mod:`minigrad.train.diagnose`.
+Next: :mod:`minigrad.train.run`.
 """
 
 from __future__ import annotations
