@@ -47,6 +47,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
+from minigrad.autograd.tape import Entry
 
 clock = itertools.count()
 
@@ -190,7 +191,7 @@ ax.legend()
 # The second difference is that the Tensor itself is not recorded. The tape consists of *entries*, and a Tensor points
 # to its entry. An entry never points to its Tensor, so an array that is no longer referenced is freed at once.
 #
-# .. literalinclude:: /../minigrad/recording.py
+# .. literalinclude:: /../minigrad/autograd/tape.py
 #    :start-at: class Entry
 #    :end-before: __slots__
 #
@@ -198,12 +199,11 @@ ax.legend()
 # ``gradients`` above, with ``totals``, a heap ordered by ``-order``, and a function ``add``. (``owned`` are the totals
 # that the backward pass allocated itself. Only these may be added to in place.)
 #
-# .. literalinclude:: /../minigrad/backward.py
-#    :start-at: def receive(node: Node
-#    :end-before: leading = set()
+# .. literalinclude:: /../minigrad/autograd/backward.py
+#    :pyobject: Gradients.add
 #    :dedent:
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: while queue:
 #    :end-at: g = totals.pop(entry)
 #    :dedent:
@@ -235,10 +235,10 @@ y = t * mg.exp(msin(t))
 entry, ahead = y._node, [y._node]
 while ahead:
     entry = ahead.pop(0)
-    if isinstance(entry, mg.recording.Entry):
-        kept = {name: value.round(5).tolist() for name, value in entry.named().items()}
+    if isinstance(entry, Entry):
+        kept = {name: value.round(5).tolist() for name, value in zip(entry.plan.names, entry.stored, strict=True)}
         print(f"{entry.order - y._node.order:+d}  {entry.operator.name:4} stores {kept}")
-        ahead += [edge for edge in entry.edges if isinstance(edge, mg.recording.Entry)]
+        ahead += [edge for edge in entry.edges if isinstance(edge, Entry)]
 
 y.backward()
 print("gradient:", t.grad.data)

@@ -142,20 +142,19 @@ print(S.T.astype(int))
 #
 # In minigrad, summing and stretching are two operators, and each is the rule of the other:
 #
-# .. literalinclude:: /../minigrad/backward.py
-#    :start-at: def sum_to(
-#    :end-before: @operator
+# .. literalinclude:: /../minigrad/autograd/broadcasting.py
+#    :pyobject: sum_to
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/broadcasting.py
 #    :start-at: broadcast_to.vjp(
-#    :end-at: broadcast_to.vjp(
+#    :end-at: sum_to.vjp(
 #
 # (``before`` is the shape that x had.) The rules of other operators need not call ``sum_to`` themselves. A rule such as
 # ``lambda g, b: g * b`` returns a gradient of the shape of the result. If an operator broadcasts, the backward pass
 # compares the shape of this gradient with the shape of the argument (its ``edge``), and sums the gradient to the
 # argument's shape if the two differ:
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: if entry.operator.broadcasts
 #    :end-at: gradient = sum_to
 #    :dedent:

@@ -70,9 +70,9 @@ ax.legend()
 # become Tensors again, and each Tensor gets its original place on the tape: an argument gets the node at its edge, the
 # result gets the entry itself. Then the rule is applied to these Tensors, and its operators are recorded.
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: places = dict(zip(op.inputs
-#    :end-before: if op.plain is None
+#    :end-before: if op.definition is None
 #    :dedent:
 #
 # These places are necessary. A rule for the square of x is ``g * 2 * x``. To compute the second derivative, minigrad

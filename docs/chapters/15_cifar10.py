@@ -169,7 +169,7 @@ assert np.allclose(paper[[0, 31_999, 32_000, 47_999, 48_000, 63_999]], [0.1, 0.1
 # how they will be cropped, and on the seeds of dropout. If one of these is not saved, there is no error message; the
 # resumed run merely differs from the uninterrupted run. This is the state that minigrad saves:
 #
-# .. literalinclude:: /../minigrad/train.py
+# .. literalinclude:: /../minigrad/train/loop.py
 #    :pyobject: _Run.state_dict
 #
 # The order of the images is the difficult part. A single Generator for the whole run has a hidden state. Moreover,

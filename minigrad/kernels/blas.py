@@ -1,66 +1,136 @@
 """BLAS on one thread, whatever its own setting.
 
-The matrix products of minigrad are cut into blocks that minigrad's own threads share, so BLAS has to work on one
-thread inside each block. BLAS's own threads gain little on the tall, narrow matrices of convolutions, and with them
-the rounding of a result would depend on the number of threads.
+minigrad cuts matrix products into blocks, which its own threads share (:mod:`minigrad.kernels.threads`). Inside a block
+BLAS must use one thread. BLAS's own threads gain little on the tall, narrow matrices of convolutions, and they would
+let the rounding of a result depend on the number of threads.
 
 Next: :mod:`minigrad.kernels.threads`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
+
+from minigrad.kernels.interrupts import Result, call_then
 
 
-class Blas:
-    """The BLAS libraries of this process: ``with blas:`` keeps them on one thread.
+class Library(NamedTuple):
+    """A BLAS library that this process has loaded: its own functions, and the kind of processor it computes for."""
 
-    The setting is the process's, so those who want it just now are counted; the last to go puts back what was before.
+    get_num_threads: Callable[[], int]
+    set_num_threads: Callable[[int], object]
+    architecture: str | None
+
+
+_lock = threading.RLock()
+_holders: set[object] = set()  # one for each call of on_one_thread that is under way
+_before: list[tuple[Library, int]] = []  # the libraries, and their numbers of threads when the first holder came
+
+
+def on_one_thread(f: Callable[[], Result]) -> Result:
+    """Return ``f()``, computed while all BLAS libraries of this process are on one thread.
+
+    The number of threads is a setting of the process. So several threads may be in here at once, and the last one to
+    leave restores the numbers that the first one found, whatever `f` raises and wherever an interrupt strikes.
+
+    Examples
+    --------
+    >>> on_one_thread(lambda: [library.get_num_threads() for library in libraries()]) == [1] * len(libraries())
+    True
     """
+    holder = object()
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.callers = 0
-        self.before: list[int] = []
+    def hold_and_call() -> Result:
+        _hold(holder)
+        return f()
 
-    @functools.cached_property
-    def libraries(self) -> list[Any]:
-        from threadpoolctl import ThreadpoolController
-
-        return list(ThreadpoolController().select(user_api="blas").lib_controllers)
-
-    @functools.cached_property
-    def setters(self) -> list[Callable[[int], object]]:
-        """What sets each library's number of threads, from whichever thread this is called."""
-        # threadpoolctl's own method does nothing when another thread than the first one calls it
-        return [getattr(library, "_real_set_num_threads", library.set_num_threads) for library in self.libraries]
-
-    @functools.cached_property
-    def has_small_kernels(self) -> bool:
-        """Whether this is OpenBLAS on a processor with AVX-512."""
-        with_avx512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
-        return any(getattr(library, "architecture", None) in with_avx512 for library in self.libraries)
-
-    def set(self, threads: list[int]) -> None:
-        """Set each library's number of threads."""
-        for setter, n in zip(self.setters, threads, strict=True):
-            setter(n)
-
-    def __enter__(self) -> None:
-        with self.lock:
-            self.callers += 1
-            if self.callers == 1:
-                self.before = [library.get_num_threads() for library in self.libraries]
-                self.set([1] * len(self.before))
-
-    def __exit__(self, *exception: object) -> None:
-        with self.lock:
-            self.callers -= 1
-            if self.callers == 0:
-                self.set(self.before)
+    return call_then(hold_and_call, lambda: _release(holder))
 
 
-blas = Blas()
+def _hold(holder: object) -> None:
+    """Set BLAS to one thread, unless somebody else has done so.
+
+    An interrupt leaves the lock taken, so that no other thread sees what is half done; `_release` frees it.
+    """
+    _lock.acquire()
+    if not _holders:
+        _before[:] = [(library, library.get_num_threads()) for library in libraries()]
+    _holders.add(holder)
+    if len(_holders) == 1:
+        for library, _ in _before:
+            library.set_num_threads(1)
+    _lock.release()
+
+
+def _release(holder: object) -> None:
+    """Undo `_hold`, however far it or an earlier `_release` came."""
+    if holder in _holders:
+        _lock.acquire()
+        if len(_holders) == 1:
+            _restore()
+        _holders.discard(holder)  # last: until here, a second call begins anew
+    try:
+        while True:  # an interrupted call may have taken the lock once more
+            _lock.release()
+    except RuntimeError:  # this thread no longer has it
+        pass
+
+
+def _restore() -> None:
+    """Give each library its own number of threads again."""
+    for library, count in _before:
+        library.set_num_threads(count)
+
+
+# The libraries -------------------------------------------------------------------------------
+
+#: The names, in C, of the functions that return and set the number of threads, from any thread. Builds of OpenBLAS put
+#: something around theirs.
+_FUNCTIONS = {
+    "openblas": [
+        (f"{prefix}openblas_get_num_threads{suffix}", f"{prefix}openblas_set_num_threads{suffix}")
+        for prefix in ("", "scipy_")
+        for suffix in ("", "64_", "_64")
+    ],
+    "mkl": [("MKL_Get_Max_Threads", "MKL_Set_Num_Threads")],
+}
+
+
+@functools.cache
+def libraries() -> tuple[Library, ...]:
+    """Find the libraries, with threadpoolctl. (Its own setter works only in the first thread that calls it.)"""
+    from threadpoolctl import threadpool_info
+
+    found = []
+    for info in threadpool_info():
+        library = ctypes.CDLL(info["filepath"])
+        for getter, setter in _FUNCTIONS.get(info["internal_api"], ()):
+            if hasattr(library, getter):
+                found.append(Library(getattr(library, getter), getattr(library, setter), info.get("architecture")))
+                break
+    return tuple(found)
+
+
+@functools.cache
+def has_small_kernels() -> bool:
+    """Say whether this is OpenBLAS on a processor with AVX-512, where it has kernels for small matrices."""
+    with_avx512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
+    return any(library.architecture in with_avx512 for library in libraries())
+
+
+def _after_fork_in_child() -> None:
+    """Forget the holders: the threads of the parent do not exist here."""
+    global _lock
+    _lock = threading.RLock()
+    if _holders:
+        _restore()
+        _holders.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,6 +1,6 @@
-"""Memory that the C library keeps for the next array.
+"""Memory that is freed stays with the process, for its next arrays.
 
-Next: :mod:`minigrad.autograd.tensor`.
+Next: :mod:`minigrad.autograd.recompute`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,27 @@ import ctypes
 import os
 import sys
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in malloc.h
+
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, for the next array, and not give it back to the system at once.
+    """Let the process keep the memory of freed arrays for its next arrays: a training step then takes less time.
 
-    A training step makes and frees the same large arrays again and again. Fresh pages are filled with zeros by the
-    system first, one by one, which takes longer than most of the arithmetic on them. What is kept is at most what the
-    process once needed. GNU's C library can be told; whoever has set its variables, ``MALLOC_...``, has decided.
+    A training step makes and frees the same large arrays again and again. By default, the C library returns their
+    memory to the system, which fills every page with zeros before it gives it out again; that takes longer than most of
+    the arithmetic on it. After this call memory stays with the process: at most as much as it once needed at one time.
+
+    This is a setting of the whole process, and for the rest of its life. So minigrad never makes it when it is
+    imported: :func:`minigrad.train.fit`, the demos and the benchmarks call this function. To call it again has no
+    further effect. It works with GNU's C library (Linux), and does nothing elsewhere. It also does nothing if one of
+    the library's own variables, ``MALLOC_...`` or ``GLIBC_TUNABLES``, is set: ``MALLOC_PERTURB_=0`` keeps the default.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.keep_freed_memory()
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        threshold, trim = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD in malloc.h
-        mallopt(threshold, 32 << 20)  # the most it takes: larger arrays have pages of their own
-        mallopt(trim, 2**31 - 1)
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value it accepts: larger arrays have pages of their own
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,6 +1,7 @@
-"""The passes of batch norm over the pixels: statistics of each channel, and the two sums of its gradient.
+"""Passes of batch normalisation over the pixels: the statistics of each channel, and the two sums of its gradient.
 
-Definitions: mean and variance over all axes but the last; ``g.sum()`` and ``(g * (x - mean)).sum()`` over these axes.
+Definitions, over all axes but the last: ``x.mean(axes)`` and ``x.var(axes)``; ``g.sum(axes)`` and
+``(g * (x - mean)).sum(axes)``.
 
 Next: :mod:`minigrad.kernels.masks`.
 """
@@ -10,57 +11,56 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.device import namespace
-from minigrad.kernels.blocks import scratch
 from minigrad.kernels.pixels import Pixels
 from minigrad.kernels.threads import run
 from minigrad.typing import Array
 
 
 def statistics(pixels: Pixels, x: Array) -> tuple[Array, Array]:
-    """Return mean and (biased) variance of each channel, in one walk.
+    """Return the mean and the (biased) variance of each channel of x (..., c), in one pass.
 
-    Each column of each block gives its own mean and its squared deviations from that. Those of a channel follow without
-    cancellation (Chan et al., 1979): M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. What rounding took from a
-    column's mean shows in the sum of its deviations, and is put right; these few numbers are combined in float64.
+    Each column of each block b of m_b rows gives its own mean and the sum of squared deviations from it, M2_b. The sum
+    of squares over a channel follows from them without cancellation (Chan et al., 1979):
+    M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. The deviations from an exact mean would add up to 0; their sum
+    corrects what rounding took from the mean. These few numbers are combined in float64.
     """
     xp = namespace(x)
     rows, blocks, ones = pixels.rows(x), pixels.blocks, pixels.ones(x)
-    sums = xp.empty((3, len(blocks), rows.shape[1]), dtype=x.dtype)  # means, left of the means, squares
+    sums = xp.empty((3, len(blocks), rows.shape[1]), dtype=x.dtype)  # means, sums of deviations, of their squares
 
     def block(i: int) -> None:
         part = rows[blocks[i]]
-        mean, left, squares, one = sums[0, i], sums[1, i], sums[2, i], ones[: len(part)]
+        mean, residual, squares, one = sums[0, i], sums[1, i], sums[2, i], ones[: len(part)]
         xp.matmul(one, part, out=mean)
         mean /= len(part)
-        deviation = xp.subtract(part, mean, out=scratch("product", part.shape, part))
-        xp.matmul(one, deviation, out=left)
+        deviation = part - mean
+        xp.matmul(one, deviation, out=residual)
         xp.matmul(one, xp.multiply(deviation, deviation, out=deviation), out=squares)
 
     run(block, len(blocks))
-    lengths = xp.asarray(np.array([[block.stop - block.start] for block in blocks]))  # rows, of each block: (blocks, 1)
-    means, left, squares = sums.astype(np.complex128 if x.dtype.kind == "c" else np.float64)  # (blocks, width) each
-    left /= lengths
-    means += left
-    squares -= lengths * left * left
-    mean = pixels.fold(lengths * means) / pixels.count
-    off = means - pixels.wide(mean)
-    var = pixels.fold(squares + lengths * off * off) / pixels.count
+    lengths = xp.asarray(np.array([[block.stop - block.start] for block in blocks]))  # (blocks, 1)
+    means, residuals, squares = sums.astype(np.complex128 if x.dtype.kind == "c" else np.float64)  # (blocks, row) each
+    residuals /= lengths
+    means += residuals
+    squares -= lengths * residuals * residuals
+    mean = pixels.per_channel(lengths * means) / pixels.count
+    off = means - pixels.repeated(mean)
+    var = pixels.per_channel(squares + lengths * off * off) / pixels.count
     return mean.astype(x.dtype), var.astype(x.dtype)
 
 
 def gradient_sums(pixels: Pixels, g: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """Return the sums over pixels of g, and of g times the deviation of x from its mean."""
     xp = namespace(x)
-    rows, cotangents, centre = pixels.rows(x), pixels.rows(g), pixels.wide(mean)
+    x_rows, g_rows, means = pixels.rows(x), pixels.rows(g), pixels.repeated(mean)
     blocks, ones = pixels.blocks, pixels.ones(x)
-    sums = xp.empty((2, len(blocks), rows.shape[1]), dtype=x.dtype)
+    sums = xp.empty((2, len(blocks), x_rows.shape[1]), dtype=x.dtype)
 
     def block(i: int) -> None:
-        part, g_part = rows[blocks[i]], cotangents[blocks[i]]
-        one = ones[: len(part)]
-        product = xp.subtract(part, centre, out=scratch("product", part.shape, part))
-        xp.matmul(one, g_part, out=sums[0, i])
-        xp.matmul(one, xp.multiply(product, g_part, out=product), out=sums[1, i])
+        part = g_rows[blocks[i]]
+        one, product = ones[: len(part)], x_rows[blocks[i]] - means
+        xp.matmul(one, part, out=sums[0, i])
+        xp.matmul(one, xp.multiply(product, part, out=product), out=sums[1, i])
 
     run(block, len(blocks))
-    return pixels.fold(sums[0]), pixels.fold(sums[1])
+    return pixels.per_channel(sums[0]), pixels.per_channel(sums[1])

@@ -1,7 +1,7 @@
 """A few threads that share the tasks of one operator.
 
-NumPy releases Python's global lock while it copies, adds or multiplies matrices, so threads do help, if each works on
-a block of data that stays in its core's cache.
+NumPy releases Python's global lock while it copies, adds or multiplies matrices. So several threads are faster than
+one, if each works on a block of data that stays in its core's cache.
 
 One rule keeps results bit-equal for every number of threads: *what* the tasks are depends on shapes and constants only;
 the number of threads decides merely *who* does which task.
@@ -12,25 +12,22 @@ Next: :mod:`minigrad.kernels.blocks`.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, ContextVar, copy_context
 from queue import SimpleQueue
-from typing import Any
+from typing import TypeAlias
 
-from minigrad.kernels.blas import blas
+from minigrad.arguments import integer
+from minigrad.kernels.blas import on_one_thread
+from minigrad.kernels.interrupts import call_then
 
-_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_queue: SimpleQueue[Any] | None = None  # of work for the threads beside the caller's own
-
-
-_queue_lock = threading.Lock()
+_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_inside_task: ContextVar[bool] = ContextVar("inside a task", default=False)
 
 
 def set_num_threads(n: int) -> None:
@@ -55,13 +52,10 @@ def set_num_threads(n: int) -> None:
     1
     >>> mg.set_num_threads(before)
     """
-    global _threads
-    if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
-        raise ValueError(f"set_num_threads: expected an integer of at least 1, got {n!r}")
-    with _queue_lock:
-        if n != _threads:
-            _threads = int(n)
-            _close_queue()
+    global _num_threads, _helpers
+    n = integer("set_num_threads", "n", n, least=1)
+    if n != _num_threads:
+        _num_threads, _helpers = n, None
 
 
 def get_num_threads() -> int:
@@ -73,124 +67,137 @@ def get_num_threads() -> int:
     >>> mg.get_num_threads() >= 1
     True
     """
-    return _threads
+    return _num_threads
 
 
 def run(task: Callable[[int], object], count: int) -> None:
     """Call ``task(0)``, ..., ``task(count - 1)``, spread over the threads, with BLAS on one thread in each.
 
-    Whoever is free takes the next number, so tasks must not depend on one another. The first
-    exception of a task is raised here.
+    A free thread takes the next task, so tasks must not depend on one another. If tasks raise exceptions, one of them
+    is raised here, when no task runs any more. A task's own tasks run in its own thread.
     """
-    with blas:
-        if count == 1 or _threads == 1 or _inside.task:  # a task's own tasks are run where it is: no thread is free
+    if _inside_task.get():
+        for i in range(count):
+            task(i)
+    else:
+        on_one_thread(lambda: _share(task, count))
+
+
+def _share(task: Callable[[int], object], count: int) -> None:
+    """Do tasks on this thread, worker 0, and on the helpers, workers 1, 2, ..."""
+    workers = min(_num_threads, count)
+    if workers <= 1:
+        for i in range(count):
+            task(i)
+        return
+    claims: dict[int, int] = {}  # task -> worker. Of several calls of setdefault, the first one wins
+    finished: set[int] = set()  # workers
+    errors: list[BaseException] = []
+    wake = SimpleQueue[None]()
+
+    def work(worker: int) -> None:
+        try:
             for i in range(count):
-                task(i)
-            return
-        numbers = itertools.count()  # next(numbers) is one step of the interpreter: no two threads get the same
-        ended: SimpleQueue[BaseException | None] = SimpleQueue()
-
-        def work() -> None:
-            _inside.task = True
-            try:
-                while (i := next(numbers)) < count:
+                if claims.setdefault(i, worker) == worker:
                     task(i)
-            except BaseException as error:
-                ended.put(error)
-            else:
-                ended.put(None)
-            finally:
-                _inside.task = False
+        except BaseException as error:
+            errors.append(error)
+        finished.add(worker)
+        wake.put(None)
 
-        helpers = min(_threads, count) - 1
-        _hand_over(work, helpers)
-        work()
-        errors = [error for error in [ended.get() for _ in range(1 + helpers)] if error is not None]
-        if errors:
-            raise errors.pop()
+    def start() -> None:
+        context = copy_context()  # NumPy's errstate is a part of it
+        context.run(_inside_task.set, True)
+        _get_helpers().start([(context.copy(), work, worker) for worker in range(1, workers)])
+        context.run(work, 0)
+
+    def wait() -> None:  # no helper may write into an array after run has returned
+        finished.add(0)
+        for i in range(count):
+            claims.setdefault(i, 0)  # after an interrupt: what no helper has begun is not done
+        while not finished.issuperset(claims.values()):
+            wake.get()
+
+    call_then(start, wait)
+    if errors:
+        raise errors.pop()
 
 
-class _Inside(threading.local):
-    """Whether this thread is working on a task just now."""
+# Helpers -------------------------------------------------------------------------------------
 
-    task = False
-
-
-_inside = _Inside()
+Job: TypeAlias = tuple[Context, Callable[[int], None], int]
 
 
-def _hand_over(work: Callable[[], None], helpers: int) -> None:
-    """Let `helpers` threads beside the caller's own call `work`.
+class _Helpers:
+    """Threads that wait for jobs. They end when this object is no longer referenced.
 
-    They wait at a queue, from which one is woken in a third of the time that ``concurrent.futures`` takes. For a layer
-    of one image, that is a part of the work itself.
+    They block on a SimpleQueue: waking one takes a third of the time that ``concurrent.futures`` needs, and for a layer
+    of one image this time counts.
     """
-    global _queue
-    with _queue_lock:  # or else another thread might close the queue before the work is in it
-        if _queue is None:
-            _queue = SimpleQueue()
-            names = [f"minigrad-{i}" for i in range(max(_threads - 1, 1))]
-            _apart.helpers = [threading.Thread(target=_help, args=(_queue,), name=name, daemon=True) for name in names]
-            _apart.cpu = None
-            for helper in _apart.helpers:
-                helper.start()
-        _apart.keep()
-        for _ in range(helpers):
-            _queue.put((copy_context(), work))  # NumPy's errstate is a part of the caller's context
+
+    def __init__(self, count: int) -> None:
+        self.queue = SimpleQueue[Job | None]()
+        weakref.finalize(self, self.queue.put, None)
+        self.callers_processor: int | None = None
+        names = [f"minigrad-{i}" for i in range(count)]
+        self.threads = [threading.Thread(target=_help, args=(self.queue,), name=name, daemon=True) for name in names]
+        for thread in self.threads:
+            thread.start()
+
+    def start(self, jobs: list[Job]) -> None:
+        """Let the helpers do some jobs."""
+        self._leave_processor_of_caller()
+        for job in jobs:
+            self.queue.put(job)
+
+    def _leave_processor_of_caller(self) -> None:
+        """If the caller runs on another processor than before, let the helpers have all processors but this one.
+
+        Linux often wakes a thread on the processor of the thread that wakes it, since that one will often wait next.
+        Our caller works on its own share, so a helper beside it would wait some milliseconds until the system moves one
+        of the two.
+        """
+        processor = _getcpu() if _getcpu else None
+        if processor == self.callers_processor:
+            return
+        others = os.sched_getaffinity(0) - {processor}
+        with suppress(OSError):  # some sandboxes forbid it
+            for thread in self.threads:
+                if thread.native_id and others:
+                    os.sched_setaffinity(thread.native_id, others)
+        self.callers_processor = processor
 
 
-def _help(queue: SimpleQueue[Any]) -> None:
-    """Be a helper: do what comes through the queue, until it is closed by a None, which goes on to the next helper."""
-    while (given := queue.get()) is not None:
-        context, work = given
-        context.run(work)
-        del given, context, work  # or they, and their arrays, would live until the next come
+_getcpu: Callable[[], int] | None = None
+if sys.platform == "linux":
+    _getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+
+_helpers: _Helpers | None = None
+
+
+def _get_helpers() -> _Helpers:
+    """Return one helper fewer than there are threads. (Two callers may both make some: those of one end soon.)"""
+    global _helpers
+    helpers, count = _helpers, _num_threads - 1
+    if helpers is None or len(helpers.threads) != count:
+        helpers = _helpers = _Helpers(count)
+    return helpers
+
+
+def _help(queue: SimpleQueue[Job | None]) -> None:
+    """Do jobs until a None comes, which goes on to the next helper."""
+    while (job := queue.get()) is not None:
+        context, work, worker = job
+        context.run(work, worker)
+        del job, context, work  # or their arrays would live until the next job comes
     queue.put(None)
 
 
-class _Apart:
-    """Keeps the helpers off the processor that the caller works on.
-
-    Linux likes to wake a thread where the one that wakes it runs, since that one will often wait next. Ours does not:
-    it works on its own share, and a helper beside it would wait until the system moves one of them, some milliseconds
-    later.
-    """
-
-    def __init__(self) -> None:
-        self.helpers: list[Any] = []
-        self.cpu: int | None = None
-        self.getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
-
-    def keep(self) -> None:
-        """See where the caller runs; if it has moved, let the helpers have all its other processors."""
-        cpu = self.getcpu() if self.getcpu else None
-        if cpu != self.cpu:
-            self.cpu = cpu
-            others = os.sched_getaffinity(0) - {cpu}
-            with suppress(OSError):  # some sandboxes forbid it
-                for helper in self.helpers if others else ():
-                    os.sched_setaffinity(helper.native_id, others)
-
-
-_apart = _Apart()
-
-
-def _close_queue() -> None:
-    """Send the helpers away, once they have done what is in the queue: there will be another number of them."""
-    global _queue
-    if _queue is not None:
-        _queue.put(None)
-    _queue = None
+def _after_fork_in_child() -> None:
+    """Forget the helpers: they do not exist here."""
+    global _helpers
+    _helpers = None
 
 
 if hasattr(os, "register_at_fork"):
-
-    def _after_fork() -> None:
-        global _queue, _queue_lock
-        _queue, _queue_lock = None, threading.Lock()  # the parent's threads do not exist here
-        blas.lock = threading.Lock()
-        if blas.callers:
-            blas.callers = 0
-            blas.set(blas.before)
-
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -6,7 +6,7 @@ stored. The replay sums the gradients of broadcast arguments back to their shape
 
 Where a function has no derivative, the docstring states which one-sided derivative is used; a test fixes it.
 
-Next: :mod:`minigrad.ops.shape`.
+Next: :mod:`minigrad.ops.reduction`.
 """
 
 from __future__ import annotations
@@ -236,7 +236,11 @@ sigmoid.vjp(lambda g, x, out: g * out * sigmoid(-x))
 def _gate(g: Array, /, *, x: Array) -> Array:
     """g where x > 0, else 0.   dg = the cotangent where x > 0, else 0"""
     fast = on_host(g) and x.dtype == g.dtype and g.dtype.char in "fd"
-    return blocks.elementwise(masks.gated, g, x) if fast else namespace(g).where(x > 0, g, namespace(g).zeros_like(g))
+    return (
+        blocks.elementwise(masks.relu_gradient, g, x)
+        if fast
+        else namespace(g).where(x > 0, g, namespace(g).zeros_like(g))
+    )
 
 
 _gate.vjp(lambda g, x: _gate(g, x=x))
@@ -252,7 +256,7 @@ def relu(x: Array, /) -> Array:
     >>> mg.relu(mg.Tensor([-1.0, 0.0, 2.0]))
     Tensor([0., 0., 2.])
     """
-    return blocks.elementwise(masks.rectified, x) if on_host(x) else namespace(x).maximum(x, 0)
+    return blocks.elementwise(masks.relu, x) if on_host(x) else namespace(x).maximum(x, 0)
 
 
 relu.vjp(lambda g, out: _gate(g, x=array_of(out)))
@@ -375,7 +379,7 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
 @elementwise
 def _where(a: Array, b: Array, /, condition: Array) -> Array:
     """The operator behind :func:`where`: the condition is a setting."""
-    if masks.is_mask(a, b, condition):
+    if masks.can_mask(a, condition, b):
         return masks.masked(a, condition)
     return namespace(condition, a, b).where(condition, a, b)
 

@@ -24,7 +24,7 @@ References
 ----------
 S. Ioffe and C. Szegedy, "Batch Normalization", arXiv 1502.03167, 2015.
 
-Next: :mod:`minigrad.ops.loss`.
+Next: :mod:`minigrad.checks.differences`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def check_make_swish(work):
     assert np.allclose(got.data, x / (1 + np.exp(-x)), rtol=1e-14), "swish(x) is not x * sigmoid(x)"
     assert getattr(got._node, "operator", None) is getattr(swish, "operator", ""), "swish must be a single operator"
     mg.check_operator(swish, [(x,)])
-    kept = got._node.named()
+    kept = got._node.plan.names
     assert len(kept) == 1, f"the rule needs one array only, but it asks for {' and '.join(kept)}"
 
 

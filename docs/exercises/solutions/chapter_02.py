@@ -3,6 +3,7 @@
 import numpy as np
 
 import minigrad as mg
+from minigrad.autograd.tape import Entry
 
 
 def walk(tape):
@@ -38,10 +39,8 @@ def kept_bytes(y):
     seen, ahead, arrays = set(), [y._node], {}
     while ahead:
         entry = ahead.pop()
-        if isinstance(entry, mg.recording.Entry) and entry not in seen:
+        if isinstance(entry, Entry) and entry not in seen:
             seen.add(entry)
             ahead.extend(entry.edges)
-            arrays.update(
-                {id(value): value.nbytes for value in entry.named().values() if isinstance(value, np.ndarray)}
-            )
+            arrays.update({id(value): value.nbytes for value in entry.stored if isinstance(value, np.ndarray)})
     return sum(arrays.values())
