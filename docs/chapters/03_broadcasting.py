@@ -150,9 +150,8 @@ print(S.T.astype(int))
 #    :end-at: sum_to.vjp(
 #
 # (``before`` is the shape that x had.) The rules of other operators need not call ``sum_to`` themselves. A rule such as
-# ``lambda g, b: g * b`` returns a gradient of the shape of the result. If an operator broadcasts, the backward pass
-# compares the shape of this gradient with the shape of the argument (its ``edge``), and sums the gradient to the
-# argument's shape if the two differ:
+# ``lambda g, b: g * b`` returns a gradient of the shape of the result. If the operator broadcasts, the backward pass
+# sums this gradient to the shape of the argument (its ``edge``):
 #
 # .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: if entry.operator.broadcasts
