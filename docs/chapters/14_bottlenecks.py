@@ -26,7 +26,7 @@ counts the cost layer by layer, and shows where the difference comes from.
 # (:doc:`/source/minigrad/inspect/summary`):
 #
 # .. literalinclude:: /../minigrad/inspect/summary.py
-#    :pyobject: _macs
+#    :pyobject: multiply_adds
 
 import math
 from functools import partial
