@@ -44,10 +44,10 @@ ORDER = [
     "data.loader",
     "data.subset",
     "data.fetch",
-    "data.fetch.__main__",
     "data.cifar",
     "data.mnist",
     "data",
+    "data.__main__",
     "inspect",
     "checkpoint",
     "report",
@@ -93,7 +93,7 @@ def test_imports_run_downwards(path):
 
 
 def test_importing_minigrad_is_light():
-    heavy = ["scipy", "matplotlib", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors"]
+    heavy = ["scipy", "matplotlib", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors", "pooch", "requests"]
     code = f"import minigrad, models, sys; print([m for m in sys.modules if m.split('.')[0] in {heavy}])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"

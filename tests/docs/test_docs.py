@@ -42,7 +42,6 @@ PUBLIC = public()
 
 #: What functions with examples give back or use, and a command.
 WITHOUT_EXAMPLE = {
-    "minigrad.data.fetch.main",
     "minigrad.inspect.Graph",
     "minigrad.inspect.GraphNode",
     "minigrad.inspect.Moments",
