@@ -68,10 +68,10 @@ ROUTE = {
         Entry("minigrad.ops.norm", until="The public function, and its checks"),
         Entry("minigrad.checks.differences", until="What is said on failure"),
         Entry("minigrad.nn.module", until="State"),
-        Entry("minigrad.nn.layers"),
-        Entry("minigrad.optim.sgd"),
+        Entry("minigrad.nn.layers", until="Windows, noise and shape"),
+        Entry("minigrad.optim.sgd", until="State"),
         Entry("models.plain"),
-        Entry("models.resnet"),
+        Entry("models.resnet", until="The nets of the paper"),
     ],
     "Second evening": [
         Entry("minigrad.kernels.interrupts"),

@@ -14,7 +14,7 @@ from tests import house
 HEAVY = ["scipy", "matplotlib", "PIL", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors", "pooch", "requests"]
 
 #: Of the standard library, what only commands and downloads need.
-SLOW = ["argparse", "gzip", "hashlib", "http", "subprocess", "tarfile", "urllib"]
+SLOW = ["argparse", "gzip", "hashlib", "http", "multiprocessing", "subprocess", "tarfile", "urllib"]
 
 FILES = sorted(house.paths())
 
