@@ -73,7 +73,7 @@ def fold_batch_norm(model: Net) -> Net:
 
 
 def _norms_after(module: Module) -> dict[str, str]:
-    """Return which norm follows which layer, if this stands beside the ``forward`` in use: in the class, not above it."""
+    """Return which norm follows which layer, as it stands in the class whose ``forward`` is in use."""
     owner = next((owner for owner in (module, *type(module).__mro__) if "forward" in vars(owner)), module)
     norms: dict[str, str] = vars(owner).get("norm_after", {})
     return norms
