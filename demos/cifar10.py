@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -177,14 +177,14 @@ def probabilities(net: nn.Module, loader: mg.data.DataLoader) -> Array:
 
 def labels_of(loader: mg.data.DataLoader) -> Array:
     """Return the labels of every image (n,)."""
-    return loader.dataset.labels
+    return cast(mg.data.CIFAR10, loader.dataset).labels
 
 
 def draw_confusion(scores: Array, loader: mg.data.DataLoader, path: Path) -> None:
     """Draw the percentage of the images of each class (rows) that were classified as each class (columns)."""
     from matplotlib.figure import Figure
 
-    labels, classes = labels_of(loader), loader.dataset.classes
+    labels, classes = labels_of(loader), cast(mg.data.CIFAR10, loader.dataset).classes
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (labels, scores.argmax(1)), 1)
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -209,7 +209,7 @@ def draw_mistakes(scores: Array, loader: mg.data.DataLoader, path: Path, rows: i
     """Draw the mistakes with the lowest probability of the right class, the worst first."""
     from matplotlib.figure import Figure
 
-    labels, classes = labels_of(loader), loader.dataset.classes
+    labels, classes = labels_of(loader), cast(mg.data.CIFAR10, loader.dataset).classes
     mistakes = np.flatnonzero(scores.argmax(1) != labels)
     worst = mistakes[scores[mistakes, labels[mistakes]].argsort()[: rows * columns]]
     images = loader.dataset[worst][0]

@@ -1,10 +1,11 @@
 """The types that signatures use: Array, Operand, Axis, Shape, Pair, ...
 
-Next: :mod:`minigrad.arguments`.
+Next: :mod:`minigrad.device`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -39,13 +40,25 @@ Shape: TypeAlias = tuple[int, ...]
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 #: What stands in square brackets behind an array.
-Index: TypeAlias = "int | slice | EllipsisType | None | Array | list[Any] | tuple[Any, ...]"
+Index: TypeAlias = "int | slice | EllipsisType | Array | list[Any] | tuple[Any, ...] | None"
 
 #: Along height and width.
 Pair: TypeAlias = tuple[int, int]
 
 #: One int for height and width, or a pair.
 IntOrPair: TypeAlias = int | Pair
+
+#: A forward, a rule or a twin: its parameters are asked for by name.
+Function: TypeAlias = Callable[..., Any]
+
+#: The settings of a call by name, or the values that a forward saves for its rules.
+Settings: TypeAlias = dict[str, Any]
+
+#: What a forward returns that saves values: the result, and the values.
+Saved: TypeAlias = tuple[Array, Settings]
+
+#: An array; a Tensor where the replay is itself recorded.
+Gradient: TypeAlias = Any
 
 #: A numpy Generator, or the seed of one. (A string, since importing numpy.random takes 8 ms.)
 Rng: TypeAlias = "np.random.Generator | int"

@@ -1,1 +1,1 @@
-"""Tests: the layout mirrors minigrad/; samples.py is the table that the operator checks run over."""
+"""Tests: the layout mirrors minigrad/; records/ holds what the operator checks run over."""

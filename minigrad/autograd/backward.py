@@ -15,12 +15,12 @@ from contextlib import nullcontext
 from heapq import heappop, heappush
 from typing import Any, cast
 
+from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
-from minigrad.autograd.operator import broadcast_shape, refuse_nan
 from minigrad.autograd.tape import Entry, Leaf, Node, enable_grad, state
 from minigrad.autograd.tensor import Tensor, array_of, new_tensor
 from minigrad.device import device_name, is_array, namespace
-from minigrad.typing import Array
+from minigrad.typing import Array, Gradient
 
 
 def grad(
@@ -67,7 +67,7 @@ def grad(
     (array([27.], dtype=float32), array([18.], dtype=float32))
     """
     outputs, inputs = _tensors("outputs", outputs), _tensors("inputs", inputs)
-    starts: Sequence[Any] = (
+    starts: Sequence[Gradient] = (
         grad_outputs
         if isinstance(grad_outputs, list | tuple)
         else (grad_outputs,) * (len(outputs) if grad_outputs is None else 1)
@@ -145,11 +145,11 @@ class Gradients:
 
     def __init__(self, recorded: bool) -> None:
         self.recorded = recorded
-        self.totals: dict[Node, Any] = {}
+        self.totals: dict[Node, Gradient] = {}
         self.owned: set[Node] = set()
         self.queue: list[tuple[int, Entry]] = []  # the newest entry first
 
-    def add(self, node: Node, g: Any) -> None:
+    def add(self, node: Node, g: Gradient) -> None:
         """Add a gradient to a node's; an entry that is reached for the first time joins the queue."""
         total = self.totals.get(node)
         if total is None:
@@ -164,7 +164,7 @@ class Gradients:
             if not self.recorded:
                 self.owned.add(node)
 
-    def show_to_hooks(self, node: Node, g: Any) -> Any:
+    def show_to_hooks(self, node: Node, g: Gradient) -> Gradient:
         """Return the complete gradient of a node after its hooks: each may replace it."""
         self.owned.discard(node)
         for f in node.hooks:
@@ -177,8 +177,8 @@ class Gradients:
 
 
 def replay(
-    roots: list[tuple[Node, Any]], wanted: set[Node] | None, create_graph: bool, retain_graph: bool
-) -> tuple[dict[Node, Any], set[Node]]:
+    roots: list[tuple[Node, Gradient]], wanted: set[Node] | None, create_graph: bool, retain_graph: bool
+) -> tuple[dict[Node, Gradient], set[Node]]:
     """Replay the tape from `roots`; return the gradients of the leaves, or of the `wanted` nodes, and which are owned.
 
     Under `create_graph` gradients are Tensors, and the rules, being written in operators, are recorded themselves.
@@ -217,7 +217,7 @@ def replay(
                     if not fits:
                         gradient = _summed_back(entry, edge, gradient)
                     if anomaly:
-                        refuse_nan(entry.operator.name, "gradient", array_of(gradient))
+                        explain.refuse_nan_gradient(entry.operator, array_of(gradient))
                     add(edge, gradient)
             if not retain_graph:
                 entry.stored, entry.edges = None, ()
@@ -227,7 +227,7 @@ def replay(
     return totals, gradients.owned
 
 
-def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tuple[Any, ...]) -> Sequence[Any]:
+def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tuple[Any, ...]) -> Sequence[Gradient]:
     """Apply the rules of an entry to Tensors, so that the rules themselves are recorded.
 
     Stored arrays become Tensors again, at the place on the tape that they came from. A fused operator's rule works on
@@ -254,23 +254,17 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tupl
     return [next(gradients) if needed else None for needed in need]
 
 
-def _summed_back(entry: Entry, edge: Any, gradient: Any) -> Any:
+def _summed_back(entry: Entry, edge: Node, gradient: Gradient) -> Gradient:
     """Sum the gradient of an argument that was broadcast back to the argument's shape; refuse what still does not fit.
 
     dtypes are compared with != here: equal dtypes need not be the same object.
     """
     if hasattr(gradient, "dtype"):
-        if entry.operator.broadcasts and broadcast_shape(edge.shape, gradient.shape) == gradient.shape:
+        if entry.operator.broadcasts and explain.broadcast_shape(edge.shape, gradient.shape) == gradient.shape:
             gradient = sum_to(gradient, edge.shape)
         if gradient.shape == edge.shape and gradient.dtype == edge.dtype:
             return gradient
-    i = entry.edges.index(edge)
-    inputs = entry.operator.inputs
-    name = inputs[i] if i < len(inputs) else f"input {i}"
-    got = f"{tuple(gradient.shape)} {gradient.dtype}" if hasattr(gradient, "dtype") else type(gradient).__name__
-    raise RuntimeError(
-        f"{entry.operator.name}: its rule gave a gradient of {got} for {name}, which has {edge.shape} {edge.dtype}"
-    )
+    raise explain.misfit(entry, edge, gradient)
 
 
 def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
@@ -280,7 +274,8 @@ def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
     while ahead:
         node = ahead.pop()
         if type(node) is Entry and node not in reached:
-            _refuse_released(node)
+            if node.stored is None:
+                raise explain.released(node)
             reached.add(node)
             ahead.extend(node.edges)
     on_path: set[Node] = set()
@@ -290,27 +285,19 @@ def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
     return on_path
 
 
-def _refuse_released(entry: Entry) -> None:
-    """Raise if the arrays of an entry were released."""
-    if entry.stored is None:
-        raise RuntimeError(
-            f"{entry.operator.name}: the tape was released by an earlier backward or grad through it; "
-            "pass retain_graph=True to the earlier call, or compute the output again"
-        )
-
-
 def _stored(entry: Entry) -> tuple[Any, ...]:
     """Return what an entry stores; if recompute discarded it, compute it again."""
     while not isinstance(entry.stored, tuple):
-        _refuse_released(entry)
-        entry.stored.refill()  # type: ignore[union-attr]  # it may leave the entry to a nested segment
+        if entry.stored is None:
+            raise explain.released(entry)
+        entry.stored.refill()  # it may leave the entry to a nested segment
     return entry.stored
 
 
 # Where a replay starts, and what it returns ---------------------------------------------------
 
 
-def _start(caller: str, output: Tensor, g: Any, create_graph: bool) -> tuple[Node, Any]:
+def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tuple[Node, Gradient]:
     """Return the node of an output and the gradient to start from, both checked."""
     if not isinstance(output, Tensor) or output._node is None:
         raise RuntimeError(
@@ -346,7 +333,7 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
     return tensors
 
 
-def _as_result(total: Any, owned: bool) -> Tensor:
+def _as_result(total: Gradient, owned: bool) -> Tensor:
     """Return a gradient as a Tensor of the caller's own: borrowed arrays are copied."""
     if isinstance(total, Tensor):
         with enable_grad():

@@ -5,11 +5,9 @@ Next: :mod:`minigrad.autograd.backward`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from minigrad.autograd.operator import operator
 from minigrad.device import namespace
-from minigrad.typing import Array, Shape
+from minigrad.typing import Array, Saved, Shape
 
 
 @operator
@@ -22,7 +20,7 @@ copy.vjp(lambda g: g)
 
 
 @operator
-def broadcast_to(x: Array, /, shape: Shape) -> tuple[Array, dict[str, Any]]:
+def broadcast_to(x: Array, /, shape: Shape) -> Saved:
     """Stretch `x` to `shape` as broadcasting does.   dx = g, summed over the stretched axes
 
     Parameters
@@ -47,7 +45,7 @@ def broadcast_to(x: Array, /, shape: Shape) -> tuple[Array, dict[str, Any]]:
 
 
 @operator
-def sum_to(x: Array, /, shape: Shape) -> tuple[Array, dict[str, Any]]:
+def sum_to(x: Array, /, shape: Shape) -> Saved:
     """Sum over the axes that broadcasting from `shape` added or stretched.   dx = g, broadcast"""
     added = x.ndim - len(shape)
     stretched = tuple(i for i, n in enumerate(x.shape) if i < added or (shape[i - added] == 1 and n != 1))

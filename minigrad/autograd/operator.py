@@ -23,11 +23,12 @@ from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
+from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, state
 from minigrad.autograd.tensor import Tensor, new_tensor
-from minigrad.device import device_name, is_array, namespace
-from minigrad.typing import Array, DType, Shape
+from minigrad.device import is_array, namespace
+from minigrad.typing import Array, Function, Gradient, Settings
 
 P = ParamSpec("P")
 
@@ -36,7 +37,7 @@ P = ParamSpec("P")
 def operator(forward: Callable[Concatenate[Array, Array, P], Any]) -> BinaryOperator[P]: ...
 @overload
 def operator(forward: Callable[Concatenate[Array, P], Any]) -> UnaryOperator[P]: ...
-def operator(forward: Callable[..., Any]) -> Any:
+def operator(forward: Function) -> Function:
     """Make an operator of a function on arrays.
 
     Parameters
@@ -69,7 +70,7 @@ def operator(forward: Callable[..., Any]) -> Any:
 def elementwise(forward: Callable[Concatenate[Array, Array, P], Any]) -> BinaryOperator[P]: ...
 @overload
 def elementwise(forward: Callable[Concatenate[Array, P], Any]) -> UnaryOperator[P]: ...
-def elementwise(forward: Callable[..., Any]) -> Any:
+def elementwise(forward: Function) -> Function:
     """Make an operator whose arguments broadcast: each gradient is summed back to its argument's shape.
 
     A rule may therefore return its gradient in the broadcast shape.
@@ -94,18 +95,17 @@ def elementwise(forward: Callable[..., Any]) -> Any:
     return _function(Operator(forward, broadcasts=True))
 
 
-def _function(op: Operator) -> Any:
+def _function(op: Operator) -> Function:
     """Return the function through which an operator is called."""
+    op_apply = op.apply
 
     # a function, and not the Operator itself, so that help(), doctest and Sphinx treat it as one
     @functools.wraps(op.forward)
     def apply(*args: Any, **settings: Any) -> Any:
         return op_apply(args, settings)
 
-    op_apply = op.apply
-    function: Any = apply
-    function.operator, function.vjp, function.twin = op, op.vjp, op.twin
-    return function
+    vars(apply).update(operator=op, vjp=op.vjp, twin=op.twin)
+    return apply
 
 
 class Operator:
@@ -134,7 +134,7 @@ class Operator:
         The twin, and the names that it asks for: `twin_asks`.
     """
 
-    def __init__(self, forward: Callable[..., Any], broadcasts: bool) -> None:
+    def __init__(self, forward: Function, broadcasts: bool) -> None:
         self.name = forward.__name__.lstrip("_")
         self.forward, self.broadcasts = forward, broadcasts
         parameters = inspect.signature(forward).parameters.values()
@@ -143,15 +143,15 @@ class Operator:
         self.optional = tuple(p.name for p in parameters if p.name in self.inputs and p.default is None)
         self.settings = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         self.plain_call = -1 if self.variadic or self.settings else len(self.inputs)  # arguments without settings
-        self.rules: tuple[Callable[..., Any], ...] = ()
+        self.rules: tuple[Function, ...] = ()
         self.joint = False
         self.asks: tuple[tuple[str, ...], ...] = ()
-        self.definition: Callable[..., Any] | None = None
+        self.definition: Function | None = None
         self.twin_asks: tuple[str, ...] = ()
         self.plans: dict[tuple[bool, ...], Plan] = {}
         self.full_plan: Plan | None = None  # where all inputs need gradients
 
-    def vjp(self, *rules: Callable[..., Any]) -> Callable[..., Any]:
+    def vjp(self, *rules: Function) -> Function:
         """Give the rules: one for each input, or one for all of them that takes `need`.
 
         A rule's first parameter is the cotangent ``g``. It asks for the rest by name: an input, a setting, ``out``, or
@@ -169,7 +169,7 @@ class Operator:
         self._forget_plans()
         return rules[0]
 
-    def twin(self, definition: Callable[..., Any]) -> Callable[..., Any]:
+    def twin(self, definition: Function) -> Function:
         """Give the twin: the operator's definition, composed of simpler operators.
 
         It explains the fused forward, is its oracle in tests, and is differentiated instead of it in higher orders.
@@ -183,7 +183,7 @@ class Operator:
         self._forget_plans()
         return definition
 
-    def apply(self, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def apply(self, args: tuple[Any, ...], settings: Settings) -> Any:
         """Run the forward; if a Tensor is among the arguments, return a Tensor and record an entry."""
         # This is the hot path of small arrays: what is done once an operator is written out here, not called.
         if settings or len(args) != self.plain_call:
@@ -200,7 +200,7 @@ class Operator:
                 if first is None:
                     first, dtype, kind = array, array.dtype, type(array)
                 elif array.dtype is not dtype or type(array) is not kind:
-                    self._expect_alike(first, array)
+                    explain.expect_alike(self, first, array)
                 if node is None:
                     constants = True
                 else:
@@ -223,7 +223,7 @@ class Operator:
                 a, b = arrays
                 out = self.forward(a, b)
         except (TypeError, ValueError) as error:
-            raise self._explained(error, arrays, settings) from error
+            raise explain.failed_forward(self, error, arrays, settings) from error
         saved = None
         if type(out) is tuple:
             out, saved = out
@@ -233,11 +233,10 @@ class Operator:
             out = namespace(first).asarray(out)
         if out.dtype is not dtype and out.dtype != dtype:
             other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
-            raise TypeError(self._mixed(first.dtype, other))
+            raise explain.mixed_dtypes(self, first.dtype, other)
         recording, anomaly, segment = state.mode
         if anomaly:
-            inherited = any(is_array(a) and has_nan(a) for a in arrays)
-            refuse_nan(self.name, "result", out, f"; its inputs held {'NaNs already' if inherited else 'none'}")
+            explain.refuse_nan_result(self, out, arrays)
         if not (wanted and recording):
             return new_tensor(out, None)
         if constants:
@@ -261,7 +260,7 @@ class Operator:
         tensor._data, tensor._node = out, entry
         return tensor
 
-    def pull(self, g: Any, need: tuple[bool, ...], plan: Plan, stored: Sequence[Any]) -> Sequence[Any]:
+    def pull(self, g: Gradient, need: tuple[bool, ...], plan: Plan, stored: Sequence[Any]) -> Sequence[Gradient]:
         """Apply the rules: turn the cotangent of the result into gradients of the inputs, None where not needed."""
         if self.joint:
             return self.rules[0](g, need=need, **{plan.names[i]: stored[i] for i in plan.places[0]})  # type: ignore[no-any-return]
@@ -286,7 +285,9 @@ class Operator:
         self.plans.clear()
         self.full_plan = None
 
-    def saved_value(self, saved: dict[str, Any] | None, name: str) -> Any:
+    # Arguments of a call -------------------------------------------------------------------------
+
+    def saved_value(self, saved: Settings | None, name: str) -> Any:
         """Return the value that the forward saved under a name that a rule asks for."""
         if saved is None or name not in saved:
             raise TypeError(
@@ -295,7 +296,7 @@ class Operator:
             )
         return saved[name]
 
-    def bind(self, args: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(self, args: tuple[Any, ...], settings: Settings) -> tuple[tuple[Any, ...], Settings]:
         """Sort the arguments of a call into inputs and settings, as the forward's signature says."""
         given = dict(settings)
         if not self.variadic:
@@ -307,14 +308,14 @@ class Operator:
                 elif name in self.optional:
                     inputs[name] = None
             if len(args) > len(self.inputs) + len(self.settings) or len(inputs) < len(self.inputs):
-                raise TypeError(f"{self.name}: expected {self.signature()}, got {len(args)} arguments")
+                raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {len(args)} arguments")
             args = tuple(inputs.values())
         settings = self.settings | given
         for name, value in settings.items():
             if isinstance(value, np.generic):  # like inputs, a setting takes on the dtype of the Tensors
                 settings[name] = value.item()
             if name not in self.settings or value is inspect.Parameter.empty:
-                raise TypeError(f"{self.name}: expected {self.signature()}, got {sorted(given)}: see {name!r}")
+                raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {sorted(given)}: see {name!r}")
             if isinstance(value, Tensor) or (isinstance(value, tuple | list) and _holds_tensor(value)):
                 raise TypeError(
                     f"{self.name}: {name} is a setting, through which no gradient flows, but got a Tensor; "
@@ -322,84 +323,11 @@ class Operator:
                 )
         return args, settings
 
-    # Errors ----------------------------------------------------------------------------------
-
-    def signature(self) -> str:
-        """Return the operator's name and parameters, for error messages."""
-        return f"{self.name}({', '.join(map(_parameter, inspect.signature(self.forward).parameters.values()))})"
-
-    def _expect_alike(self, first: Array, array: Array) -> None:
-        """Raise if the arrays of two Tensors differ in dtype or device."""
-        if array.dtype != first.dtype:
-            raise TypeError(self._mixed(first.dtype, array.dtype))
-        if type(array) is not type(first):
-            raise TypeError(
-                f"{self.name}: expected Tensors on one device, got {device_name(first)} and {device_name(array)}; move "
-                "one with .to(device)"
-            )
-
-    def _mixed(self, expected: DType, got: DType) -> str:
-        """Return the message for mixed dtypes."""
-        if expected.kind in "iub":
-            return f"{self.name}: gives {got} for {expected}; convert the integers first, with .astype({str(got)!r})"
-        return (
-            f"{self.name}: expected one dtype, got {expected} and {got}; "
-            f"convert one where it is made, with .astype({str(expected)!r})"
-        )
-
-    def _explained(self, error: Exception, arrays: list[Any], settings: dict[str, Any]) -> Exception:
-        """Turn the error of a forward into one that names the operator and the shapes."""
-        devices = list(dict.fromkeys(device_name(a) for a in [*arrays, *settings.values()] if is_array(a)))
-        if len(devices) > 1:
-            return TypeError(
-                f"{self.name}: expected arrays on one device, got {' and '.join(devices)}; move them with .to(device)"
-            )
-        shapes = [tuple(a.shape) for a in arrays if is_array(a)]
-        if isinstance(error, TypeError) or str(error).startswith(self.name):
-            return error
-        if self.broadcasts and broadcast_shape(*shapes) is None:
-            return ValueError(
-                f"{self.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: aligned at the right, "
-                "sizes must be equal or 1"
-            )
-        return ValueError(f"{self.name}: {error} (got arrays of shape {', '.join(map(str, shapes))})")
-
 
 _new: Any = object.__new__  # calling Entry(...) and new_tensor(...) would take longer than a small a * b
 _NUMBERS = (float, int, complex)
 
 
-def expect_arrays(caller: str, **values: object) -> None:
-    """Refuse values that are neither Tensors nor arrays; called first by public functions that look at shapes."""
-    for name, value in values.items():
-        if not isinstance(value, Tensor | np.generic) and not is_array(value):
-            raise TypeError(f"{caller}: expected {name} to be a Tensor or an array, got {type(value).__name__}")
-
-
-def broadcast_shape(*shapes: Shape) -> Shape | None:
-    """Return the shape that `shapes` broadcast to, or None if they do not."""
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError:
-        return None
-
-
-def has_nan(array: Array) -> bool:
-    """Whether a NaN is in an array."""
-    return array.dtype.kind in "fc" and bool(namespace(array).isnan(array).any())
-
-
-def refuse_nan(name: str, what: str, array: Array, remark: str = "") -> None:
-    """Raise if an operator made a NaN."""
-    if has_nan(array):
-        raise FloatingPointError(f"{name}: made the first NaN, in its {what} of shape {tuple(array.shape)}{remark}")
-
-
-def _holds_tensor(values: Sequence[Any]) -> bool:
+def _holds_tensor(values: Sequence[object]) -> bool:
     """Whether a Tensor is among the values."""
     return any(isinstance(value, Tensor) for value in values)
-
-
-def _parameter(parameter: inspect.Parameter) -> str:
-    """Return a parameter without its type."""
-    return str(parameter.replace(annotation=inspect.Parameter.empty))

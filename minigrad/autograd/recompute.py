@@ -13,7 +13,7 @@ References
 ----------
 T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174, 2016.
 
-Next: :mod:`minigrad.checks.identities`.
+Next: :mod:`minigrad.arguments`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from minigrad.autograd.tape import Entry, Leaf, Mode, state, within
 from minigrad.autograd.tensor import Tensor, new_tensor
-from minigrad.typing import Array
+from minigrad.typing import Array, Function
 
 R = TypeVar("R")
 
@@ -81,7 +81,7 @@ class Segment:
     segment within the second run of another, `outer`, fills entries of the outer first run, and has them from `outer`.
     """
 
-    def __init__(self, f: Callable[..., Any], inputs: tuple[Any, ...], outer: Segment | None) -> None:
+    def __init__(self, f: Function, inputs: tuple[Any, ...], outer: Segment | None) -> None:
         self.f, self.outer = f, outer
         self.inputs = [_Input(x._data, x.requires_grad) if isinstance(x, Tensor) else x for x in inputs]
         self.entries: list[Callable[[], Entry | None]] = []  # weak: a graph is freed when it is no longer referenced

@@ -3,7 +3,7 @@
 Nothing here does any work: type checkers, editors and ``help`` read it. A forward is written for arrays; what
 :func:`~minigrad.autograd.operator.operator` makes of it also takes Tensors, and keeps the types of the settings.
 
-Next: :mod:`minigrad.autograd.operator`.
+Next: :mod:`minigrad.autograd.explain`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from minigrad.autograd.tensor import Tensor
-from minigrad.typing import Array, Number, Operand, TensorOrArray
+from minigrad.typing import Array, Function, Number, Operand, TensorOrArray
 
 if TYPE_CHECKING:  # types only: it stands above
     from minigrad.autograd.operator import Operator
 
 P = ParamSpec("P")
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Function)
 
 
 class Unary(Protocol[P]):

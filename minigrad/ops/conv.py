@@ -14,7 +14,7 @@ The columns of a whole batch are kh kw times as large as the batch, and writing 
 the product. So the fast path, :mod:`minigrad.kernels.conv`, makes them for one block of pixels at a time, small enough
 to be still in cache when they are multiplied, and never stores them.
 
-Next: :mod:`minigrad.ops.pool`.
+Next: :mod:`minigrad.ops.norm`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.arguments import as_int, expect, pair
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import conv as kernel
 from minigrad.kernels.pixels import Pixels
@@ -60,6 +61,8 @@ def _(
 
 
 _conv2d.twin(conv2d_twin)
+
+# The public functions, and their checks ------------------------------------------------------
 
 
 @composed

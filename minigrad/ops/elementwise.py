@@ -6,7 +6,7 @@ stored. The replay sums the gradients of broadcast arguments back to their shape
 
 Where a function has no derivative, the docstring states which one-sided derivative is used; a test fixes it.
 
-Next: :mod:`minigrad.ops.shape`.
+Next: :mod:`minigrad.ops.reduction`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any, overload
 
 import numpy as np
 
+from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import is_array, namespace, on_host
 from minigrad.kernels import blocks, masks
-from minigrad.typing import Array, Number, Operand, TensorOrArray
+from minigrad.typing import Array, Gradient, Number, Operand, T, TensorOrArray
 
 # Arithmetic ----------------------------------------------------------------------------------
 
@@ -122,7 +123,7 @@ def pow(a: Array, b: Array, /) -> Array:
     return a**b
 
 
-def _pow_da(g: Any, a: Any, b: Any) -> Any:
+def _pow_da(g: Gradient, a: Gradient, b: Gradient) -> Gradient:
     """b a ** (b - 1), but 0 where b is 0."""
     if not is_array(array_of(b)):
         return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
@@ -130,7 +131,7 @@ def _pow_da(g: Any, a: Any, b: Any) -> Any:
     return g * b * a ** (where(flat, 1.0, b) - 1)
 
 
-def _pow_db(g: Any, a: Any, out: Any) -> Any:
+def _pow_db(g: Gradient, a: Gradient, out: Gradient) -> Gradient:
     """out log a, but 0 where a is 0."""
     if not is_array(array_of(a)):
         return g * out * float(namespace().log(a)) if a != 0 else g * 0.0
@@ -288,7 +289,7 @@ def maximum(a: Array, b: Array, /) -> Array:
     >>> mg.maximum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
     Tensor([3., 5.])
     """
-    return namespace(a, b).maximum(a, b)
+    return namespace(a, b).maximum(a, b)  # equivalent [maximum(b, a)]: the order of the two does not matter
 
 
 maximum.vjp(
@@ -307,7 +308,7 @@ def minimum(a: Array, b: Array, /) -> Array:
     >>> mg.minimum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
     Tensor([1., 4.])
     """
-    return namespace(a, b).minimum(a, b)
+    return namespace(a, b).minimum(a, b)  # equivalent [minimum(b, a)]: the order of the two does not matter
 
 
 minimum.vjp(
@@ -340,15 +341,16 @@ def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) ->
     if a_min is None and a_max is None:
         raise ValueError("clip: expected a_min, a_max or both, got None")
     if a_min is not None:
-        x = namespace(x).maximum(x, a_min)
+        x = namespace(x).maximum(x, a_min)  # equivalent [maximum(a_min, x)]: the order of the two does not matter
+    # equivalent [minimum(a_max, x)]: the order of the two does not matter
     return x if a_max is None else namespace(x).minimum(x, a_max)
 
 
 @clip.vjp
-def _(g: Any, x: Any, a_min: float | None, a_max: float | None) -> Any:
-    x = array_of(x)
-    inside = x == x if a_min is None else x >= a_min
-    return where(inside if a_max is None else inside & (x <= a_max), g, 0.0)
+def _(g: T, x: T, a_min: float | None, a_max: float | None) -> T:
+    data: Array = array_of(x)
+    inside = data == data if a_min is None else data >= a_min
+    return where(inside if a_max is None else inside & (data <= a_max), g, 0.0)
 
 
 @overload
@@ -425,6 +427,7 @@ def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, train
     >>> sorted(set(mg.dropout(x, 0.2, rng=np.random.default_rng(0), training=True).data.tolist()))
     [0.0, 1.25]
     """
+    expect_arrays("dropout", x=x)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
     if not isinstance(rng, np.random.Generator):

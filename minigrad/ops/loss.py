@@ -1,24 +1,24 @@
 """Softmax, and the losses: cross-entropy and the mean squared error.
 
-Next: :mod:`minigrad.checks`.
+Next: :mod:`minigrad.ops.methods`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from minigrad.arguments import as_int, expect
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, namespace, on_host
 from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import count, mean, sum
 from minigrad.ops.shape import getitem
-from minigrad.typing import Array, TensorOrArray
+from minigrad.typing import Array, Saved, TensorOrArray
 
 
 @operator
@@ -81,7 +81,7 @@ def cross_entropy_twin(logits: TensorOrArray, labels: Array) -> TensorOrArray:
 
 
 @operator
-def _cross_entropy(logits: Array, /, *, labels: Array) -> tuple[Array, dict[str, Any]]:
+def _cross_entropy(logits: Array, /, *, labels: Array) -> Saved:
     """The operator behind :func:`cross_entropy`: the labels are a setting."""
     xp = namespace(logits)
     log_p = log_softmax(logits)

@@ -1,12 +1,13 @@
 """Matrix products: matmul and linear.
 
-Next: :mod:`minigrad.kernels.pixels`.
+Next: :mod:`minigrad.ops.conv`.
 """
 
 from __future__ import annotations
 
 from minigrad.arguments import expect
-from minigrad.autograd.operator import elementwise, expect_arrays
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
 from minigrad.ops.shape import expand_dims, squeeze, transpose

@@ -3,13 +3,12 @@
 :class:`~minigrad.autograd.tensor.Tensor` stands below the operators, so they are installed on it here; their signatures
 are declared in the class.
 
-Next: :mod:`minigrad.checks.differences`.
+Next: :mod:`minigrad.checks.identities`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from minigrad.arguments import as_int
 from minigrad.autograd.tensor import Tensor
@@ -17,12 +16,13 @@ from minigrad.ops.elementwise import abs, add, div, mul, neg, pow, sub
 from minigrad.ops.matmul import matmul
 from minigrad.ops.reduction import max, mean, min, sum, var
 from minigrad.ops.shape import getitem, reshape, transpose
+from minigrad.typing import Function
 
 
 def install() -> None:
     """Make the operators methods of Tensor: ``a + b`` is ``add(a, b)``, ``x.sum(0)`` is ``sum(x, 0)``."""
     binary = {"add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul}
-    methods: dict[str, Any] = {f"__{name}__": f for name, f in binary.items()}
+    methods: dict[str, object] = {f"__{name}__": f for name, f in binary.items()}
     methods |= {f"__r{name}__": _reflected(f) for name, f in binary.items()}
     methods |= {"__neg__": neg, "__abs__": abs, "__getitem__": getitem}
     methods |= {"sum": sum, "mean": mean, "var": var, "max": max, "min": min}
@@ -35,7 +35,7 @@ def install() -> None:
         setattr(Tensor, name, method)
 
 
-def _reflected(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _reflected(f: Function) -> Function:
     """Return f with its arguments swapped: Python calls ``b.__radd__(a)`` for ``a + b`` if `a` is no Tensor."""
     return lambda self, other: f(other, self)
 

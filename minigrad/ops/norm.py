@@ -24,7 +24,7 @@ References
 ----------
 S. Ioffe and C. Szegedy, "Batch Normalization", arXiv 1502.03167, 2015.
 
-Next: :mod:`minigrad.ops.loss`.
+Next: :mod:`minigrad.checks.differences`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.arguments import expect
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
@@ -69,7 +70,6 @@ def _batch_norm(
     gamma: Array,
     beta: Any,
     /,
-    *,
     running_mean: Array,
     running_var: Array,
     training: bool,
@@ -113,6 +113,8 @@ def _(
 
 
 _batch_norm.twin(batch_norm_twin)
+
+# The public function, and its checks ---------------------------------------------------------
 
 
 @composed
@@ -172,32 +174,16 @@ def batch_norm(
         expect(tuple(value.shape) == (c,), "batch_norm", wanted, tuple(value.shape))
     data = array_of(x)
     for statistics in (running_mean, running_var):
-        if isinstance(statistics, Tensor) or data.dtype.kind not in "fc" or statistics.dtype != data.dtype:
-            raise TypeError(
-                f"batch_norm: expected one dtype, of floating-point numbers, for x and for running statistics that are "
-                f"arrays, got x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
-            )
-        if type(statistics) is not type(data):
-            raise ValueError(
-                f"batch_norm: x is on {device_name(data)}, but the running statistics are on "
-                f"{device_name(statistics)}; move the model with .to(device)"
-            )
+        one_dtype = not isinstance(statistics, Tensor) and statistics.dtype == data.dtype and data.dtype.kind in "fc"
+        wanted = "one dtype, of floating-point numbers, for x and for running statistics that are arrays"
+        got = f"x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
+        expect(one_dtype, "batch_norm", wanted, got, error=TypeError)
+        one_device, wanted = type(statistics) is type(data), f"running statistics on {device_name(data)}, as x"
+        expect(one_device, "batch_norm", wanted, device_name(statistics), "move the model with .to(device)")
     expect(eps > 0, "batch_norm", "eps > 0", eps)
     expect(c > 0, "batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")
-    if training and x.size < 2 * c:
-        raise ValueError(
-            f"batch_norm: in training each channel needs at least two values to have a variance, got x of shape "
-            f"{tuple(x.shape)}; use a larger batch, or training=False"
-        )
+    wanted, fix = "at least two values in each channel to have a variance", "use a larger batch, or training=False"
+    expect(not training or x.size >= 2 * c, "batch_norm", wanted, f"x of shape {tuple(x.shape)}", fix)
     if not training:  # copies: rule and twin use these values even if the statistics are updated in the meantime
         running_mean, running_var = running_mean.copy(), running_var.copy()
-    return _batch_norm(
-        x,
-        gamma,
-        beta,
-        running_mean=running_mean,
-        running_var=running_var,
-        training=training,
-        momentum=momentum,
-        eps=eps,
-    )
+    return _batch_norm(x, gamma, beta, running_mean, running_var, training, momentum, eps)

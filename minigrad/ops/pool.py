@@ -4,7 +4,7 @@ The average of a window is the sum of its pixels divided by their number, and it
 found tap by tap: tap (i, j) of all windows together is one strided view of the image, and the result is the elementwise
 maximum of these views. So no window is ever copied.
 
-Next: :mod:`minigrad.ops.norm`.
+Next: :mod:`minigrad.ops.loss`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.arguments import expect, pair
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.device import namespace, on_host, windows
 from minigrad.kernels import blocks

@@ -10,20 +10,20 @@ Next: :mod:`minigrad.ops.matmul`.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from minigrad.autograd.broadcasting import broadcast_to
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import array_of
 from minigrad.device import namespace
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.shape import axes_of, reshape
-from minigrad.typing import Array, Axis, Shape, T, TensorOrArray
+from minigrad.typing import Array, Axis, Saved, Shape, T, TensorOrArray
 
 
 @operator
-def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> tuple[Array, dict[str, Any]]:
+def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Saved:
     """Sum over axes.   dx = g, broadcast
 
     Parameters
@@ -66,7 +66,8 @@ def mean(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorO
     >>> mg.mean(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     Tensor([1.5, 3.5])
     """
-    return sum(x, axis, keepdims) / count("mean", x, axis)
+    n = count("mean", x, axis)  # first: what is wrong with x or axis is an error of mean, not of sum
+    return sum(x, axis, keepdims) / n
 
 
 @composed
@@ -193,6 +194,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
 def _(g: T, x: T, out: T, axis: Axis) -> T:
     total = _with_axes(out, axis, x.shape)
     empty = array_of(total) == -math.inf  # all elements are minus infinity, and their gradients 0
+    # equivalent [1.0]: minus infinity less any number is minus infinity
     return _with_axes(g, axis, x.shape) * exp(x - where(empty, 0.0, total))
 
 

@@ -3,7 +3,7 @@
 They are linear, so each rule is the adjoint: it sends every element of the gradient back to the place that its element
 came from, and adds where an element was used several times. The adjoint of one of these operators is usually another.
 
-Next: :mod:`minigrad.ops.reduction`.
+Next: :mod:`minigrad.ops.windows`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any, overload
 import numpy as np
 
 from minigrad.arguments import as_int, expect
-from minigrad.autograd.operator import expect_arrays, operator
+from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import add_windows, is_array, namespace, on_host, scatter_add, windows
-from minigrad.typing import Array, Axis, Index, Pair, Shape, T, TensorOrArray
+from minigrad.typing import Array, Axis, Index, Pair, Saved, Shape, T, TensorOrArray
 
 
 @operator
-def reshape(x: Array, /, shape: int | Sequence[int]) -> tuple[Array, dict[str, Any]]:
+def reshape(x: Array, /, shape: int | Sequence[int]) -> Saved:
     """Arrange the elements, in C order, in another shape.   dx = g, in the shape of x
 
     Parameters
@@ -154,13 +155,13 @@ def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
 
 
 @operator
-def _concatenate(*arrays: Array, axis: int) -> tuple[Array, dict[str, Any]]:
+def _concatenate(*arrays: Array, axis: int) -> Saved:
     """The operator behind :func:`concatenate`, with any number of inputs."""
     (axis,) = axes_of("concatenate", axis, arrays[0].ndim)
     return namespace(*arrays).concatenate(arrays, axis=axis), {"sizes": [a.shape[axis] for a in arrays]}
 
 
-@_concatenate.vjp  # type: ignore[untyped-decorator]  # with *arrays it is unary and binary
+@_concatenate.vjp
 def _(g: T, *, need: tuple[bool, ...], axis: int, sizes: list[int]) -> list[T | None]:
     gradients: list[T | None] = []
     start = 0
@@ -207,7 +208,7 @@ def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
 
 
 @operator
-def pad(x: Array, /, pad_width: Sequence[Pair], constant_values: float = 0.0) -> tuple[Array, dict[str, Any]]:
+def pad(x: Array, /, pad_width: Sequence[Pair], constant_values: float = 0.0) -> Saved:
     """Put a border of a constant around an array.   dx = g without the border
 
     Parameters
@@ -299,7 +300,7 @@ def getitem(x: TensorOrArray, index: Index) -> TensorOrArray:
 
 
 @operator
-def _getitem(x: Array, /, *, index: Index) -> tuple[Array, dict[str, Any]]:
+def _getitem(x: Array, /, *, index: Index) -> Saved:
     """The operator behind :func:`getitem`: the index is a setting."""
     try:
         return x[_on_device_of(x, index)], {"shape": x.shape}
@@ -350,7 +351,7 @@ def _parts(index: Index) -> tuple[Any, ...]:
 
 
 @operator
-def im2col(x: Array, /, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Array, dict[str, Any]]:
+def im2col(x: Array, /, kernel: Pair, stride: Pair, dilation: Pair) -> Saved:
     """Return all windows that a kernel covers: im2col.   dx = col2im(g)
 
     Parameters
@@ -381,7 +382,7 @@ def _(g: T, shape: Shape, stride: Pair, dilation: Pair) -> T:
 
 
 @operator
-def col2im(x: Array, /, shape: Shape, stride: Pair, dilation: Pair) -> tuple[Array, dict[str, Any]]:
+def col2im(x: Array, /, shape: Shape, stride: Pair, dilation: Pair) -> Saved:
     """Add up windows where they overlap: the adjoint of im2col.   dx = im2col(g)
 
     Parameters

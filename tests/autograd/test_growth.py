@@ -11,11 +11,11 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from models import cifar_resnet, residual_net
-from models.plain import imagenet_stem
-from models.resnet import bottleneck
+from models.resnet import Bottleneck
 from tests.benchmarks import memory
 from tests.benchmarks.on_minigrad import in_segments
 from tests.benchmarks.worker import Worker
+from tests.tools.reach import entries_of, stored
 
 PACKAGE = str(Path(mg.__file__).parent / "*")
 
@@ -32,22 +32,11 @@ def images(n, size, seed=0):
     return mg.Tensor(rng.standard_normal((n, size, size, 3), dtype="float32")), rng.integers(10, size=n)
 
 
-def entries(loss):
-    """All entries of the tape under a result."""
-    found, waiting = {}, [loss._node]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and hasattr(node, "edges") and id(node) not in found:
-            found[id(node)] = node
-            waiting += node.edges
-    return list(found.values())
-
-
 def kept_bytes(loss, net):
     """What the entries keep, each buffer once, without the parameters, which are there anyhow."""
     buffers, parameters = {}, {id(p.data) for p in net.parameters()}
-    for entry in entries(loss):
-        for value in entry.kept:
+    for entry in entries_of(loss):
+        for value in stored(entry) or ():
             if isinstance(value, np.ndarray):
                 while isinstance(value.base, np.ndarray):
                     value = value.base
@@ -116,7 +105,7 @@ def test_entries_and_what_they_keep_are_linear_in_depth():
     for depth in (8, 14, 20, 26):
         net = cifar_resnet(depth, width=4)
         loss = mg.cross_entropy(net(x), labels)
-        counts.append(len(entries(loss)))
+        counts.append(len(entries_of(loss)))
         kept.append(kept_bytes(loss, net))
     assert counts[0] > 8
     for series in (counts, kept):
@@ -130,7 +119,7 @@ def test_what_is_kept_is_linear_in_the_batch_and_entries_do_not_depend_on_it():
     for n in (2, 4, 6, 16):
         x, labels = images(n, 8)
         loss = mg.cross_entropy(net(x), labels)
-        counts.append(len(entries(loss)))
+        counts.append(len(entries_of(loss)))
         kept.append(kept_bytes(loss, net))
     assert len(set(counts)) == 1
     per_image = (kept[1] - kept[0]) / 2
@@ -205,8 +194,8 @@ def test_training_in_segments_of_ten_blocks_is_bit_equal():
     (x, labels), results = images(2, 8), []
     for segment in (0, memory.SEGMENT):
         net = cifar_resnet(74, width=2)  # 36 blocks
-        for i, stage in enumerate(net.stages.layers):
-            stage.layers[3].residual.layers.append(nn.Dropout(0.3, rng=i))
+        for i, stage in enumerate(net.stages):
+            stage[3].bn2 = nn.Sequential(stage[3].bn2, nn.Dropout(0.3, rng=i))
         forward = in_segments(net, segment) if segment else net
         sgd, losses = mg.optim.SGD(net.parameters(), 0.05), []
         for _ in range(3):
@@ -252,7 +241,7 @@ def test_a_step_of_1202_layers_fits_into_2_gib():
 
 def small_bottleneck_net():
     """All other kinds of layers: 7x7, 1x1, strides, projections, max pooling."""
-    return residual_net(imagenet_stem, bottleneck, (1, 1, 1, 1), (16, 32, 64, 128, 256), num_classes=10)
+    return residual_net("imagenet", Bottleneck, (1, 1, 1, 1), (16, 32, 64, 128, 256), num_classes=10)
 
 
 @pytest.mark.usefixtures("threads_as_before")

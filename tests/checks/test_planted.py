@@ -1,30 +1,31 @@
 """Wrong gradients planted in every rule of every operator: the suite must catch them all.
 
 A rule is made wrong in a stated way, and the checks run over the samples of the operators that use it, as they do in
-test_operators.py. If none fails, either the samples or the checks have a hole.
+tests/ops/test_every_operator.py. If none fails, either the samples or the checks have a hole.
 """
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import backward, ops
+from minigrad import ops
+from minigrad.autograd import backward, broadcasting
 from minigrad.autograd.operator import Operator
 from minigrad.checks.operators import CHECKS
-from tests.samples import SAMPLES
+from tests.records import RECORDS
 
-MODULES = (backward, ops.elementwise, ops.shape, ops.reduction, ops.matmul, ops.conv, ops.pool, ops.norm, ops.loss)
+FAMILIES = (ops.elementwise, ops.shape, ops.reduction, ops.matmul, ops.conv, ops.pool, ops.norm, ops.loss)
 
 #: Every operator there is, public or not.
 OPERATORS = {
     f.operator.name: f.operator
-    for module in MODULES
+    for module in (backward, broadcasting, *FAMILIES)
     for f in vars(module).values()
     if isinstance(getattr(f, "operator", None), Operator)
 }
 
 #: Operators without a public name: the public names whose samples run them.
-THROUGH = {"unfold": ["avg_pool2d"], "fold": ["conv_transpose2d"]}
+THROUGH = {"im2col": ["avg_pool2d"], "col2im": ["conv_transpose2d"]}
 
 #: Operators that stand only in the rules of others, so that their own rules are for second order.
 IN_RULES = {"copy": ["batch_norm"], "gate": ["relu"], "sum_to": ["add"], "unindex": ["getitem"]}
@@ -67,7 +68,7 @@ RULES = rules([name for name in OPERATORS if name not in IN_RULES])
 def caught(name, check):
     """Run a check over the samples until one fails; say whether one did."""
     for public in (THROUGH | IN_RULES).get(name, [name]):
-        for sample in SAMPLES[public]:
+        for sample in RECORDS[public].samples.values():
             try:
                 CHECKS[check](sample.function(public), sample.inputs)
             except (mg.GradientError, RuntimeError):
@@ -90,12 +91,12 @@ def plant(monkeypatch, name, slot, fault, when=lambda g: True):
 
 
 def test_every_operator_is_known():
-    assert set(OPERATORS) - set(THROUGH) - set(IN_RULES) <= set(SAMPLES)
+    assert set(OPERATORS) - set(THROUGH) - set(IN_RULES) <= set(RECORDS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("name", "slot"), RULES)
-def test_caught_by_the_first_order(monkeypatch, name, slot, fault):
+def test_a_wrong_rule_is_caught_by_the_first_order(monkeypatch, name, slot, fault):
     plant(monkeypatch, name, slot, FAULTS[fault])
     assert caught(name, "first order")
 
@@ -108,20 +109,20 @@ def test_a_float64_leak_is_caught(monkeypatch, name, slot):
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("name", "slot"), rules(IN_RULES))
-def test_rules_of_what_stands_in_rules(monkeypatch, name, slot, fault):
+def test_wrong_rules_of_operators_inside_rules_are_caught(monkeypatch, name, slot, fault):
     plant(monkeypatch, name, slot, FAULTS[fault])
     assert caught(name, "second order")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("name", "slot"), RULES)
-def test_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fault):
+def test_a_rule_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fault):
     """The rule is right on arrays, and wrong where it is recorded; a twin is replaced as a whole."""
     op = OPERATORS[name]
-    if op.plain is None:
+    if op.definition is None:
         plant(monkeypatch, name, slot, FAULTS[fault], when=lambda g: isinstance(g, mg.Tensor))
     else:
-        right = op.plain
+        right = op.definition
 
         @mg.operator
         def passed_on(x, /):
@@ -133,19 +134,19 @@ def test_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fault):
             through = [passed_on(x) if i == slot and isinstance(x, mg.Tensor) else x for i, x in enumerate(inputs)]
             return right(*through, **settings)
 
-        monkeypatch.setattr(op, "plain", wrong)
+        monkeypatch.setattr(op, "definition", wrong)
     assert caught(name, "second order")
 
 
-@pytest.mark.parametrize("name", [name for name, op in OPERATORS.items() if op.plain is not None])
+@pytest.mark.parametrize("name", [name for name, op in OPERATORS.items() if op.definition is not None])
 def test_a_wrong_twin_is_caught(monkeypatch, name):
     op = OPERATORS[name]
-    right = op.plain
-    monkeypatch.setattr(op, "plain", lambda *a, **k: right(*a, **k) * 1.001)
+    right = op.definition
+    monkeypatch.setattr(op, "definition", lambda *a, **k: right(*a, **k) * 1.001)
     assert caught(name, "twin")
 
 
-def test_wrong_only_for_stride_above_1(monkeypatch):
+def test_a_rule_wrong_only_for_stride_above_1_needs_a_sample_of_it(monkeypatch):
     """A fault of one setting needs a sample of that setting."""
     op = OPERATORS["conv2d"]
     right = op.pull
@@ -157,12 +158,12 @@ def test_wrong_only_for_stride_above_1(monkeypatch):
 
     monkeypatch.setattr(op, "pull", wrong)
     assert caught("conv2d", "first order")
-    ones = [s for s in SAMPLES["conv2d"] if s.settings.get("stride", 1) == 1]
+    ones = [s for s in RECORDS["conv2d"].samples.values() if s.settings.get("stride", 1) == 1]
     for sample in ones:
         CHECKS["first order"](sample.function("conv2d"), sample.inputs)
 
 
-def test_stale_statistics(monkeypatch):
+def test_a_rule_with_stale_statistics_is_caught(monkeypatch):
     """Batch norm whose rule uses the statistics of the batch before."""
     op = OPERATORS["batch_norm"]
     right, before = op.pull, {}
@@ -175,7 +176,7 @@ def test_stale_statistics(monkeypatch):
         return right(g, need, plan, tuple((named | stale).values()))
 
     monkeypatch.setattr(op, "pull", wrong)
-    sample = SAMPLES["batch_norm"][0]
+    sample = RECORDS["batch_norm"].samples["images"]
     f = sample.function("batch_norm")
     other = [mg.Tensor(x * 3.0 + 1.0, requires_grad=True) for x in sample.inputs]
     f(*other).sum().backward()  # another batch, whose statistics stay behind

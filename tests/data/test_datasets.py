@@ -73,7 +73,7 @@ def write_cifar(folder, kind, rng):
 # What is asked for
 
 
-def test_a_batch_is_converted_when_it_is_asked_for():
+def test_bytes_are_converted_when_they_are_indexed():
     rng = np.random.default_rng(0)
     data = ByteImages(rng.integers(0, 256, (20, 4, 5, 3), dtype=np.uint8), np.arange(20))
     exact = (data.images.astype(np.float64) / 255).astype(np.float32)
@@ -104,7 +104,7 @@ def test_every_byte_becomes_the_nearest_number():
 
 
 @pytest.mark.parametrize("kind", [Tiny10, Tiny100])
-def test_cifar_reads_records(tmp_path, kind):
+def test_cifar_reads_its_records(tmp_path, kind):
     folder = tmp_path / fetch.OFFICIAL[kind.source][0]
     parts = write_cifar(folder, kind, np.random.default_rng(1))
     for train, (labels, planes) in zip((True, False), parts, strict=True):
@@ -120,7 +120,7 @@ def test_cifar_reads_records(tmp_path, kind):
                 assert data.images[i, y, x, channel] == plane[1024 * channel + 32 * y + x]
 
 
-def test_the_official_numbers():
+def test_file_sizes_are_the_official_ones():
     assert list(CIFAR10.train_files) + list(CIFAR10.test_files) == list(fetch.CIFAR10_FILES)
     for kind, bytes_ in ((CIFAR10, 30_730_000 * 5), (CIFAR100, 153_700_000)):
         record = len(kind.label_bytes) + 3072
@@ -232,7 +232,7 @@ def test_cifar_records_that_are_shifted_are_refused(tmp_path):
         Tiny10(tmp_path, train=False)
 
 
-def test_cifar_and_the_loader(tmp_path):
+def test_cifar_works_with_the_loader(tmp_path):
     write_cifar(tmp_path / "cifar-10-batches-bin", Tiny10, np.random.default_rng(8))
     data = Tiny10(tmp_path)
     batches = list(DataLoader(data, 4))
@@ -261,7 +261,7 @@ def write_mnist(folder, rng, highest=10):
 
 
 @pytest.mark.parametrize(("kind", "below"), [(TinyMNIST, "MNIST/raw"), (TinyFashion, "FashionMNIST/raw")])
-def test_mnist_reads_idx(tmp_path, kind, below):
+def test_mnist_reads_idx_files(tmp_path, kind, below):
     images, labels = write_mnist(tmp_path / "cache" / below, np.random.default_rng(9))
     data = kind(train=False)
     np.testing.assert_array_equal(data.images, images[..., None], strict=True)
@@ -301,7 +301,7 @@ def test_a_label_of_mnist_out_of_range_is_named(tmp_path):
         TinyMNIST(tmp_path)
 
 
-def test_no_truncated_idx_is_read(tmp_path):
+def test_truncated_idx_files_are_refused(tmp_path):
     array = np.random.default_rng(14).integers(0, 256, (3, 5, 7), dtype=np.uint8)
     whole, path = gzip.compress(idx(array)), tmp_path / "x.gz"
     for length in range(len(whole)):
@@ -318,7 +318,7 @@ def test_no_truncated_idx_is_read(tmp_path):
     np.testing.assert_array_equal(read_idx(path, array.shape), array, strict=True)
 
 
-def test_no_damaged_idx_is_read(tmp_path):
+def test_damaged_idx_files_are_refused(tmp_path):
     """Whichever byte is damaged, either it is noticed, or it meant nothing (the time in gzip's header)."""
     array = np.random.default_rng(15).integers(0, 256, (3, 5, 7), dtype=np.uint8)
     whole, path, harmless = gzip.compress(idx(array)), tmp_path / "x.gz", 0
@@ -349,7 +349,7 @@ def test_no_damaged_idx_is_read(tmp_path):
         b"<html>no</html>",
     ],
 )
-def test_another_header_is_named(tmp_path, header):
+def test_another_idx_header_is_refused(tmp_path, header):
     (tmp_path / "x.gz").write_bytes(gzip.compress(header + bytes(5)))
     with pytest.raises(
         ValueError, match=r"x\.gz begins with .*, not with 00000801 00000005, the IDX header of .* \(5,\)"
@@ -394,7 +394,7 @@ def mean_and_std(images):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_the_real_cifar10(train):
+def test_the_real_cifar10_is_read(train):
     data = real(CIFAR10, train)
     assert len(data) == (50_000 if train else 10_000)
     assert np.bincount(data.labels).tolist() == [len(data) // 10] * 10
@@ -408,14 +408,14 @@ def test_the_real_cifar10(train):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_the_real_cifar100(train):
+def test_the_real_cifar100_is_read(train):
     data = real(CIFAR100, train)
     assert np.bincount(data.labels).tolist() == [500 if train else 100] * 100
 
 
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
 @pytest.mark.parametrize("train", [True, False])
-def test_the_real_mnists(kind, train):
+def test_the_real_mnist_and_fashion_mnist_are_read(kind, train):
     data = real(kind, train)
     assert len(data) == (60_000 if train else 10_000)
     if kind is FashionMNIST:

@@ -114,7 +114,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
 # download
 
 
-def test_download_checks_and_keeps(server, tmp_path):
+def test_download_verifies_the_file_and_does_not_repeat_itself(server, tmp_path):
     path = tmp_path / "new" / "x.bin"
     for _ in range(2):
         assert fetch.download(f"{server.url}/x.bin", str(path), size=SIZE, sha256=SHA256.upper(), md5=MD5) == path
@@ -136,7 +136,7 @@ def test_a_wrong_file_is_named_and_left_alone(server, tmp_path):
 
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("have", [1, 500_000, SIZE - 1])
-def test_download_goes_on_where_it_ended(server, tmp_path, ranges, have):
+def test_download_continues_where_it_was_interrupted(server, tmp_path, ranges, have):
     server.ranges = ranges
     (tmp_path / "x.bin.part").write_bytes(BODY[:have])
     fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SHA256)
@@ -174,7 +174,7 @@ def test_without_a_hash_parts_are_not_put_together(server, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["close", "reset", "stall"])
-def test_broken_connections_are_taken_up_again(server, tmp_path, monkeypatch, way):
+def test_broken_connections_are_resumed(server, tmp_path, monkeypatch, way):
     server.breaks, server.way, server.part = [300_000, 300_000], way, tmp_path / "x.bin.part"
     if way == "stall":
         monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
@@ -211,7 +211,7 @@ def test_without_a_hash_a_short_answer_is_still_noticed(server, tmp_path):
     assert not (tmp_path / "x.bin").exists()
 
 
-def test_what_does_not_answer_to_its_hash_is_thrown_away(server, tmp_path):
+def test_a_file_with_the_wrong_hash_is_removed(server, tmp_path):
     server.files["/x.bin"] = BODY[:-1] + bytes([BODY[-1] ^ 1])
     with pytest.raises(OSError, match=r"cannot fetch x\.bin") as caught:
         fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE, sha256=SHA256)
@@ -321,7 +321,7 @@ def archive(path, *members):
 GOOD = [member("top/a.bin", b"a" * 5000), member("top/below/b.bin", b"b" * 700)]
 
 
-def test_unpack(tmp_path):
+def test_unpack_restores_files_and_folders(tmp_path):
     made = archive(
         tmp_path / "x.tgz", member("./top", b"", type=tarfile.DIRTYPE), *GOOD, member("top/run", mode=0o6777)
     )
@@ -335,7 +335,7 @@ def test_unpack(tmp_path):
     assert new.stat().st_mode & 0o777 == 0o777 & ~umask  # others may read it, unlike a temporary folder
 
 
-def test_unpack_takes_what_is_asked_for(tmp_path):
+def test_unpack_takes_only_the_names_asked_for(tmp_path):
     made = archive(tmp_path / "x.tgz", *GOOD)
     fetch.unpack(made, tmp_path / "new", ["below/b.bin"])
     assert names(tmp_path / "new") == ["below", "below/b.bin"]
@@ -366,7 +366,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("names_", [None, ["a.bin"]])
-def test_unpack_refuses_what_could_do_harm(tmp_path, kind, names_):
+def test_unpack_refuses_harmful_members(tmp_path, kind, names_):
     (tmp_path / "a").mkdir()
     made = archive(tmp_path / "a" / "x.tgz", *GOOD, HOSTILE[kind])
     with pytest.raises(ValueError, match=r"unpack: .*x\.tgz holds .*; nothing was unpacked"):
@@ -382,7 +382,7 @@ def test_unpack_writes_into_no_link_that_stands_in_the_way(tmp_path):
     assert names(tmp_path / "elsewhere") == []
 
 
-def test_no_truncated_archive_is_unpacked(tmp_path):
+def test_truncated_archives_are_refused(tmp_path):
     rng = np.random.default_rng(1)
     whole = archive(
         tmp_path / "x.tgz", member("top/a.bin", rng.bytes(30_000)), member("top/b.bin", b"b" * 700)
@@ -395,7 +395,7 @@ def test_no_truncated_archive_is_unpacked(tmp_path):
         assert names(tmp_path) == ["cut.tgz", "x.tgz"]
 
 
-def test_no_damaged_archive_is_unpacked(tmp_path):
+def test_damaged_archives_are_refused(tmp_path):
     """Whichever byte is damaged, either it is noticed, or it meant nothing (the time in gzip's header)."""
     whole = archive(tmp_path / "x.tgz", *GOOD).read_bytes()
     expected = {"a.bin": b"a" * 5000, "below/b.bin": b"b" * 700}
@@ -415,7 +415,7 @@ def test_no_damaged_archive_is_unpacked(tmp_path):
     assert len(harmless) < 30 < len(whole)
 
 
-def test_other_files_are_no_archives(tmp_path):
+def test_files_that_are_no_archives_are_refused(tmp_path):
     (tmp_path / "x.tgz").write_bytes(b"<html>")
     with pytest.raises(ValueError, match="x.tgz is truncated or corrupt"):
         fetch.unpack(tmp_path / "x.tgz", tmp_path / "new")
@@ -500,7 +500,7 @@ def test_an_archive_in_the_cache_needs_neither_npm_nor_network(tmp_path, monkeyp
         (f"echo {DEAD}/tiny-1.2.3.tgz", "Connection refused"),
     ],
 )
-def test_without_npm_or_network_the_way_out_is_told(npm, tmp_path, monkeypatch, script, reason):
+def test_without_npm_or_network_the_error_says_what_to_do(npm, tmp_path, monkeypatch, script, reason):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
     if script is not None:
         npm(script)
@@ -599,7 +599,7 @@ def test_a_wrong_archive_in_place_is_named_and_nothing_else_is_tried(npm, tmp_pa
     assert not asked.exists()
 
 
-def test_single_files_are_fetched_where_they_lack(server, tmp_path, monkeypatch):
+def test_missing_single_files_are_fetched(server, tmp_path, monkeypatch):
     files = {"a.gz": b"aaa", "b.gz": b"bb"}
     server.files |= {f"/{name}": data for name, data in files.items()}
     official_at(monkeypatch, server.url, files, "mnist")

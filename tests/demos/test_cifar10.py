@@ -131,7 +131,7 @@ def test_refreshed_statistics_are_those_of_the_training_images(run, monkeypatch)
     conv = next(module for module in modules if isinstance(module, mg.nn.Conv2d))
     norm = next(module for module in modules if isinstance(module, mg.nn.BatchNorm2d))
     out = conv(mg.Tensor(images)).data
-    assert_allclose(norm.running_mean, out.mean((0, 1, 2)), rtol=1e-3, atol=1e-5)
+    assert_allclose(norm.running_mean.data, out.mean((0, 1, 2)), rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture

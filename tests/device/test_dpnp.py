@@ -19,7 +19,7 @@ try:
 except Exception as error:  # whatever SYCL raises where it finds no device
     pytest.skip(f"dpnp finds no device: {error}", allow_module_level=True)
 
-from tests import dpnp_adapter  # noqa: E402  it imports dpnp
+from tests.tools import dpnp_adapter  # noqa: E402  it imports dpnp
 
 
 @pytest.fixture(autouse=True)

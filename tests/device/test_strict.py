@@ -418,10 +418,10 @@ CUPY_NAMES = """
     ascontiguousarray asnumpy bitwise_and bitwise_or bool_ broadcast_to ceil clip complex128 complex64
     complexfloating concatenate conj copy copyto cos cosh cuda cumsum divide dot dtype e einsum empty empty_like
     equal exp expand_dims expm1 eye finfo flip float16 float32 float64 floating floor floor_divide full full_like
-    generic greater greater_equal iinfo inexact inf int16 int32 int64 int8 integer invert isfinite isinf isnan
+    generic greater greater_equal iinfo imag inexact inf int16 int32 int64 int8 integer invert isfinite isinf isnan
     issubdtype less less_equal lib log log1p log2 logaddexp logical_and logical_not logical_or matmul max maximum
     may_share_memory mean min minimum moveaxis multiply nan nan_to_num ndarray negative newaxis not_equal number
-    ones ones_like outer pad pi positive power prod promote_types put_along_axis ravel reciprocal remainder repeat
+    ones ones_like outer pad pi positive power prod promote_types put_along_axis ravel real reciprocal remainder repeat
     reshape rint roll shares_memory sign signbit sin sinh sort split sqrt square squeeze stack std subtract sum
     swapaxes take take_along_axis tan tanh tensordot tile transpose true_divide trunc uint8 var where zeros
     zeros_like

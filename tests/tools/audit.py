@@ -1,8 +1,9 @@
 """An audit of what minigrad asks of CuPy: names and keywords, against the CuPy that is installed.
 
-``python -m tests.tools.audit`` runs the device suite on the strict double, which writes down every call that minigrad makes
-through it, looks each of them up in CuPy, and prints the table of docs/dispatch.md. CuPy can be imported, and asked
-for its names and signatures, on a machine without a GPU or a driver.
+``python -m tests.tools.audit`` runs the device suite on the strict double, which writes down every call that minigrad
+makes through it, looks each of them up in CuPy, and prints the table of docs/dispatch.md. CuPy can be imported, and
+asked for its names and signatures, on a machine without a GPU or a driver. With ``--write`` the table is written into
+docs/dispatch.md; that needs no CuPy, but what it adds has then not been looked up.
 """
 
 from __future__ import annotations
@@ -12,24 +13,32 @@ import inspect
 import re
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
-from tests import strict
+from tests.tools import strict
+
+#: Where the table stands, as the end of the page.
+PAGE = Path(__file__).parents[2] / "docs" / "dispatch.md"
+HEAD = "| called | with keywords |"
 
 Call = tuple[str, int, tuple[str, ...]]
 
 
 def main() -> int:
-    """Run the suite, print the table and what CuPy does not take; return how many calls that is."""
-    try:
-        import cupy
-    except ImportError as error:
-        sys.exit(f"audit: CuPy is needed, but not its GPU: pip install cupy-cuda12x ({error})")
+    """Run the suite, print the table or write it, and print what CuPy does not take; return how many calls that is."""
     import pytest
 
     strict.calls.clear()
     if status := pytest.main(["-q", "-p", "no:cacheprovider", "tests/device/test_dispatch.py"]):
         return int(status)
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(PAGE.read_text().partition(HEAD)[0] + table(strict.calls) + "\n")
+    try:
+        import cupy
+    except ImportError as error:
+        print(f"audit: not looked up in CuPy, which needs no GPU for that: pip install cupy-cuda12x ({error})")
+        return 0
     faults = {call: fault for call in sorted(strict.calls) if (fault := fault_of(call, cupy))}
     print(f"\nCuPy {cupy.__version__}: {len(strict.calls)} different calls, {len(faults)} that it does not take\n")
     print(table(strict.calls))
@@ -49,7 +58,7 @@ def table(calls: set[Call]) -> str:
         if not given:
             kind = 2 if "__" in name else 1 if name.startswith("`ndarray.") else 0
             kinds[list(kinds)[kind]].append(name.replace("`ndarray.", "`"))
-    lines = ["| called | with keywords |", "|---|---|"]
+    lines = [HEAD, "|---|---|"]
     lines += [f"| {name} | {given} |" for name, given in rows if given]
     lines += [f"| {kind} without keywords: {', '.join(names)} | |" for kind, names in kinds.items() if names]
     return "\n".join(lines)

@@ -5,8 +5,13 @@ Each is what a slip of the hand could have made of the right code. The suite run
 test fails, the mutant is *killed*; if it *timed out*, it counts as killed, since the suite would have hung. A mutant
 that *survived* is one of two things:
 
-- a hole in the suite: this line could be wrong and nobody would know. Write the test (tests/test_mutants.py);
-- *equivalent*: the changed program does the same, perhaps a little slower. Then the table EQUIVALENT below says why.
+- a hole in the suite: this line could be wrong and nobody would know. Write the test, where the tests of this file are;
+- *equivalent*: the changed program does the same, perhaps a little slower. Say so beside the line, or on a line of its
+  own above it, with the changed code in brackets, and why::
+
+      return namespace(a, b).maximum(a, b)  # equivalent [maximum(b, a)]: the larger of a and b is that of b and a
+
+  The text in brackets is the new code, or its end. Such mutants are not run, except with ``--equivalents``.
 
 Read the result from its end: the table per file, where only *survived* asks for work, and above it the list of those.
 The kill rate is killed / (mutants - equivalent). What is changed by which rule stands in `changes`. Left alone are
@@ -20,7 +25,7 @@ stops at the first failure. What is slow to import is imported once: each stage 
     python -m tests.tools.mutation --files ops/conv.py     only this file; several may be given
     python -m tests.tools.mutation --limit 100 --seed 1    a random sample
     python -m tests.tools.mutation --list                  the mutants, without running them
-    python -m tests.tools.mutation --only "getitem"        those whose name contains this text, with the test that killed each
+    python -m tests.tools.mutation --only "getitem"        those whose name contains this text, with their killers
 """
 
 from __future__ import annotations
@@ -49,167 +54,23 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FILES = [
-    "parallel.py",
-    "recording.py",
-    "tape.py",
-    "backward.py",
-    "recompute.py",
-    *(f"ops/{p.name}" for p in sorted((ROOT / "minigrad/ops").glob("*"))),
+    str(path.relative_to(ROOT / "minigrad"))
+    for folder in ("autograd", "ops", "kernels")
+    for path in sorted((ROOT / "minigrad" / folder).glob("*.py"))
+    if path.name != "__init__.py"
 ]
-FILES = [name for name in FILES if name.endswith(".py") and "__init__" not in name]
 
 #: What is imported once for all mutants, where it is installed.
 PRELOADED = ["pytest", "numpy.testing", "scipy.special", "scipy.signal", "threadpoolctl", "hypothesis", "torch", "tqdm"]
 #: What ends a trial that takes too long: of the processor's time, or of the clock's.
 TIME_OUT = (signal.SIGPROF, signal.SIGALRM)
 
-#: Test files in stages, after the first one that is chosen by the mutant's file; those that do not exist are left out.
-QUICK = ["columns", "mutants", "tape", "recompute", "errors", "dispatch", "checks", "nn", "parallel", "strict", "scipy"]
-REST = ["operators", "torch_operators", "properties", "optim", "train", "docs", "models"]
+#: The last stages: folders of tests.
+QUICK = ["tests/autograd", "tests/ops", "tests/kernels"]
+REST = ["tests/checks", "tests/device", "tests/nn", "tests/optim", "tests/train", "tests/models", "tests/inspect"]
 
-#: Why a mutant that survives does the same as the original: reason -> names.
-EQUIVALENT: dict[str, list[str]] = {
-    "the largest of a and b is that of b and a; at 0 both branches of the sigmoid give 0.5": [
-        "ops/elementwise.py sigmoid: x.real > 0 -> x.real >= 0",
-        "ops/elementwise.py sigmoid: x.real > 0 -> x.real >= 0 #2",
-        "ops/elementwise.py relu: namespace(x).maximum(x, 0) -> namespace(x).maximum(0, x)",
-        "ops/elementwise.py _rectified: np.maximum(x, zer… else 0, out=out) -> np.maximum(zeros[…se 0, x, out=out)",
-        "ops/elementwise.py maximum: namespace(a, b).maximum(a, b) -> namespace(a, b).maximum(b, a)",
-        "ops/elementwise.py minimum: namespace(a, b).minimum(a, b) -> namespace(a, b).minimum(b, a)",
-        "ops/elementwise.py clip: namespace(x).maximum(x, a_min) -> namespace(x).maximum(a_min, x)",
-        "ops/elementwise.py clip: namespace(x).minimum(x, a_max) -> namespace(x).minimum(a_max, x)",
-        "ops/pool.py _max_pool2d.block: namespace(x).maxi… % kw], out=part) -> namespace(x).maxi…, part, out=part)",
-    ],
-    "only annotations use this name": [
-        "recording.py top: Leaf | Entry -> Leaf",
-    ],
-    "a leaf is refused while it requires a gradient, and marked when it no longer does": [
-        "tape.py Operator.apply: constants -> True",
-    ],
-    "copysign gives 1 or -1": ["ops/elementwise.py _is_mask: math.copysign(1, b) > 0 -> math.copysign(1, b) >= 0"],
-    "vjp sets it before anything reads it": [
-        "tape.py Operator.__init__: self.joint = False -> pass",
-        "tape.py Operator.__init__: False -> True",
-    ],
-    "the longer way gives the same, a little later": [
-        "parallel.py set_num_threads: n != _threads -> True",
-        "parallel.py run: count == 1 or _th…1 or _inside.task -> _threads == 1 or _inside.task",
-        "parallel.py run: count == 1 or _th…1 or _inside.task -> count == 1 or _inside.task",
-        "parallel.py run: 1 -> 0",
-        "parallel.py run: 1 -> 0 #2",
-        "tape.py Operator.__init__: self.variadic or self.settings -> True",
-        "tape.py Operator.__init__: self.variadic or self.settings -> self.settings",
-        "tape.py Operator.plan: need not in self.plans -> True",
-        "tape.py Operator.plan: all(need) and (not self.variadic) -> False",
-        "tape.py Operator.plan: self.whole = self.plans[need] -> pass",
-        "tape.py Operator.apply: settings or len(a…= self.plain_call -> True",
-        "tape.py Operator.apply: False -> True",
-        "tape.py Operator.apply: array.dtype is no…rray) is not kind -> True",
-        "tape.py Operator.apply: wanted += 1 -> wanted -= 1",
-        "tape.py Operator.apply: scalars and first is not None -> first is not None",
-        "tape.py Operator.apply: settings or len(arrays) != 2 -> True",
-        "tape.py Operator.apply: type(out) is not kind -> True",
-        "tape.py Operator.apply: out.dtype is not …ut.dtype != dtype -> out.dtype != dtype",
-        "tape.py Operator.apply: (self.whole if wa… self.plan(edges) -> self.plan(edges)",
-        "tape.py Operator.apply: wanted == len(edges) -> False",
-        "tape.py Operator.apply: plan.extras -> True",
-        "backward.py replay: type(entry.kept) is tuple -> False",
-        "backward.py replay: fits -> False",
-        "backward.py sum_to: shape[i - lead] == 1 and n != 1 -> shape[i - lead] == 1",
-        "backward.py _leading: edge is not None -> True",
-        "recompute.py recompute: not recording or ….waiting is None) -> outer is not None…r.waiting is None",
-        "ops/conv.py _backward_1x1: stride != (1, 1) -> True",
-        "ops/conv.py _backward_1x1: 1 -> 0 #2",
-        "ops/conv.py _backward_1x1: 1 -> 0 #3",
-        "ops/conv.py _backward_1x1: on_host(g) -> True",
-        "ops/elementwise.py relu: on_host(x) -> False",
-        "ops/elementwise.py _rectified: x.size <= zeros.size -> False",
-        "ops/elementwise.py _rectified: x.size <= zeros.size -> x.size < zeros.size",
-        "ops/elementwise.py _zeros: 2 * parallel.BLOCK_BYTES -> 2",
-        "ops/pixels.py Pixels.__init__: on_host(x) -> True",
-        "ops/pool.py _images: on_host(x) -> True",
-        "ops/pool.py _max_pool2d.block: 1 -> 0",
-        "ops/pool.py _bordered: padding == (0, 0) -> False",
-        "ops/pool.py _bordered: 0 -> 1",
-        "ops/pool.py _bordered: 0 -> 1 #2",
-        "ops/shape.py _beside: on_host(x) -> False",
-    ],
-    "a helper more, who finds nothing left to do": [
-        "parallel.py run: min(_threads, count) - 1 -> min(_threads, count) + 1",
-        "parallel.py run: min(_threads, count) - 1 -> min(_threads, count)",
-        "parallel.py run: 1 -> 0 #3",
-    ],
-    "another number of threads to begin with": [
-        "parallel.py top: 0 -> 1",
-        "parallel.py top: hasattr(os, 'sched_getaffinity') -> True",
-        "parallel.py top: hasattr(os, 'sched_getaffinity') -> False",
-        "parallel.py top: os.cpu_count() or 1 -> os.cpu_count() and 1",
-        "parallel.py top: os.cpu_count() or 1 -> 1",
-        "parallel.py top: os.cpu_count() or 1 -> os.cpu_count()",
-        "parallel.py top: 1 -> 0 #2",
-    ],
-    "where there is fork, this is there, too": ["parallel.py top: hasattr(os, 'register_at_fork') -> True"],
-    "a copy, or a new array, where the same memory would have done": [
-        "backward.py replay.receive: node in owned -> False",
-        "backward.py replay.receive: not create_graph -> False",
-        "backward.py replay.receive: not create_graph -> create_graph",
-        "backward.py replay.receive: owned.add(node) -> pass",
-        "backward.py replay: entry.hooks -> True",
-        "backward.py replay: type(node) is Leaf and node.hooks -> type(node) is Leaf",
-        "backward.py _as_result: own -> False",
-        "ops/conv.py _grouped: group == 1 -> False",
-        "ops/conv.py _grouped: 1 -> 0",
-    ],
-    "Tensors have no += of their own, and a recorded gradient is always copied": [
-        "backward.py replay.receive: not create_graph -> True",
-    ],
-    "an ordinary replay works on arrays: there is nothing to record": ["backward.py replay: create_graph -> True"],
-    "integers and booleans hold no NaN, and isnan says so": [
-        "tape.py Operator._look_for_nan: is_array(a) and a…p.isnan(a).any()) -> is_array(a) and b…p.isnan(a).any())",
-    ],
-    "where all entries are taken, only leaves are left": ["backward.py backward: isinstance(leaf, Leaf) -> True"],
-    "the result is reshaped in the next step anyway": ["backward.py sum_to: True -> False"],
-    "grad has looked before, and Tensor.backward is a method": [
-        "backward.py _start: not isinstance(ou…put._node is None -> output._node is None",
-    ],
-    "holds memory for a little longer": [
-        "recompute.py Segment.refill: self.outer = None -> pass",
-        "recompute.py Segment.refill: self.inputs = [] -> pass",
-    ],
-    "a larger border than needed, which is cut off": [
-        "ops/conv.py _backward_any_stride: 2 -> 3",
-        "ops/conv.py _backward_any_stride: 2 -> 3 #2",
-        "ops/norm.py _gradient_sums: 2 -> 3",
-    ],
-    "minus infinity less any number is minus infinity": [
-        "ops/reduction.py logsumexp: 0 -> 1",
-        "ops/reduction.py logsumexp.vjp: 0.0 -> 1.0",
-    ],
-    "the product of two vectors has one axis, the first and the last": ["ops/matmul.py matmul: 1 -> 0 #9"],
-    "no rows are as many as no rows, however wide": [
-        "ops/pixels.py Pixels.__init__: self.repeat * sel…elf.repeat) == 0) -> self.repeat * sel…self.repeat) == 0 #2",
-    ],
-    "arrays of two dtypes are one call, which takes them": [
-        "ops/elementwise.py _gate: on_host(g) and x.…ype.char in 'fd') -> on_host(g) and g.dtype.char in 'fd'",
-    ],
-    "where only odd and even count, a sign changes nothing": [
-        "ops/conv.py _group: x.shape[2] - kw -> x.shape[2] + kw",
-    ],
-    "only the stride along the width is looked at": ["ops/conv.py _backward_stride_1: 1 -> 0"],
-    "zeros that are written over at once": ["ops/columns.py Columns._bordered: pw + w -> pw"],
-    "a view that nobody reads": ["ops/conv.py _backward_any_stride: need[1] -> True"],
-    "a size to be tuned, not to be right": [
-        "ops/columns.py top: 3 * parallel.BLOCK_BYTES // 2 -> 3 * parallel.BLOCK_BYTES",
-        "ops/columns.py top: 2 -> 3",
-        "ops/columns.py top: 3 -> 4",
-        "ops/conv.py _group: kw * c < 64 -> kw * c <= 64",
-        "ops/conv.py _group: 64 -> 65",
-        "ops/elementwise.py _zeros: 2 * parallel.BLOC…// dtype.itemsize -> 2 * parallel.BLOC… * dtype.itemsize",
-        "ops/elementwise.py _zeros: 2 * parallel.BLOC…// dtype.itemsize -> 2 * parallel.BLOCK_BYTES",
-        "ops/elementwise.py _zeros: 2 -> 3",
-        "ops/pixels.py top: 1024 -> 1025",
-    ],
-}
+#: A comment that says of which mutants of its line nobody can know: the new code in brackets, and why.
+EQUIVALENT = re.compile(r"# equivalent ((?:\[[^\]]*(?:\[[^\]]*\][^\]]*)*\] ?)+): (\S.*)")
 
 ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 ARITHMETIC |= {ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
@@ -230,6 +91,7 @@ class Mutant:
     start: int
     end: int
     text: str
+    equivalent: str = ""  # why it is, if it is
 
 
 # Making mutants ------------------------------------------------------------------------------
@@ -292,6 +154,8 @@ def walk(node: ast.AST, where: str = "") -> Iterator[tuple[str, ast.AST, ast.AST
         return
     if isinstance(node, ast.keyword) and node.arg == "strict":
         return
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         rule = node.decorator_list and (node.name == "_" or node.name.endswith("_definition"))
         where = ast.unparse(node.decorator_list[0]) if rule else f"{where}.{node.name}".strip(".")
@@ -313,6 +177,7 @@ def mutants_of(file: str) -> list[Mutant]:
     for line in source.splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
     count: collections.Counter[str] = collections.Counter()
+    marks = marked(source.decode())
     found = []
     for where, before, after in walk(ast.parse(source)):
         name = f"{file} {where or 'top'}: {_short(before)} -> {_short(after)}"
@@ -321,10 +186,33 @@ def mutants_of(file: str) -> list[Mutant]:
             name += f" #{count[name]}"
         node: Any = before
         bare = isinstance(after, ast.stmt | ast.Slice)
-        text = ast.unparse(after) if bare else f"({ast.unparse(after)})"
+        new = ast.unparse(after)
+        text = new if bare else f"({new})"
         start, end = lines[node.lineno - 1] + node.col_offset, lines[node.end_lineno - 1] + node.end_col_offset
-        found.append(Mutant(name, file, where, node.lineno, start, end, text))
+        reason = next((why for end_of_new, why in marks.get(node.lineno, []) if new.endswith(end_of_new)), "")
+        found.append(Mutant(name, file, where, node.lineno, start, end, text, reason))
     return sorted(found, key=lambda mutant: mutant.start)
+
+
+def marked(source: str) -> dict[int, list[tuple[str, str]]]:
+    """Return, by line, the ends of the new code that comments call equivalent, and their reasons."""
+    marks: dict[int, list[tuple[str, str]]] = {}
+    for number, line in enumerate(source.splitlines(), 1):
+        if found := EQUIVALENT.search(line):
+            number += line.lstrip().startswith("#")  # a comment on a line of its own is about the next
+            marks[number] = [(text, found[2]) for text in re.split(r"\] \[", found[1].strip()[1:-1])]
+    return marks
+
+
+def stale(mutants: list[Mutant], file: str) -> list[str]:
+    """List the comments of a file that call equivalent what is no mutant of their line."""
+    new = {(mutant.line, mutant.text.strip("()")) for mutant in mutants}
+    return [
+        f"minigrad/{file}:{line}: no mutant of this line is [{text}]"
+        for line, marks in marked((ROOT / "minigrad" / file).read_text()).items()
+        for text, _ in marks
+        if not any(line == at and code.endswith(text.strip("()")) for at, code in new)
+    ]
 
 
 def _short(node: ast.AST) -> str:
@@ -336,15 +224,14 @@ def _short(node: ast.AST) -> str:
 
 
 def stages(mutant: Mutant) -> list[tuple[list[str], list[str]]]:
-    """List (test files, operators whose samples are run, or none for all) from the most likely to notice."""
+    """List (test files or folders, operators whose records are run, or none for all) from the most likely to notice."""
+    folder, stem = Path(mutant.file).parent, Path(mutant.file).stem
     own = re.sub(r"\W.*", "", mutant.where.lstrip("_"))
-    names = re.findall(r"^def _?(\w+)", Path("minigrad", mutant.file).read_text(), re.MULTILINE) or ["batch_norm"]
-    if mutant.file in ("parallel.py", "recompute.py", "ops/columns.py"):
-        first: list[tuple[list[str], list[str]]] = [([Path(mutant.file).stem], [])]
-    elif mutant.file in ("recording.py", "tape.py", "backward.py"):
-        first = [(["tape"], [])]
-    else:
-        first = [(["operators"], [own])] * (own in names) + [(["operators"], names)]
+    names = re.findall(r"^def ([a-z]\w+)", Path("minigrad", mutant.file).read_text(), re.MULTILINE)
+    every = ["tests/ops/test_every_operator.py"]
+    first: list[tuple[list[str], list[str]]] = [(every, [own])] * (own in names) + [(every, names)] * bool(names)
+    if mirrored := sorted(map(str, Path("tests", folder).glob(f"test_{stem}*.py"))):
+        first.append((mirrored, []))
     return [*first, (QUICK, []), (REST, [])]
 
 
@@ -362,13 +249,12 @@ def trial(tests: list[str], operators: list[str], seconds: int) -> tuple[str, st
             os.dup2(output, 2)
             chosen = []
             if operators:
-                samples = importlib.import_module("tests.samples").SAMPLES
-                for name in set(samples) - set(operators):
-                    del samples[name]
-                chosen = ["-k", " or ".join(samples) or "nothing"]
-            paths = [path for path in (f"tests/test_{name}.py" for name in tests) if os.path.exists(path)]
+                records = importlib.import_module("tests.records").RECORDS
+                for name in set(records) - set(operators):
+                    del records[name]
+                chosen = ["-k", " or ".join(records) or "nothing"]
             pytest = importlib.import_module("pytest")
-            code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *chosen, *paths])
+            code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *chosen, *tests])
         except BaseException:
             traceback.print_exc()
         finally:
@@ -444,15 +330,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="run a random sample of so many")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", nargs="+", help="those whose name contains one of these texts, equivalent ones, too")
-    parser.add_argument("--equivalents", action="store_true", help="run the known equivalents, too")
+    parser.add_argument("--equivalents", action="store_true", help="run what is said to be equivalent, too")
     parser.add_argument("--list", action="store_true", help="list the mutants and stop")
     parser.add_argument("--json", help="write every verdict to this file")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run at a time")
     parser.add_argument("--timeout", type=int, default=60, help="processor seconds for one stage")
     args = parser.parse_args()
     mutants = [mutant for file in args.files for mutant in mutants_of(file)]
-    reasons = {name: reason for reason, names in EQUIVALENT.items() for name in names}
-    stale = [n for n in reasons if n.split()[0] in args.files and n not in {mutant.name for mutant in mutants}]
+    without = [line for file in args.files for line in stale([m for m in mutants if m.file == file], file)]
     if args.only:
         mutants = [mutant for mutant in mutants if any(text in mutant.name for text in args.only)]
     if args.limit is not None and args.limit < len(mutants):
@@ -467,33 +352,33 @@ def main() -> None:
             importlib.import_module(name)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take time to load and have no part here
     began, results, rows = time.time(), [], []
-    skipped = [] if args.equivalents or args.only else [m for m in mutants if m.name in reasons]
+    skipped = [] if args.equivalents or args.only else [m for m in mutants if m.equivalent]
     jobs = [(mutant, args.timeout) for mutant in mutants if mutant not in skipped]
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
         project = Path(directory, "project")
         shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "dist"))
         move_to(project)
-        print(f"{len(mutants)} mutants, {len(skipped)} known to be equivalent, {args.jobs} at a time")
+        print(f"{len(mutants)} mutants, {len(skipped)} said to be equivalent, {args.jobs} at a time")
         _, verdict, by, seconds = judge((Mutant("", args.files[0], "", 0, 0, 0, ""), 10 * args.timeout))
         if verdict != "survived":
             raise SystemExit(f"the suite does not pass on the unchanged code: {by or verdict}")
         print(f"the suite passes on the unchanged code, in {seconds:.0f} s", flush=True)
         with multiprocessing.get_context("fork").Pool(args.jobs, settle, (project,)) as pool:
             for mutant, verdict, by, seconds in pool.imap_unordered(judge, jobs):
-                if verdict == "survived" and mutant.name in reasons:
+                if verdict == "survived" and mutant.equivalent:
                     verdict = "equivalent"
                 results.append((mutant, verdict))
                 rows.append(
                     {"name": mutant.name, "line": mutant.line, "verdict": verdict, "by": by, "seconds": seconds}
                 )
-                if args.only or verdict == "survived" or mutant.name in reasons:
+                if args.only or verdict == "survived" or mutant.equivalent:
                     print(f"{verdict.upper():<10} minigrad/{mutant.name} (line {mutant.line}) {by}", flush=True)
     results += [(mutant, "equivalent") for mutant in skipped]
     rows += [{"name": mutant.name, "line": mutant.line, "verdict": "equivalent"} for mutant in skipped]
     if args.json:
         Path(args.json).write_text(json.dumps(rows, indent=1, ensure_ascii=False))
-    for name in stale:
-        print(f"no longer a mutant, take it off the table: {name}")
+    if without:
+        print(*without, sep="\n")
     print(table(sorted(results, key=lambda result: FILES.index(result[0].file))))
     print(f"{time.time() - began:.0f} s")
 

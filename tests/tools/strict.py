@@ -413,6 +413,7 @@ FUNCTIONS = _table("""
     array_equal                     : a1 a2 | equal_nan
     allclose                        : a b | rtol atol equal_nan
     shares_memory may_share_memory  : a b |
+    real imag                       : val |
 """)
 
 UFUNCS = """

@@ -17,7 +17,7 @@ import math
 
 import minigrad as mg
 from minigrad.checks.operators import CHECKS
-from tests.samples import ANALYTIC, LINEAR, SAMPLES
+from tests.records import RECORDS
 
 COLUMNS = {
     "first": "first order",
@@ -41,18 +41,17 @@ def row(name: str) -> dict[str, float]:
             pick = min if check == "taylor" else max
             worst[check] = pick(worst.get(check, value), value)
 
-    for sample in SAMPLES[name]:
+    record = RECORDS[name]
+    for sample in record.samples.values():
         f = sample.function(name)
         for check, run in CHECKS.items():
             note(check, run(f, sample.inputs))
-        if name in ANALYTIC:
+        if record.analytic:
             note("complex step", mg.complex_step_check(f, sample.inputs))
-        if LINEAR.get(name) == "jointly" and sample.linear:
-            note("adjoint", mg.adjoint_check(f, sample.inputs))
-        elif name in LINEAR and sample.linear:
-            a, b = sample.inputs
-            note("adjoint", mg.adjoint_check(lambda x, f=f, b=b: f(x, b), [a]))
-            note("adjoint", mg.adjoint_check(lambda x, f=f, a=a: f(a, x), [b]))
+        if sample.affine or not record.linear:
+            continue
+        for g, inputs in sample.linear_maps(f, record.linear):
+            note("adjoint", mg.adjoint_check(g, inputs))
     return worst
 
 
@@ -70,10 +69,10 @@ def cell(check: str, worst: dict[str, float]) -> str:
 def main() -> None:
     """Print the table."""
     print(f"{'operator':<20}{'samples':>8}" + "".join(f"{head:>9}" for head in COLUMNS))
-    for name in SAMPLES:
+    for name, record in RECORDS.items():
         worst = row(name)
-        print(f"{name:<20}{len(SAMPLES[name]):>8}" + "".join(f"{cell(check, worst):>9}" for check in COLUMNS.values()))
-    print(f"\n{len(SAMPLES)} operators, {sum(map(len, SAMPLES.values()))} samples")
+        print(f"{name:<20}{len(record.samples):>8}" + "".join(f"{cell(check, worst):>9}" for check in COLUMNS.values()))
+    print(f"\n{len(RECORDS)} operators, {sum(len(record.samples) for record in RECORDS.values())} samples")
 
 
 if __name__ == "__main__":

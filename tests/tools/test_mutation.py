@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests import mutation
+from tests.tools import mutation
 
 
 def changed(code, monkeypatch, tmp_path):
@@ -68,12 +68,15 @@ def test_a_call_is_left_out(monkeypatch, tmp_path):
 
 
 def test_every_mutant_is_python_and_has_a_name_of_its_own():
+    total = 0
     for file in mutation.FILES:
         source = (mutation.ROOT / "minigrad" / file).read_bytes()
         mutants = mutation.mutants_of(file)
-        assert len({mutant.name for mutant in mutants}) == len(mutants) > 10
+        total += len(mutants)
+        assert len({mutant.name for mutant in mutants}) == len(mutants)
         for mutant in mutants[::7]:
             ast.parse(source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
+    assert total > 1000
 
 
 def test_names_stay_when_lines_move(monkeypatch, tmp_path):
@@ -89,7 +92,39 @@ def test_names_stay_when_lines_move(monkeypatch, tmp_path):
 
 
 def test_the_table_counts_time_outs_as_killed_and_leaves_equivalents_out():
-    mutants = mutation.mutants_of("recompute.py")[:5]
+    mutants = mutation.mutants_of("autograd/recompute.py")[:5]
     verdicts = ["killed", "killed", "timed out", "equivalent", "survived"]
     lines = mutation.table(list(zip(mutants, verdicts, strict=True))).splitlines()
     assert lines[-1].split() == ["all", "5", "2", "1", "1", "1", "75.0%"]
+
+
+def test_a_comment_says_which_mutants_of_its_line_are_equivalent(monkeypatch, tmp_path):
+    path = tmp_path / "minigrad" / "code.py"
+    path.parent.mkdir()
+    path.write_text(
+        "def f(a, b):\n"
+        "    x = a + b  # equivalent [a - b]: b is 0\n"
+        "    # equivalent [:] [y < 1]: two of the next line\n"
+        "    return x[::2] if y <= 1 else x\n"
+        "    return 1  # equivalent [5]: not a change that is made\n"
+    )
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    mutants = mutation.mutants_of("code.py")
+    said = {m.text.strip("()"): m.equivalent for m in mutants if m.equivalent}
+    assert said == {"a - b": "b is 0", ":": "two of the next line", "y < 1": "two of the next line"}
+    assert mutation.stale(mutants, "code.py") == ["minigrad/code.py:5: no mutant of this line is [5]"]
+
+
+def test_every_comment_about_equivalents_is_about_a_mutant():
+    for file in mutation.FILES:
+        assert mutation.stale(mutation.mutants_of(file), file) == []
+
+
+def test_stages_begin_with_the_operator_and_its_family(monkeypatch):
+    monkeypatch.chdir(mutation.ROOT)
+    (mutant,) = [m for m in mutation.mutants_of("ops/reduction.py") if m.where == "mean"][:1]
+    (_, own), (_, family), (mirrored, _), *rest = mutation.stages(mutant)
+    assert own == ["mean"]
+    assert set(family) > {"sum", "mean", "var", "max", "min", "logsumexp"}
+    assert mirrored == ["tests/ops/test_reduction.py"]
+    assert [paths for paths, _ in rest] == [mutation.QUICK, mutation.REST]

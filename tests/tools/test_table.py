@@ -1,6 +1,6 @@
 """The table of what has been proven: one row is made, with every check in its column."""
 
-from tests import table
+from tests.tools import table
 
 
 def test_a_row_has_every_check_that_applies():

@@ -1,0 +1,111 @@
+"""What the engine's errors say: which operator, what was expected, what was given, how to mend it.
+
+Next: :mod:`minigrad.ops.shape`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minigrad.device import device_name, is_array, namespace
+from minigrad.typing import Array, DType, Gradient, Settings, Shape
+
+if TYPE_CHECKING:  # types only: these files stand above
+    from minigrad.autograd.operator import Operator
+    from minigrad.autograd.tape import Entry, Node
+
+
+def signature(op: Operator) -> str:
+    """Return an operator's name and parameters, without their types."""
+    parameters = inspect.signature(op.forward).parameters.values()
+    return f"{op.name}({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})"
+
+
+def expect_arrays(caller: str, **values: object) -> None:
+    """Refuse values that are neither Tensors nor arrays; called first by public functions that look at shapes."""
+    for name, value in values.items():
+        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+            raise TypeError(f"{caller}: expected {name} to be a Tensor or an array, got {type(value).__name__}")
+
+
+def expect_alike(op: Operator, first: Array, array: Array) -> None:
+    """Raise if the arrays of two Tensors differ in dtype or device."""
+    if array.dtype != first.dtype:
+        raise mixed_dtypes(op, first.dtype, array.dtype)
+    if type(array) is not type(first):
+        raise TypeError(
+            f"{op.name}: expected Tensors on one device, got {device_name(first)} and {device_name(array)}; move "
+            "one with .to(device)"
+        )
+
+
+def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
+    """Return the error for arrays of different dtypes."""
+    if expected.kind in "iub":
+        fix = f"convert the integers first, with .astype({str(got)!r})"
+        return TypeError(f"{op.name}: gives {got} for {expected}; {fix}")
+    fix = f"convert one where it is made, with .astype({str(expected)!r})"
+    return TypeError(f"{op.name}: expected one dtype, got {expected} and {got}; {fix}")
+
+
+def failed_forward(op: Operator, error: Exception, arrays: list[Any], settings: Settings) -> Exception:
+    """Return the error of a forward as one that names the operator and the shapes."""
+    devices = list(dict.fromkeys(device_name(a) for a in [*arrays, *settings.values()] if is_array(a)))
+    if len(devices) > 1:
+        got = " and ".join(devices)
+        return TypeError(f"{op.name}: expected arrays on one device, got {got}; move them with .to(device)")
+    shapes = [tuple(a.shape) for a in arrays if is_array(a)]
+    if isinstance(error, TypeError) or str(error).startswith(op.name):
+        return error
+    if op.broadcasts and broadcast_shape(*shapes) is None:
+        rule = "aligned at the right, sizes must be equal or 1"
+        return ValueError(f"{op.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: {rule}")
+    return ValueError(f"{op.name}: {error} (got arrays of shape {', '.join(map(str, shapes))})")
+
+
+def broadcast_shape(*shapes: Shape) -> Shape | None:
+    """Return the shape that `shapes` broadcast to, or None if they do not."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        return None
+
+
+def misfit(entry: Entry, edge: Node, gradient: Gradient) -> RuntimeError:
+    """Return the error for a rule's gradient that has the wrong shape or dtype."""
+    op, i = entry.operator, entry.edges.index(edge)
+    name = op.inputs[i] if i < len(op.inputs) else f"input {i}"
+    got = f"{tuple(gradient.shape)} {gradient.dtype}" if hasattr(gradient, "dtype") else type(gradient).__name__
+    return RuntimeError(f"{op.name}: its rule gave a gradient of {got} for {name}, which has {edge.shape} {edge.dtype}")
+
+
+def released(entry: Entry) -> RuntimeError:
+    """Return the error for an entry whose arrays were released."""
+    return RuntimeError(
+        f"{entry.operator.name}: the tape was released by an earlier backward or grad through it; "
+        "pass retain_graph=True to the earlier call, or compute the output again"
+    )
+
+
+def refuse_nan_result(op: Operator, result: Array, inputs: Sequence[object]) -> None:
+    """Raise if the result of an operator holds a NaN."""
+    if _has_nan(result):
+        held = "NaNs already" if any(map(_has_nan, inputs)) else "none"
+        place = f"its result of shape {tuple(result.shape)}"
+        raise FloatingPointError(f"{op.name}: made the first NaN, in {place}; its inputs held {held}")
+
+
+def refuse_nan_gradient(op: Operator, gradient: Array) -> None:
+    """Raise if the gradient that a rule returned holds a NaN."""
+    if _has_nan(gradient):
+        place = f"a gradient of shape {tuple(gradient.shape)}"
+        raise FloatingPointError(f"{op.name}: its rule made the first NaN, in {place}")
+
+
+def _has_nan(array: object) -> bool:
+    """Whether a value is an array with a NaN."""
+    return is_array(array) and array.dtype.kind in "fc" and bool(namespace(array).isnan(array).any())

@@ -1,0 +1,391 @@
+"""Operators: arguments and settings, rules and twins, dtypes and devices, and what their errors say."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from tests.records.draw import randn
+from tests.tools.compare import leaf_of
+from tests.tools.strict import strict
+
+# Arguments and settings -----------------------------------------------------------------------
+
+
+def test_settings_can_be_positional_or_named():
+    x = leaf_of(1.0, 2.0)
+    assert mg.sum(x, 0, True).shape == mg.sum(x, axis=0, keepdims=True).shape == (1,)
+    mg.sum(x, 0, True).backward()
+
+
+def test_differentiable_parameters_can_be_named():
+    @mg.operator
+    def scaled(x, w, b=None, /, factor=1.0):
+        return x * w * factor if b is None else x * w * factor + b
+
+    scaled.vjp(lambda g, w, factor: g * w * factor, lambda g, x, factor: g * x * factor, lambda g: g)
+    x, w, b = leaf_of(2.0), leaf_of(3.0), leaf_of(4.0)
+    scaled(x, w=w, b=b, factor=2.0).backward()
+    assert (x.grad.item(), w.grad.item(), b.grad.item()) == (6.0, 4.0, 1.0)
+
+
+def test_an_optional_input_may_be_left_out_beside_a_named_setting():
+    @mg.operator
+    def scaled(x, w, b=None, /, factor=1.0):
+        return x * w * factor if b is None else x * w * factor + b
+
+    scaled.vjp(lambda g, w, factor: g * w * factor, lambda g, x, factor: g * x * factor, lambda g: g * 1.0)
+    x, w = leaf_of(2.0), leaf_of(3.0)
+    y = scaled(x, w, factor=2.0)
+    y.backward()
+    assert (y.item(), x.grad.item(), w.grad.item()) == (12.0, 6.0, 4.0)
+
+
+def test_none_is_an_argument_only_where_it_may_be_left_out():
+    """A setting whose default is None does not make an input optional."""
+    with pytest.raises(TypeError, match="sum: expected Tensors, arrays or numbers, got NoneType"):
+        mg.sum(None)
+    with pytest.raises(TypeError, match="clip: expected Tensors, arrays or numbers, got str"):
+        mg.clip("text", 0.0)
+
+    @mg.operator
+    def shifted(x, b=None, /):
+        return x if b is None else x + b
+
+    shifted.vjp(lambda g: g * 1.0, lambda g: g * 1.0)
+    with pytest.raises(TypeError, match="shifted: expected Tensors, arrays or numbers, got str"):
+        shifted(leaf_of(1.0), "text")
+
+
+def test_an_operator_may_have_three_inputs_and_no_settings():
+    @mg.operator
+    def fused(a, b, c, /):
+        return a * b + c
+
+    fused.vjp(lambda g, b: g * b, lambda g, a: g * a, lambda g: g * 1.0)
+    leaves = [leaf_of(2.0), leaf_of(3.0), leaf_of(4.0)]
+    y = fused(*leaves)
+    y.backward()
+    assert [y.item(), *(x.grad.item() for x in leaves)] == [10.0, 3.0, 2.0, 1.0]
+
+
+def test_the_number_of_arguments_may_differ_from_call_to_call():
+    """What is kept where all inputs need gradients is worked out for each number anew."""
+    for n in (2, 3, 2):
+        leaves = [leaf_of(float(i)) for i in range(n)]
+        mg.concatenate(leaves).backward(g := np.arange(1.0, n + 1))
+        assert [x.grad.item() for x in leaves] == g.tolist()
+
+
+def test_unknown_settings_and_too_many_arguments_are_refused():
+    x = leaf_of(1.0)
+    with pytest.raises(TypeError, match=r"sum: expected sum\(x.*axis.*keepdims"):
+        mg.sum(x, dim=0)
+    with pytest.raises(TypeError, match=r"exp: expected exp\(x"):
+        mg.exp(x, x, x)
+    with pytest.raises(TypeError, match=r"mul: expected mul\(a"):
+        mg.mul(x)
+
+
+def test_an_operator_that_is_given_nothing_says_what_it_takes():
+    for operator in (mg.exp, mg.mul, mg.sum, mg.reshape):
+        with pytest.raises(TypeError, match=rf"{operator.__name__}: expected {operator.__name__}\(.*got 0 arguments"):
+            operator()
+
+
+def test_a_setting_that_is_missing_or_unknown_is_named():
+    with pytest.raises(TypeError, match=r"reshape: expected reshape\(x.*see 'shape'"):
+        mg.reshape(leaf_of(1.0))
+    with pytest.raises(TypeError, match=r"exp: expected exp\(x.*see 'base'"):
+        mg.exp(leaf_of(1.0), base=2)
+    with pytest.raises(TypeError, match="getitem: index is a setting"):
+        leaf_of(1.0, 2.0)[[mg.Tensor(0), 1]]
+
+
+def test_a_tensor_is_not_a_setting():
+    x, labels = leaf_of(1.0, 2.0), mg.Tensor(np.array([0]))
+    with pytest.raises(TypeError, match="getitem: index is a setting.*index=tensor.data"):
+        x[labels]
+    with pytest.raises(TypeError, match="getitem: index is a setting"):
+        x.reshape(1, 2)[0, labels]
+    with pytest.raises(TypeError, match="cross_entropy: labels is a setting"):
+        mg.cross_entropy(x.reshape(1, 2), labels)
+
+
+def test_array_settings_are_constants_in_every_order():
+    condition = np.array([1.0, 0.0])
+    mg.gradgradcheck(lambda x: mg.where(condition != 0, x * x, 0.0), [np.array([3.0, 4.0])])
+    x = leaf_of(3.0, 4.0)
+    (dx,) = mg.grad(mg.where(condition, x * x, 0.0).sum(), x, create_graph=True)
+    np.testing.assert_array_equal(dx.data, [6.0, 0.0])
+
+
+# Dtypes and devices ---------------------------------------------------------------------------
+
+
+def test_two_dtypes_are_refused_and_scalars_give_way():
+    single, double = leaf_of(1.0, dtype="float32"), leaf_of(1.0)
+    with pytest.raises(TypeError, match="mul: expected one dtype, got float32 and float64"):
+        single * double
+    with pytest.raises(TypeError, match="add: expected one dtype, got float32 and float64"):
+        single + np.ones(1)
+    assert (single * np.float64(2.0)).dtype == np.float32
+    assert (np.float64(2.0) * single).dtype == np.float32
+    assert (single * 2.0).dtype == np.float32
+    assert (single * 2).dtype == np.float32
+    assert (single * np.array([True])).dtype == np.float32
+    assert (mg.Tensor(np.float32(3.0)) * 2.0).dtype == np.float32
+
+
+def test_tensors_of_two_dtypes_are_refused_in_either_order():
+    """The result of float64 and float32 has the dtype of the first: looking at the result is not enough."""
+    single, double = leaf_of(1.0, dtype="float32"), leaf_of(1.0)
+    for a, b in [(single, double), (double, single)]:
+        with pytest.raises(TypeError, match="mul: expected one dtype"):
+            a * b
+
+
+def test_equal_dtypes_may_be_different_objects():
+    """As that of an array whose bytes were swapped back: looking whether it is the very same is only the fast way."""
+    swapped = np.dtype("float64").newbyteorder().newbyteorder()
+    assert swapped is not np.dtype("float64")
+    x, w = mg.Tensor(np.array([1.0, 2.0]).view(swapped), requires_grad=True), leaf_of(3.0, 4.0)
+    for a, b in [(x, w), (w, x), (x, x)]:
+        dx = mg.grad((a * b).sum(), x)[0].data
+        np.testing.assert_array_equal(dx, 2 * x.data if a is b else w.data)
+
+
+def test_numpy_scalars_as_settings_do_not_promote():
+    x = leaf_of(1.0, 2.0, dtype="float32")
+    assert mg.clip(x, np.float64(0.0), np.float64(1.0)).dtype == np.float32
+    norm = mg.nn.BatchNorm2d(1, eps=np.float64(1e-5), momentum=np.float64(0.1))
+    norm(x.reshape(2, 1)).sum().backward()
+    assert norm.gamma.grad.dtype == np.float32
+
+
+def test_a_numpy_scalar_as_a_setting_or_an_argument_keeps_float32():
+    x = mg.Tensor([0.25, 1.0], requires_grad=True)
+    assert mg.clip(x, np.float64(0.5)).dtype == np.float32
+    mg.clip(x, np.float64(0.5)).sum().backward()
+    assert x.grad.dtype == np.float32
+    assert (np.float64(2.0) * x * np.float64(2.0)).dtype == np.float32
+    assert mg.mul(np.float32(2.0), np.float64(2.0)).dtype == np.float64  # no Tensor: NumPy's own rules
+
+
+def test_tensors_on_two_devices_are_refused_also_by_an_operator_that_does_not_mix_them():
+    @mg.operator
+    def first_of(a, b, /):
+        return a * 1.0
+
+    here, there = leaf_of(1.0), mg.Tensor(strict.asarray(np.ones(1)))
+    for a, b, names in [(here, there, "cpu and cuda:0"), (there, here, "cuda:0 and cpu")]:
+        with pytest.raises(TypeError, match=f"first_of: expected Tensors on one device, got {names}"):
+            first_of(a, b)
+
+
+# Rules and twins ------------------------------------------------------------------------------
+
+
+def test_rules_are_checked_when_they_are_given():
+    @mg.operator
+    def product(a, b, /):
+        return a * b
+
+    with pytest.raises(TypeError, match="product: has no rules, but a gradient is wanted"):
+        product(leaf_of(1.0), leaf_of(2.0))
+    with pytest.raises(TypeError, match="product.vjp: expected a rule for each of"):
+        product.vjp(lambda g, b: g * b)
+    with pytest.raises(TypeError, match="product.vjp: expected a rule for each of"):
+        product.vjp(lambda g, b, need: g * b, lambda g, a: g * a)
+
+
+def test_a_rule_beside_a_joint_rule_is_refused():
+    """A second rule beside one that takes `need` is not ignored."""
+
+    @mg.operator
+    def product(a, b, /):
+        return a * b
+
+    with pytest.raises(TypeError, match="product.vjp: expected a rule for each"):
+        product.vjp(lambda g, b, need: (g * b, None), lambda g, a: g * a)
+
+
+def test_a_twin_takes_the_operators_inputs_first():
+    @mg.operator
+    def product(a, b, /):
+        return a * b
+
+    with pytest.raises(TypeError, match=r"product.twin: expected its first parameters to be \('a', 'b'\)"):
+        product.twin(lambda b, a: a * b)
+
+
+def test_rules_and_twins_can_be_replaced():
+    """What is to be kept is worked out once, and again when there are other rules."""
+
+    @mg.operator
+    def square(x, /):
+        return x * x
+
+    x = leaf_of(3.0)
+    square.vjp(lambda g: g * 6.0)
+    square(x).backward()
+    square.vjp(lambda g, x, *, need: (g * 2 * x,))
+    assert mg.grad(square(x), x)[0].item() == 6.0
+    square.twin(lambda x: x**2)
+    (dx,) = mg.grad(square(x), x, create_graph=True)
+    assert mg.grad(dx, x)[0].item() == 2.0
+
+    @mg.operator
+    def double(x, /):
+        return x * 2
+
+    double.vjp(lambda g, *, need: (g * 2,))
+    double(x).backward()
+    double.twin(lambda x: x * 2)  # it asks for x, which the rule does not
+    assert mg.grad(double(x), x, create_graph=True)[0].item() == 2.0
+
+
+def test_a_rule_that_asks_for_an_unknown_name_is_told_the_known_ones():
+    @mg.operator
+    def bare(x, /):
+        return x * 2
+
+    @mg.operator
+    def saving(x, /):
+        return x * 2, {"doubled": 2.0}
+
+    for operator, known in [(bare, r"\(\)"), (saving, r"\('doubled',\)")]:
+        operator.vjp(lambda g, tripled: g * tripled)
+        with pytest.raises(TypeError, match=f"{operator.operator.name}: a rule asks for 'tripled'.*{known}"):
+            operator(leaf_of(1.0))
+    saving.vjp(lambda g, doubled: g * doubled)
+    saving(x := leaf_of(1.0)).backward()
+    assert x.grad.item() == 2.0
+
+
+def test_rules_that_give_the_wrong_shape_or_dtype_are_named():
+    @mg.operator
+    def double(x, /):
+        return x * 2
+
+    double.vjp(lambda g: g.sum())
+    x = leaf_of(1.0, 2.0)
+    with pytest.raises(RuntimeError, match=r"double: its rule gave a gradient of \(\) float64 for x, which has \(2,\)"):
+        double(x).sum().backward()
+    double.vjp(lambda g: g.astype("float32"))
+    with pytest.raises(RuntimeError, match=r"gradient of \(2,\) float32 for x, which has \(2,\) float64"):
+        double(x).sum().backward()
+    double.vjp(lambda g: None)
+    with pytest.raises(RuntimeError, match="double: its rule gave a gradient of NoneType for x"):
+        double(x).sum().backward()
+    double.vjp(lambda g, missing: g)
+    with pytest.raises(TypeError, match="double: a rule asks for 'missing'; expected one of"):
+        double(x)
+
+    @mg.elementwise
+    def stretched(a, b, /):
+        return a * b
+
+    stretched.vjp(lambda g, b: np.ones(5), lambda g, a: g * a)
+    with pytest.raises(RuntimeError, match=r"stretched: its rule gave a gradient of \(5,\) float64 for a"):
+        stretched(x, x).sum().backward()
+
+
+def test_a_rule_that_gives_none_or_another_shape_is_named():
+    for make, gradient, got in [
+        (mg.operator, lambda g: None, "NoneType"),
+        (mg.elementwise, lambda g: None, "NoneType"),
+        (mg.operator, lambda g: np.stack([g, g]), r"\(2, 2\) float64"),  # only elementwise operators sum it back
+        (mg.elementwise, lambda g: np.ones(3), r"\(3,\) float64"),
+    ]:
+
+        @make
+        def double(x, /):
+            return x * 2
+
+        double.vjp(gradient)
+        with pytest.raises(RuntimeError, match=f"double: its rule gave a gradient of {got} for x, which has"):
+            double(leaf_of(1.0, 2.0)).sum().backward()
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_a_wrong_rule_for_any_number_of_arguments_is_named_by_its_place(i):
+    @mg.operator
+    def total(*arrays):
+        return arrays[0] + arrays[1]
+
+    total.vjp(lambda g, need: [g[:1] if i == j else g * 1.0 for j in range(2)])
+    with pytest.raises(RuntimeError, match=rf"total: its rule gave a gradient of \(1,\) float64 for input {i}, which"):
+        total(leaf_of(1.0, 2.0), leaf_of(3.0, 4.0)).sum().backward()
+
+
+def test_a_saved_array_is_never_silently_detached():
+    @mg.operator
+    def square(x, /):
+        return x * x, {"double": 2 * x}
+
+    square.vjp(lambda g, double: g * double)
+    x = leaf_of(3.0)
+    assert mg.grad(square(x), x)[0].item() == 6.0
+    with pytest.raises(RuntimeError, match="square: its rule uses 'double'.*give it a twin"):
+        mg.grad(square(x), x, create_graph=True)
+
+
+def test_settings_and_saved_integers_are_constants_of_a_second_derivative():
+    """Only an array of numbers that the forward computed would cut it off."""
+
+    @mg.operator
+    def weighted(x, /, weights):
+        return x * x * weights
+
+    weighted.vjp(lambda g, x, weights: g * 2 * x * weights)
+
+    @mg.operator
+    def squares(x, /):
+        return x * x, {"two": np.array([2])}
+
+    squares.vjp(lambda g, x, two: g * x * float(two[0]))
+    mg.gradgradcheck(lambda x: weighted(x, randn(3)), [randn(3, seed=1)])
+    mg.gradgradcheck(squares, [randn(3)])
+
+
+def test_gradients_nobody_wants_are_not_computed():
+    asked = []
+
+    @mg.operator
+    def product(a, b, /):
+        return a * b
+
+    @product.vjp
+    def _(g, a, b, *, need):
+        asked.append(need)
+        return g * b if need[0] else None, g * a if need[1] else None
+
+    x, w = leaf_of(2.0), leaf_of(3.0)
+    product(x, np.array([3.0])).sum().backward()
+    y = product(x, w)
+    mg.grad(y.sum(), w)
+    assert asked == [(True, False), (False, True)]
+
+
+# Errors ---------------------------------------------------------------------------------------
+
+
+def test_shapes_that_do_not_broadcast_are_named():
+    with pytest.raises(ValueError, match=r"add: shapes \(2,\) and \(3,\) do not broadcast"):
+        leaf_of(1.0, 2.0) + leaf_of(1.0, 2.0, 3.0)
+    with pytest.raises(ValueError, match=r"reshape: .*shape \(2,\)"):
+        leaf_of(1.0, 2.0).reshape(3)
+
+
+def test_an_error_names_its_operator_once():
+    with pytest.raises(ValueError, match="sum: axis 2 is not an axis") as caught:
+        leaf_of(1.0).sum(2)
+    assert str(caught.value).count("sum:") == 1
+    assert "got arrays" not in str(caught.value)
+
+    @mg.elementwise
+    def logarithm(a, b, /):
+        raise ValueError("not of negative numbers")
+
+    with pytest.raises(ValueError, match=r"logarithm: not of negative numbers \(got arrays of shape \(1,\)"):
+        logarithm(leaf_of(-1.0), leaf_of(2.0))

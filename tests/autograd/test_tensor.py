@@ -1,0 +1,181 @@
+"""Tensor: what it takes, how it behaves among NumPy's arrays and Python's numbers, what may be written into."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from tests.tools.compare import leaf_of
+
+
+def test_a_tensor_takes_numbers_lists_and_arrays():
+    assert mg.Tensor([1.0, 2.0]).dtype == np.float32
+    assert mg.Tensor(1.0).shape == ()
+    assert mg.Tensor([1, 2]).dtype == np.int64
+    assert mg.Tensor(np.zeros(2)).dtype == np.float64
+    assert mg.Tensor(np.float64(1)).dtype == np.float64
+    array = np.zeros(2)
+    assert mg.Tensor(array).data is array
+    for wrong in ("text", [object()], None, np.array([None]), np.array(["a"])):
+        with pytest.raises(TypeError, match="Tensor: expected an array of numbers"):
+            mg.Tensor(wrong)
+    with pytest.raises(TypeError, match="got a Tensor; use .detach"):
+        mg.Tensor(mg.Tensor([1.0]))
+
+
+def test_integers_cannot_require_a_gradient():
+    with pytest.raises(TypeError, match="only floating-point data can require a gradient, got int64"):
+        mg.Tensor([1, 2], requires_grad=True)
+    with pytest.raises(TypeError, match="got bool"):
+        mg.Tensor(np.array([True])).requires_grad = True
+
+
+def test_repr():
+    assert repr(mg.Tensor([1.0])) == "Tensor([1.])"
+    assert repr(leaf_of(1.0)) == "Tensor([1.], dtype=float64, requires_grad=True)"
+
+
+def test_devices_go_by_name():
+    x = mg.Tensor([1.0])
+    assert x.device == "cpu"
+    assert x.to("cpu") is x
+    with pytest.raises(RuntimeError, match="to: the result of an operator cannot be moved"):
+        (leaf_of(1.0) * 2.0).to("cpu")
+    with pytest.raises(ValueError, match='expected a device "cpu", "cuda" or "cuda:1", got \'gpu\''):
+        x.to("gpu")
+
+
+# Among arrays and numbers ---------------------------------------------------------------------
+
+
+def test_numpy_does_not_swallow_a_tensor():
+    x = leaf_of(1.0, 2.0)
+    assert isinstance(np.array([1.0, 2.0]) * x, mg.Tensor)
+    with pytest.raises(TypeError, match="not converted to an array silently"):
+        np.asarray(x)
+    with pytest.raises(TypeError):
+        np.add(x, 1.0)
+
+
+def test_comparisons_give_booleans_and_hashing_is_by_identity():
+    x, y = leaf_of(1.0, 2.0), leaf_of(1.0, 3.0)
+    for result, expected in [
+        (x == y, [1, 0]),
+        (x != y, [0, 1]),
+        (x < y, [0, 1]),
+        (x <= 1.0, [1, 0]),
+        (y > x, [0, 1]),
+        (x >= y, [1, 0]),
+    ]:
+        assert type(result) is np.ndarray
+        np.testing.assert_array_equal(result, np.array(expected, bool))
+    assert len({x, y, x}) == 2
+
+
+def test_one_element_becomes_a_python_number():
+    x = mg.Tensor([[2.5]])
+    assert (float(x), int(x), bool(x), x.item()) == (2.5, 2, True, 2.5)
+    with pytest.raises(ValueError, match="item: expected a Tensor with one element"):
+        mg.Tensor([1.0, 2.0]).item()
+    assert [t.item() for t in mg.Tensor([1.0, 2.0])] == [1.0, 2.0]
+    with pytest.raises(TypeError, match="no axes"):
+        len(mg.Tensor(1.0))
+
+
+def test_methods_and_python_operators_are_those_of_numpy():
+    x = leaf_of(1.0, 2.0, 3.0, 4.0).reshape(2, 2)
+    np.testing.assert_array_equal(x.T.data, x.data.T)
+    np.testing.assert_array_equal(x.reshape((4,)).data, x.reshape(4).data)
+    np.testing.assert_array_equal(x.transpose(1, 0).data, x.transpose((1, 0)).data)
+    np.testing.assert_array_equal((x @ x).data, x.data @ x.data)
+    np.testing.assert_array_equal((x.data @ x).data, x.data @ x.data)
+    for f in (
+        lambda a: 1 - a,
+        lambda a: 2 / a,
+        lambda a: 2**a,
+        lambda a: abs(-a),
+        lambda a: 3 + a,
+        lambda a: a**2 - a / 4,
+    ):
+        np.testing.assert_array_equal(f(x).data, f(x.data))
+    for name in ("sum", "mean", "max"):
+        np.testing.assert_array_equal(
+            getattr(x, name)(axis=0, keepdims=True).data, getattr(x.data, name)(axis=0, keepdims=True)
+        )
+
+
+# Data and gradients ---------------------------------------------------------------------------
+
+
+def test_rebinding_data_does_not_reach_the_tape():
+    x = leaf_of(1.0, 2.0)
+    y = x * x
+    x.data = np.array([100.0, 100.0])
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [2.0, 4.0])
+    with pytest.raises(TypeError, match="requires a gradient, which int64 cannot have"):
+        x.data = np.array([1, 2])
+    with pytest.raises(ValueError, match="nested lists of unequal lengths"):
+        mg.Tensor([[1.0], [1.0, 2.0]])
+    x.data = np.zeros(3)  # another shape: the old gradient does not fit
+    assert x.grad is None
+    assert x.requires_grad
+
+
+def test_grad_can_be_set_on_leaves_only():
+    x = leaf_of(1.0, 2.0)
+    x.grad = mg.Tensor(np.ones(2))
+    with pytest.raises(ValueError, match=r"grad: expected \(2,\) float64"):
+        x.grad = mg.Tensor([1.0])
+    with pytest.raises(RuntimeError, match="only a Tensor made with requires_grad=True"):
+        (x * 1.0).grad = mg.Tensor(np.ones(2))
+    (x * 1.0).grad = None  # nothing to forget
+    x.requires_grad = False
+    assert not (x * 1.0).requires_grad
+    with pytest.raises(RuntimeError, match="the result of an operator"):
+        (leaf_of(1.0) * 1.0).requires_grad = False
+
+
+def test_augmented_assignment_rebinds():
+    x = y = leaf_of(1.0)
+    y += 2.0
+    assert x.item() == 1.0
+    assert y.item() == 3.0
+    y.backward()
+    assert x.grad.item() == 1.0
+
+
+def test_a_tensor_that_requires_a_gradient_cannot_be_written_into():
+    x = leaf_of(1.0, 2.0)
+    for tensor in (x, x * 2.0):
+        with pytest.raises(RuntimeError, match="cannot be written into"):
+            tensor[0] = 5.0
+    plain = mg.Tensor([1.0, 2.0])
+    plain[0] = 5.0
+    assert plain.data[0] == 5.0
+
+
+def test_a_constant_that_the_tape_holds_cannot_be_written_into():
+    """A constant that an operator has recorded, and a value that wants a gradient."""
+    constant, w = mg.Tensor(np.array([1.0, 2.0])), leaf_of(3.0, 4.0)
+    y = (constant * w).sum()
+    with pytest.raises(RuntimeError, match="an operator has recorded"):
+        constant[0] = 100.0
+    y.backward()
+    np.testing.assert_array_equal(w.grad.data, [1.0, 2.0])
+    once_a_leaf, w.grad = leaf_of(1.0, 2.0), None
+    y = (once_a_leaf * w).sum()
+    once_a_leaf.requires_grad = False
+    with pytest.raises(RuntimeError, match="an operator has recorded"):
+        once_a_leaf[0] = 100.0
+    free = mg.Tensor(np.zeros(2))
+    with pytest.raises(RuntimeError, match="cannot be written into another"):
+        free[0] = w[0]
+
+
+def test_a_constant_is_locked_only_by_what_was_recorded():
+    x, c, free = leaf_of(1.0, 2.0), mg.Tensor(np.ones(2)), mg.Tensor(np.ones(2))
+    _ = free * free
+    _ = x * c
+    free[0] = 5.0
+    with pytest.raises(RuntimeError, match="cannot be written into"):
+        c[0] = 5.0

@@ -1,0 +1,48 @@
+"""Matrix products of drawn shapes; gradients by einsum."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import minigrad as mg
+from tests.records.draw import normal
+from tests.tools.compare import cotangent, examples, leaf, same, seeds, shapes, sum_back
+
+
+@given(
+    drawn=hnp.mutually_broadcastable_shapes(signature=np.matmul.signature, max_dims=3, min_side=0, max_side=4),
+    seed=seeds,
+)
+@examples(1.5)
+def test_matmul(drawn, seed):
+    """Stacks that broadcast, vectors on either side; gradients by einsum."""
+    rng = np.random.default_rng(seed)
+    a, b = (leaf(normal(rng, shape)) for shape in drawn.input_shapes)
+    out = mg.matmul(a, b)
+    same(out, np.matmul(a.data, b.data))
+    g = cotangent(out, rng)
+    rows = a.data[None] if a.ndim == 1 else a.data
+    columns = b.data[:, None] if b.ndim == 1 else b.data
+    full = (*np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2]), rows.shape[-2], columns.shape[-1])
+    da, db = mg.grad(out, [a, b], g)
+    g = g.reshape(full)
+    same(da, sum_back(np.einsum("...mn,...kn->...mk", g, columns), rows.shape).reshape(a.shape))
+    same(db, sum_back(np.einsum("...mk,...mn->...kn", rows, g), columns.shape).reshape(b.shape))
+    same(mg.grad(a @ b, [a], g.reshape(out.shape))[0], da)
+    same(a.data @ b, out)  # an array on the left of a Tensor
+
+
+@given(shape=shapes(min_dims=1, max_dims=3), c=st.integers(0, 4), bias=st.booleans(), seed=seeds)
+@examples(0.4)
+def test_linear(shape, c, bias, seed):
+    rng = np.random.default_rng(seed)
+    x, w, b = leaf(normal(rng, shape)), leaf(normal(rng, (shape[-1], c))), leaf(normal(rng, c))
+    inputs = [x, w, b] if bias else [x, w]
+    out = mg.linear(*inputs)
+    same(out, x.data @ w.data + (b.data if bias else 0.0))
+    g = cotangent(out, rng)
+    dw = (x.data[..., :, None] * g[..., None, :]).reshape(-1, *w.shape).sum(axis=0) if x.size and g.size else 0 * w.data
+    expected = [g @ w.data.T, dw, sum_back(g, (c,))]
+    for d, e in zip(mg.grad(out, inputs, g), expected, strict=False):
+        same(d, e)

@@ -1,0 +1,102 @@
+"""Reductions: drawn shapes and axes, integers, and logsumexp of extremes, with SciPy as an oracle."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy import special
+
+import minigrad as mg
+from tests.records import RECORDS
+from tests.records.draw import randn
+from tests.tools.compare import cotangent, leaf, same, seeds, shapes
+from tests.tools.extremes import AXES, ROWS
+
+
+@st.composite
+def reductions(draw):
+    """Draw a shape with axes of size 0 and 1, and some of its axes: None, an int, or a tuple in any order and sign."""
+    shape = draw(shapes())
+    axes = draw(st.lists(st.sampled_from(range(len(shape))), unique=True)) if shape else []
+    axes = [a - len(shape) if draw(st.booleans()) else a for a in axes]
+    options = [st.none(), st.just(tuple(axes))] + ([st.just(axes[0])] if axes else [])
+    return shape, draw(st.one_of(options)), draw(st.booleans())
+
+
+@pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.reduction])
+@given(case=reductions(), seed=seeds)
+def test_reductions(name, case, seed):
+    shape, axis, keepdims = case
+    draw, slope, of_nothing = RECORDS[name].reduction
+    axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(a % len(shape) for a in axes)
+    rng = np.random.default_rng(seed)
+    x = leaf(draw(rng, shape))
+    if math.prod(shape[a] for a in axes) == 0 and not of_nothing:
+        with pytest.raises(ValueError, match=f"^{name}: nothing to reduce: shape .* along axis"):
+            getattr(mg, name)(x, axis, keepdims)
+        return
+    out = getattr(mg, name)(x, axis, keepdims)
+    same(out, RECORDS[name].definition(x.data, axes, keepdims=keepdims))
+    g = cotangent(out, rng)
+    restored = g.reshape([1 if i in axes else n for i, n in enumerate(shape)])
+    same(mg.grad(out, x, g)[0], restored * slope(x.data, axes))
+
+
+@pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.reduction])
+def test_all_axes_are_reduced_by_default_and_the_first_setting_is_the_axis(name):
+    a = randn(2, 3)
+    assert np.shape(getattr(mg, name)(a)) == ()
+    assert getattr(mg, name)(a, 0).shape == (3,)
+
+
+def test_the_mean_of_a_numpy_scalar_is_that_number():
+    assert mg.mean(np.float64(3.0)) == 3.0
+
+
+def test_smallest_and_largest_of_integers():
+    assert mg.min(np.array([0, 1, 7], np.uint8)) == 0
+    assert mg.min(mg.Tensor(np.array([-128, 1], np.int8))).item() == -128
+    assert mg.max(np.array([False, True]))
+
+
+# logsumexp ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_logsumexp_of_extremes(axis, keepdims):
+    x = mg.Tensor(ROWS, requires_grad=True)
+    out = mg.logsumexp(x, axis, keepdims)
+    same(out, special.logsumexp(ROWS, axis=axis, keepdims=keepdims), rtol=1e-14, atol=0)
+    g = cotangent(out)
+    total = special.logsumexp(ROWS, axis=axis, keepdims=True)
+    same(mg.grad(out, x, g)[0], g.reshape(total.shape) * np.exp(ROWS - total), rtol=1e-11, atol=0)
+
+
+def test_logsumexp_in_float32():
+    """Where float32 would overflow at 89, too."""
+    rows = (ROWS[[0, 1, 4, 7]] / 7).astype("float32")
+    same(mg.logsumexp(mg.Tensor(rows), axis=1), special.logsumexp(rows, axis=1), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "row", [[-np.inf, 0.0, 1.0], [np.inf, 0.0, 1.0], [-np.inf, -np.inf], [np.inf, -np.inf]], ids=str
+)
+def test_logsumexp_of_infinities(row):
+    """Masked elements are minus infinity: they add nothing, and a row of them has the sum 0."""
+    row = np.array(row)
+    same(mg.logsumexp(mg.Tensor(row)), special.logsumexp(row), rtol=1e-14, atol=0)
+
+
+def test_logsumexp_of_large_numbers_does_not_overflow():
+    x = np.array([1000.0, 999.0, -1000.0])
+    assert_allclose(mg.logsumexp(x), 1000 + np.log1p(np.exp(-1.0)), rtol=1e-12)
+
+
+def test_logsumexp_of_minus_infinities_has_no_gradient():
+    x = leaf(np.array([-np.inf, -np.inf]))
+    np.testing.assert_array_equal(mg.grad(mg.logsumexp(x), x)[0].data, [0.0, 0.0])

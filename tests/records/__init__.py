@@ -1,0 +1,65 @@
+"""One record for each operator: everything that must be said of it, and the one table that all generic tests run over.
+
+To add an operator: write it, export it from ``minigrad.ops``, and add its record to the family it belongs to. If the
+record lacks something, tests/ops/test_records.py says what. This is the whole record of softplus, in
+tests/records/elementwise.py::
+
+    "softplus": OperatorRecord(
+        definition=lambda x: np.log(1 + np.exp(x)),
+        samples=unary(randn),
+        analytic=True,
+        torch=lambda x: torch.nn.functional.softplus(x),
+        refuses=ANY_ARRAY,
+        elementwise=Elementwise(normal, lambda g, x: (g / (1 + np.exp(-x)),)),
+    ),
+
+With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
+both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; float32 with float64;
+and it checks memory, layouts, threads, and the strict double of a GPU.
+
+:class:`~tests.records.record.OperatorRecord` says what else a record may hold: twins, linearity, kinks, large cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.records import choices, conv, elementwise, loss, matmul, norm, pool, reduction, shape
+from tests.records.record import OperatorRecord
+
+RECORDS: dict[str, OperatorRecord] = (
+    elementwise.RECORDS
+    | choices.RECORDS
+    | shape.RECORDS
+    | reduction.RECORDS
+    | matmul.RECORDS
+    | conv.RECORDS
+    | pool.RECORDS
+    | norm.RECORDS
+    | loss.RECORDS
+)
+
+
+def every_sample(where: Callable[..., bool] = lambda record, sample: True) -> list[Any]:
+    """List (name, sample) for pytest, of all records or of those that satisfy a condition, by ids as conv2d-stride2."""
+    import pytest
+
+    return [
+        pytest.param(name, sample, id=f"{name}-{key}")
+        for name, record in RECORDS.items()
+        for key, sample in record.samples.items()
+        if where(record, sample)
+    ]
+
+
+def every(part: str) -> list[Any]:
+    """List (name, item) for pytest, for everything in one part of the records: "refuses", "kinks", "large"."""
+    import pytest
+
+    return [
+        pytest.param(name, item, id=f"{name}-{key}")
+        for name, record in RECORDS.items()
+        if isinstance(items := getattr(record, part), dict)
+        for key, item in items.items()
+    ]

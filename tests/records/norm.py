@@ -1,0 +1,120 @@
+"""The record of batch normalisation: minigrad/ops/norm.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import nn
+from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
+from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
+
+
+def _definition(
+    x: Any, gamma: Any, beta: Any, mean: Any, var: Any, *, training: bool, momentum: float = 0.1, eps: float = 1e-5
+) -> Any:
+    axes = tuple(range(x.ndim - 1))
+    mu, v = (x.mean(axes), x.var(axes)) if training else (mean, var)
+    return gamma * (x - mu) / np.sqrt(v + eps) + beta
+
+
+def _by_torch(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, **settings: Any) -> Any:
+    return channels_last(F.batch_norm(channels_first(x), mean, var, gamma, beta, **settings))
+
+
+def _norm(*shape: int, **settings: Any) -> Sample:
+    """Make a sample, whose running statistics are copied for every call: they are updated in place."""
+    c = shape[-1]
+    mean, var = randn(c, seed=4), positive(c, seed=5)
+
+    def call(op: Any, x: Any, gamma: Any, beta: Any, **settings: Any) -> Any:
+        return op(x, gamma, beta, beside(x, mean), beside(x, var), **settings)
+
+    return sample(randn(*shape) + 0.5, randn(c, seed=1), randn(c, seed=2), call=call, **settings)
+
+
+def norm_of(x: Any, training: bool = True, eps: float = 1e-5, **given: Any) -> Any:
+    """Normalise with ones for all that is not given."""
+    c = x.shape[-1]
+    arrays = {"gamma": ones(c), "beta": ones(c), "running_mean": ones(c), "running_var": ones(c)} | given
+    return mg.batch_norm(x, *arrays.values(), training=training, eps=eps)
+
+
+def _with_numbers(training: bool) -> Any:
+    def call(kind: Any, x: Any, gamma: Any, beta: Any) -> Any:
+        mean, var = np.zeros(3, "float32"), np.ones(3, "float32")
+        return mg.batch_norm(x, gamma, beta, mean, var, training=training, momentum=kind(0.5), eps=kind(0.25))
+
+    return call
+
+
+X = t(2, 6, 5, 3)
+ONE_DTYPE = "expected one dtype"
+
+RECORDS = {
+    "batch_norm": OperatorRecord(
+        definition=_definition,
+        samples={
+            "images": _norm(2, 3, 2, 2, training=True),
+            "features-eps": _norm(5, 3, training=True, eps=1e-3),
+            "momentum": _norm(1, 2, 4, 1, training=True, momentum=0.5),
+            "evaluation": _norm(2, 2, 2, 3, training=False),
+            "evaluation-features-eps": _norm(3, 2, training=False, eps=1e-3),
+            "evaluation-one-value": _norm(1, 1, training=False),
+        },
+        analytic=True,
+        fused=True,
+        torch=_by_torch,
+        large={
+            "blocks": Large(
+                ((40, 30, 31, 16), (16,)),
+                lambda x, w: mg.batch_norm(x, w, w, np.zeros(16, x.dtype), np.ones(16, x.dtype), training=True),
+            )
+        },
+        numbers={"training": _with_numbers(True), "evaluation": _with_numbers(False)},
+        accepts={
+            "two-values": lambda: norm_of(np.array([[0.0], [1.0]])),
+            "one-value-in-evaluation": lambda: norm_of(ones(1, 3), training=False),
+        },
+        refuses={
+            "no-batch": Refusal(lambda: nn.BatchNorm2d(3)(t(3)), r"expected x with a batch axis.*got shape \(3,\)"),
+            "no-batch-of-arrays": Refusal(lambda: norm_of(ones(3)), "expected x with a batch axis"),
+            "no-channels": Refusal(lambda: norm_of(ones(4, 0), training=False), "at least one channel"),
+            "channels": Refusal(lambda: nn.BatchNorm2d(4)(X), r"expected gamma of shape \(3,\).*got \(4,\)"),
+            "gamma": Refusal(lambda: norm_of(ones(4, 3), gamma=ones(2)), "expected gamma of shape"),
+            "running-var": Refusal(lambda: norm_of(ones(4, 3), running_var=ones(2)), "expected running_var of shape"),
+            "one-value": Refusal(lambda: nn.BatchNorm2d(3)(t(1, 3)), r"at least two values.*\(1, 3\)"),
+            "one-pixel": Refusal(lambda: nn.BatchNorm2d(3)(t(1, 1, 1, 3)), "at least two values"),
+            "one-value-of-an-array": Refusal(lambda: norm_of(ones(1, 3)), "at least two values"),
+            "eps": Refusal(lambda: nn.BatchNorm2d(3, eps=0.0)(X), "expected eps > 0, got 0.0"),
+            "eps-of-arrays": Refusal(lambda: norm_of(ones(4, 3), eps=0.0), "expected eps > 0"),
+            "list-of-gamma": type_error(
+                lambda: norm_of(ones(4, 1), gamma=[1.0]), "expected .* to be a Tensor or an array, got list"
+            ),
+            "list-of-statistics": type_error(
+                lambda: norm_of(ones(4, 1), running_mean=[0.0]),
+                "expected running_mean to be a Tensor or an array, got list",
+            ),
+            "dtypes": type_error(lambda: nn.BatchNorm2d(3)(t(2, 6, 5, 3, dtype="float64")), ONE_DTYPE),
+            "dtype-of-statistics": type_error(
+                lambda: mg.batch_norm(X, t(3), t(3), np.zeros(3), np.ones(3), training=False),
+                "expected one dtype.*got x of float32 and ndarray of float64",
+            ),
+            "dtype-of-mean": type_error(lambda: norm_of(ones(4, 3), running_mean=ones(3, dtype="float32")), ONE_DTYPE),
+            "dtype-of-var": type_error(lambda: norm_of(ones(4, 3), running_var=ones(3, dtype="float32")), ONE_DTYPE),
+            "integers": type_error(
+                lambda: norm_of(np.arange(6).reshape(2, 3), running_mean=np.zeros(3, int), running_var=np.ones(3, int)),
+                "expected one dtype, of floating-point numbers",
+            ),
+            "statistics-tensor": type_error(
+                lambda: mg.batch_norm(X, t(3), t(3), t(3), t(3), training=True), "Tensor of"
+            ),
+            "mean-tensor": type_error(
+                lambda: norm_of(ones(4, 3), running_mean=mg.Tensor(ones(3))),
+                "running statistics that are arrays, got x of float64 and Tensor",
+            ),
+        },
+    ),
+}

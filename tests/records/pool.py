@@ -1,0 +1,121 @@
+"""Records of the poolings: minigrad/ops/pool.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
+from tests.records.record import Kink, Large, OperatorRecord, Refusal, sample
+
+
+def pool_by_loops(x: Any, kernel: Any, *, largest: bool, stride: Any = None, padding: Any = 0) -> Any:
+    """Pool window by window."""
+    stride = kernel if stride is None else stride
+    (kh, kw), (sh, sw), (ph, pw) = (v if isinstance(v, tuple) else (v, v) for v in (kernel, stride, padding))
+    x = np.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], constant_values=-np.inf if largest else 0.0)
+    rows = [
+        [x[:, y : y + kh, z : z + kw] for z in range(0, x.shape[2] - kw + 1, sw)]
+        for y in range(0, x.shape[1] - kh + 1, sh)
+    ]
+    return np.stack([np.stack([(v.max if largest else v.mean)((1, 2)) for v in row], 1) for row in rows], 1)
+
+
+def _by_torch(name: str, border: float) -> Callable[..., Any]:
+    def apply(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> Any:
+        (kh, kw), (ph, pw) = (v if isinstance(v, tuple) else (v, v) for v in (kernel, padding))
+        x = channels_first(x)
+        if 2 * ph > kh or 2 * pw > kw:  # more than PyTorch's pooling pads
+            x, padding = F.pad(x, (pw, pw, ph, ph), value=border), 0
+        return channels_last(getattr(F, name)(x, kernel, stride, padding))
+
+    return apply
+
+
+X = t(2, 6, 5, 3)
+IMAGES = ones(2, 4, 5, 2)
+_ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]]).reshape(1, 2, 3, 1)
+
+
+def _marks(*rows: list[int]) -> Any:
+    return np.array(rows, float)[None, :, :, None]
+
+
+RECORDS = {
+    "max_pool2d": OperatorRecord(
+        definition=partial(pool_by_loops, largest=True),
+        samples={
+            "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
+            "overlapping": sample(distinct(2, 5, 4, 1), kernel=3, stride=2, padding=1),
+            "stride-of-width": sample(distinct(1, 5, 6, 1), kernel=(2, 3), stride=(1, 2)),
+            "gaps": sample(distinct(1, 5, 5, 1), kernel=2, stride=3),
+            "padding-but-for-one-pixel": sample(distinct(1, 3, 4, 1), kernel=(3, 2), stride=1, padding=(2, 1)),
+        },
+        analytic=False,
+        fused=True,
+        torch=_by_torch("max_pool2d", -np.inf),
+        large={
+            "overlapping": Large(((40, 33, 32, 16),), lambda x: mg.max_pool2d(x, 3, stride=2, padding=1)),
+        },
+        accepts={
+            "kernel-of-the-image": lambda: mg.max_pool2d(IMAGES, (4, 5)),
+            "padding-but-for-one-pixel": lambda: mg.max_pool2d(IMAGES, 2, padding=1),
+        },
+        refuses={
+            "one-image": Refusal(
+                lambda: mg.max_pool2d(t(6, 5, 3), 2), r"expected images \(n, h, w, c\), got .*\(6, 5, 3\)"
+            ),
+            "one-array": Refusal(lambda: mg.max_pool2d(IMAGES[0], 2), "expected images"),
+            "height": Refusal(lambda: mg.max_pool2d(IMAGES, (5, 1)), "5 pixels of height, but the padded image has 4"),
+            "width": Refusal(lambda: mg.max_pool2d(X, 6), "the kernel spans 6 pixels of width"),
+            "kernel0": Refusal(lambda: mg.max_pool2d(X, 0), "expected kernel .*at least 1.*got 0"),
+            "stride0": Refusal(lambda: mg.max_pool2d(IMAGES, 2, stride=0), "expected stride"),
+            "padding-negative": Refusal(lambda: mg.max_pool2d(IMAGES, 2, padding=-1), "expected padding"),
+            "padding": Refusal(lambda: mg.max_pool2d(X, 2, padding=2), "padding .* smaller than the kernel"),
+            "padding-height": Refusal(lambda: mg.max_pool2d(IMAGES, (2, 3), padding=2), "smaller than the kernel"),
+            "padding-width": Refusal(lambda: mg.max_pool2d(IMAGES, (3, 2), padding=2), "smaller than the kernel"),
+            "padding-height-alone": Refusal(
+                lambda: mg.max_pool2d(IMAGES, 2, padding=(2, 0)), "smaller than the kernel"
+            ),
+            "padding-width-alone": Refusal(lambda: mg.max_pool2d(IMAGES, 2, padding=(0, 2)), "smaller than the kernel"),
+        },
+        kinks={
+            "tie": Kink(lambda x: mg.max_pool2d(x, 2), ones(1, 2, 2, 1), _marks([1, 0], [0, 0])),
+            "tie-in-one-window": Kink(lambda x: mg.max_pool2d(x, (2, 3)), _ties, _marks([0, 1, 0], [0, 0, 0])),
+            "tie-in-two-windows": Kink(lambda x: mg.max_pool2d(x, 2, stride=1), _ties, _marks([0, 2, 0], [0, 0, 0])),
+        },
+    ),
+    "avg_pool2d": OperatorRecord(
+        definition=partial(pool_by_loops, largest=False),
+        samples={
+            "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
+            "overlapping": sample(distinct(2, 5, 4, 1), kernel=3, stride=2, padding=1),
+            "stride-of-width": sample(distinct(1, 5, 6, 1), kernel=(2, 3), stride=(1, 2)),
+            "gaps": sample(distinct(1, 5, 5, 1), kernel=2, stride=3),
+        },
+        analytic=True,
+        linear="jointly",
+        torch=_by_torch("avg_pool2d", 0.0),
+        refuses={
+            "one-image": Refusal(lambda: mg.avg_pool2d(t(6, 5, 3), 2), "expected images"),
+            "width": Refusal(lambda: mg.avg_pool2d(IMAGES, (1, 6)), "6 pixels of width, but the padded image has 5"),
+            "stride0": Refusal(lambda: mg.avg_pool2d(X, 2, stride=0), "expected stride .*got 0"),
+        },
+    ),
+    "global_avg_pool2d": OperatorRecord(
+        definition=lambda x: x.mean((1, 2)),
+        samples={"images": sample(randn(2, 3, 2, 2))},
+        analytic=True,
+        linear="jointly",
+        torch=lambda x: F.adaptive_avg_pool2d(channels_first(x), 1).flatten(1),
+        refuses={
+            "features": Refusal(lambda: mg.global_avg_pool2d(t(2, 3)), r"expected images .*got shape \(2, 3\)"),
+            "5-axes": Refusal(lambda: mg.global_avg_pool2d(ones(2, 3, 4, 5, 6)), "expected images"),
+            "no-pixels": Refusal(lambda: mg.global_avg_pool2d(t(2, 0, 3, 1)), "nothing to reduce", named="mean"),
+        },
+    ),
+}

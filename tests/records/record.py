@@ -1,0 +1,196 @@
+"""What a record holds: samples, definition, counterparts, refusals, and what a record must not lack."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import minigrad as mg
+
+
+class Absent(NamedTuple):
+    """Stands where a record has nothing to give, and says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call of an operator.
+
+    Attributes
+    ----------
+    inputs : tuple of float64 arrays
+        All are differentiated. Small, so that the full Jacobian is compared; away from kinks.
+    settings : dict
+    call : callable, optional
+        How to call the operator where that is not ``op(*inputs, **settings)``. The definition and PyTorch's
+        counterpart are called in the same way.
+    affine : bool
+        Whether the result of a linear operator holds a constant here: a bias, a border other than 0.
+    """
+
+    inputs: tuple[Any, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    call: Callable[..., Any] | None = None
+    affine: bool = False
+
+    def apply(self, op: Callable[..., Any], inputs: Any) -> Any:
+        """Call `op` on these inputs, be they arrays, Tensors of minigrad, or tensors of PyTorch."""
+        if self.call is not None:
+            return self.call(op, *inputs, **self.settings)
+        return op(*inputs, **self.settings)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return minigrad's operator of that name, called as this sample says, as a function of the inputs."""
+        return lambda *inputs: self.apply(getattr(mg, name), inputs)
+
+    def linear_maps(self, f: Callable[..., Any], linear: str) -> list[tuple[Callable[..., Any], Sequence[Any]]]:
+        """Return the linear functions that `f` consists of, with their inputs: itself, or one for each input alone."""
+        if linear == "jointly":
+            return [(f, self.inputs)]
+        held = self.inputs
+        return [(lambda x, i=i: f(*held[:i], x, *held[i + 1 :]), [x]) for i, x in enumerate(held)]
+
+
+def sample(*inputs: Any, call: Callable[..., Any] | None = None, affine: bool = False, **settings: Any) -> Sample:
+    """Make a sample: inputs, then settings by name."""
+    return Sample(inputs, settings, call, affine)
+
+
+class Large(NamedTuple):
+    """A call large enough for many blocks, so that threads share the work: shapes of its inputs, and how to call."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    call: Callable[..., Any]
+
+
+class Refusal(NamedTuple):
+    """A wrong call, a pattern in the error's message after ``operator: ``, and the type of the error."""
+
+    call: Callable[[], Any]
+    message: str
+    error: type[Exception] = ValueError
+    named: str = ""  # another operator, where the error names that one
+
+
+def type_error(call: Callable[[], Any], message: str) -> Refusal:
+    """Make a refusal by TypeError."""
+    return Refusal(call, message, TypeError)
+
+
+class Kink(NamedTuple):
+    """A point without a derivative: a call, where it is made, and the slope that the docstring promises there."""
+
+    call: Callable[..., Any]
+    at: Any
+    slope: Any
+
+
+class Elementwise(NamedTuple):
+    """What Hypothesis needs for an operator that works element by element.
+
+    Attributes
+    ----------
+    draw : callable
+        ``draw(rng, shape)``: numbers at which it is differentiable, or has a convention.
+    gradients : callable
+        In NumPy alone: ``gradients(g, *inputs)``, one for each input, before they are summed back to its shape.
+    """
+
+    draw: Callable[..., Any]
+    gradients: Callable[..., tuple[Any, ...]]
+
+
+class Reduction(NamedTuple):
+    """What Hypothesis needs for a reduction.
+
+    Attributes
+    ----------
+    draw : callable
+        ``draw(rng, shape)``.
+    slope : callable
+        In NumPy alone: ``slope(x, axes)``, the derivative of each result in each element that it was made of.
+    of_nothing : bool
+        Whether it has a value where there is nothing to reduce.
+    """
+
+    draw: Callable[..., Any]
+    slope: Callable[..., Any]
+    of_nothing: bool = False
+
+
+#: What a record cannot do without: what to write there.
+REQUIRED = {
+    "definition": "what it computes, in NumPy alone",
+    "samples": "small calls by name: {'vector': sample(randn(3)), ...}",
+    "analytic": "True if it is made of analytic functions, so that it takes complex numbers; else False",
+    "torch": "the same in PyTorch, or Absent('why there is none')",
+    "refuses": "wrong calls by name: {'axis': Refusal(call, message), ...}, or Absent('why every call is right')",
+}
+
+
+@dataclass(frozen=True)
+class OperatorRecord:
+    """Everything that must be said of one operator; the generic tests run over it.
+
+    Attributes
+    ----------
+    definition : callable
+        What it computes, in NumPy alone, as one would explain it on a blackboard.
+    samples : dict of str to Sample
+        By readable names. Together they cover its settings.
+    analytic : bool
+        Whether it is made of analytic functions: then complex steps give derivatives to machine precision.
+    torch : callable or Absent
+        The same in PyTorch, in minigrad's layout.
+    refuses : dict of str to Refusal, or Absent
+        Easy mistakes, and what the error says.
+    linear : {"jointly", "each", None}
+        Whether it is linear in all inputs together, or in each while the others are held.
+    fused : bool
+        Whether it has a rule on arrays beside its definition in simpler operators, its twin.
+    elementwise : Elementwise, optional
+    reduction : Reduction, optional
+    scipy : callable, optional
+        The same in SciPy, where SciPy has it.
+    large : dict of str to Large
+        Calls that threads share.
+    numbers : dict of str to callable
+        For settings that are numbers: ``f(kind, x, *vectors)`` makes a call in which each of them is given as
+        ``kind(number)``, of `x` (4, 3) and vectors (3,).
+    accepts : dict of str to callable
+        Calls, of arrays, at the limit of what is refused.
+    kinks : dict of str to Kink
+        For operators that are not analytic: the points without a derivative, and the convention there.
+    """
+
+    definition: Callable[..., Any] | None = None
+    samples: dict[str, Sample] = field(default_factory=dict)
+    analytic: bool | None = None
+    torch: Callable[..., Any] | Absent | None = None
+    refuses: dict[str, Refusal] | Absent = field(default_factory=dict)
+    linear: str | None = None
+    fused: bool = False
+    elementwise: Elementwise | None = None
+    reduction: Reduction | None = None
+    scipy: Callable[..., Any] | None = None
+    large: dict[str, Large] = field(default_factory=dict)
+    numbers: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    accepts: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    kinks: dict[str, Kink] | Absent = field(default_factory=dict)
+
+
+def lacks(name: str, op: Callable[..., Any], record: OperatorRecord | None) -> list[str]:
+    """Say what is missing in the record of an operator, one sentence for each thing."""
+    if record is None:
+        return [f"{name}: has no record; add one in tests/records"]
+    missing = {key: what for key, what in REQUIRED.items() if getattr(record, key) in (None, {})}
+    if record.analytic is False and record.kinks == {}:
+        missing["kinks"] = "its points without a derivative by name, or Absent('why it has none')"
+    numbers = [key for key, p in inspect.signature(op).parameters.items() if isinstance(p.default, float)]
+    if numbers and not record.numbers:
+        missing["numbers"] = f"a call with NumPy scalars for {', '.join(numbers)}"
+    return [f"{name}: its record lacks {key}: {what}" for key, what in missing.items()]

@@ -1,0 +1,167 @@
+"""Records of the reductions: minigrad/ops/reduction.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from tests.records.draw import distinct, normal, ones, randn, special, t, tied, torch
+from tests.records.record import Kink, OperatorRecord, Reduction, Refusal, Sample, sample, type_error
+
+AXES = {
+    "all": None,
+    "first": 0,
+    "middle": 1,
+    "last": -1,
+    "outer": (0, 2),
+    "outer-swapped": (2, 0),
+    "middle-in-a-tuple": (-2,),
+    "all-named": (0, 1, 2),
+}
+
+
+def _samples(draw: Callable[..., Any] = randn, of_nothing: bool = False) -> dict[str, Sample]:
+    samples = {
+        f"{name}-keepdims" if keepdims else name: sample(draw(2, 3, 2), axis=axis, keepdims=keepdims)
+        for name, axis in AXES.items()
+        for keepdims in (False, True)
+    }
+    samples |= {"one-element": sample(draw(1)), "0-d": sample(draw())}
+    return samples | ({"empty": sample(draw(0, 3), axis=0)} if of_nothing else {})
+
+
+def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))
+
+
+def _torch(name: str, **settings: Any) -> Callable[..., Any]:
+    """Name PyTorch's function, which takes `dim` and `keepdim`, and not everywhere None for all axes."""
+
+    def apply(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        dims = (tuple(range(x.ndim)) or 0) if axis is None else axis
+        return getattr(torch, name)(x, dim=dims, keepdim=keepdims, **settings)
+
+    return apply
+
+
+def _count(x: Any, axes: tuple[int, ...]) -> int:
+    return math.prod(x.shape[a] for a in axes)
+
+
+def _first(largest: bool) -> Callable[..., Any]:
+    """Mark the first largest (smallest) element over `axes` in C order, by looking at one after the other."""
+
+    def mark(x: Any, axes: tuple[int, ...]) -> Any:
+        best: dict[Any, Any] = {}
+        for place in np.ndindex(x.shape):
+            result = tuple(0 if i in axes else n for i, n in enumerate(place))
+            if result not in best or (x[place] > x[best[result]] if largest else x[place] < x[best[result]]):
+                best[result] = place
+        marked = np.zeros(x.shape)
+        for place in best.values():
+            marked[place] = 1.0
+        return marked
+
+    return mark
+
+
+_ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
+
+RECORDS = {
+    "sum": OperatorRecord(
+        definition=np.sum,
+        samples=_samples(of_nothing=True),
+        analytic=True,
+        linear="jointly",
+        torch=_torch("sum"),
+        reduction=Reduction(normal, lambda x, axes: np.ones(x.shape), of_nothing=True),
+        accepts={"all-axes-by-two-signs": lambda: mg.sum(ones(2, 3), (-2, 1))},
+        refuses={
+            "above": Refusal(lambda: t(2, 3).sum(2), "axis 2 is not an axis of an array with 2 axes; expected -2 to 1"),
+            "above-in-a-tuple": Refusal(lambda: mg.sum(ones(2, 3), (0, 2)), "axis .* is not an axis"),
+            "below": Refusal(lambda: mg.sum(ones(2, 3), -3), "axis -3 is not an axis"),
+            "twice": Refusal(lambda: t(2, 3).sum((0, 0)), r"axis \(0, 0\) names an axis twice"),
+            "twice-by-two-names": Refusal(lambda: mg.sum(ones(2, 3), (0, -2)), "names an axis twice"),
+            "bool": Refusal(lambda: t(2, 3).sum(True), "axis True is not an axis"),
+            "bool-of-an-array": Refusal(lambda: mg.sum(ones(2, 3), True), "axis True is not an axis"),
+            "0-d": Refusal(lambda: t().sum(0), "axis 0 is not an axis of an array with 0 axes; it has none"),
+            "0-d-array": Refusal(lambda: mg.sum(np.array(1.0), 0), "it has none"),
+            "float": Refusal(lambda: t(2, 3).sum(0.5), "axis 0.5 is not an axis"),
+            "dim": type_error(lambda: mg.sum(t(2), dim=0), r"expected sum\(x.*got \['dim'\]"),
+        },
+    ),
+    "mean": OperatorRecord(
+        definition=np.mean,
+        samples=_samples(),
+        analytic=True,
+        linear="jointly",
+        torch=_torch("mean"),
+        reduction=Reduction(normal, lambda x, axes: np.full(x.shape, 1 / _count(x, axes))),
+        refuses={
+            "no-axis": Refusal(lambda: t(2, 3).mean(-3), "axis -3 is not an axis"),
+            "nothing": Refusal(lambda: t(0, 3).mean(0), r"nothing to reduce: shape \(0, 3\)"),
+        },
+    ),
+    "var": OperatorRecord(
+        definition=np.var,
+        samples=_samples(),
+        analytic=True,
+        torch=_torch("var", correction=0),
+        reduction=Reduction(normal, lambda x, axes: 2 * (x - x.mean(axes, keepdims=True)) / _count(x, axes)),
+        refuses={
+            "no-axis": Refusal(lambda: t(2, 3).var(5), "axis 5 is not an axis"),
+            "nothing": Refusal(lambda: t(0).var(), "nothing to reduce"),
+        },
+    ),
+    "max": OperatorRecord(
+        definition=np.max,
+        samples=_samples(distinct),
+        analytic=False,
+        torch=_torch("amax"),
+        reduction=Reduction(tied, _first(largest=True)),
+        refuses={
+            "no-axis": Refusal(lambda: t(2, 3).max(2), "axis 2 is not an axis"),
+            "nothing": Refusal(lambda: t(0, 3).max(), "nothing to reduce"),
+        },
+        kinks={
+            "tie": Kink(mg.max, [1.0, 3.0, 3.0], [0.0, 1.0, 0.0]),
+            "tie-over-all": Kink(mg.max, _ties, [[0, 1, 0], [0, 0, 0]]),
+            "tie-over-axes-swapped": Kink(lambda x: mg.max(x, (1, 0)), _ties, [[0, 1, 0], [0, 0, 0]]),
+            "tie-in-rows": Kink(lambda x: mg.max(x, 1), _ties, [[0, 1, 0], [1, 0, 0]]),
+            "tie-over-outer-axes": Kink(
+                lambda x: mg.max(x, (0, 2)), ones(2, 2, 2), [[[1, 0], [1, 0]], [[0, 0], [0, 0]]]
+            ),
+        },
+    ),
+    "min": OperatorRecord(
+        definition=np.min,
+        samples=_samples(distinct),
+        analytic=False,
+        torch=_torch("amin"),
+        reduction=Reduction(tied, _first(largest=False)),
+        refuses={
+            "no-axis": Refusal(lambda: t(2, 3).min(2), "axis 2 is not an axis"),
+            "nothing": Refusal(lambda: t(3, 0).min(1), "nothing to reduce"),
+        },
+        kinks={
+            "tie": Kink(mg.min, [1.0, 1.0, 3.0], [1.0, 0.0, 0.0]),
+            "tie-over-all": Kink(mg.min, _ties, [[0, 0, 0], [0, 1, 0]]),
+        },
+    ),
+    "logsumexp": OperatorRecord(
+        definition=_logsumexp,
+        samples=_samples(),
+        analytic=True,
+        torch=_torch("logsumexp"),
+        scipy=lambda x, axis=None, keepdims=False: special.logsumexp(x, axis=axis, keepdims=keepdims),
+        reduction=Reduction(normal, lambda x, axes: np.exp(x) / np.exp(x).sum(axes, keepdims=True)),
+        refuses={
+            "no-axis": Refusal(lambda: mg.logsumexp(t(2), 1), "axis 1 is not an axis"),
+            "nothing": Refusal(lambda: mg.logsumexp(t(0)), "nothing to reduce"),
+        },
+    ),
+}
