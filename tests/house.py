@@ -132,7 +132,7 @@ ROUTE = {
         Entry("minigrad.nn"),
         Entry("minigrad.optim"),
         Entry("minigrad.data"),
-        Entry("minigrad.data.fetch.__main__"),
+        Entry("minigrad.data.__main__"),
         Entry("minigrad.inspect"),
         Entry("minigrad.train"),
         Entry("models"),

@@ -11,7 +11,7 @@ import minigrad
 from tests import house
 
 #: Slow to import, or optional: imported by the functions that need them.
-HEAVY = ["scipy", "matplotlib", "PIL", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors"]
+HEAVY = ["scipy", "matplotlib", "PIL", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors", "pooch", "requests"]
 
 #: Of the standard library, what only commands and downloads need.
 SLOW = ["argparse", "gzip", "hashlib", "http", "subprocess", "tarfile", "urllib"]
