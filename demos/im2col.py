@@ -109,11 +109,14 @@ def fastest(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]
 
 
 def peak(way: Callable[[], Any]) -> int:
-    """Return the peak memory of a method in bytes."""
+    """Return the peak memory of a method on one thread, in bytes. (Each further thread has one block more.)"""
+    threads = mg.get_num_threads()
+    mg.set_num_threads(1)
     tracemalloc.start()
     way()
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    mg.set_num_threads(threads)
     return most
 
 
