@@ -1,1 +1,1 @@
-"""Tests: the layout mirrors minigrad/; samples.py is the table that the operator checks run over."""
+"""Tests: the folders mirror minigrad/; records/ holds one record for each operator, which the generic tests run over."""

@@ -56,7 +56,7 @@ from demos import lab
 from minigrad.device import namespace
 from minigrad.train.report import tidy
 from models import cifar_resnet
-from tests import strict as double
+from tests.tools import strict as double
 from tests.tools.strict import count_syncs, strict
 
 x = strict.asarray(np.array([0.5, 1.0, 2.0], "float32"))
@@ -204,7 +204,7 @@ assert "matmul" in counts
 # Labels are integers on the host, and operators copy them to the device. Threads, blocks and caches, all of chapter 8,
 # are used on the host only: a GPU has its own.
 #
-# The tests of all this are in one file, ``tests/on_device.py``. It compares every operator, its gradient, and the
+# The tests of all this are in one file, ``tests/device/on_device.py``. It compares every operator, its gradient, and the
 # gradient of its gradient with NumPy's. It also tests whole nets, recomputation, and checkpoints that are moved from
 # one device to another. It runs on the double after every change. It also runs on dpnp, a real library with memory of
 # its own, on its CPU device.
