@@ -32,8 +32,8 @@ import numpy as np
 import models
 from demos import lab, style
 from minigrad import inspect
-from models.plain import Net, basic, cifar_stem
-from models.resnet import bottleneck, residual_net
+from models.plain import Net
+from models.resnet import BasicBlock, Bottleneck, residual_net
 
 #: The number of layers, and the multiply-adds in 10^9 that the paper states (Table 1; sections 3.3 and 4.1).
 PAPER = {
@@ -48,7 +48,7 @@ PAPER = {
     "vgg19": (19, 19.6),
 }
 FAMILIES = (("resnet18", "resnet34"), ("resnet50", "resnet101", "resnet152"), ("vgg16", "vgg19"))
-BLOCKS = {"basic": basic, "bottleneck": bottleneck}
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -88,8 +88,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 def digit_net(kind: str, width: int, seed: int) -> Net:
     """Build a net of 3 stages of 2 blocks; inside a bottleneck there are as few filters as in a basic block."""
     filters = (width, 2 * width, 4 * width) if kind == "basic" else (4 * width, 8 * width, 16 * width)
-    settings: dict[str, Any] = {"shortcut": "A", "num_classes": 10, "in_channels": 1}
-    return residual_net(cifar_stem, BLOCKS[kind], (2, 2, 2), (width, *filters), rng=seed, **settings)
+    sizes = (width, *filters)
+    return residual_net("cifar", BLOCKS[kind], (2, 2, 2), sizes, shortcut="A", num_classes=10, in_channels=1, rng=seed)
 
 
 def run(kind: str, width: int, epochs: int, seeds: range) -> dict[str, Any]:

@@ -14,7 +14,7 @@ and a half for 110. Run it in the background, stop it at any time, and continue 
 
     python -m demos.cifar10 --net resnet --depth 20 --recipe quick
 
-`python -m minigrad.data.fetch cifar10` downloads the images. For each seed the command writes a log, a checkpoint and a
+`python -m minigrad.data cifar10` downloads the images. For each seed the command writes a log, a checkpoint and a
 live figure, and at the end curves.png, confusion.png, mistakes.png and summary.json.
 """
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="the first seed: of weights, order and augmentation (0)")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint, if there is one")
     parser.add_argument("--minutes", type=float, default=10.0, help="minutes between checkpoints (10)")
-    parser.add_argument("--root", type=Path, help="the folder of the images (where minigrad.data.fetch put them)")
+    parser.add_argument("--root", type=Path, help="the folder of the images (where minigrad.data put them)")
     parser.add_argument("--out", help="folder for logs, checkpoints and figures (runs/cifar10/NET-DEPTH-RECIPE)")
     options = parser.parse_args(arguments)
     options.iterations = RECIPES[options.recipe]["iterations"] if options.iterations is None else options.iterations
@@ -177,14 +177,14 @@ def probabilities(net: nn.Module, loader: mg.data.DataLoader) -> Array:
 
 def labels_of(loader: mg.data.DataLoader) -> Array:
     """Return the labels of every image (n,)."""
-    return loader.dataset.labels
+    return cast(mg.data.CIFAR10, loader.dataset).labels
 
 
 def draw_confusion(scores: Array, loader: mg.data.DataLoader, path: Path) -> None:
     """Draw the percentage of the images of each class (rows) that were classified as each class (columns)."""
     from matplotlib.figure import Figure
 
-    labels, classes = labels_of(loader), loader.dataset.classes
+    labels, classes = labels_of(loader), cast(mg.data.CIFAR10, loader.dataset).classes
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (labels, scores.argmax(1)), 1)
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -209,7 +209,7 @@ def draw_mistakes(scores: Array, loader: mg.data.DataLoader, path: Path, rows: i
     """Draw the mistakes with the lowest probability of the right class, the worst first."""
     from matplotlib.figure import Figure
 
-    labels, classes = labels_of(loader), loader.dataset.classes
+    labels, classes = labels_of(loader), cast(mg.data.CIFAR10, loader.dataset).classes
     mistakes = np.flatnonzero(scores.argmax(1) != labels)
     worst = mistakes[scores[mistakes, labels[mistakes]].argsort()[: rows * columns]]
     images = loader.dataset[worst][0]

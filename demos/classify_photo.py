@@ -26,7 +26,7 @@ import numpy as np
 
 from minigrad import nn
 from minigrad.data.images import center_square, read_photo, resize
-from minigrad.device import Array
+from minigrad.typing import Array
 from models import pretrained
 from models.predict import predict, ten_crop
 
@@ -110,7 +110,7 @@ def watch(net: Any, maps: dict[str, Array]) -> None:
 
         return hook
 
-    parts = {"stem": net.stem} | {f"stage {i}": stage for i, stage in enumerate(net.stages.layers, 1)}
+    parts = {"stem": net.maxpool} | {f"stage {i}": stage for i, stage in enumerate(net.stages, 1)}
     for name, part in parts.items():
         part.hook(keep(name))
 

@@ -33,8 +33,8 @@ import numpy as np
 
 import minigrad as mg
 from demos import lab, style
-from minigrad.device import Array
 from minigrad.nn.module import evaluation
+from minigrad.typing import Array
 from models import cifar_plain, cifar_resnet
 from models.plain import Net
 
@@ -83,21 +83,22 @@ def constructed(shallow: Net, depth: int, images: Array) -> Net:
     """Return a plain net of `depth` layers that computes the same function as a shallower net."""
     filters = shallow.fc.w.shape[0]
     deep = cifar_plain(depth, in_channels=images.shape[-1], width=filters // 4)
-    deep.stem, deep.fc = copy.deepcopy((shallow.stem, shallow.fc))
+    for name in ("conv1", "bn1", "fc"):
+        setattr(deep, name, copy.deepcopy(getattr(shallow, name)))
     with evaluation(shallow), mg.no_grad():
         x = shallow.stem(mg.Tensor(images))
-        stages: Any = zip(shallow.stages.layers, deep.stages.layers, strict=True)
-        for stage, longer in stages:
+        for stage, longer in zip(shallow.stages, deep.stages, strict=True):
             x = stage(x)  # (1437, h, w, c)
             mean, var = x.data.mean((0, 1, 2)), x.data.var((0, 1, 2))
-            n = len(stage.layers)
+            n = len(stage)
             longer.layers[:n] = copy.deepcopy(stage.layers)
-            for conv, bn in zip(longer.layers[n::3], longer.layers[n + 1 :: 3], strict=True):
+            new: list[Any] = longer.layers[n:]
+            for conv, bn in [(block.conv1, block.bn1) for block in new] + [(block.conv2, block.bn2) for block in new]:
                 conv.w.data[...] = 0
                 conv.w.data[1, 1] = np.eye(len(mean))
                 bn.gamma.data[...] = np.sqrt(var + bn.eps)
-                bn.beta.data[...] = bn.running_mean[...] = mean
-                bn.running_var[...] = var
+                bn.beta.data[...] = bn.running_mean.data[...] = mean
+                bn.running_var.data[...] = var
     return deep
 
 
@@ -107,12 +108,12 @@ def logits(net: Net, images: Array) -> Array:
         return net(mg.Tensor(images)).numpy()
 
 
-def begins_shallow(net: Any, images: Array) -> bool:
+def begins_shallow(net: Net, images: Array) -> bool:
     """Return whether a residual net computes, in training, the same as with only the first block of each stage."""
     net = copy.deepcopy(net)  # training changes the running statistics
     with mg.no_grad():
         whole = net(mg.Tensor(images)).numpy()
-        for stage in net.stages.layers:
+        for stage in net.stages:
             stage.layers = stage.layers[:1]
         return bool(np.array_equal(whole, net(mg.Tensor(images)).numpy()))
 

@@ -26,7 +26,7 @@ import numpy as np
 import minigrad as mg
 from demos import lab, style
 from minigrad import nn
-from models.plain import Net, imagenet_stem, plain_net
+from models.plain import Net, plain_net
 from models.resnet import TABLE_1, residual_net
 
 DEPTHS = (18, 34)
@@ -89,8 +89,8 @@ def narrow(kind: str, depth: int, width: int, seed: int) -> Net:
     block, blocks, filters = TABLE_1[depth]
     filters = tuple(c * width // 64 for c in filters)
     if kind == "plain":
-        return plain_net(imagenet_stem, blocks, filters, num_classes=10, in_channels=1, rng=seed)
-    return residual_net(imagenet_stem, block, blocks, filters, shortcut="A", num_classes=10, in_channels=1, rng=seed)
+        return plain_net("imagenet", blocks, filters, num_classes=10, in_channels=1, rng=seed)
+    return residual_net("imagenet", block, blocks, filters, shortcut="A", num_classes=10, in_channels=1, rng=seed)
 
 
 def line(name: str, row: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ see.) Observed on ten seeds:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,10 @@ import minigrad as mg
 from demos import lab, style
 from minigrad import nn
 from minigrad.inspect import statistics
+from minigrad.typing import Array
 
 DEPTH, WIDTH = 20, 64
-INITS = {
+INITS: dict[str, Callable[[tuple[int, ...], np.random.Generator], Array]] = {
     "He": lambda shape, rng: nn.init.he_normal(shape, rng=rng),
     "Glorot": lambda shape, rng: nn.init.glorot_uniform(shape, rng=rng),
     "0.01": lambda shape, rng: (0.01 * rng.standard_normal(shape)).astype("float32"),

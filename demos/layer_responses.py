@@ -73,7 +73,8 @@ def measure(net: nn.Module) -> tuple[Any, Any]:
     with mg.no_grad(), statistics(net.train()) as responses:  # batch norm uses the statistics of these images
         net(mg.Tensor(images))
     deviations = [r.output.std for r in responses if r.kind == "BatchNorm2d"]
-    changes = [f.output.std / x.output.std for f, x in pairwise(responses) if x.kind == "Identity"]
+    shortcuts = [(f, x) for f, x in pairwise(responses) if x.kind == "Identity" and x.name.endswith("downsample")]
+    changes = [f.output.std / x.output.std for f, x in shortcuts]
     return np.array(deviations), np.array(changes)
 
 

@@ -34,8 +34,9 @@ import numpy as np
 from demos import lab, style
 from minigrad import data, inspect
 from models import cifar_resnet
+from models.resnet import Shortcut
 
-OPTIONS = ("A", "B", "C")
+OPTIONS: tuple[Shortcut, ...] = ("A", "B", "C")
 NAMES = ("training loss", "cross-validated error (%)")
 
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return result
 
 
-def cross_validate(option: str, depth: int, width: int, epochs: int, folds: int, seed: int) -> tuple[float, float]:
+def cross_validate(option: Shortcut, depth: int, width: int, epochs: int, folds: int, seed: int) -> tuple[float, float]:
     """Train a net without each fold; return the mean training loss, and the percentage of all digits that are wrong."""
     digits, rest = data.Digits(), data.Digits(train=False)
     digits.images = np.concatenate([digits.images, rest.images])  # (1797, 8, 8, 1)

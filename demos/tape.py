@@ -81,13 +81,14 @@ def replay(tensors: dict[str, mg.Tensor]) -> dict[str, Any]:
     print("the tape, in the order of execution")
     for entry in entries:
         rule = str(entry.operator.forward.__doc__).splitlines()[0].rpartition(".   ")[2]
-        kept = ", ".join(f"{name} = {show(value)}" for name, value in entry.named().items())
+        stored = zip(entry.plan.names, entry.stored, strict=True)
+        kept = ", ".join(f"{name} = {show(value)}" for name, value in stored)
         print(f"  {calls[entry]:<15} rule: {rule:<26} keeps {kept}")
     print("\nbackward, the newest entry first")
     totals: dict[Any, Any] = {entries[-1]: np.ones(())}
     for entry in reversed(entries):
         g, said = totals[entry], []  # complete: every entry that used this result is newer
-        gradients = entry.operator.pull(g, entry.plan.need, entry.plan, entry.kept)
+        gradients = entry.operator.pull(g, entry.plan.need, entry.plan, entry.stored)
         for edge, gradient in zip(entry.edges, gradients, strict=True):
             gradient = sum_to(gradient, edge.shape)  # if the argument was broadcast
             said.append(f"d{names[edge]} {'+=' if edge in totals else '='} {show(gradient)}")

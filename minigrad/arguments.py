@@ -2,7 +2,7 @@
 
 Public functions check their arguments here and explain; what lies below may assume.
 
-Next: :mod:`minigrad.device`.
+Next: :mod:`minigrad.autograd.signatures`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ functions, so an operator asks for the module that made its arrays and calls tha
 The few differences between the two libraries are handled in this file only. CuPy is never imported unless a CuPy array
 or a device is given.
 
-Next: :mod:`minigrad.autograd.tensor`.
+Next: :mod:`minigrad.autograd.tape`.
 """
 
 from __future__ import annotations

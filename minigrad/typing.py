@@ -1,6 +1,6 @@
 """The types that signatures use: Array, Operand, Axis, Shape, Pair, ...
 
-Next: :mod:`minigrad.arguments`.
+Next: :mod:`minigrad.device`.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""From a photo to probabilities: how trained nets are tested.
+"""Predictions averaged over views of an image and over nets: 10-crop, multi-scale, ensembles.
 
 A net gives logits; their softmax is a probability for each class. The paper gets its best numbers by averaging the
-softmax over several *views* of an image, over several nets, or over both. (The mean of the logits would be something
-else.)
+softmax over several *views* of an image, over several nets, or over both. (Averaging the logits would give another
+result.)
 
-- Single crop: the middle of the image. The plainest figure, and the worst.
+- Single crop: the middle of the image. It is the plainest test, and gives the highest error.
 - 10-crop (Tables 2 and 3): four corners and the middle, and their mirror images.
 - Multi-scale (Tables 4 and 5): the whole image with its short side at 224, 256, 384, 480 and 640 pixels. Convolutions
   and global average pooling take any size: the net is "fully convolutional".
 - Ensemble (Table 5): several nets, here with the same views.
 
-:func:`predict` does all of these. Never compare figures of different kinds: between one crop and ten lie two points.
+:func:`predict` does all of these. Compare only figures of the same kind: one crop and ten crops differ by two points.
 
 Next: :mod:`models.pretrained`.
 """
@@ -32,9 +32,10 @@ def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array
     Parameters
     ----------
     nets : Module or sequence of Modules
-        Each maps images to logits of the same classes. They are run in evaluation mode, and left as they were.
+        Each maps images to logits of the same classes. They run in evaluation mode; afterwards every layer has its
+        previous mode.
     views : array of shape (n, h, w, c), or sequence of such arrays
-        The same n images in each, as the nets want them; sizes may differ from view to view.
+        The same n images in each, preprocessed as the nets expect; sizes may differ from view to view.
 
     Returns
     -------
@@ -43,19 +44,20 @@ def predict(nets: nn.Module | Sequence[nn.Module], views: Array | Sequence[Array
     Raises
     ------
     TypeError
-        If a view is no array of floating-point numbers.
+        If a view is not an array of floating-point numbers.
     ValueError
-        If nets or views are missing, or do not fit one another.
+        If nets or views are missing, or their shapes do not match.
 
     Examples
     --------
+    >>> import numpy as np
     >>> nets = [nn.Sequential(nn.GlobalAvgPool2d(), nn.Linear(3, 5, rng=seed)) for seed in (0, 1)]
     >>> images = np.ones((2, 8, 8, 3), "float32")
     >>> predict(nets, [images, images[:, :, ::-1]]).sum(axis=1)
     array([1., 1.], dtype=float32)
     """
     nets = [nets] if isinstance(nets, nn.Module) else list(nets)
-    views = [views] if is_array(views) else list(views)
+    views = list(views) if isinstance(views, Sequence) else [views]
     for view in views:
         if not is_array(view) or view.dtype.kind != "f":
             kind = view.dtype if is_array(view) else type(view).__name__
@@ -93,6 +95,7 @@ def ten_crop(images: Array, size: int) -> list[Array]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> views = ten_crop(np.arange(16.0).reshape(1, 4, 4, 1), 2)
     >>> views[0].squeeze(), views[5].squeeze()
     (array([[ 5.,  6.],

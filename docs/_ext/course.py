@@ -19,6 +19,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from tests.house import LINES, WORDS
+
 DOCS = reading.ROOT / "docs"
 
 
@@ -37,7 +39,7 @@ class Chapter:
         code = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         words = sum(len(line.split()) for line in text.splitlines() if line.startswith("#")) + len(docstring.split())
         shown = text.count(".. math::") / 2 + text.count("plt.subplots") + text.count("plt.figure")
-        self.minutes = round(words / reading.WORDS + len(code) / reading.LINES + shown)
+        self.minutes = round(words / WORDS + len(code) / LINES + shown)
 
 
 def chapters() -> list[Chapter]:

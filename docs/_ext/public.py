@@ -1,8 +1,8 @@
 """The reference: ``.. public:: minigrad minigrad.ops.conv`` documents what users call, in the order of the source.
 
 It takes the names that a package lists in ``__all__`` (those without an underscore, where there is no list) and that
-are defined in the module. So a new function has its entry by being public, and tests/docs/test_site.py sees to it that no
-module is forgotten.
+are defined in the module. So a new function gets its entry by being public, and tests/docs/test_site.py makes sure that
+no module is forgotten.
 """
 
 from __future__ import annotations

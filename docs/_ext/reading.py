@@ -1,6 +1,6 @@
-"""The source as something to read: in which order, how long it takes, and which prose belongs to which lines.
+"""The source as something to read: how long each file takes, and which prose belongs to which lines.
 
-Nothing here knows Sphinx; :mod:`annotated` makes pages of it.
+The order of reading is the table of tests/house.py. Nothing here knows Sphinx; :mod:`annotated` makes pages of it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,8 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from demos import ORDER as DEMOS
-
-ROOT = Path(__file__).parents[2]
-
-#: A careful reader's pace, a minute: words of prose, and lines of code.
-WORDS, LINES = 200, 20
-
-#: The files of models/; those of minigrad/ have their order in tests/test_house.py.
-MODELS = ["models", "models.plain", "models.resnet", "models.vgg", "models.predict", "models.pretrained"]
+from tests import house
+from tests.house import ROOT, Size
 
 #: What the demos share.
 SHARED = ["style", "lab"]
@@ -110,14 +104,7 @@ class File:
     @cached_property
     def spoken(self) -> set[int]:
         """The numbers of the lines that are prose."""
-        lines: set[int] = set()
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node):
-                lines.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-        for prose in self.prose:
-            if prose.kind != "docstring":
-                lines.update(range(prose.line, prose.line + prose.text.count("\n") + 1))
-        return lines
+        return house.prose_lines(self.text)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -155,7 +142,7 @@ class File:
         found = []
         comments = {p.line + p.text.count("\n") + 1 for p in self.prose if p.kind == "comment"}
         for node in ast.iter_child_nodes(parent):
-            if isinstance(node, ast.ClassDef | Function):
+            if isinstance(node, ast.ClassDef | Function) and not _is_overload(node):
                 first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
                 explained = bool(ast.get_docstring(node)) or first in comments or not _needs_prose(node)
                 found.append(Definition(f"{prefix}.{node.name}", node.lineno, node, explained))
@@ -168,63 +155,36 @@ class File:
         return found
 
     @property
-    def code_lines(self) -> int:
-        """How many lines of code there are: no prose, no blanks."""
-        return sum(bool(line.strip()) for n, line in enumerate(self.lines, 1) if n not in self.spoken)
-
-    @property
-    def words(self) -> int:
-        """How many words of prose there are."""
-        return sum(len(prose.text.split()) for prose in self.prose)
-
-    @property
-    def minutes(self) -> int:
-        """How long it takes to read."""
-        return max(1, round(self.words / WORDS + self.code_lines / LINES))
+    def size(self) -> Size:
+        """Lines of code, words of prose, and the minutes that they take."""
+        return house.measure(self.text)
 
 
-def _needs_prose(node: ast.AST) -> bool:
-    """Whether a definition must be explained: not what Python defines, nor what belongs to the one above it."""
-    name = getattr(node, "name", "")
-    attached = any(isinstance(d, ast.Attribute) for d in getattr(node, "decorator_list", ()))  # x.setter, conv2d.vjp
-    return not (attached or (name.startswith("__") and name.endswith("__")))
+def _is_overload(node: ast.ClassDef | Function) -> bool:
+    """Whether a definition only states one of the types of the function that follows."""
+    return any(ast.unparse(d) == "overload" for d in node.decorator_list)
 
 
-def order() -> list[str]:
-    """Name every module of minigrad/ and models/ in reading order; a package stands before its parts."""
-    house = ast.parse((ROOT / "tests/test_house.py").read_text(encoding="utf-8"))
-    (parts,) = [
-        ast.literal_eval(node.value)
-        for node in house.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ORDER"
-    ]
-    names = ["minigrad"]
-    for part in parts:
-        package = f"minigrad.{part.split('.')[0]}"
-        if package not in names:
-            names.append(package)
-        if "." in part:
-            names.append(f"minigrad.{part}")
-    return [*names, *MODELS]
+def _needs_prose(node: ast.ClassDef | Function) -> bool:
+    """Whether a definition must be explained: not what Python defines, what belongs to the one above it, or a stub."""
+    special = node.name.startswith("__") and node.name.endswith("__")
+    attached = any(isinstance(d, ast.Attribute) for d in node.decorator_list)  # x.setter, conv2d.vjp
+    stub = ast.unparse(node.body[-1]) == "..." and isinstance(node, Function)  # a type, and nothing else
+    return not (special or attached or stub)
 
 
 @cache
 def files() -> dict[str, File]:
-    """Return the files by module, in reading order.
+    """Return the files by module, in the order of reading.
 
     Raises
     ------
     ValueError
         If a file has no place in the order, or a place no file.
     """
-    there = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for package in ("minigrad", "models")
-        for path in sorted((ROOT / package).rglob("*.py"))
-    }
-    names = order()
+    names, there = house.order(), house.paths()
     if set(names) != set(there) or len(set(names)) < len(names):
-        raise ValueError(f"reading order: {sorted(set(names) ^ set(there))} have a place or a file, not both")
+        raise ValueError(f"tests/house.py: {sorted(set(names) ^ set(there))} have a place or a file, not both")
     return {name: File(name, there[name]) for name in names}
 
 
@@ -237,16 +197,6 @@ def demos() -> dict[str, File]:
 def unexplained() -> list[str]:
     """List definitions without prose, as file:line name."""
     return [f"{f.name}:{d.line} {d.name}" for f in files().values() for d in f.definitions if not d.explained]
-
-
-def next_files() -> dict[str, str]:
-    """Return what each file names as the next one, by module, for those that do."""
-    named = {}
-    for module, file in files().items():
-        found = re.search(r"^Next: :mod:`([\w.]+)`", ast.get_docstring(file.tree) or "", re.MULTILINE)
-        if found:
-            named[module] = found[1]
-    return named
 
 
 @dataclass
@@ -291,6 +241,14 @@ class Index:
 def index() -> Index:
     """Return the one index."""
     return Index()
+
+
+def referred(module: str, owner: str, name: str) -> tuple[File, int] | None:
+    """Return the file and line that a docstring means by a name: in its class, its module, or as a full name."""
+    name = name.lstrip(".~").removesuffix("()")
+    only = [full for full in index().defined if full.endswith(f".{name}")]
+    guesses = [f"{module}.{owner}.{name}", f"{module}.{name}", name, *(only if len(only) == 1 else [])]
+    return next(filter(None, map(index().find, guesses)), None)
 
 
 def uses(file: File) -> dict[tuple[int, int], tuple[File, int]]:

@@ -2,12 +2,13 @@ r"""
 1. A derivative, three ways
 ===========================
 
-How steep is a function at a point, and how well can a computer know it?
+How steep is a function at a point, and how precisely can a computer find out?
 
-A neural net learns by turning millions of knobs, each a little, in the direction that makes its error smaller. To know
-the direction of one knob is to know a derivative. This course is about computing derivatives: of one number here, of a
-residual net with a thousand layers at the end. So begin with one number, and find its derivative in three ways that
-know nothing of each other. Wherever they agree, you can trust all three.
+A neural net has millions of parameters, which are plain numbers. In training, each parameter is changed a little, in
+the direction that makes the net's error smaller. The derivative of the error with respect to the parameter gives this
+direction. So this course is about computing derivatives: in this chapter of a function of one number, at the end of a
+residual net with a thousand layers. We begin with one number, and compute its derivative in three ways that are
+independent of each other. Where the three results agree, you can trust them.
 """
 
 # %%
@@ -18,7 +19,7 @@ know nothing of each other. Wherever they agree, you can trust all three.
 #
 # .. math:: y = f(x) = x\, e^{\sin x} .
 #
-# It is made of simple steps, and each step has a derivative that you know:
+# It consists of simple steps, and you know the derivative of each step:
 #
 # .. math::
 #    \begin{aligned}
@@ -27,14 +28,14 @@ know nothing of each other. Wherever they agree, you can trust all three.
 #    y &= x\, v  & \qquad \partial y / \partial x &= v, \quad \partial y / \partial v = x
 #    \end{aligned}
 #
-# The chain rule multiplies along a path, and adds over paths. From x to y there are two: the direct one, with the
-# factor :math:`v`, and the one through :math:`s` and :math:`v`, with the factors :math:`\cos x`, :math:`v` and
-# :math:`x`. So
+# The chain rule multiplies the derivatives along a path, and adds the products over all paths. There are two paths from
+# x to y. The direct path has the factor :math:`v`. The other path goes through :math:`s` and :math:`v`, and has the
+# factors :math:`\cos x`, :math:`v` and :math:`x`. So
 #
 # .. math:: f'(x) = v + x\, v \cos x = e^{\sin x}\, (1 + x \cos x) .
 #
-# Remember this table of steps. A machine can do what we just did, because no step needed an idea; chapter 2 builds that
-# machine.
+# Remember this table of steps. A program can do the same calculation, because every step follows a fixed rule. Chapter
+# 2 writes that program.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,17 +57,18 @@ print(f"f({x}) = {f(x):.15f}")
 print(f"f'({x}) = {exact:.15f}")
 
 # %%
-# By differences
-# --------------
+# By finite differences
+# ---------------------
 #
 # The derivative is a limit of slopes:
 #
 # .. math:: f'(x) = \lim_{h \to 0} \frac{f(x + h) - f(x)}{h} .
 #
-# So take a small step :math:`h`, and the slope of the line through two points of the curve. This asks nothing of f but
-# its values: that is what makes it precious for checking. With the second point ahead, it is a *forward difference*.
-# With one point on each side, it is a *central difference*. Its chord, the thin line, is drawn once more through x: it
-# is closer to the tangent.
+# So take a small step :math:`h`, and compute the slope of the line through two points of the curve. This needs only
+# values of f, and no knowledge of how f is computed; so finite differences are good for checking. If the second point
+# is at x + h, the result is a *forward difference*. If the two points are at x - h and x + h, the result is a *central
+# difference*. In the figure, the thin line is the chord of the central difference, and the dashed line is the same
+# chord moved to x: its slope is closer to the tangent's.
 
 h = 0.9
 forward = (f(x + h) - f(x)) / h
@@ -85,13 +87,13 @@ ax.set(xlabel="x", ylim=(-1, 6.5), title=f"A difference is the slope of a chord,
 ax.legend(loc="upper left")
 
 # %%
-# How wrong is each? Taylor's formula says it. Write
+# How large is the error of each? Taylor's formula answers this. Write
 #
 # .. math:: f(x \pm h) = f(x) \pm h f'(x) + \tfrac{h^2}{2} f''(x) \pm \tfrac{h^3}{6} f'''(x) + \cdots
 #
-# In the forward difference, :math:`\tfrac{h}{2} f''(x)` is left over. In the central one, the even terms cancel, and
-# what is left over is :math:`\tfrac{h^2}{6} f'''(x)`. Halve the step: the first error should halve, the second should
-# become a quarter.
+# The error of the forward difference is about :math:`\tfrac{h}{2} f''(x)`. In the central difference the even terms
+# cancel, and the error is about :math:`\tfrac{h^2}{6} f'''(x)`. So if we halve the step, the first error should halve,
+# and the second should become a quarter.
 
 print("       h     forward     central")
 for h in (0.1, 0.05, 0.025):
@@ -100,32 +102,32 @@ for h in (0.1, 0.05, 0.025):
     print(f"{h:8.3f}  {forward - exact:10.6f}  {central - exact:10.6f}")
 
 # %%
-# So make h tiny, and be done? Try it.
+# Can we then make the error as small as we like, with a tiny h? Try it.
 
 h = 1e-15
 print(f"{(f(x + h) - f(x)) / h:.6f} for h = {h:g}, but the derivative is {exact:.6f}")
 
 # %%
-# Only the first digit is right. A float64 carries about 16 digits, so f(x) has a rounding error near
-# :math:`\varepsilon |f(x)|` with :math:`\varepsilon \approx 10^{-16}`. The numerator subtracts two numbers that are
-# almost the same: their leading digits cancel, the rounding errors stay, and the division by h blows them up to
-# :math:`\varepsilon |f(x)| / h`. A small step makes Taylor's error small and the rounding error large. Between them
-# lies a best step, and we cannot do better than that.
+# Only the first digit is right. A float64 has about 16 digits, so f(x) has a rounding error of about :math:`\varepsilon
+# |f(x)|` with :math:`\varepsilon \approx 10^{-16}`. The numerator is the difference of two almost equal numbers. Their
+# leading digits cancel, but the rounding errors remain. The division by h then enlarges them to about
+# :math:`\varepsilon |f(x)| / h`. So a small step makes Taylor's error small and the rounding error large. The best step
+# lies between the two, and even with the best step we lose several digits.
 #
 # By a complex step
 # -----------------
 #
-# The subtraction did the damage. Can we do without? Step in a direction that is not on the real line at all. For a
+# The subtraction causes the rounding error. Can we avoid it? Yes, with a step in the imaginary direction. For a
 # function that has a Taylor series,
 #
 # .. math:: f(x + ih) = f(x) + i h f'(x) - \tfrac{h^2}{2} f''(x) - \tfrac{i h^3}{6} f'''(x) + \cdots
 #
-# The value sits in the real part, and the derivative sits in the imaginary part, alone:
+# The real part contains the value. The derivative is in the imaginary part, separate from the value:
 #
 # .. math:: f'(x) = \frac{\operatorname{Im} f(x + ih)}{h} + O(h^2) .
 #
-# Nothing is subtracted. So h can be so small that :math:`h^2` is nothing at all, and the answer is as exact as f
-# itself. NumPy's functions take complex numbers; our f needs no change.
+# There is no subtraction. So h can be so small that :math:`h^2` is negligible, and the result is as exact as f itself.
+# NumPy's functions accept complex numbers, so our f needs no change.
 
 h = 1e-30
 complex_step = f(x + 1j * h).imag / h
@@ -134,14 +136,14 @@ print(f"complex step  {complex_step:.15f}")
 assert abs(complex_step - exact) < 1e-15 * abs(exact) * 4
 
 # %%
-# An experiment: the error against the step
-# -----------------------------------------
+# An experiment: the error as a function of the step
+# --------------------------------------------------
 #
-# Now all three in one picture. Each method gets every step from 0.1 down to 1e-20; both axes are logarithmic, so an
-# error proportional to :math:`h` is a line of slope 1, and one proportional to :math:`h^2` a line of slope 2.
+# Now we compare the three methods in one plot, for steps from 0.1 down to 1e-20. Both axes are logarithmic. So an error
+# proportional to :math:`h` is a line of slope 1, and an error proportional to :math:`h^2` is a line of slope 2.
 
 steps = 10.0 ** np.linspace(-1, -20, 200)
-smallest = np.finfo(float).eps / 10  # an error of zero has no logarithm: draw it here
+smallest = np.finfo(float).eps / 10  # an error of zero has no logarithm: draw this value instead
 
 
 def error_of(difference):
@@ -159,15 +161,15 @@ ax.loglog(steps, forward, ":", color="tab:red", label="forward difference", lw=2
 ax.text(1e-4, 2e-3, "slope 1: h f'' / 2")
 ax.text(2e-2, 3e-11, "slope 2:\nh² f''' / 6")
 ax.text(2e-11, 1e-2, "rounding:\nε / h", ha="center")
-ax.set(xlabel="step h, ever smaller to the right", ylabel="relative error", title="Three ways to one derivative")
+ax.set(xlabel="step h, decreasing to the right", ylabel="relative error", title="The error of three methods")
 ax.invert_xaxis()
 ax.set_ylim(1e-17, 10)
 ax.legend(loc="center right")
 
 # %%
-# From left to right, the differences improve along their slopes, until rounding takes over; then each has the same line
-# upwards, until h is too small to change x at all, and the slope it finds is 0. The complex step falls with slope 2,
-# too, and then just stays right.
+# Read the plot from left to right. The errors of the two differences fall along their slopes until the rounding error
+# dominates. From there on both errors rise along the same line. In the end h is too small to change x at all, and the
+# computed slope is 0. The error of the complex step also falls with slope 2; then it stays at the level of rounding.
 
 worst = complex_step[steps < 1e-10].max()
 print(f"     forward: at best {-np.log10(forward.min()):4.1f} digits")
@@ -178,29 +180,31 @@ assert central.min() < 1e-9
 assert worst < 1e-15
 
 # %%
-# Rules of thumb follow from where the two errors meet: a forward difference is best near :math:`h = \sqrt{\varepsilon}
-# \approx 10^{-8}`, a central one near :math:`h = \varepsilon^{1/3} \approx 10^{-5}`. A lucky point may fall below the
-# line; do not count on it.
+# The best step is where Taylor's error and the rounding error are equal. This gives two rules of thumb: the best step
+# of a forward difference is near :math:`h = \sqrt{\varepsilon} \approx 10^{-8}`, and that of a central difference is
+# near :math:`h = \varepsilon^{1/3} \approx 10^{-5}`. By chance, the error at a single step may be smaller; do not rely
+# on it.
 #
 # In minigrad
 # -----------
 #
-# Both ways serve minigrad as judges, never as workers. :func:`minigrad.gradcheck` takes central differences, with a
-# step of 1e-5. And this is the complex step, for operators that are *analytic*, which means that they have a Taylor
-# series (the whole file: :doc:`/source/minigrad/checks/identities`):
+# minigrad uses both methods, but only to check gradients, never to compute them in training. :func:`minigrad.gradcheck`
+# uses central differences with a step of 1e-5. The following code is the complex step. It works for operators that are
+# *analytic*, which means that they have a Taylor series (the whole file: :doc:`/source/minigrad/checks/identities`):
 #
 # .. literalinclude:: /../minigrad/checks/identities.py
 #    :start-at: moved = [Tensor
 #    :end-at: changes = [np.imag
 #    :dedent:
 #
-# Read it as: move one input by ``1j * STEP * v``, along a random direction v; run f; divide the imaginary part by the
-# step. That is the cell above, for arrays.
+# The code adds ``1j * STEP * v`` to one input, where v is a random direction. Then it runs f, and divides the imaginary
+# part of the result by the step. The cell above did the same for one number.
 #
-# Why only judges? Because they are slow. Each answers one question: what happens if *this* number moves? A function of
-# :math:`n` numbers needs :math:`n` runs, or :math:`2n`. The way by hand needs no step and has no such price, if we walk
-# the table of steps from its end to its beginning. Count it, for a function of 1,000 numbers. (A ``Tensor`` is an array
-# that remembers how it was made; the next chapter says how.)
+# Why are these methods used only for checks? They are slow. Each run answers one question: how does the result change
+# if *this* number changes? So a function of :math:`n` numbers needs :math:`n` runs, or :math:`2n` for central
+# differences. The calculation by hand does not have this cost, if we go through the table of steps from its end to its
+# beginning. Let us count the runs for a function of 1,000 numbers. (A ``Tensor`` is an array that remembers how it was
+# computed; the next chapter explains how.)
 
 rng = np.random.default_rng(0)
 point = rng.standard_normal(1000)
@@ -224,23 +228,25 @@ runs = 0
 t = mg.Tensor(point, requires_grad=True)
 (by_tape,) = mg.grad(g(t), t)
 print(
-    f"minigrad: {runs} run of g, and one walk back; the largest difference is {abs(by_tape.data - gradient).max():.0e}"
+    f"minigrad: {runs} run of g, one backward pass; the largest difference is {abs(by_tape.data - gradient).max():.0e}"
 )
 assert abs(by_tape.data - gradient).max() < 1e-7
 
 # %%
-# A residual net of 50 layers has 25 million knobs. With central differences, one step of learning would take fifty
-# million runs of the net. With one walk back it takes about the time of three runs. That walk is :doc:`the next chapter
-# </course/02_tape>`.
+# A residual net of 50 layers has 25 million parameters. With central differences, one training step would take fifty
+# million runs of the net. With one pass backwards through the steps, it takes about the time of three runs. This
+# backward pass is the topic of :doc:`the next chapter </course/02_tape>`.
 #
 # Exercises
 # ---------
 #
-# 1. **By hand.** Write down the steps of :math:`y = \log(1 + e^{x^2})`, and their derivatives, and multiply along the
-#    path. Mind large x: :math:`e^{x^2}` overflows at 27, but the derivative is a harmless number.
-# 2. **A better difference.** The central difference leaves :math:`\tfrac{h^2}{6} f'''`. Combine two of them, with steps
-#    h and 2h, so that this term cancels too. What is left over is of order :math:`h^4`.
-# 3. **A gradient by complex steps.** For a function of many numbers, one complex step for each.
+# 1. **By hand.** Write down the steps of :math:`y = \log(1 + e^{x^2})` and their derivatives, and multiply them along
+#    the path. Take care of large x: :math:`e^{x^2}` overflows at x = 27, although the derivative there is an ordinary
+#    number.
+# 2. **A better difference.** The error of the central difference is about :math:`\tfrac{h^2}{6} f'''`. Combine two
+#    central differences, with steps h and 2h, so that this term cancels too. The remaining error is of order
+#    :math:`h^4`.
+# 3. **A gradient by complex steps.** For a function of many numbers, take one complex step for each number.
 #
 # .. literalinclude:: /exercises/chapter_01.py
 #

@@ -2,40 +2,42 @@ r"""
 2. The tape
 ===========
 
-How can a program find the derivative of a program?
+How can a program compute the derivative of a program?
 
-In :doc:`chapter 1 </course/01_derivative>` we differentiated a formula by hand. It was a table: each step of the
-computation, and its derivative. Nothing in it needed an idea. So let the program write the table itself, while it runs.
-This record is called the *tape*. Then walk it backwards, multiply along each path, and add where paths meet.
+In :doc:`chapter 1 </course/01_derivative>` we differentiated a formula by hand. We wrote a table with each step of the
+computation and its derivative. Every step followed a fixed rule. So the program can write this table itself while it
+runs. The table is called the *tape*. Then we go through the tape in reverse order, multiply the derivatives along each
+path, and add where paths meet.
 """
 
 # %%
 # The idea
 # --------
 #
-# Let y be the result, one number. For every step v of the computation, we want to know: if v moved a little, how much
-# would y move? Call this
+# Let y be the result, a single number. For every step v of the computation we ask: if v changes a little, how much does
+# y change? The answer is
 #
 # .. math:: g_v = \frac{\partial y}{\partial v},
 #
-# the *cotangent* of v. For the last step it is easy: :math:`g_y = 1`. And if we know it for :math:`v = \mathrm{op}(a,
-# b)`, then v passes it on to what it was made from:
+# the *cotangent* of v. The cotangent of the last step is known: :math:`g_y = 1`. Suppose that we know the cotangent of
+# :math:`v = \mathrm{op}(a, b)`. Then v passes it on to its inputs a and b:
 #
 # .. math:: g_a \leftarrow g_a + g_v\, \frac{\partial v}{\partial a},
 #    \qquad g_b \leftarrow g_b + g_v\, \frac{\partial v}{\partial b} .
 #
-# It is added, because a may be used more than once. Each use begins other paths from a to y, and the chain rule adds
-# over paths.
+# The contribution is added, because a may be used more than once. Each use starts further paths from a to y, and the
+# chain rule adds over paths.
 #
-# There is one trap. v may pass its cotangent on only when it is *complete*, when every step that used v has added its
-# part. What used v came later than v. So take the steps in reverse order of execution, the newest first: then
-# everything is complete in time.
+# One thing can go wrong. A step v may pass its cotangent on only when the cotangent is *complete*: every step that uses
+# v must have added its contribution. All these steps were executed after v. So we take the steps in reverse order of
+# execution, the newest first. Then every cotangent is complete when its step is taken.
 #
 # A tape in forty lines
 # ---------------------
 #
-# Here it is. A ``Number`` has a value, and remembers what it was made from: its *edges*, each with the derivative of
-# this step. It also has its place in the order of execution. ``gradients`` is the walk.
+# Here is such a tape. A ``Number`` has a value, and remembers the numbers from which it was computed. They are its
+# *edges*: pairs of a number and the derivative of this step with respect to it. A ``Number`` also stores its place in
+# the order of execution. The function ``gradients`` goes through the tape in reverse order.
 
 import heapq
 import itertools
@@ -45,6 +47,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
+from minigrad.autograd.tape import Entry
 
 clock = itertools.count()
 
@@ -71,7 +74,7 @@ def exp(x):
 
 
 def gradients(y):
-    """Return the derivative of y with respect to every Number that it was made from."""
+    """Return the derivatives of y with respect to y itself and to all Numbers from which it was computed."""
     totals, done = {y: 1.0}, {}
     queue = [(-y.order, y)]
     while queue:
@@ -86,7 +89,8 @@ def gradients(y):
 
 
 # %%
-# Try it on the function of chapter 1, :math:`y = x e^{\sin x}` at 1.5. There we found 2.999184887031056 by hand.
+# Try it on the function of chapter 1, :math:`y = x e^{\sin x}` at 1.5. There we computed the derivative
+# 2.999184887031056 by hand.
 
 x = Number(1.5)
 y = x * exp(sin(x))
@@ -96,12 +100,13 @@ for v, cotangent in found.items():
 assert abs(found[x] - 2.999184887031056) < 1e-15
 
 # %%
-# The last line is our table, evaluated. And here is the picture of it: values run to the right, cotangents come back to
-# the left. Two arrows leave x, because it was used twice; so two contributions come back, and are added.
+# The cotangent in the last line is the derivative with respect to x, and it agrees with the result by hand. The next
+# figure shows the tape. Values go from left to right, and cotangents from right to left. Two arrows start at x, because
+# x was used twice. So x receives two contributions, and they are added.
 
 
 def draw(y, found, ax):
-    """Draw the graph of y: each step one place to the right of what it was made from."""
+    """Draw the graph of y: each step one place to the right of its inputs."""
     depth = {}
     for v in reversed(found):
         depth[v] = max((depth[a] + 1 for a, _ in v.edges), default=0)
@@ -125,12 +130,13 @@ draw(y, found, ax)
 ax.set_title("The tape of x * exp(sin(x)): values to the right, cotangents g back to the left")
 
 # %%
-# An experiment: why the newest first?
-# ------------------------------------
+# An experiment: why take the newest step first?
+# ----------------------------------------------
 #
-# There is a simpler walk: every step passes on what it gets, at once, by recursion. It follows every path from y to x,
-# and the sum over all paths is right, too. But how many paths are there? Double a number again and again: ``x = x +
-# x``. Each doubling has two edges, so n doublings have :math:`2^n` paths, through only :math:`n + 1` numbers.
+# There is a simpler method: every step passes on each contribution at once, by recursion. This method follows every
+# path from y to x, and its sum over all paths is also correct. But how many paths are there? Double a number
+# repeatedly: ``x = x + x``. Each doubling has two edges. So n doublings have :math:`2^n` paths, but only :math:`n + 1`
+# numbers.
 
 
 def visits_of_recursion(v):
@@ -154,20 +160,22 @@ assert newest_first[-1] == 19
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.semilogy(depths, recursion, "s--", color="tab:red", label="recursion: every path")
 ax.semilogy(depths, newest_first, "o-", color="black", label="newest first: every step once")
-ax.set(xlabel="doublings", ylabel="visits", title="Paths grow like 2 to the n, steps like n")
+ax.set(xlabel="doublings", ylabel="visits", title="n doublings have 2 to the n paths, but only n + 1 numbers")
 ax.legend()
 
 # %%
-# A residual net is like this: each block computes ``x + f(x)``, and uses x twice. Fifty blocks have :math:`2^{50}`
-# paths. (:doc:`Chapter 13 </course/13_residual>` comes back to them.) So minigrad takes the newest first.
+# A residual net has the same structure: each block computes ``x + f(x)``, and so uses x twice. Fifty blocks have
+# :math:`2^{50}` paths. (:doc:`Chapter 13 </course/13_residual>` returns to these paths.) So minigrad takes the newest
+# step first.
 #
 # In minigrad
 # -----------
 #
-# minigrad's Number is the :class:`minigrad.Tensor`, an array with a place on the tape. Two things are different, and
-# nothing else. First, the derivative of an array with respect to an array is a huge matrix, the *Jacobian*, which
-# nobody wants to build. So an edge does not hold a derivative. An operator has a *rule* for each argument: a function
-# that takes the cotangent ``g`` of the result and gives that of the argument. For the product, element by element:
+# In minigrad, the class :class:`minigrad.Tensor` takes the role of ``Number``: it is an array with a place on the tape.
+# There are only two differences. First, an edge does not hold a derivative. The derivative of an array with respect to
+# an array is a huge matrix, the *Jacobian*, which nobody wants to compute. Instead, an operator has a *rule* for each
+# argument. The rule is a function that takes the cotangent ``g`` of the result and returns the cotangent of the
+# argument. These are the rules of the product, element by element:
 #
 # .. literalinclude:: /../minigrad/ops/elementwise.py
 #    :pyobject: mul
@@ -176,31 +184,32 @@ ax.legend()
 #    :start-at: mul.vjp
 #    :end-at: mul.vjp
 #
-# The rule for a asks, by the name of its parameter, for b; so b is kept on the tape, and only if a wants a gradient.
-# ``vjp`` stands for vector-Jacobian product, which is what a rule computes, without the Jacobian. Second, what is
-# recorded is not the Tensor itself but an *entry*, which the Tensor points to. The entry never points to the Tensor, so
-# what nobody holds any more is freed at once.
+# The rule for a has a parameter named b: this is how it asks for the array b. So b is stored on the tape, but only if a
+# needs a gradient. ``vjp`` stands for vector-Jacobian product: this is what a rule computes, without building the
+# Jacobian.
 #
-# .. literalinclude:: /../minigrad/recording.py
+# The second difference is that the Tensor itself is not recorded. The tape consists of *entries*, and a Tensor points
+# to its entry. An entry never points to its Tensor, so an array that is no longer referenced is freed at once.
+#
+# .. literalinclude:: /../minigrad/autograd/tape.py
 #    :start-at: class Entry
 #    :end-before: __slots__
 #
-# And here is the heart of the walk, from :doc:`/source/minigrad/backward`. You have just written it: ``totals``, a heap
-# by ``-order``, and ``receive``, which adds. (``owned`` are the totals that the walk itself allocated: only those may
-# be added to in place.)
+# Here is the core of the backward pass, from :doc:`/source/minigrad/autograd/backward`. It is the algorithm of
+# ``gradients`` above, with ``totals``, a heap ordered by ``-order``, and a function ``add``. (``owned`` are the totals
+# that the backward pass allocated itself. Only these may be added to in place.)
 #
-# .. literalinclude:: /../minigrad/backward.py
-#    :start-at: def receive(node: Node
-#    :end-before: leading = set()
+# .. literalinclude:: /../minigrad/autograd/backward.py
+#    :pyobject: Gradients.add
 #    :dedent:
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: while queue:
 #    :end-at: g = totals.pop(entry)
 #    :dedent:
 #
-# minigrad has no sine. No matter: an operator of our own is a forward function and its rule. The rule is written with
-# operators, too (:doc:`chapter 5 </course/05_second_order>` says why).
+# minigrad has no sine, but we can define operators of our own. An operator is a forward function together with its
+# rule. The rule is written with operators, too (:doc:`chapter 5 </course/05_second_order>` explains why).
 
 
 @mg.elementwise
@@ -220,24 +229,25 @@ t = mg.Tensor(np.array([1.5]), requires_grad=True)
 y = t * mg.exp(msin(t))
 
 # %%
-# Before we walk, look at the tape that this has left. ``_node`` is private; we are guests here.
+# Before the backward pass, look at the tape that this computation recorded. (``_node`` is a private attribute; we use
+# it here only to look inside.)
 
 entry, ahead = y._node, [y._node]
 while ahead:
     entry = ahead.pop(0)
-    if isinstance(entry, mg.recording.Entry):
-        kept = {name: value.round(5).tolist() for name, value in entry.named().items()}
-        print(f"{entry.order - y._node.order:+d}  {entry.operator.name:4} keeps {kept}")
-        ahead += [edge for edge in entry.edges if isinstance(edge, mg.recording.Entry)]
+    if isinstance(entry, Entry):
+        kept = {name: value.round(5).tolist() for name, value in zip(entry.plan.names, entry.stored, strict=True)}
+        print(f"{entry.order - y._node.order:+d}  {entry.operator.name:4} stores {kept}")
+        ahead += [edge for edge in entry.edges if isinstance(edge, Entry)]
 
 y.backward()
 print("gradient:", t.grad.data)
 assert abs(t.grad.data[0] - 2.999184887031056) < 1e-15
 
 # %%
-# The same steps, the same values, the same gradient. ``mul`` keeps both of its arguments, ``exp`` its
-# result, ``msin`` its argument: what their rules ask for. After the walk all of that is let go, and walking again is an
-# error that says so:
+# The steps, the values and the gradient are the same as before. ``mul`` stores both of its arguments, ``exp`` stores
+# its result, and ``msin`` its argument: exactly the arrays for which their rules ask. After the backward pass, all
+# these arrays are released. So a second backward pass raises an error:
 
 try:
     y.backward()
@@ -245,19 +255,20 @@ except RuntimeError as error:
     print(error)
 
 # %%
-# That is all of autograd. :doc:`/source/minigrad/tape` and :doc:`/source/minigrad/backward` do this with care: for
-# arrays, for errors, for memory, for gradients of gradients. The walk costs as many steps as the computation, and each
-# rule about as much as its operator. So the gradient with respect to *all* inputs costs a small multiple of one
-# run, however many inputs there are.
+# That is all of autograd. :doc:`/source/minigrad/autograd/operator` and :doc:`/source/minigrad/autograd/backward`
+# contain the complete code, which also handles arrays, errors, memory, and gradients of gradients. The backward pass
+# takes as many steps as the computation, and each rule costs about as much as its operator. So the gradient with
+# respect to *all* inputs costs a small multiple of one run, however many inputs there are.
 #
 # Exercises
 # ---------
 #
-# 1. **Walk a list.** A tape can be a plain list, because execution order is the order of the list. Write the walk for
-#    it. No heap is needed. Why?
-# 2. **An operator of your own.** ``swish(x) = x * sigmoid(x)``, as *one* operator of minigrad, with a rule that asks
-#    for one array only.
-# 3. **What does the tape hold?** The memory of training is mostly what entries keep. Count it.
+# 1. **The tape as a list.** A tape can be a plain list, because the order of the list is the order of execution. Write
+#    the backward pass for such a tape. You do not need a heap. Why not?
+# 2. **An operator of your own.** Write ``swish(x) = x * sigmoid(x)`` as *one* operator of minigrad, with a rule that
+#    asks for only one array.
+# 3. **The memory of the tape.** Most of the memory in training is used by the arrays that the entries store. Count the
+#    bytes.
 #
 # .. literalinclude:: /exercises/chapter_02.py
 #

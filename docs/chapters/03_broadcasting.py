@@ -2,34 +2,34 @@ r"""
 3. Broadcasting and its rule
 ============================
 
-An array was stretched to fit another one. What becomes of its gradient?
+If an array was stretched to fit another one, what is its gradient?
 
-Add a bias to a batch: ``x + b``, where x has shape (4, 3) and b has shape (3,). NumPy stretches b: it acts as if b
-stood there four times. This is so convenient that one forgets that it happened. The gradient does not forget. In this
-chapter the missing rule is found, in one word: sum.
+Add a bias to a batch: ``x + b``, where x has shape (4, 3) and b has shape (3,). NumPy stretches b: it computes as if b
+were copied four times, once for each row of x. This happens silently, so it is easy to forget. But the gradient of b
+must take it into account. This chapter derives the rule: the gradient is a sum over the copies.
 """
 
 # %%
 # The idea
 # --------
 #
-# A number that is used four times gets four contributions to its cotangent, and they are added. We know that from
-# :doc:`chapter 2 </course/02_tape>`, where x was used twice. Stretching is nothing but using a number many times. So
-# **what was copied forward is summed backward**, over the same axes.
+# A number that is used four times gets four contributions to its cotangent, and they are added. In :doc:`chapter 2
+# </course/02_tape>` we saw this for x, which was used twice. If an array is stretched, each of its numbers is used many
+# times. So **if the forward pass copies along an axis, the backward pass sums over this axis**.
 #
-# With every axis named: let n run over the rows, the examples of the batch, and c over the columns, the *channels*.
-# Forward,
+# To derive this, name every axis. Let n be the index of the rows, which are the examples of the batch, and c the index
+# of the columns, the *channels*. The forward pass computes
 #
 # .. math:: y_{nc} = x_{nc} + b_{c} .
 #
 # Let L be the *loss*, the one number at the end of the computation, and :math:`g_{nc} = \partial L / \partial y_{nc}`
-# the cotangent of y. Which entries of y does the one number :math:`b_c` touch? Those with this c, and every n. So
+# the cotangent of y. Which entries of y depend on the one number :math:`b_c`? The entries with this c, for every n. So
 #
 # .. math:: \frac{\partial L}{\partial b_{c}} = \sum_{n} g_{nc}\, \frac{\partial y_{nc}}{\partial b_c}
 #    = \sum_{n} g_{nc} .
 #
-# n stands on the right but not on the left: an index that the argument does not have is summed away. You can read every
-# rule of this chapter off that sentence.
+# The index n occurs on the right but not on the left: we sum over every index that the argument does not have. This
+# sentence gives every rule of this chapter.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,11 +49,11 @@ assert np.array_equal(b.grad.data, g.sum(axis=0))
 assert np.array_equal(x.grad.data, g)
 
 # %%
-# In pictures: forward, one row becomes four. Backward, four become one.
+# The figure shows this: the forward pass copies one row four times, and the backward pass adds four rows.
 
 
 def boxes(ax, left, top, values, colour, title):
-    """Draw a matrix as boxes, and its shape above."""
+    """Draw a matrix as boxes, with a title above."""
     rows, columns = values.shape
     for i in range(rows):
         for j in range(columns):
@@ -71,7 +71,7 @@ greys = ["0.95", "0.85", "0.75", "0.65"]
 fig, axes = plt.subplots(2, 1, figsize=(7.5, 5), layout="constrained")
 boxes(axes[0], 0, 2.5, b.data[None], ["gold"], "b: (3,)")
 arrow(axes[0], (3.3, 2), (5.7, 2), "copy over n")
-boxes(axes[0], 6, 4, np.tile(b.data, (4, 1)), ["gold"], "b as x + b sees it: (4, 3)")
+boxes(axes[0], 6, 4, np.tile(b.data, (4, 1)), ["gold"], "b, stretched to (4, 3)")
 boxes(axes[1], 0, 2.5, b.grad.data[None], ["0.7"], "db: (3,)")
 arrow(axes[1], (5.7, 2), (3.3, 2), "sum over n")
 boxes(axes[1], 6, 4, g, greys, "g: (4, 3)")
@@ -80,11 +80,12 @@ for ax in axes:
     ax.axis("off")
 
 # %%
-# Which axes?
-# -----------
+# The axes of the sum
+# -------------------
 #
-# NumPy's rule for shapes has two steps. Align them at the right. Then, in each place, sizes must be equal, or one of
-# them is 1, or is missing; the 1 or the missing one is stretched.
+# NumPy's rule for shapes has two steps. First, align the shapes at the right. Then compare them axis by axis. On each
+# axis the two sizes must be equal, or one of them must be 1 or missing; an axis of size 1, or a missing axis, is
+# stretched.
 #
 # .. code-block:: text
 #
@@ -92,10 +93,10 @@ for ax in axes:
 #    b             7  1  5
 #    a + b      8  7  6  5
 #    da sums       ^     ^     and keeps both axes, with size 1
-#    db sums    ^     ^        and drops the first, which b does not have
+#    db sums    ^     ^        and drops the first axis, which b does not have
 #
-# So the way back, often called *unbroadcast*, is this: sum over the axes that were made, and drop them;
-# sum over those that were stretched from 1, and keep them.
+# The backward rule, often called *unbroadcast*, follows: sum over the axes that were added, and drop them; sum over the
+# axes that were stretched from 1, and keep them with size 1.
 
 
 def unbroadcast(g, shape):
@@ -110,12 +111,12 @@ assert unbroadcast(g, (7, 1, 5)).shape == (7, 1, 5)
 assert np.allclose(unbroadcast(g, (7, 1, 5))[2, 0, 3], g[:, 2, :, 3].sum())
 
 # %%
-# One map and its transpose
-# -------------------------
+# A linear map and its transpose
+# ------------------------------
 #
-# There is a second way to see it, which will carry us far. Stretching is a linear map: each output is a copy of one
-# input. Write it as a matrix S of zeros and ones: a row for every output, with its 1 at the input it copies. For b of
-# shape (3,) stretched to (4, 3):
+# There is a second way to derive the rule, and we shall need it in later chapters. Stretching is a linear map: each
+# output is a copy of one input. Write this map as a matrix S of zeros and ones. It has a row for every output, with a 1
+# in the column of the input that is copied. For b of shape (3,) stretched to (4, 3):
 
 S = np.zeros((12, 3))
 S[np.arange(12), np.tile([0, 1, 2], 4)] = 1
@@ -126,39 +127,38 @@ assert np.allclose(S.T @ g.ravel(), unbroadcast(g, (3,)))
 print(S.T.astype(int))
 
 # %%
-# The transpose has a row for every input, with a 1 for every copy: it sums. That is no accident. If :math:`y = S x`,
-# then :math:`\partial y_i / \partial x_j = S_{ij}`, so
+# The transpose has a row for every input, with a 1 for every copy of this input. So the transpose sums over the copies.
+# This holds in general. If :math:`y = S x`, then :math:`\partial y_i / \partial x_j = S_{ij}`, so
 #
 # .. math:: \frac{\partial L}{\partial x_j} = \sum_i g_i\, S_{i j} = (S^{\top} g)_j .
 #
-# **The rule of a linear map is its transpose.** Write :math:`\langle u, v \rangle` for the sum of all products of an
-# entry of u with the same entry of v. Then :math:`\langle S x, g \rangle = \langle x, S^{\top} g \rangle` for every x
-# and g: a test of the rule that needs no derivative. And the transpose of the transpose is S: so the rule of *sum* is
-# to *copy*.
+# **The rule of a linear map is its transpose.** Write :math:`\langle u, v \rangle` for the inner product of u and v:
+# the sum of the products of their corresponding entries. Then :math:`\langle S x, g \rangle = \langle x, S^{\top} g
+# \rangle` for every x and g. With this equation we can test a rule without computing a derivative. The transpose of the
+# transpose is S again. So the rule of *summing* is *copying*.
 #
 # In minigrad
 # -----------
 #
-# So the two are a pair of operators, each the other's rule:
+# In minigrad, summing and stretching are two operators, and each is the rule of the other:
 #
-# .. literalinclude:: /../minigrad/backward.py
-#    :start-at: def sum_to(
-#    :end-before: @operator
+# .. literalinclude:: /../minigrad/autograd/broadcasting.py
+#    :pyobject: sum_to
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/broadcasting.py
 #    :start-at: broadcast_to.vjp(
-#    :end-at: broadcast_to.vjp(
+#    :end-at: sum_to.vjp(
 #
-# (``before`` is the shape that x had.) And one place uses it, for every operator that works element by element. A rule
-# such as ``lambda g, b: g * b`` gives its gradient in the shape of the result. Where the walk meets a gradient that has
-# not the shape of the argument (its ``edge``), it sums:
+# (``before`` is the shape that x had.) The rules of other operators need not call ``sum_to`` themselves. A rule such as
+# ``lambda g, b: g * b`` returns a gradient of the shape of the result. If the operator broadcasts, the backward pass
+# sums this gradient to the shape of the argument (its ``edge``):
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: if entry.operator.broadcasts
 #    :end-at: gradient = sum_to
 #    :dedent:
 #
-# So no rule in :doc:`/source/minigrad/ops/elementwise` says a word about broadcasting. Look at a product:
+# So the rules in :doc:`/source/minigrad/ops/elementwise` do not mention broadcasting. Check this for a product:
 
 a = mg.Tensor(rng.standard_normal((8, 1, 6, 1)), requires_grad=True)
 b = mg.Tensor(rng.standard_normal((7, 1, 5)), requires_grad=True)
@@ -169,12 +169,13 @@ assert np.allclose(b.grad.data, unbroadcast(g * a.data, (7, 1, 5)))
 print("by finite differences, relative error:", f"{mg.gradcheck(lambda a, b: a * b, [a.data[:2], b.data[:3]]):.0e}")
 
 # %%
-# An experiment: the broadcast that nobody ordered
-# ------------------------------------------------
+# An experiment: broadcasting by mistake
+# --------------------------------------
 #
-# Convenience has a price. Fit a line to points: the inputs are a column (n, 1), so the predictions are a column (n, 1).
-# The targets came from a file, as (n,). Their difference should be an error. But NumPy can align them: (n, 1) and (n,)
-# give (n, n), every prediction with every target.
+# Broadcasting can hide a mistake. Fit a line to points. The inputs are a column of shape (n, 1), so the predictions
+# have shape (n, 1) as well. But the targets were read from a file, with shape (n,). The difference of predictions and
+# targets should raise an error. But NumPy can broadcast the shapes (n, 1) and (n,): the result has shape (n, n), and
+# contains the difference of every prediction and every target.
 
 n = 60
 inputs = rng.uniform(-1, 1, (n, 1))
@@ -182,7 +183,7 @@ targets = 0.5 + 2 * inputs[:, 0] + 0.3 * rng.standard_normal(n)  # (n,)
 
 
 def fit(targets, steps=300, lr=0.3):
-    """Fit a line by gradient descent: walk down the mean of squared differences, each step lr times the gradient."""
+    """Fit a line by gradient descent on the mean squared difference; each step is lr times the gradient."""
     w = mg.Tensor(np.zeros((1, 1)), requires_grad=True)
     b = mg.Tensor(np.zeros(1), requires_grad=True)
     for _ in range(steps):
@@ -200,19 +201,20 @@ assert abs(wrong[0]) < 1e-6
 assert abs(wrong[1] - targets.mean()) < 1e-6
 
 # %%
-# No warning, no NaN, a loss that falls. The line it learns is flat: to be near *all* targets, the best single guess is
-# their mean, whatever the input. Every gradient was right. They were gradients of another loss.
+# There is no warning and no NaN, and the loss falls. But the fitted line is flat. Every prediction is compared with
+# *all* targets, so the best prediction is their mean, whatever the input. Every gradient was correct, but for a
+# different loss.
 
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 ax.plot(inputs, targets, "o", color="0.6", label="points")
 ends = np.array([-1.0, 1.0])
 ax.plot(ends, right[0] * ends + right[1], color="black", label="targets (n, 1): error (n, 1)")
 ax.plot(ends, wrong[0] * ends + wrong[1], "--", color="tab:red", label="targets (n,): error (n, n)")
-ax.set(xlabel="input", ylabel="target", title="A broadcast that nobody ordered")
+ax.set(xlabel="input", ylabel="target", title="Two fits that differ only in the shape of the targets")
 ax.legend()
 
 # %%
-# This is why the losses of a framework should refuse what they could broadcast. minigrad's does:
+# This is why the loss functions of a framework should not broadcast. minigrad's ``mse_loss`` raises an error instead:
 
 try:
     mg.mse_loss(mg.Tensor(inputs), targets)
@@ -223,12 +225,13 @@ except ValueError as error:
 # Exercises
 # ---------
 #
-# 1. **Unbroadcast.** Ours above sums over an axis of size 1 even if it was not stretched, which is harmless. Write one
-#    that adds only where it must, and that gives back ``g`` itself if there is nothing to do.
-# 2. **All pairs.** ``d[i, j] = sum over k of (a[i, k] - b[j, k]) ** 2``: the squared distance of every point of a to
-#    every point of b. Find both rules. Which index is summed away in which?
-# 3. **Centre.** ``y = x - x.mean(axis=1, keepdims=True)``: from x, two paths lead to y. The result is used in every
-#    layer that normalises (:doc:`chapter 9 </course/09_batch_norm>`).
+# 1. **Unbroadcast.** Our function above sums over an axis of size 1 even if the axis was not stretched, which is
+#    harmless. Write a function that sums only over axes that were added or stretched, and that returns ``g`` itself if
+#    there are no such axes.
+# 2. **All pairs.** ``d[i, j] = sum over k of (a[i, k] - b[j, k]) ** 2`` is the squared distance of every point of a to
+#    every point of b. Find the rules for a and for b. Over which index does each rule sum?
+# 3. **Centre.** In ``y = x - x.mean(axis=1, keepdims=True)``, two paths lead from x to y. Find the rule. It is used in
+#    every layer that normalises (:doc:`chapter 9 </course/09_batch_norm>`).
 #
 # .. literalinclude:: /exercises/chapter_03.py
 #

@@ -2,12 +2,12 @@ r"""
 4. Matrices
 ===========
 
-What is the rule of a matrix product, and why does learning walk backwards at all?
+What is the rule of a matrix product, and why do we compute gradients backwards?
 
-Nearly all the time that a net takes is spent in products of matrices. Convolution, too, will become one in
-:doc:`chapter 7 </course/07_im2col>`. So this rule is worth knowing by heart. It need not be learnt by heart: three
-indices, named, and it writes itself. At the end of the chapter stands a net that reads handwritten digits, with every
-gradient written by hand.
+A net spends nearly all its time in matrix products. Convolution, too, is written as a matrix product in :doc:`chapter 7
+</course/07_im2col>`. So the rule of the matrix product is important. You need not memorise it: name the three indices,
+and the rule follows. At the end of the chapter we train a net that recognises handwritten digits, with all its
+gradients written by hand.
 """
 
 # %%
@@ -18,21 +18,21 @@ gradient written by hand.
 #
 # .. math:: C_{ij} = \sum_{p} A_{ip}\, B_{pj} ,
 #
-# where i runs over the m rows, j over the n columns, and p over the k inner places. Let :math:`g_{ij} = \partial L /
-# \partial C_{ij}` be the cotangent, of the shape of C, and write dA and dB for the gradients of A and B. Now ask: which
-# entries of C does the one number :math:`A_{ip}` touch? Those in its row i, for every j. And how strongly?
+# where i runs over the m rows, j over the n columns, and p over the k inner indices. Let :math:`g_{ij} = \partial L /
+# \partial C_{ij}` be the cotangent, which has the shape of C, and write dA and dB for the gradients of A and B. Which
+# entries of C depend on the one number :math:`A_{ip}`? The entries in row i, for every j. The derivative of each is
 # :math:`\partial C_{ij} / \partial A_{ip} = B_{pj}`. So
 #
 # .. math:: dA_{ip} = \sum_{j} g_{ij}\, B_{pj} .
 #
-# The index j, which A does not have, is summed away: the sentence of :doc:`chapter 3 </course/03_broadcasting>`. And a
-# sum over the second index of both is a product with a transpose. For B the same with i:
+# We sum over the index j, which A does not have, as in :doc:`chapter 3 </course/03_broadcasting>`. In this sum, j is
+# the second index of g and of B; so it is the product of g and the transpose of B. For B we do the same with i:
 #
 # .. math:: dA = g\, B^{\top}, \qquad dB_{pj} = \sum_{i} A_{ip}\, g_{ij},
 #    \quad \text{so} \quad dB = A^{\top} g .
 #
-# Should you forget it, the shapes remember. (m, k) must come from g, (m, n), and B, (k, n). There is only one way to
-# put them together.
+# If you forget the rule, the shapes tell you. dA has shape (m, k), and it is a product of g, of shape (m, n), and B, of
+# shape (k, n). The shapes fit in only one way.
 
 import itertools
 
@@ -67,15 +67,15 @@ for ax, (title, rows, columns, colour, first, second) in zip(axes, pictures, str
     ax.axis("off")
 
 # %%
-# In the picture, the two that meet always share an index at the seam, and that index is gone from the result. A check,
-# against finite differences:
+# In the figure, two factors that stand side by side share the index on their common side. The sum runs over this index,
+# so the result does not have it. We check the rule against finite differences:
 
 rng = np.random.default_rng(0)
 A, B, g = rng.standard_normal((4, 3)), rng.standard_normal((3, 5)), rng.standard_normal((4, 5))
 
 
 def loss(A, B):
-    return np.sum(g * (A @ B))  # its cotangent of C is g
+    return np.sum(g * (A @ B))  # the cotangent of C is g
 
 
 bumped = A.copy()
@@ -88,13 +88,13 @@ assert np.isclose((loss(bumped, B) - loss(A, B)) / 1e-6, (g @ B.T)[2, 1], rtol=1
 # Stacks of matrices
 # ------------------
 #
-# NumPy multiplies stacks, too: (s, m, k) with (s, k, n) is s products, side by side. Leading axes broadcast. So one
-# matrix B, (k, n), with a stack A, (s, m, k), is used s times, and its gradient is a sum of s products:
+# NumPy also multiplies stacks of matrices: (s, m, k) times (s, k, n) is s separate products. Leading axes broadcast. So
+# if A is a stack (s, m, k), and B a single matrix (k, n), then B is used s times. Its gradient is a sum of s products:
 #
 # .. math:: dB_{pj} = \sum_{s} \sum_{i} A_{sip}\, g_{sij} .
 #
-# We need no new rule. The rule of each product gives (s, k, n); then the stretching is undone as in chapter 3. This is
-# all that minigrad says about it:
+# We need no new rule. The rule of a single product, applied to the stacks, gives shape (s, k, n). Then we sum over the
+# stretched axes as in chapter 3. This is the whole code in minigrad:
 #
 # .. literalinclude:: /../minigrad/ops/matmul.py
 #    :pyobject: _matmul
@@ -103,8 +103,8 @@ assert np.isclose((loss(bumped, B) - loss(A, B)) / 1e-6, (g @ B.T)[2, 1], rtol=1
 #    :start-at: _matmul.vjp(
 #    :end-before: def linear
 #
-# It is called ``elementwise``: its elements are matrices, and the stacks of them broadcast. The rule is written with
-# the operator itself, so it can be differentiated again.
+# The operator is declared ``elementwise``: its elements are matrices, and the stacks of them broadcast. The rule is
+# written with the operator itself, so the rule can be differentiated again.
 
 stack = mg.Tensor(rng.standard_normal((6, 4, 3)), requires_grad=True)  # (s, m, k)
 shared = mg.Tensor(B, requires_grad=True)  # (k, n)
@@ -115,31 +115,31 @@ one_by_one = sum(stack.data[s].T @ g[s] for s in range(6))
 folded = stack.data.reshape(24, 3).T @ g.reshape(24, 5)  # s and i together are one long axis of rows
 assert np.allclose(shared.grad.data, one_by_one)
 assert np.allclose(shared.grad.data, folded)
-print("three ways to the gradient of the shared matrix agree")
+print("three computations of the gradient of the shared matrix agree")
 
 # %%
-# The last way is the fast one: two sums over s and i are one sum over pairs (s, i), so fold the two axes into one, and
-# let a single large product do all. It is also why the gradient of a weight grows with the batch: it is a sum over the
-# images. (A loss that is a mean divides by their number.)
+# The last computation is the fastest. The two sums over s and i are one sum over pairs (s, i). So we merge the two axes
+# into one, and compute a single large product. This also shows why the gradient of a weight grows with the batch: it is
+# a sum over the images. (If the loss is a mean over the images, the gradient is divided by their number.)
 #
-# Why backwards?
-# --------------
+# Why compute gradients backwards?
+# --------------------------------
 #
-# Think of a net as a chain of maps, from a layer of :math:`n_0` numbers to one of :math:`n_1`, and so on, until a
-# single number, the loss. Near a point, each acts as a matrix, its Jacobian :math:`J_l`, and the gradient is their
-# product
+# A net is a chain of maps: from :math:`n_0` numbers to :math:`n_1` numbers, and so on, to a single number, the loss.
+# Near a point, each map acts like a matrix, its Jacobian :math:`J_l`. The gradient is the product of these matrices:
 #
 # .. math:: J_L \cdots J_2\, J_1 .
 #
-# A product may be taken from either end. From the right, the input's end, we carry a matrix along: the derivative of a
-# layer with respect to *all* inputs. From the left, the loss's end, we carry one row: :math:`J_L` has only one, since
-# the loss is one number. Count the multiply-adds:
+# We can compute this product from either end. If we begin at the right, at the input, every intermediate result is a
+# matrix: the derivatives of a layer with respect to *all* inputs. If we begin at the left, at the loss, every
+# intermediate result is a single row, because the loss is one number, so that :math:`J_L` has only one row. Count the
+# multiply-adds:
 
 sizes = [784, 256, 128, 64, 32, 10, 1]
 
 
 def multiply_adds(sizes):
-    """Return those of the product of Jacobians, taken from the input's end and from the loss's end."""
+    """Return the multiply-adds of the product of Jacobians, from the input's end and from the loss's end."""
     forward = sum(sizes[k + 1] * sizes[k] * sizes[0] for k in range(1, len(sizes) - 1))
     backward = sum(sizes[-1] * sizes[k + 1] * sizes[k] for k in range(len(sizes) - 2))
     return forward, backward
@@ -153,17 +153,18 @@ print(f"derivatives, backwards:  {backward:>12,}")
 assert backward < run < forward / 100
 
 # %%
-# The walk from the loss costs what a run costs, and the other 139 times as much: that is the whole reason for walking
-# backwards, and for keeping a tape. Had we one input and many outputs, the other end would win.
+# Beginning at the loss, the product costs about as much as a run of the net; beginning at the input, it costs 139 times
+# as much. This is why we compute gradients backwards, and why we need a tape. For a function with one input and many
+# outputs, beginning at the input would be cheaper.
 #
-# For the weights there is one more product in each layer, :math:`A^{\top} g`. So a full step of learning takes three
-# products where a run takes one: that is the rule of thumb "backward costs twice forward".
+# For the gradient of its weights, each layer needs one more product, :math:`A^{\top} g`. So a training step takes three
+# products where a run takes one. This gives the rule of thumb "backward costs twice forward".
 #
 # An experiment: a net by hand
 # ----------------------------
 #
-# Handwritten digits, 8 x 8 pixels, come with minigrad. Two layers, 64 to 100 to 10, and the softmax cross-entropy for a
-# loss. With :math:`n` images:
+# minigrad contains a data set of handwritten digits, 8 x 8 pixels each. Our net has two layers, from 64 numbers to 100
+# and then to 10. Its loss is the softmax cross-entropy. For :math:`n` images:
 #
 # .. math::
 #    \begin{aligned}
@@ -173,19 +174,20 @@ assert backward < run < forward / 100
 #    L &= -\frac{1}{n} \sum_{i} \log\, \mathrm{softmax}(z_i)_{t_i} &
 #    \end{aligned}
 #
-# where :math:`t_i` is the right digit of image i. *Softmax* makes probabilities of the ten scores of an image, and the
-# *cross-entropy* is small where the right digit has a high one:
+# where :math:`t_i` is the right digit of image i. *Softmax* turns the ten scores of an image into probabilities. The
+# *cross-entropy* is small if the right digit has a high probability:
 #
 # .. math:: \mathrm{softmax}(z)_k = \frac{e^{z_k}}{\sum_l e^{z_l}}, \qquad
 #    -\log\, \mathrm{softmax}(z)_t = \log \sum_l e^{z_l} - z_t .
 #
-# Walk backwards. The derivative of the last expression with respect to :math:`z_k` is :math:`\mathrm{softmax}(z)_k`,
-# less 1 where :math:`k = t`. So the first cotangent is probability minus target, over n. The maximum with 0 hands its
-# cotangent on where :math:`a > 0`, and nothing elsewhere. The others are the rules of this chapter and the one before.
+# Now go backwards. The derivative of the last expression with respect to :math:`z_k` is :math:`\mathrm{softmax}(z)_k`,
+# minus 1 if :math:`k = t`. So the first cotangent is the probability minus the target (1 for the right digit, 0 for the
+# others), divided by n. The maximum with 0 passes its cotangent on where :math:`a > 0`, and passes 0 on elsewhere. All
+# other rules are those of this chapter and of chapter 3.
 
 
 def net_by_hand(x, t, w1, b1, w2, b2):
-    """Return the loss and the gradients of the four parameters, without any tape."""
+    """Return the loss and the gradients of the four parameters, without a tape."""
     a = x @ w1 + b1  # (n, 100)
     h = np.maximum(a, 0)
     z = h @ w2 + b2  # (n, 10)
@@ -220,10 +222,11 @@ w1, b1, w2, b2 = leaves = [mg.Tensor(p, requires_grad=True) for p in parameters]
 by_tape = mg.grad(mg.cross_entropy(mg.linear(mg.relu(mg.linear(x, w1, b1)), w2, b2), t), leaves)
 for mine, theirs in zip(by_hand, by_tape, strict=True):
     assert np.allclose(mine, theirs.data, rtol=1e-10, atol=1e-14)
-print(f"{len(x)} images; by hand and by tape, four gradients agree to ten digits")
+print(f"{len(x)} images: the four gradients by hand and by tape agree to ten digits")
 
 # %%
-# Now let it learn: take a small step against each gradient, again and again, each time with 64 images drawn at random.
+# Now train the net. In each step, draw 64 images at random, and move each parameter a little in the direction opposite
+# to its gradient.
 
 
 def error():
@@ -239,7 +242,7 @@ for step in range(1, 1001):
     losses.append(loss_now)
     if step % 50 == 0:
         errors.append((step, error()))
-print(f"wrong of {len(x_test)} digits it never saw: {errors[0][1]:.0%} before, {errors[-1][1]:.1%} after")
+print(f"error on {len(x_test)} held-out digits: {errors[0][1]:.0%} before training, {errors[-1][1]:.1%} after")
 assert errors[-1][1] < 0.06
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
@@ -247,19 +250,21 @@ left.semilogy(losses, color="0.5", lw=0.8)
 left.set(xlabel="step", ylabel="loss of the batch")
 right.plot(*zip(*errors, strict=True), "o-", color="black", ms=3)
 right.set(xlabel="step", ylabel="error on held-out digits", ylim=(0, 1))
-fig.suptitle("Two matrices learn to read, with gradients by hand")
+fig.suptitle("Training a net of two layers, with gradients by hand")
 
 # %%
-# Thirty lines, and no framework. Now imagine 152 layers of it. That is what the tape is for.
+# This took thirty lines and no framework. For a net of 152 layers, nobody would write the gradients by hand. The tape
+# computes them.
 #
 # Exercises
 # ---------
 #
-# 1. **Stacks that broadcast.** The rule of ``a @ b`` when the leading axes of either may have been stretched.
-# 2. **A bilinear form.** ``y[n] = sum over i and j of x[n, i] w[i, j] z[n, j]``: three arguments, three rules. Name the
-#    indices, and see which are summed away.
-# 3. **Solve.** x = solve(A, b) is the x with A x = b. Nobody has told you its rule; find it. Hint: move A and b a
-#    little, what equation does the change of x satisfy?
+# 1. **Stacks that broadcast.** Write the rule of ``a @ b`` for the case that the leading axes of a or of b may have
+#    been stretched.
+# 2. **A bilinear form.** ``y[n] = sum over i and j of x[n, i] w[i, j] z[n, j]`` has three arguments, and so three
+#    rules. Name the indices, and find over which indices each rule sums.
+# 3. **Solve.** x = solve(A, b) is the x with A x = b. Its rule was not in this chapter; find it. Hint: if A and b
+#    change a little, which equation does the change of x satisfy?
 #
 # .. literalinclude:: /exercises/chapter_04.py
 #

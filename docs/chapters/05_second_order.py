@@ -2,27 +2,29 @@ r"""
 5. Gradients of gradients
 =========================
 
-A gradient is a function, too. What is *its* gradient?
+A gradient is a function, too. How can we compute *its* gradient?
 
-The gradient says which way is down. The gradient of the gradient says how the slope itself changes: whether the valley
-is narrow or wide, and so how far one may go. Many small frameworks stop at the first. Here we need nothing new to go
-on, except a habit: write rules in operators.
+The gradient says in which direction a function rises, and so in which direction we must go to make it smaller. The
+gradient of the gradient says how the slope itself changes: whether the valley is narrow or wide, and so how far we may
+go. Many small frameworks can compute only the first gradient. minigrad can compute all orders, and needs nothing new
+for this: it is enough that rules are written with operators.
 """
 
 # %%
 # The idea
 # --------
 #
-# Chapter 2 walked over the tape and multiplied numbers. Where did those products go? They were a computation like any
-# other, only nobody recorded it. So record it! If the walk applies *operators to Tensors* instead of arithmetic to
-# arrays, then it leaves a tape of its own, and that tape can be walked.
+# The backward pass of chapter 2 multiplied and added numbers. This is a computation like any other, but it was not
+# recorded. So record it! If the backward pass applies *operators to Tensors* instead of arithmetic to arrays, then it
+# leaves a tape of its own, and this tape can be differentiated too.
 #
-# This is why every rule is written in operators. The rule of the square root is
+# This is why every rule is written with operators. The rule of the square root is
 #
 # .. math:: y = \sqrt{x}, \qquad dx = \frac{g}{2 y} ,
 #
-# and in minigrad it is ``lambda g, out: g / (2 * out)``. On arrays, that is a division. On Tensors, it is a division
-# that is recorded. One rule, every order. Ask for it with ``create_graph=True``:
+# and in minigrad it is ``lambda g, out: g / (2 * out)``. Applied to arrays, this is a division. Applied to Tensors, it
+# is a division that is recorded. So the same rule serves derivatives of every order. The option ``create_graph=True``
+# asks for the recording:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,9 +41,9 @@ print(y.item(), dy.item(), ddy.item(), dddy.item())
 assert [dy.item(), ddy.item(), dddy.item()] == [4 * 27, 12 * 9, 24 * 3]
 
 # %%
-# How far does it go? As far as you like. The derivatives of tanh, one from the other, at 300 points at once. (The sum
-# in the loop is a trick: each term depends on its own x only, so the gradient of the sum is the row of all the
-# derivatives.)
+# We can repeat this as often as we like. The next cell computes the derivatives of tanh, each from the one before, at
+# 300 points at once. (The gradient is taken of a sum. Each term of the sum depends on its own x only, so the gradient
+# of the sum is the array of the 300 derivatives.)
 
 points = mg.Tensor(np.linspace(-3, 3, 300), requires_grad=True)
 derivatives = [mg.tanh(points)]
@@ -57,25 +59,25 @@ assert np.allclose(derivatives[4].data, 8 * t * (1 - t**2) * (2 - 3 * t**2), ato
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 for order, (line, style) in enumerate(zip(derivatives, ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))], strict=True)):
     ax.plot(points.data, line.data, linestyle=style, color=plt.cm.viridis(order / 5), lw=2, label=f"order {order}")
-ax.set(xlabel="x", title="tanh and its derivatives, each the gradient of the one before")
+ax.set(xlabel="x", title="tanh and its derivatives of order 1 to 4")
 ax.legend()
 
 # %%
 # In minigrad
 # -----------
 #
-# Under ``create_graph``, the walk is the same. Only the arrays that an entry kept become Tensors again, at the place on
-# the tape where they came from: an argument at its edge, the result at the entry itself. Then the rule is applied to
-# them, and records.
+# Under ``create_graph``, the backward pass does the same steps, with one difference. The arrays that an entry stored
+# become Tensors again, and each Tensor gets its original place on the tape: an argument gets the node at its edge, the
+# result gets the entry itself. Then the rule is applied to these Tensors, and its operators are recorded.
 #
-# .. literalinclude:: /../minigrad/backward.py
+# .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: places = dict(zip(op.inputs
-#    :end-before: if op.plain is None
+#    :end-before: if op.definition is None
 #    :dedent:
 #
-# It matters that they get their place. A rule for the square of x says ``g * 2 * x``, and for the second derivative it
-# must be known that *this* x is the one that we differentiate by. Let us plant the mistake: a square whose rule forgets
-# where x came from. Its gradient is right.
+# These places are necessary. A rule for the square of x is ``g * 2 * x``. To compute the second derivative, minigrad
+# must know that this x is the *same* x with respect to which we differentiate. To see what happens otherwise, we make
+# this mistake on purpose: a square whose rule detaches x from the tape. Its gradient is right.
 
 
 @mg.operator
@@ -92,10 +94,10 @@ def second_derivative(f, x):
 
 
 x = mg.Tensor(np.array([3.0]), requires_grad=True)
-print("of x * x ** 2, it should be 6 x =", second_derivative(lambda x: x * (x * x), x))
-print("with the forgetful square:       ", second_derivative(lambda x: x * forgetful_square(x), x))
+print("second derivative of x * x ** 2, which is 6 x:", second_derivative(lambda x: x * (x * x), x))
+print("with the forgetful square:                   ", second_derivative(lambda x: x * forgetful_square(x), x))
 
-mg.gradcheck(forgetful_square, [[3.0, -1.0]])  # content: the first order is right
+mg.gradcheck(forgetful_square, [[3.0, -1.0]])  # passes: the first order is right
 try:
     mg.gradgradcheck(lambda x: x * forgetful_square(x), [[3.0, -1.0]])
 except mg.GradientError as error:
@@ -104,24 +106,27 @@ else:
     raise AssertionError("a check that catches nothing")
 
 # %%
-# A wrong number, and no word: only a check of the second order sees it (``gradcheck`` and ``gradgradcheck`` are the
-# subject of :doc:`the next chapter </course/06_proof>`). minigrad never lets go of a place by itself. An array that a
-# forward has *saved* has none; if a rule wants one under ``create_graph``, that is an error. And a fused operator,
-# whose rule works on raw arrays for speed (convolution, batch norm), has a *plain twin*, its definition in simple
-# operators; under ``create_graph`` the twin is what is differentiated.
+# The second derivative is wrong, and there is no error message. Only a check of the second order finds this mistake
+# (``gradcheck`` and ``gradgradcheck`` are a topic of :doc:`the next chapter </course/06_proof>`). minigrad itself never
+# loses a place on the tape without an error. An array that a forward function has *saved* has no place on the tape; if
+# a rule uses such an array under ``create_graph``, minigrad raises an error. A fused operator, such as convolution or
+# batch norm, has a rule that works on raw arrays, for speed. So it also has a *twin*: its definition in simple
+# operators. Under ``create_graph``, the twin is differentiated instead of the fused operator.
 #
-# The Hessian, without the Hessian
-# --------------------------------
+# Products with the Hessian
+# -------------------------
 #
-# Let f take n numbers to one, and :math:`H_{ij} = \partial^2 f / \partial x_i \partial x_j`, its *Hessian*. That is
-# :math:`n^2` numbers: for a net with a million weights, more than fit into memory. But often one only wants its product
-# with a vector v: how the gradient changes if we move along v. For each i,
+# Let f be a function of n numbers that returns one number, and :math:`H_{ij} = \partial^2 f / \partial x_i \partial
+# x_j` its *Hessian*. The Hessian has :math:`n^2` entries; for a net with a million weights, they do not fit into
+# memory. But often we need only its product with a vector v, which says how the gradient changes if we move along v.
+# For each i,
 #
 # .. math:: (H v)_i = \sum_j H_{ij} v_j = \frac{\partial}{\partial x_i} \sum_j \frac{\partial f}{\partial x_j} v_j
 #    = \frac{\partial}{\partial x_i} \langle \nabla f, v \rangle .
 #
-# (H is symmetric, so it does not matter which index is summed.) So: take the gradient, recorded; then walk back from
-# *it*, with v for a cotangent. Two walks, no matrix.
+# (H is symmetric, so we may sum over either index.) So compute the gradient, and record this computation. Then do a
+# second backward pass, from the gradient, with v as the cotangent. This takes two backward passes, and H is never
+# built.
 
 
 def hessian_vector(f, x, v):
@@ -132,7 +137,7 @@ def hessian_vector(f, x, v):
 
 
 def rosenbrock(p):
-    """A narrow, bent valley, whose lowest point is (1, 1)."""
+    """Return the height of a narrow, bent valley, whose lowest point is (1, 1)."""
     return (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
 
 
@@ -146,12 +151,13 @@ assert np.allclose(H, [[1200 * a**2 - 400 * b + 2, -400 * a], [-400 * a, 200]])
 # An experiment: Newton's method
 # ------------------------------
 #
-# Gradient descent knows the slope, and guesses how far to go. Newton's method knows the curvature, too. Near x,
+# Gradient descent uses the slope only; the length of its steps is a guess. Newton's method uses the curvature as well.
+# Near x,
 #
 # .. math:: f(x + s) \approx f(x) + \langle \nabla f, s \rangle + \tfrac{1}{2} \langle s, H s \rangle ,
 #
-# and if this is a bowl, its lowest point is where :math:`H s = -\nabla f`. Go there, and repeat. Both start at (-1.2,
-# 1), the classical place.
+# If the right side, as a function of s, is a bowl, its lowest point is where :math:`H s = -\nabla f`. Newton's method
+# moves to this point, and repeats. In the experiment, both methods start at (-1.2, 1), the classical starting point.
 
 
 def slope_at(f, x):
@@ -177,15 +183,15 @@ def newton(steps):
 
 downhill, newtons = descend(2000), newton(7)
 far = {name: np.linalg.norm(path - 1, axis=1) for name, path in [("descent", downhill), ("Newton", newtons)]}
-print(f"gradient descent is {far['descent'][-1]:.2g} away after 2000 steps")
+print(f"gradient descent: distance {far['descent'][-1]:.2g} after 2000 steps")
 for step, distance in enumerate(far["Newton"]):
-    print(f"Newton is {distance:.1e} away after {step}")
+    print(f"Newton: distance {distance:.1e} after step {step}")
 assert far["descent"][-1] > 0.01
 assert far["Newton"][-1] < 1e-12
 
 # %%
-# Look at the last Newton steps: the exponent doubles. That is *quadratic convergence*: each step doubles the number of
-# right digits, until there are no more.
+# Look at the last steps of Newton's method: the exponent doubles. This is called *quadratic convergence*: each step
+# doubles the number of right digits, until float64 has no more digits.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 u, v = np.meshgrid(np.linspace(-1.6, 1.6, 200), np.linspace(-3.6, 2, 200))
@@ -193,30 +199,30 @@ left.contour(u, v, np.log((1 - u) ** 2 + 100 * (v - u**2) ** 2 + 1e-3), 14, colo
 left.plot(*downhill.T, color="tab:red", lw=2, label="gradient descent, 2000 steps")
 left.plot(*newtons.T, "o--", color="black", ms=4, label="Newton, 7 steps")
 left.plot(1, 1, "*", color="gold", mec="black", ms=14)
-left.set(title="The two ways down", xlim=(-1.6, 1.6), ylim=(-3.6, 2))
+left.set(title="Paths of the two methods", xlim=(-1.6, 1.6), ylim=(-3.6, 2))
 left.legend(loc="lower left")
 right.loglog(np.arange(1, 2002), far["descent"], color="tab:red")
 right.loglog(np.arange(1, 9), np.maximum(far["Newton"], 1e-17), "o--", color="black", ms=4)
-right.set(xlabel="step (the start is step 1)", ylabel="distance from the lowest point", title="and how fast")
+right.set(xlabel="step (the start is step 1)", ylabel="distance from the lowest point", title="Distance at each step")
 
 # %%
-# Why does nobody train nets this way? Because H s = -slope must be solved, with a million unknowns, at every step. But
-# it can be done with nothing but products H v: that is what *conjugate gradients* do. They take one product for each
-# step, and choose every direction so that it undoes nothing of what the steps before have reached. Here for 650
+# Why are nets not trained in this way? At every step we must solve H s = -slope, with a million unknowns. But
+# *conjugate gradients* can solve this equation with products H v only. This method computes one product per step. It
+# chooses the directions of its steps so that no step undoes the progress of the steps before. Here it solves for 650
 # unknowns: the digits again, with one matrix of weights and no hidden layer. The Hessian would have 422,500 entries; it
-# is never there.
+# is never built.
 
 images, labels = mg.data.Digits(train=True)[:]
 images = np.concatenate([images.reshape(len(images), -1), np.ones((len(images), 1))], axis=1).astype(float)
 
 
 def loss(w):
-    """Cross-entropy, and a little of the squared weights, so that there is one lowest point."""
+    """Return the cross-entropy plus a small multiple of the squared weights, which makes the minimum unique."""
     return mg.cross_entropy(images @ w, labels) + 1e-3 * (w * w).sum()
 
 
 def conjugate_gradients(product, b, steps):
-    """Solve H s = b for a positive definite H, known by its products only."""
+    """Solve H s = b for a positive definite H, given only the function v -> H v."""
     s = np.zeros_like(b)
     residual = direction = b
     for _ in range(steps):
@@ -239,16 +245,17 @@ for step in range(7):
 assert np.linalg.norm(slope_at(loss, w)) < 1e-6
 
 # %%
-# Six steps, and there is nothing left to improve. Nets are no bowls, and their batches are noisy; so :doc:`chapter 10
-# </course/10_sgd>` goes back to the first order. But every operator here has its second, checked like the first.
+# After six steps the gradient is almost zero, and the loss cannot fall further. The loss of a deep net is not a bowl,
+# and its batches are noisy. So :doc:`chapter 10 </course/10_sgd>` returns to the first order. But every operator in
+# minigrad has second derivatives, and they are checked like the first.
 #
 # Exercises
 # ---------
 #
-# 1. **Order n.** The n-th derivative of a function of one number.
-# 2. **The whole Hessian**, row by row, of a function of an array.
-# 3. **A penalty on the gradient.** Some losses contain a gradient: :math:`L = |\nabla f|^2`, which asks for flat
-#    places. What is the gradient of *that*?
+# 1. **Order n.** Compute the n-th derivative of a function of one number.
+# 2. **The whole Hessian.** Compute the Hessian of a function of an array, row by row.
+# 3. **A penalty on the gradient.** Some losses contain a gradient: :math:`L = |\nabla f|^2` is small where f is flat.
+#    Compute the gradient of this L.
 #
 # .. literalinclude:: /exercises/chapter_05.py
 #

@@ -2,19 +2,21 @@ r"""
 6. Proving a gradient
 =====================
 
-A net with a wrong gradient may still learn, only worse. How would you know?
+A net with a wrong gradient may still learn, but worse. How can you find the mistake?
 
-A wrong forward pass shows: the picture is upside down, the numbers make no sense. A wrong gradient hides. It points
-somewhere downhill, most of the time; the loss falls; and you blame the learning rate. So gradients must be proven. This
-chapter has four proofs, each with its own sharpness, and then plants faults to see which proof sees what.
+A mistake in the forward pass is easy to see: the picture is upside down, or the numbers make no sense. A mistake in a
+gradient is hidden. Most of the time the wrong gradient still points downhill. So the loss falls, and you look for the
+cause of the poor result in the learning rate. For this reason every gradient must be checked. This chapter shows four
+proofs, which differ in the size of the errors that they find. Then we make mistakes on purpose, to see which proof
+finds which mistake.
 """
 
 # %%
-# A wrong gradient that learns
-# ----------------------------
+# Training with a wrong gradient
+# ------------------------------
 #
-# Here is tanh twice. The second rule has a slip that a tired person makes: ``1 - abs(out)`` where ``1 - out ** 2``
-# should stand. Two equal nets, the same digits in the same order; the only difference is the rule.
+# Here are two versions of tanh. The rule of the second has a typical mistake: ``1 - abs(out)`` instead of ``1 - out **
+# 2``. We train two equal nets with the same digits in the same order; they differ only in this rule.
 
 from itertools import pairwise
 
@@ -60,30 +62,30 @@ def train(activation, steps=400, lr=0.1):
 
 curves = {"right rule": train(right_tanh), "wrong rule": train(wrong_tanh)}
 for name, losses in curves.items():
-    print(f"{name}: loss {losses[0]:.2f} at first, {losses[-50:].mean():.2f} at last")
+    print(f"{name}: loss {losses[0]:.2f} at the start, {losses[-50:].mean():.2f} at the end")
 assert curves["wrong rule"][-50:].mean() < 0.5 * curves["wrong rule"][0]
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for (name, losses), style in zip(curves.items(), ["-", "--"], strict=True):
     ax.plot(np.convolve(losses, np.full(20, 1 / 20), "valid"), style, label=name, lw=2)
-ax.set(xlabel="step", ylabel="loss (mean of 20)", title="One of them has a wrong gradient, and learns")
+ax.set(xlabel="step", ylabel="loss (mean of 20)", title="The loss falls even with a wrong gradient")
 ax.legend()
 
 # %%
-# Both learn. Without the other curve beside it, who would suspect the wrong one?
+# Both nets learn. If you saw only the curve of the wrong rule, you would not suspect a mistake.
 #
 # First proof: finite differences
 # -------------------------------
 #
-# They know nothing of rules, so they are the judge of last resort. For a function of arrays, move the input x along a
-# direction v, and look at the result y along a cotangent g:
+# Finite differences do not use the rules at all, so they can decide whether a rule is right. For a function of arrays,
+# move the input x along a direction v, and take the inner product of the change of the result y with a cotangent g:
 #
 # .. math:: \langle g, J v \rangle \approx \left\langle g, \frac{f(x + h v) - f(x - h v)}{2h} \right\rangle ,
 #    \qquad \langle g, J v \rangle = \langle J^{\top} g, v \rangle ,
 #
-# where :math:`J_{ij} = \partial y_i / \partial x_j`, which is never built, and :math:`J^{\top} g` is what the rule
-# gives. How sharp is that? Chapter 1 drew :doc:`the V </course/01_derivative>` for one function in float64. Here it is
-# for a layer of a net, in both precisions.
+# where :math:`J_{ij} = \partial y_i / \partial x_j`. J itself is never built; :math:`J^{\top} g` is the result of the
+# rule. How precise is this test? Chapter 1 drew :doc:`the V-shaped error curve </course/01_derivative>` for one
+# function in float64. The next figure shows this curve for a layer of a net, in both precisions.
 
 
 def layer(x):
@@ -110,14 +112,15 @@ for dtype, style in [(np.float32, "--"), (np.float64, "-")]:
 ax.axvline(1e-5, color="0.6", lw=1)
 ax.text(1.3e-5, 1e-12, "gradcheck's step", color="0.4", ha="right")
 ax.invert_xaxis()
-ax.set(xlabel="step h, ever smaller to the right", ylabel="relative error", ylim=(1e-13, 1e6))
-ax.set_title("In float32 there is no good step")
+ax.set(xlabel="step h, decreasing to the right", ylabel="relative error", ylim=(1e-13, 1e6))
+ax.set_title("Error of central differences in float32 and float64")
 ax.legend(loc="upper left")
 
 # %%
-# In float32 the best has about four digits, and only if you guess the step; at 1e-5 it has one, and even a slip of a
-# hundredth drowns in that. So :func:`minigrad.gradcheck` refuses float32, and in float64 steps by 1e-5. On small
-# inputs, it compares every entry. Here it judges our two:
+# In float32, the best step gives about four digits, but you would have to guess this step. The step 1e-5 gives one
+# digit, so even an error of one per cent in a rule would not be visible. So :func:`minigrad.gradcheck` refuses float32.
+# In float64 it uses the step 1e-5. For small inputs, it compares every entry of the gradient. Here it checks our two
+# rules:
 
 x = np.array([[-2.0, -0.3], [0.4, 1.5]])
 print("right_tanh is off by", f"{mg.gradcheck(right_tanh, [x]):.0e}")
@@ -130,7 +133,8 @@ except mg.GradientError as error:
 # Second proof: the complex step
 # ------------------------------
 #
-# Where a function is analytic, chapter 1 gave us all 16 digits. A fault of one in a billion shows:
+# For analytic functions, the complex step of chapter 1 gives all 16 digits. So it finds even an error of one in a
+# billion:
 
 print(f"tanh, by complex step: {mg.complex_step_check(mg.tanh, [x]):.0e}")
 
@@ -141,7 +145,7 @@ def nearly_tanh(x, /):
 
 
 nearly_tanh.vjp(lambda g, out: g * (1.0 - out * out) * (1 + 1e-9))
-print(f"off by a billionth, by differences: {mg.gradcheck(nearly_tanh, [x]):.0e}, which passes")
+print(f"wrong by a billionth, by differences: {mg.gradcheck(nearly_tanh, [x]):.0e}, which passes")
 try:
     mg.complex_step_check(nearly_tanh, [x])
 except mg.GradientError as error:
@@ -151,19 +155,19 @@ except mg.GradientError as error:
 # Third proof: the adjoint
 # ------------------------
 #
-# Many operators are linear: sums, reshapes, windows, padding, convolution in its image, average pooling. Their rule is
-# their transpose (chapter 3), also called the *adjoint*, and that can be tested without any step, by an identity that
-# holds for *all* x and y:
+# Many operators are linear: sums, reshapes, windows, padding, average pooling, and convolution as a function of its
+# image. The rule of a linear operator is its transpose (chapter 3), also called the *adjoint*. We can test it without
+# any step, by an identity that holds for *all* x and y:
 #
 # .. math:: \langle A x, y \rangle = \langle x, A^{\top} y \rangle .
 #
-# Draw x and y at random, compute both sides, compare. A border that is treated wrongly, the favourite fault of
-# convolutions, shows in the first digit.
+# Draw x and y at random, compute both sides, and compare them. For example, the border of the image is often treated
+# wrongly in convolutions; then the two sides differ in the first digit.
 
 rng = np.random.default_rng(0)
 w = rng.standard_normal((3, 3, 2, 4))  # (kh, kw, c_in, c_out)
 gap = mg.adjoint_check(lambda x: mg.conv2d(x, w, stride=2, padding=1), [np.zeros((2, 6, 5, 2))])
-print(f"convolution in its image: the two sides differ by {gap:.0e} of their size")
+print(f"convolution as a function of its image: the relative difference of the two sides is {gap:.0e}")
 
 
 @mg.operator
@@ -182,14 +186,15 @@ except mg.GradientError as error:
 # Fourth proof: Taylor's order
 # ----------------------------
 #
-# Finite differences ask *how large* is the error, and then one must know how large it may be. The Taylor test asks *how
-# it shrinks*. If the gradient is right, then
+# Finite differences measure *how large* the error is, and then we must know how large it may be. The Taylor test
+# measures *how the error shrinks* with the step h. If the gradient is right, then
 #
 # .. math:: R(h) = \left| f(x + h v) - f(x) - h \langle \nabla f, v \rangle \right| = O(h^2) ,
 #
-# because what is left of Taylor's formula begins with the curvature. If the gradient is wrong along v, a term of order
-# h is left, and once h is small enough the remainder shrinks as :math:`h`. On logarithmic axes, that is slope 2 against
-# slope 1, whatever the size of f and its curvature. (How small h may be is limited by rounding, as always.)
+# because the first remaining term of Taylor's formula is that of the curvature. If the gradient is wrong along v, a
+# term of order h remains as well, and once h is small enough the remainder shrinks only as :math:`h`. On logarithmic
+# axes, a right gradient gives a line of slope 2, and a wrong one a line of slope 1. This holds whatever the size of f
+# and its curvature. (As always, rounding limits how small h may be.)
 
 
 def remainders(rule_factor, hs):
@@ -209,24 +214,25 @@ for factor, style, name in [(1, "-", "right"), (1.001, "--", "wrong by 1/1000"),
     assert abs(order - (2 if factor == 1 else 1)) < 0.3
 ax.invert_xaxis()
 ax.set(
-    xlabel="step h, ever smaller to the right", ylabel="remainder R(h)", title="A wrong gradient has the wrong slope"
+    xlabel="step h, decreasing to the right", ylabel="remainder R(h)", title="Slope 2 if the gradient is right, else 1"
 )
 ax.legend()
 
 # %%
-# This is how :func:`minigrad.taylor_check` computes the order, from the two smallest steps whose remainder is not yet
-# lost in rounding:
+# :func:`minigrad.taylor_check` computes the order from the two smallest steps whose remainder is still larger than the
+# rounding error:
 #
 # .. literalinclude:: /../minigrad/checks/identities.py
 #    :start-at: seen = [(h, e)
 #    :end-at: if order < 1.8
 #    :dedent:
 #
-# An experiment: what does a check miss?
-# --------------------------------------
+# An experiment: which check finds which mistake?
+# -----------------------------------------------
 #
-# Plant six faults, let six judges look, and note who sees what. The first judge is what many people write on their own:
-# differences of ``f(x).sum()``, so that the cotangent is all ones.
+# We write six operators with faulty rules, apply six checks to each, and note which check finds which fault. The first
+# check is one that many people write themselves: finite differences of ``f(x).sum()``. There the cotangent consists of
+# ones only.
 
 
 def plant(forward, rule):
@@ -284,36 +290,37 @@ for (row, column), seen in np.ndenumerate(caught):
 ax.set_xticks(range(len(judges)), [name.replace(" of ", "\nof ") for name in judges], size=9)
 ax.set_yticks(range(len(faults)), faults)
 ax.xaxis.tick_top()
-ax.set_title("Which judge sees which fault")
+ax.set_title("Which check finds which fault")
 
 for name, seen in zip(judges, caught.sum(axis=0), strict=True):
-    print(f"{name:24} sees {seen} of {len(faults)}")
+    print(f"{name:24} finds {seen} of {len(faults)}")
 assert caught[:, -1].all()
 assert not caught[2, 0]
 
 # %%
-# Read it by rows.
+# Read the table row by row.
 #
-# *A rule of zeros* passes the home-made check. The entries of a softmax add to 1, always; so the gradient of their sum
-# *is* zero, and a rule that never does anything is right about it. Batch norm has the same trap. (The check of the
-# second order alone believes it, too: zeros are the derivative of zeros. A chain of checks begins with the first.) This
-# is why minigrad's checks draw the cotangent at random, with both signs.
+# *A rule of zeros* passes the home-made check. The entries of a softmax always add up to 1. So the gradient of their
+# sum *is* zero, and a rule that always returns zero gives the right result here. Batch norm has the same property. (The
+# check of the second order, applied alone, also passes: the derivative of zero is zero. So check the first order
+# first.) This is why minigrad's checks draw the cotangent at random, with both signs.
 #
-# *A billionth* is seen by the complex step alone (and by the last judge, who calls all the others). *The square that
-# forgets its place* (chapter 5) has a perfect first order; only the second sees it. And the square with *float64 in its
-# rule* has all its numbers right, at every order. Its fault is that it makes float64 of a float32 net's gradient: a
-# framework that lets this pass goes on in float64, at half the speed, and minigrad's tape stops with an error. No proof
-# in float64 can see it. So :func:`minigrad.check_operator` also tests manners: float32 stays float32, nothing is
-# written to, no two gradients share memory, every number of threads gives the same bits.
+# *A billionth* is found only by the complex step (and by the last check, which runs all the others). *The square that
+# forgets its place* (chapter 5) has a right first derivative; only a check of the second order finds the fault. The
+# square with *float64 in its rule* returns the right numbers, at every order. Its fault is the dtype: in a float32 net,
+# the gradient becomes float64. A framework that allows this continues in float64, at half the speed; minigrad's
+# backward pass raises an error. No check in float64 can find this fault. So :func:`minigrad.check_operator` also tests
+# other properties: float32 stays float32, a rule never writes to an array that it is given, no two gradients share
+# memory, and every number of threads gives the same bits.
 #
 # .. literalinclude:: /../minigrad/checks/operators.py
 #    :start-at: CHECKS: dict
 #    :end-before: def _leaves
 #
-# What does even this miss? What no sample shows. A fault at kernel sizes that are never tried; a branch for an empty
-# axis. A check proves a rule *at its samples*. So choose samples that differ: odd and even, a stride that does not
-# divide, a height that is not the width. And stay away from kinks: at 0, relu has no derivative, and differences find
-# one half.
+# Even this check misses faults that no sample shows: for example, a fault at kernel sizes that are never tried, or in a
+# branch for an empty axis. A check proves a rule *at its samples*. So choose samples that differ: odd and even sizes, a
+# stride that does not divide the size, a height that is not the width. And stay away from kinks: at 0, relu has no
+# derivative, and finite differences return one half.
 
 print("relu at 0, by central differences:", (mg.relu(np.array(1e-5)) - mg.relu(np.array(-1e-5))) / 2e-5)
 try:
@@ -322,16 +329,17 @@ except mg.GradientError as error:
     print(str(error).splitlines()[-1].strip())
 
 # %%
-# And who checks the checks? The same idea: plant a fault in every rule of minigrad, one after the other, and demand
-# that the suite sees it. What is done, and how many faults survive, stands in :doc:`/verification`.
+# And how do we check the checks? By the same idea: put a fault into every rule of minigrad, one after the other, and
+# demand that the test suite finds it. :doc:`/verification` describes how this is done, and how many faults survive.
 #
 # Exercises
 # ---------
 #
-# 1. **The order of Taylor's remainder**, as a number.
-# 2. **The adjoint's gap**, for any linear map and what claims to be its transpose.
-# 3. **Mend a rule.** Someone wrote the rule of a normalisation, and made two mistakes. The net that used it learned,
-#    too.
+# 1. **The order of Taylor's remainder.** Compute it as a number.
+# 2. **The gap of the adjoint test.** Compute the difference of the two sides, for any linear map and a function that
+#    may or may not be its transpose.
+# 3. **Correct a rule.** Someone wrote the rule of a normalisation, and made two mistakes. A net with this rule still
+#    learned.
 #
 # .. literalinclude:: /exercises/chapter_06.py
 #

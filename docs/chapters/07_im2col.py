@@ -124,11 +124,11 @@ print(f"{view.size} numbers in the view, {x.size} in memory")
 # rows. The product needs no rearrangement: its rows are the pixels :math:`(n, p, q)` in order, and each row holds the
 # channels :math:`o` of its pixel. This is why minigrad stores images as (n, h, w, c).
 #
-# minigrad's definition of ``conv2d``, called its :term:`plain twin <plain twin 朴素对照>`, is exactly this, written in
-# operators that the tape can record (``unfold`` is a copy of ``windows``):
+# minigrad's definition of ``conv2d``, called its :term:`twin <twin 朴素对照>`, is exactly this, written in
+# operators that the tape can record (``im2col`` is ``windows``, recorded):
 #
 # .. literalinclude:: /../minigrad/ops/conv.py
-#    :pyobject: conv2d_definition
+#    :pyobject: conv2d_twin
 
 cols = view.reshape(n * ho * wo, kh * kw * c)  # (pixels, taps and channels)
 matrix = w.reshape(kh * kw * c, 4)
@@ -293,10 +293,10 @@ np.testing.assert_allclose(dw, dw_tape.data, atol=1e-12)
 print(f"one im2col of g, {cols_g.shape}, and two products: dx {dx.shape}, dw {dw.shape}")
 
 # %%
-# In minigrad, this code is ``_backward_stride_1`` in :doc:`/source/minigrad/ops/conv`. It works block by block, and on
-# two pixels at a time where there are few channels; the next chapter explains both. There you also see that a padding
-# of ``ph`` in the forward pass becomes a border of ``kh - 1 - ph`` in the backward pass. At other strides, minigrad
-# uses the method of the section "The gradient of the image, any stride".
+# In minigrad, this code is ``_backward_stride_1`` in :doc:`/source/minigrad/kernels/conv`. It works block by block, and
+# on two pixels at a time where there are few channels; the next chapter explains both. There you also see that a
+# padding of ``ph`` in the forward pass becomes a border of ``kh - 1 - ph`` in the backward pass. At other strides,
+# minigrad uses the method of the section "The gradient of the image, any stride".
 #
 # An experiment: speed and memory
 # -------------------------------

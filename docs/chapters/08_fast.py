@@ -31,10 +31,9 @@ from threadpoolctl import threadpool_limits
 
 import minigrad as mg
 from minigrad.device import windows
-from minigrad.kernels import threads
 from minigrad.kernels.blocks import spans
 from minigrad.kernels.columns import COLUMN_BYTES
-from minigrad.kernels.products import LANES, Lanes
+from minigrad.kernels.products import PARTIAL_SUMS
 from minigrad.train.report import tidy
 
 rng = np.random.default_rng(8)
@@ -220,7 +219,7 @@ for c in per_number:
 # As items, short runs take about two thirds of the time. For long runs, the time is spent on the bytes themselves. This
 # is minigrad's code:
 #
-# .. literalinclude:: /../minigrad/ops/columns.py
+# .. literalinclude:: /../minigrad/kernels/columns.py
 #    :pyobject: _copy_windows
 #
 # One more improvement is possible. The windows of two neighbouring pixels share all columns but one. So copy the two as
@@ -272,15 +271,15 @@ print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict
 # minigrad asks which kernels OpenBLAS uses on this processor, and cuts the product only where this is faster
 # (``products.multiply``).
 #
-# Here is the whole forward pass; you know nearly every line of it. A 1x1 kernel needs no columns at all. ``_group``
-# decides whether to compute pixels in pairs, and ``_grouped`` makes the weights for the pairs. ``Columns`` cuts the
-# output pixels into blocks: whole images, or some rows of a large image. It copies the windows of one block at a time
-# into a buffer that is reused (:doc:`/source/minigrad/kernels/columns`). Even the border of zeros is only put around a
-# block. To put it around the whole batch, we would have to read and write the batch once more; this would move
+# Here is the whole forward pass; you know nearly every line of it. A 1x1 kernel needs no columns at all.
+# ``_pixels_at_once`` decides whether to compute pixels in pairs, and ``_weights_at_once`` makes the weights for the
+# pairs. ``Columns`` cuts the output pixels into blocks: whole images, or some rows of a large image. It copies the
+# windows of one block at a time (:doc:`/source/minigrad/kernels/columns`). Even the border of zeros is only put around
+# a block. To put it around the whole batch, we would have to read and write the batch once more; this would move
 # :math:`4\,(3c + o)` bytes per pixel instead of :math:`4\,(c + o)`. The next section explains ``threads.run``.
 #
-# .. literalinclude:: /../minigrad/ops/conv.py
-#    :pyobject: _forward
+# .. literalinclude:: /../minigrad/kernels/conv.py
+#    :pyobject: forward
 #
 # Two threads, the same bits
 # --------------------------
@@ -305,9 +304,9 @@ def by_shares(threads):
 
 with threadpool_limits(1):
     sums = {threads: by_shares(threads) for threads in (1, 2, 3, 4)}
-for threads, total in sums.items():
+for shares, total in sums.items():
     differ, error = np.mean(total != sums[1]), abs(total - exact).max()
-    print(f"{threads} shares: {differ:4.0%} of the numbers differ from one share's; error {error:.0e}")
+    print(f"{shares} shares: {differ:4.0%} of the numbers differ from one share's; error {error:.0e}")
 assert not np.array_equal(sums[1], sums[2])
 
 # %%
@@ -319,28 +318,27 @@ assert not np.array_equal(sums[1], sums[2])
 # One rule solves this. How the work is cut into pieces may depend on shapes and constants only. (It may also depend on
 # the kernels of BLAS. They round differently on another kind of processor anyway, and we cannot change this.) The
 # number of threads only decides which thread computes which piece. So minigrad cuts the pixels into blocks with a fixed
-# limit of bytes, and distributes the blocks over four *partial sums*, for every number of threads. Each partial sum (a
-# *lane* in the code) takes its blocks in order, from the first to the last. At the end, the four partial sums are added
-# in order. (``_inner`` is the product a' b; ``scratch`` returns a buffer that is reused.)
+# limit of bytes, and distributes the blocks over four *partial sums*, for every number of threads. Each partial sum
+# takes its run of blocks in order, from the first to the last. At the end, the four partial sums are added in order.
 #
-# .. literalinclude:: /../minigrad/parallel.py
-#    :pyobject: Lanes
+# .. literalinclude:: /../minigrad/kernels/products.py
+#    :pyobject: sum_products
 
 figure, panels = plt.subplots(2, 1, figsize=(9, 3), layout="constrained", sharex=True)
-lanes = Lanes(range(22))
-for panel, threads in zip(panels, (1, 2), strict=True):
-    for lane in range(lanes.count):
-        who = lane % threads  # a free thread takes the next partial sum: this is one possible case
-        for block in lanes.share(lane):
+runs = [range(22)[run] for run in spans(22, -(-22 // PARTIAL_SUMS))]  # of blocks, one for each partial sum
+for panel, count in zip(panels, (1, 2), strict=True):
+    for number, blocks in enumerate(runs):
+        who = number % count  # a free thread takes the next partial sum: this is one possible case
+        for block in blocks:
             panel.add_patch(plt.Rectangle((block + 0.06, 0), 0.88, 1, fc=("0.85", "0.45")[who], ec="black", lw=0.6))
             panel.text(block + 0.5, 0.5, block, ha="center", va="center", fontsize=8)
-        begin, end = lanes.share(lane)[0], lanes.share(lane)[-1] + 1
+        begin, end = blocks[0], blocks[-1] + 1
         panel.annotate("", (end, -0.35), (begin, -0.35), arrowprops={"arrowstyle": "->"})
-        panel.text((begin + end) / 2, -0.95, f"sum {lane}, by thread {who}", ha="center", fontsize=9)
+        panel.text((begin + end) / 2, -0.95, f"sum {number}, by thread {who}", ha="center", fontsize=9)
     panel.set(xlim=(-0.2, 22.2), ylim=(-1.2, 1.1))
     panel.axis("off")
-    panel.set_title(f"threads: {threads}; total = ((sum 0 + sum 1) + sum 2) + sum 3", fontsize=10, loc="left")
-assert lanes.count == LANES
+    panel.set_title(f"threads: {count}; total = ((sum 0 + sum 1) + sum 2) + sum 3", fontsize=10, loc="left")
+assert len(runs) == PARTIAL_SUMS
 
 # %%
 # The greys change with the number of threads: another thread computes a partial sum. The blocks of each partial sum and
@@ -373,7 +371,7 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 #
 # These ideas give most of the speed on any machine, including a GPU. Count the bytes. Keep numbers that are used again
 # close to the core. Read memory in long runs. Cut the work into pieces first, and only then distribute it over threads.
-# :doc:`/source/minigrad/parallel` has the rest: the helper threads, and the buffers that are reused from call to call.
+# :doc:`/source/minigrad/kernels/threads` has the helper threads, :doc:`/source/minigrad/kernels/blocks` the blocks.
 #
 # Exercises
 # ---------

@@ -208,7 +208,7 @@ print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} i
 #
 # .. literalinclude:: /../minigrad/ops/norm.py
 #    :start-at: @_batch_norm.vjp
-#    :end-before: @_batch_norm.twin
+#    :end-before: _batch_norm.twin(
 #
 # Training and evaluation
 # -----------------------
@@ -236,7 +236,8 @@ bn = nn.BatchNorm2d(1, dtype=np.float64)
 for batch in batches[:2000]:
     bn(mg.Tensor(batch[:, None]))
 print(
-    f"running mean {bn.running_mean[0]:+.2f}, variance {bn.running_var[0]:.2f}: means over about ten batches still vary"
+    f"running mean {bn.running_mean.data[0]:+.2f}, variance {bn.running_var.data[0]:.2f}: means over about ten batches "
+    "still vary"
 )
 
 # %%
@@ -249,9 +250,9 @@ images = mg.Tensor(x, requires_grad=True)
 mg.recompute(once, images).sum().backward()  # runs the layer twice
 twice(images)
 twice(images)  # what a second update would have done
-print("running mean after one batch, with recomputation:", once.running_mean.round(3))
-print("after two updates it would have been:            ", twice.running_mean.round(3))
-np.testing.assert_allclose(once.running_mean, 0.1 * x.mean((0, 1, 2)), atol=1e-12)
+print("running mean after one batch, with recomputation:", once.running_mean.data.round(3))
+print("after two updates it would have been:            ", twice.running_mean.data.round(3))
+np.testing.assert_allclose(once.running_mean.data, 0.1 * x.mean((0, 1, 2)), atol=1e-12)
 
 # %%
 # Batch norm and the scale of the weights

@@ -262,7 +262,7 @@ panel.legend()
 # The code below trains every net in this project. You know all of it except two things. ``nesterov`` is a variant that
 # the paper does not use. ``namespace`` and ``to_host`` are needed for nets on a GPU (:doc:`/course/18_gpus`).
 #
-# .. literalinclude:: /../minigrad/optim.py
+# .. literalinclude:: /../minigrad/optim/sgd.py
 #    :pyobject: SGD.step
 #    :dedent:
 #
@@ -288,7 +288,7 @@ print(f"the step after it: {after[0]:.3f} with the rate outside of v, {after[1]:
 # %%
 # A schedule is just as short. This method returns the factor by which the learning rate is multiplied in an iteration:
 #
-# .. literalinclude:: /../minigrad/optim.py
+# .. literalinclude:: /../minigrad/optim/schedules.py
 #    :pyobject: MultiStepLR.factor
 #    :dedent:
 #

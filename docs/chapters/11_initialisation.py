@@ -290,7 +290,7 @@ for name, start in {"random": lambda w: w, "all 0.05": lambda w: 0.05, "all 0": 
 
 images = (digits.images[:64] - digits.images.mean(0)) / digits.images.std()
 net = models.cifar_resnet(20, in_channels=1, rng=0, zero_gamma=True)
-conv, norm = net.stages.layers[0].layers[0].residual.layers[-2:]
+conv, norm = net.layer1[0].conv2, net.layer1[0].bn2
 sgd = optim.SGD(net.parameters(), 0.1)
 for step in (1, 2):
     sgd.zero_grad()

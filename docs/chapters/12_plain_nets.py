@@ -29,18 +29,23 @@ really prove.
 # averages. Together with the very first layer and this last one, the net has :math:`6n + 2` layers with weights: 8, 14,
 # 20, 26, 32, and so on.
 #
-# In minigrad, the net is built as a list of layers. The function below makes two layers; ``conv`` returns a list of a
-# convolution and its batch norm. The ReLU after the second layer is added by the caller, because in chapter 13
-# something else comes before this ReLU:
+# In minigrad, two layers form a block; ``conv_bn`` returns a convolution and its batch norm. The last ReLU is written
+# separately, because in chapter 13 something else comes before this ReLU:
 #
 # .. literalinclude:: /../models/plain.py
-#    :pyobject: basic
+#    :pyobject: PlainBlock.__init__
+#    :dedent:
+#
+# .. literalinclude:: /../models/plain.py
+#    :pyobject: PlainBlock.forward
+#    :dedent:
 #
 # This code makes the stages (the whole file: :doc:`/source/models/plain`):
 #
 # .. literalinclude:: /../models/plain.py
-#    :pyobject: stack
-#    :start-at: stages = []
+#    :pyobject: Net.__init__
+#    :start-at: for i, (n
+#    :end-before: self.avgpool
 #    :dedent:
 #
 # Here is a summary of the smallest net, for the 8x8 digits that come with minigrad. Its first stage has 8 filters
@@ -48,6 +53,7 @@ really prove.
 
 import copy
 from contextlib import redirect_stderr
+from functools import partial
 from io import StringIO
 
 import matplotlib.pyplot as plt
@@ -59,6 +65,7 @@ from minigrad import nn
 from minigrad.inspect import statistics, summary
 from minigrad.train.report import shade, tidy
 from models import cifar_plain
+from models.plain import PlainBlock, conv_bn
 
 net = cifar_plain(8, in_channels=1, width=8, rng=0)
 print(summary(net, (8, 8, 1)))
@@ -89,15 +96,15 @@ print(summary(net, (8, 8, 1)))
 def with_identity_layers(net, count):
     """Return a copy of a plain net with `count` more layers at the end of each stage, all of them identities."""
     deeper = copy.deepcopy(net)
-    for stage in deeper.stages.layers:
-        c = stage.layers[-2].gamma.size  # the filters of the stage
-        for _ in range(count):
-            conv = nn.Conv2d(c, c, 3, padding=1, bias=False, rng=0)
-            conv.w.data[...] = 0
-            conv.w.data[1, 1] = np.eye(c)
-            bn = nn.BatchNorm2d(c)
-            bn.gamma.data[...] = np.sqrt(1 + bn.eps)
-            stage.layers += [conv, bn, nn.ReLU()]
+    for stage in deeper.stages:
+        c = stage[-1].bn2.gamma.size  # the filters of the stage
+        for _ in range(count // 2):
+            block = PlainBlock(partial(conv_bn, rng=0), c, c)
+            for conv, bn in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+                conv.w.data[...] = 0
+                conv.w.data[1, 1] = np.eye(c)
+                bn.gamma.data[...] = np.sqrt(1 + bn.eps)
+            stage.layers.append(block)
     return deeper
 
 
@@ -171,8 +178,9 @@ assert error < histories[20][-1]["train_error"]
 
 def without_batch_norm(net, gain):
     for _, module in net.named_modules():
-        if isinstance(module, nn.Sequential):
-            module.layers = [nn.Identity() if isinstance(m, nn.BatchNorm2d) else m for m in module.layers]
+        for name, part in list(module.children()):
+            if isinstance(part, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
         if isinstance(module, nn.Conv2d):
             module.w.data *= gain
     return net

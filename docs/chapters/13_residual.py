@@ -27,6 +27,7 @@ special weights: a unit matrix in the middle tap, and zeros elsewhere. The answe
 import copy
 from contextlib import redirect_stderr
 from io import StringIO
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -66,10 +67,10 @@ axes[0].set_title("two plain layers")
 axes[1].set_title("a residual block")
 
 # %%
-# In minigrad, this is one line of :class:`models.resnet.Block`:
+# In minigrad, this is one line of :class:`models.resnet.BasicBlock`:
 #
 # .. literalinclude:: /../models/resnet.py
-#    :pyobject: Block.forward
+#    :pyobject: BasicBlock.forward
 #
 # Note what is *not* there: no switch, no weight on the shortcut, no parameter. The net has as many weights as the plain
 # net and needs as many multiply-adds. So every difference that we shall see comes from the addition alone.
@@ -88,11 +89,11 @@ fresh = {"in_channels": 1, "width": 8, "rng": 0}
 images, labels = next(iter(lab.digits(train=True, batch=128, rng=0)))
 net = cifar_resnet(20, zero_gamma=True, **fresh)
 x = net.stem(mg.Tensor(images))  # (128, 8, 8, 8)
-for block in net.stages.layers[0].layers:
+for block in net.layer1:
     y = block(x)
     assert np.array_equal(y.data, x.data)  # exactly
     x = y
-count = len(net.stages.layers[0].layers)
+count = len(net.layer1)
 print(f"{count} blocks of random convolutions: all {x.size:,} numbers are unchanged, bit for bit")
 
 # %%
@@ -153,7 +154,8 @@ assert 0.1 < sizes["residual"] < 1e3
 def gradients(net):
     with statistics(net) as responses:
         mg.cross_entropy(net(mg.Tensor(images)), labels).backward()
-    relus = [r.gradient.norm for r in responses if r.kind == "ReLU"]
+    # the ReLU at the end of a residual block stands behind the addition, not behind a batch norm
+    relus = [r.gradient.norm for before, r in pairwise(responses) if (before.kind, r.kind) == ("BatchNorm2d", "ReLU")]
     return np.array(relus) / relus[-1]
 
 
@@ -163,7 +165,7 @@ for kind, make, style in (("plain", cifar_plain, PLAIN), ("residual", cifar_resn
     for depth in (20, 32, 56):
         sizes = gradients(make(depth, **fresh))
         growth[kind, depth] = sizes[0]
-        # the ReLU at the end of a residual block is a function, not a layer: spread the others evenly over the depth
+        # only the ReLU inside a residual block is drawn: spread these layers evenly over the depth
         ax.semilogy(np.linspace(1, depth, len(sizes)), sizes, **style, lw=depth / 20, label=f"{kind}-{depth}")
         print(f"{kind}-{depth}: the first layer's gradient is {sizes[0]:,.0f} times the last layer's")
 ax.set(xlabel="layer", ylabel="gradient, relative to the last layer's", title="Gradients before training")
@@ -217,14 +219,14 @@ assert same == plain
 
 after = cifar_resnet(56, **fresh)
 before = copy.deepcopy(after)
-for stage in before.stages.layers:
-    for block in stage.layers:
-        block.residual.layers.append(nn.ReLU())
+for stage in before.stages:
+    for block in stage:
+        block.bn2 = nn.Sequential(block.bn2, nn.ReLU())
 
 means = {}
 for name, net in (("after the addition", after), ("before the addition", before)):
     x, means[name] = net.stem(mg.Tensor(images)), []
-    for block in net.stages.layers[0].layers:
+    for block in net.layer1:
         x = block(x)
         means[name].append(float(x.data.mean()))
     print(f"ReLU {name + ':':21}", *(f"{m:.1f}" for m in means[name]))
@@ -264,11 +266,10 @@ test = lab.digits(train=False)
 places = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]  # (stage, block)
 left = {}
 for name, net in nets.items():
-    size = 6 if name == "plain-20" else 1  # conv, bn, relu, conv, bn, relu; or one Block
     left[name] = []
     for stage, i in places:
         cut = copy.deepcopy(net)
-        del cut.stages.layers[stage].layers[i * size : (i + 1) * size]
+        del cut.stages[stage].layers[i]
         left[name].append(100 * train.evaluate(cut, test)[1])
 
 fig, (curves, bars) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")

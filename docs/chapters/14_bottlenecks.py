@@ -23,22 +23,22 @@ counts the cost layer by layer, and shows where the difference comes from.
 #
 # The number of parameters is :math:`k_h k_w c\, o`, the same without the pixels: each weight is used once at every
 # pixel. A fully connected layer is the special case of one pixel and one tap. minigrad counts with these lines
-# (:doc:`/source/minigrad/inspect`):
+# (:doc:`/source/minigrad/inspect/summary`):
 #
-# .. literalinclude:: /../minigrad/inspect.py
-#    :pyobject: _macs
+# .. literalinclude:: /../minigrad/inspect/summary.py
+#    :pyobject: multiply_adds
 
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import models
-from minigrad import nn
 from minigrad.inspect import summary
 from minigrad.train.report import tidy
 from models.plain import conv_bn
-from models.resnet import Block, bottleneck
+from models.resnet import Bottleneck
 from models.vgg import FILTERS, STAGES
 
 
@@ -103,8 +103,9 @@ assert {m for macs in costs.values() for m in macs} == {56 * 56 * 9 * 64 * 64, 2
 # channels. In minigrad:
 #
 # .. literalinclude:: /../models/resnet.py
-#    :pyobject: bottleneck
+#    :pyobject: Bottleneck.__init__
 #    :start-at: width =
+#    :end-before: self.relu
 #    :dedent:
 #
 # Draw three blocks, two of them from Fig. 5 of the paper. Each rectangle is a layer. Its width is the number of input
@@ -146,11 +147,8 @@ assert per_pixel["bottleneck on 256"] < per_pixel["two 3x3 on 64"]
 
 
 def block_cost(projection):
-    rng = np.random.default_rng(0)
-    settings = {"bn_eps": 1e-5, "rng": rng, "dtype": "float32"}
-    layers = bottleneck(lambda *sizes: conv_bn(*sizes, **settings), 256, 256, 1, "1x1")
-    shortcut = conv_bn(1, 256, 256, **settings) if projection else [nn.Identity()]
-    return summary(Block(nn.Sequential(*layers), nn.Sequential(*shortcut)), (56, 56, 256))
+    block = Bottleneck(partial(conv_bn, rng=0), 256, 256, shortcut="C" if projection else "B")
+    return summary(block, (56, 56, 256))
 
 
 identity, projection = block_cost(projection=False), block_cost(projection=True)
@@ -217,7 +215,7 @@ ax.set(
 tidy(ax)
 
 for i, name in enumerate(("ResNet-34", "ResNet-50")):
-    stages = [[r for r in counted[name].rows if r.name.startswith(f"stages.layers.{s}")] for s in range(4)]
+    stages = [[r for r in counted[name].rows if r.name.startswith(f"layer{s}")] for s in range(1, 5)]
     macs, weights = (
         np.array([sum(getattr(r, what) for r in stage) for stage in stages]) for what in ("macs", "parameters")
     )

@@ -169,8 +169,8 @@ assert np.allclose(paper[[0, 31_999, 32_000, 47_999, 48_000, 63_999]], [0.1, 0.1
 # how they will be cropped, and on the seeds of dropout. If one of these is not saved, there is no error message; the
 # resumed run merely differs from the uninterrupted run. This is the state that minigrad saves:
 #
-# .. literalinclude:: /../minigrad/train.py
-#    :pyobject: _Run.state_dict
+# .. literalinclude:: /../minigrad/train/run.py
+#    :pyobject: Run.state_dict
 #
 # The order of the images is the difficult part. A single Generator for the whole run has a hidden state. Moreover,
 # batches are made ahead of time in another thread, so this state does not even belong to the batch that is being
@@ -179,7 +179,7 @@ assert np.allclose(paper[[0, 31_999, 32_000, 47_999, 48_000, 63_999]], [0.1, 0.1
 # spawn_key=place)`` is a seed made of several numbers). So three integers are enough to save a position.
 #
 # .. literalinclude:: /../minigrad/data/loader.py
-#    :pyobject: DataLoader._recipe
+#    :pyobject: DataLoader._maker
 #
 # In the experiment, ResNet-8 is trained on the digits for 40 iterations without interruption. A second run stops after
 # 17 iterations, in the middle of an epoch. Only its file is kept, and new objects continue from it. A third run

@@ -34,13 +34,13 @@ import minigrad as mg
 from demos import lab
 from minigrad.train.report import tidy
 from models import cifar_resnet, residual_net
-from models.plain import basic, cifar_stem
+from models.resnet import BasicBlock
 
 images, labels = next(iter(lab.digits(train=True, batch=128, rng=0)))
 
 
 def blocks_of(net):
-    return [block for stage in net.stages.layers for block in stage.layers]
+    return [block for stage in net.stages for block in stage]
 
 
 def through(blocks):
@@ -62,7 +62,7 @@ def forward(net, images, k=None):
     else:
         for i in range(0, len(blocks), k):
             x = mg.recompute(through(blocks[i : i + k]), x)
-    return net.fc(net.pool(x))
+    return net.fc(net.avgpool(x))
 
 
 def measured_step(net, images, labels, k=None):
@@ -89,7 +89,7 @@ def measured_step(net, images, labels, k=None):
 
 
 n = 40
-net = residual_net(cifar_stem, basic, (n,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
+net = residual_net("cifar", BasicBlock, (n,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
 measured_step(net, images, labels)  # the first step also makes the buffers that all later ones share
 mountain, peak = measured_step(net, images, labels)
 gradients = [p.grad.data for p in net.parameters()]
@@ -116,14 +116,14 @@ assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
 # Sublinear Memory Cost", arXiv 1604.06174). In minigrad, the function :func:`minigrad.recompute` calls another function
 # in this way, as in ``forward`` above. Its core:
 #
-# .. literalinclude:: /../minigrad/recompute.py
+# .. literalinclude:: /../minigrad/autograd/recompute.py
 #    :pyobject: recompute
 #    :start-at: segment = Segment
 #    :dedent:
 #
 # The first run is recorded as usual. Then ``drop`` replaces every array that the tape's entries stored by a reference
 # to the segment. When the replay asks the first of these entries for its arrays, the segment runs ``f`` again and gives
-# all entries their arrays back. The complete code has fewer than 100 lines: :doc:`/source/minigrad/recompute`.
+# all entries their arrays back. The complete code has fewer than 100 lines: :doc:`/source/minigrad/autograd/recompute`.
 
 sawtooth, low = measured_step(net, images, labels, 5)
 same = all(np.array_equal(p.grad.data, g) for p, g in zip(net.parameters(), gradients, strict=True))
@@ -200,7 +200,7 @@ assert peaks[0] > min(peaks) < peaks[-1] / 3
 
 depths, kept, again = (10, 20, 40, 80), [], []
 for blocks in depths:
-    deep = residual_net(cifar_stem, basic, (blocks,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
+    deep = residual_net("cifar", BasicBlock, (blocks,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
     kept.append(measured_step(deep, images, labels)[1])
     again.append(measured_step(deep, images, labels, round(np.sqrt(blocks / 4)))[1])
     print(f"{2 * blocks + 2:4} layers: {kept[-1]:5.1f} MB all stored, {again[-1]:4.1f} MB with recomputation")

@@ -40,8 +40,8 @@ this library, and then how the tests prove that every operator uses it.
 # after each change seldom have one. Besides, a GPU would not reveal every mistake. Some mistakes cause no error there
 # and only make the program slow, because a value goes to the host and back in the middle of a net.
 #
-# So minigrad's tests have a *strict double*: a library that replaces CuPy in tests (``tests/tools/strict.py``). Its array
-# contains a NumPy array and computes with it, but it behaves like an array of CuPy. It raises an error if it is
+# So minigrad's tests have a *strict double*: a library that replaces CuPy in tests (``tests/tools/strict.py``). Its
+# array contains a NumPy array and computes with it, but it behaves like an array of CuPy. It raises an error if it is
 # combined with a NumPy array or silently converted to one. The library has only the functions of CuPy, and accepts only
 # the keywords of CuPy. It also counts how often a value is brought to the host.
 
@@ -86,7 +86,8 @@ for what, slip in slips.items():
 
 # %%
 # A double that accepted these mistakes would prove nothing. So the double has tests of its own, which demand that it
-# raises these errors (``tests/device/test_strict.py``): the checker is checked, as in :doc:`chapter 6 </course/06_proof>`.
+# raises these errors (``tests/device/test_strict.py``): the checker is checked, as in :doc:`chapter 6
+# </course/06_proof>`.
 #
 # Training a whole net on the double
 # ----------------------------------
@@ -204,10 +205,10 @@ assert "matmul" in counts
 # Labels are integers on the host, and operators copy them to the device. Threads, blocks and caches, all of chapter 8,
 # are used on the host only: a GPU has its own.
 #
-# The tests of all this are in one file, ``tests/device/on_device.py``. It compares every operator, its gradient, and the
-# gradient of its gradient with NumPy's. It also tests whole nets, recomputation, and checkpoints that are moved from
-# one device to another. It runs on the double after every change. It also runs on dpnp, a real library with memory of
-# its own, on its CPU device.
+# The tests of all this are in one file, ``tests/device/on_device.py``. It compares every operator, its gradient, and
+# the gradient of its gradient with NumPy's. It also tests whole nets, recomputation, and checkpoints that are moved
+# from one device to another. It runs on the double after every change. It also runs on dpnp, a real library with memory
+# of its own, on its CPU device.
 #
 # Limits of these tests
 # ---------------------

@@ -6,9 +6,9 @@ import minigrad as mg
 def walk(tape):
     """Return the derivatives of the last step of a tape with respect to every step, as a list of floats.
 
-    The tape is a list, in the order of execution. Step k is the list of its edges (j, d): it was made from step j < k,
-    and d is its derivative with respect to j alone. The same j may come twice. A leaf is an empty list. A step that the
-    last one does not depend on gets 0. Take each step once: there may be 2 ** 200 paths.
+    The tape is a list of steps, in the order of execution. Step k is a list of edges (j, d): the step was computed from
+    step j < k, and d is its derivative along this edge alone. The same j may occur twice. A leaf is an empty list. A
+    step on which the last step does not depend has the derivative 0. Visit each step once: there may be 2 ** 200 paths.
     """
     raise NotImplementedError
 
@@ -16,17 +16,17 @@ def walk(tape):
 def make_swish():
     """Return swish(x) = x * sigmoid(x) as one operator, made with mg.elementwise, with its rule.
 
-    The rule is written with operators of minigrad (mg.sigmoid, and Python's), so that it can be differentiated again.
-    It asks for one array only.
+    Write the rule with operators of minigrad (mg.sigmoid, and Python's operators), so that it can be differentiated
+    again. The rule asks for one array only.
     """
     raise NotImplementedError
 
 
 def kept_bytes(y):
-    """Return how many bytes the tape of the Tensor y holds.
+    """Return the number of bytes of the arrays that the tape of the Tensor y stores.
 
-    Follow the edges of y's entry (y._node, of class mg.recording.Entry, with .edges and .named()) to all the entries
-    that it was made from, to each once: there may be 2 ** 30 paths. An array that several entries keep counts once;
-    what is kept and is no array does not count.
+    Begin at y's entry, y._node, which is a minigrad.autograd.tape.Entry. Follow the edges (entry.edges) to all entries
+    from which it was computed. Visit each entry once: there may be 2 ** 30 paths. The tuple entry.stored contains the
+    values that an entry stores. If several entries store the same array, count it once. Count arrays only.
     """
     raise NotImplementedError

@@ -4,7 +4,10 @@ import numpy as np
 
 
 def unbroadcast(g, shape):
-    """Sum the array g back to a shape that broadcasts to g.shape. If the shapes are equal, return g itself."""
+    """Return the array g, summed to `shape`, a shape that broadcasts to g.shape.
+
+    If the two shapes are equal, return g itself.
+    """
     raise NotImplementedError
 
 

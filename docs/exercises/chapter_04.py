@@ -6,8 +6,8 @@ import numpy as np
 def matmul_rule(g, a, b):
     """Return (da, db), the gradients of a (..., m, k) and b (..., k, n), from g, the gradient of a @ b.
 
-    Leading axes broadcast: a may be (5, 1, m, k) and b (7, k, n), then g is (5, 7, m, n). da has the shape of a,
-    db that of b.
+    Leading axes broadcast: for example, if a is (5, 1, m, k) and b is (7, k, n), then g is (5, 7, m, n). da has the
+    shape of a, and db has the shape of b.
     """
     raise NotImplementedError
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minigrad import nn
-from models.resnet import Block
+from models.resnet import BasicBlock, Bottleneck
 
 
 def chain_gradient(matrices, g):
@@ -24,9 +24,9 @@ def shortcut_a(x, stride, c_out):
 
 
 def begin_as_shortcuts(net):
-    """Change a residual net in place, so that every Block returns relu(shortcut(x)), in training and in evaluation.
+    """Change a residual net in place, so that every block returns relu(downsample(x)), in training and in evaluation.
 
-    The last layer of a Block's `residual` is a batch norm. Make it return zeros, whatever its parameters and statistics
-    were before. Change nothing else.
+    The last layer before the addition is a batch norm: ``bn2`` of a BasicBlock, ``bn3`` of a Bottleneck. Make it return
+    zeros, whatever its parameters and statistics were before. Change nothing else.
     """
     raise NotImplementedError

@@ -1,9 +1,9 @@
-"""Are the exercises of a chapter done? ``python docs/exercises/check.py 7`` says it, exercise by exercise.
+"""Check the exercises of a chapter: ``python docs/exercises/check.py 7`` says which are done, and what is wrong.
 
-The exercises of chapter 7 are the functions of ``chapter_07.py``. Each is checked by the function of the same name in
-``checks/chapter_07.py``, by experiment: with numbers, shapes and gradients, never by looking at your code. What stands
-in ``solutions/chapter_07.py`` is one way to do it; ``--solutions`` checks that file instead of yours. Without a
-number, all chapters are checked.
+The exercises of chapter 7 are the functions of ``chapter_07.py``. The function of the same name in
+``checks/chapter_07.py`` checks each exercise. It calls your function and tests the numbers, shapes and gradients that
+it returns; it never looks at your code. ``solutions/chapter_07.py`` contains one possible solution of each exercise;
+``--solutions`` checks this file instead of yours. Without a number, all chapters are checked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1]))  # so that a clone works that is not installed
+sys.path.insert(0, str(HERE.parents[1]))  # so that a clone works without installation
 
 
 def load(path: Path) -> ModuleType:
@@ -31,12 +31,12 @@ def load(path: Path) -> ModuleType:
 
 
 def chapters() -> list[int]:
-    """List the chapters that have exercises."""
+    """Return the numbers of the chapters that have exercises."""
     return sorted(int(path.stem.removeprefix("chapter_")) for path in HERE.glob("chapter_*.py"))
 
 
 def outcomes(chapter: int, *, solutions: bool = False) -> Iterator[tuple[str, str]]:
-    """Check a chapter: yield the name of each exercise, and what is wrong with it, or nothing."""
+    """Yield the name of each exercise of a chapter and what is wrong with it, which is empty if it is done."""
     name = f"chapter_{chapter:02}.py"
     work = load(HERE / "solutions" / name if solutions else HERE / name)
     for check_name, check in vars(load(HERE / "checks" / name)).items():
@@ -47,7 +47,7 @@ def outcomes(chapter: int, *, solutions: bool = False) -> Iterator[tuple[str, st
                 why = "it is still to be written"
             except AssertionError as error:
                 why = str(error)
-            except Exception as error:  # whatever a student's code may raise
+            except Exception as error:  # a student's code may raise anything
                 lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == work.__file__]
                 where = f"{name}, line {lines[-1].lineno}" if lines else "in the check: can it use what you return?"
                 why = f"{type(error).__name__}: {error} ({where})"
@@ -57,10 +57,10 @@ def outcomes(chapter: int, *, solutions: bool = False) -> Iterator[tuple[str, st
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check chapters; return 0 if all of their exercises are done, and 1 if not."""
-    parser = argparse.ArgumentParser(description="Are the exercises of a chapter done?")
-    parser.add_argument("chapter", type=int, nargs="*", help="its number; none is all chapters")
-    parser.add_argument("--solutions", action="store_true", help="check the solutions instead")
+    """Check chapters; return 0 if all their exercises are done, else 1."""
+    parser = argparse.ArgumentParser(description="Check the exercises of a chapter.")
+    parser.add_argument("chapter", type=int, nargs="*", help="number of a chapter; default: all chapters")
+    parser.add_argument("--solutions", action="store_true", help="check the solutions instead of your files")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.chapter) - set(chapters()):
         parser.error(f"there are no exercises of chapter {min(unknown)}; there are those of {chapters()}")

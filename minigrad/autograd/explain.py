@@ -1,6 +1,6 @@
 """What the engine's errors say: which operator, what was expected, what was given, how to mend it.
 
-Next: :mod:`minigrad.autograd.signatures`.
+Next: :mod:`minigrad.ops.shape`.
 """
 
 from __future__ import annotations

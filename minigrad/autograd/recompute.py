@@ -13,7 +13,7 @@ References
 ----------
 T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174, 2016.
 
-Next: :mod:`minigrad.checks.identities`.
+Next: :mod:`minigrad.arguments`.
 """
 
 from __future__ import annotations

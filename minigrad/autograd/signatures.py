@@ -3,7 +3,7 @@
 Nothing here does any work: type checkers, editors and ``help`` read it. A forward is written for arrays; what
 :func:`~minigrad.autograd.operator.operator` makes of it also takes Tensors, and keeps the types of the settings.
 
-Next: :mod:`minigrad.autograd.operator`.
+Next: :mod:`minigrad.autograd.explain`.
 """
 
 from __future__ import annotations

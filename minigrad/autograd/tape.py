@@ -62,7 +62,7 @@ class Entry:
         Where the gradients go, one edge for each input; None where no gradient is wanted.
     stored : tuple, Segment or None
         What the rules asked for, in the order of the plan. None once released; a segment of
-        :mod:`minigrad.autograd.recompute` when discarded, to be computed again.
+        :func:`minigrad.recompute` when discarded, to be computed again.
     order : int
         Place in execution order: larger is later.
     shape, dtype

@@ -1,7 +1,7 @@
-"""Is this gradient right? Tools to prove a rule, for any function of Tensors and any operator.
+"""Proofs that a gradient is right, for any function of Tensors and any operator.
 
-Reading order: differences (finite differences, for everything), identities (sharper tests, for what is analytic,
-linear or smooth), operators (all of them at once, and what a rule must not do).
+Reading order: differences (finite differences, for every function), identities (sharper tests, for analytic, linear or
+smooth functions), operators (all checks at once, and what a rule must not do).
 """
 
 from minigrad.checks.differences import GradientError, gradcheck, gradgradcheck

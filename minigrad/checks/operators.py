@@ -1,67 +1,72 @@
-"""Everything an operator must do, from a list of samples: :func:`check_operator`.
+"""check_operator: all checks of an operator at once, from a list of samples.
 
-A right gradient is not enough. An operator that writes to its input, hands out the cotangent itself, turns
-float32 into float64 or gives something else on two threads passes finite differences, and breaks a training run. Each
-of the checks below is of one such thing.
+A right gradient is not enough. An operator that writes to its input, that returns the cotangent itself as a gradient,
+that turns float32 into float64, or that computes something else on two threads passes finite differences, and breaks a
+training run. Each check below finds one such fault.
 
 Next: :mod:`minigrad.nn.init`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minigrad.autograd.backward import grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.checks.differences import GradientError, gradcheck, gradgradcheck
 from minigrad.checks.identities import adjoint_check, complex_step_check, taylor_check
 from minigrad.kernels.threads import get_num_threads, set_num_threads
+from minigrad.typing import Array
 
-#: How far a float32 result may be from the float64 one, relative to the largest element.
+#: A function of Tensors with one output: an operator, with its settings.
+Function: TypeAlias = Callable[..., Tensor]
+
+#: Arrays, or a pair of arrays and a dict of settings (whose values have all sorts of types).
+Sample: TypeAlias = Sequence[Any]
+
+#: The largest difference of a float32 result from the float64 result, relative to the largest element.
 FLOAT32_ERROR = 1e-4
 
 
 def check_operator(
-    op: Callable[..., Any],
-    samples: Iterable[Any],
-    *,
-    analytic: bool = False,
-    linear: bool = False,
+    op: Function, samples: Iterable[Sample], *, analytic: bool = False, linear: bool = False
 ) -> dict[str, float]:
-    """Run every check on an operator.
+    """Run every check on an operator, and return the worst error of each.
 
-    First and second order by finite differences, the order of the Taylor remainder; float32 in, float32 out; inputs
-    that are read-only stay as they are, and no gradient shares memory with anything; the same to the bit on a second
-    run and for every number of threads; and if it has a twin, the same values as the twin.
+    The checks: first and second order by finite differences; the order of the Taylor remainder; float32 in, float32
+    out; no write to an input or the cotangent, and no gradient that shares memory with another array; equal bits in a
+    second run and for every number of threads; and the values of the twin, if there is one.
 
     Parameters
     ----------
     op : callable
         An operator, or any function of Tensors.
     samples : iterable
-        Each a tuple of float64 arrays, or ``(tuple of arrays, dict of settings)``. Keep them small, so that every
+        Tuples of float64 arrays, or ``(tuple of arrays, dict of settings)``. Keep the arrays small, so that every
         entry of the Jacobian is compared, and away from kinks.
     analytic : bool
-        Whether to compare with complex steps, too.
+        Whether to run :func:`complex_step_check`, too.
     linear : bool
-        Whether to test the adjoint identity, too.
+        Whether to run :func:`adjoint_check`, too.
 
     Returns
     -------
     dict
-        For each check that ran, the worst relative error; for ``taylor``, the lowest order.
+        For each check that ran, the largest relative error; for ``taylor``, the lowest order.
 
     Raises
     ------
     GradientError
-        With the number of the sample, and what is wrong.
+        If a check fails. The message says on which sample, and what is wrong.
 
     Examples
     --------
-    An operator of one's own, proven:
+    An operator of your own, proven:
 
     >>> import minigrad as mg
     >>> @mg.elementwise
@@ -80,33 +85,28 @@ def check_operator(
     Traceback (most recent call last):
     minigrad.checks.differences.GradientError: sample 0, first order: the gradient of input 0 (shape (5,)) is wrong ...
     """
+    checks = dict(CHECKS)
+    if analytic:
+        checks["complex step"] = complex_step_check
+    if linear:
+        checks["adjoint"] = adjoint_check
     worst: dict[str, float] = {}
     for number, sample in enumerate(samples):
         arrays, settings = sample if len(sample) == 2 and isinstance(sample[1], dict) else (sample, {})
-
-        def f(*inputs: Any, settings: dict[str, Any] = settings) -> Any:
-            return op(*inputs, **settings)
-
-        checks = dict(CHECKS)
-        if analytic:
-            checks["complex step"] = complex_step_check
-        if linear:
-            checks["adjoint"] = adjoint_check
         for name, check in checks.items():
             try:
-                value = check(f, arrays)
+                value = check(partial(op, **settings), arrays)
             except (GradientError, RuntimeError, TypeError, ValueError) as error:
                 raise GradientError(f"sample {number}, {name}: {error}") from error
             if value is not None:
-                worst[name] = (
-                    min(worst.get(name, np.inf), value) if name == "taylor" else max(worst.get(name, 0.0), value)
-                )
+                pick = min if name == "taylor" else max
+                worst[name] = pick(worst.get(name, value), value)
     return worst
 
 
-def check_dtype(f: Callable[..., Any], arrays: Any) -> float:
-    """Check that float32 stays float32, results and gradients, and is near what float64 gives."""
-    results: dict[str, list[Any]] = {}
+def check_dtype(f: Function, arrays: Sequence[Array]) -> float:
+    """Check that float32 inputs give float32 results and gradients, close to those of float64 inputs."""
+    results: dict[str, list[Tensor]] = {}
     for dtype in ("float32", "float64"):
         inputs = _leaves(arrays, dtype)
         out = f(*inputs)
@@ -123,32 +123,32 @@ def check_dtype(f: Callable[..., Any], arrays: Any) -> float:
     return worst
 
 
-def check_aliasing(f: Callable[..., Any], arrays: Any) -> float:
-    """Check that nothing is written to, and that no gradient shares memory with anything."""
+def check_aliasing(f: Function, arrays: Sequence[Array]) -> float:
+    """Check that no input and no cotangent is written to, and that no gradient shares memory with another array."""
     inputs = _leaves(arrays)
     for x in inputs:
         x.data.setflags(write=False)
     out = f(*inputs)
     g = _cotangent(out)
     before = g.copy()
-    g.setflags(write=False)  # whoever writes here, or to an input, fails
+    g.setflags(write=False)  # a write to the cotangent or to an input raises
     out.backward(g)
     if not np.array_equal(g, before) or any(not np.array_equal(x.data, a) for x, a in zip(inputs, arrays, strict=True)):
         raise GradientError("an input or the cotangent was changed")
-    owners = [("the cotangent", g)]
-    owners += [(f"input {i}", x.data) for i, x in enumerate(inputs)]
+    others = [("the cotangent", g)]
+    others += [(f"input {i}", x.data) for i, x in enumerate(inputs)]
     for i, x in enumerate(inputs):
         if x.grad is None:
             raise GradientError(f"input {i} got no gradient")
-        for name, array in owners:
+        for name, array in others:
             if np.shares_memory(array, x.grad.data):
                 raise GradientError(f"the gradient of input {i} shares memory with {name}")
-        owners.append((f"the gradient of input {i}", x.grad.data))
+        others.append((f"the gradient of input {i}", x.grad.data))
     return 0.0
 
 
-def check_determinism(f: Callable[..., Any], arrays: Any) -> float:
-    """Check that results are equal to the bit on a second run, and for every number of threads."""
+def check_determinism(f: Function, arrays: Sequence[Array]) -> float:
+    """Check that a second run and every number of threads give the same bits."""
     threads, results = get_num_threads(), []
     try:
         for n in (threads, 1, 2, 3):
@@ -164,10 +164,10 @@ def check_determinism(f: Callable[..., Any], arrays: Any) -> float:
     return 0.0
 
 
-def check_twin(f: Callable[..., Any], arrays: Any) -> float | None:
-    """Compare a fused operator's value with that of its definition; None if it has no twin.
+def check_twin(f: Function, arrays: Sequence[Array]) -> float | None:
+    """Return the difference between the values of a fused operator and of its twin; None if it has no twin.
 
-    Its gradients are compared by the second-order check, which replays the twin.
+    The second-order check compares their gradients.
     """
     out = f(*_leaves(arrays))
     operator = getattr(out._node, "operator", None)
@@ -184,7 +184,7 @@ def check_twin(f: Callable[..., Any], arrays: Any) -> float | None:
     return difference
 
 
-CHECKS: dict[str, Callable[..., Any]] = {
+CHECKS: dict[str, Callable[[Function, Sequence[Array]], float | None]] = {
     "first order": gradcheck,
     "second order": gradgradcheck,
     "taylor": taylor_check,
@@ -195,11 +195,11 @@ CHECKS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _leaves(arrays: Any, dtype: str = "float64") -> list[Tensor]:
-    """Copy arrays into Tensors that require gradients."""
+def _leaves(arrays: Iterable[Array], dtype: DTypeLike = "float64") -> list[Tensor]:
+    """Return copies of arrays as Tensors that require gradients."""
     return [Tensor(np.array(a, dtype), requires_grad=True) for a in arrays]
 
 
-def _cotangent(out: Tensor) -> Any:
-    """Draw a cotangent with both signs."""
-    return np.random.default_rng(1).standard_normal(out.shape).astype(out.dtype)
+def _cotangent(out: Tensor) -> Array:
+    """Return a random cotangent with both signs."""
+    return np.asarray(np.random.default_rng(1).standard_normal(out.shape)).astype(out.dtype)

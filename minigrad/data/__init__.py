@@ -1,4 +1,4 @@
-"""Data sets, what is done to them, and how to walk over them."""
+"""Data sets, transforms of their images, and the DataLoader."""
 
 from minigrad.data import transforms
 from minigrad.data.cifar import CIFAR10, CIFAR100
@@ -7,14 +7,4 @@ from minigrad.data.loader import DataLoader
 from minigrad.data.mnist import MNIST, FashionMNIST
 from minigrad.data.subset import Subset, split
 
-__all__ = [
-    "CIFAR10",
-    "CIFAR100",
-    "MNIST",
-    "DataLoader",
-    "Digits",
-    "FashionMNIST",
-    "Subset",
-    "split",
-    "transforms",
-]
+__all__ = ["CIFAR10", "CIFAR100", "MNIST", "DataLoader", "Digits", "FashionMNIST", "Subset", "split", "transforms"]

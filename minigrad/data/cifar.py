@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100: 60,000 colour photographs of 32x32 pixels each, in the official binary format.
 
-A record is one label byte (CIFAR-100: two, coarse and fine) and 3,072 bytes of pixels: the red plane, the green, the
-blue. The files are records and nothing else, so their sizes must be exact, and no unpickling is needed.
+A record is one label byte (CIFAR-100: two, coarse and fine) and 3,072 bytes of pixels: the red plane, then the green,
+then the blue. A file consists of records alone, so its size is known exactly, and nothing is unpickled.
 
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
 https://www.cs.toronto.edu/~kriz/cifar.html. The files come from :mod:`minigrad.data.fetch`.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.fetch import CIFAR10_CLASSES, OFFICIAL, cache, fetch
+from minigrad.data.fetch import CIFAR10_CLASSES, DATA_SETS, REGISTRY, cache, fetch
 from minigrad.data.images import ByteImages
 
 
@@ -26,17 +26,17 @@ class CIFAR10(ByteImages):
     Parameters
     ----------
     root : str or Path, optional
-        The folder that holds ``cifar-10-batches-bin``, or the official archive, which is then unpacked, or the
+        The folder with ``cifar-10-batches-bin``, with the official archive, which is then unpacked, or with the
         ``.bin`` files themselves. Default: :func:`minigrad.data.fetch.cache`.
     train : bool
-        Which part.
+        The training set, or else the test set.
     download : bool
-        Fetch what is missing.
+        Fetch the files if they are missing.
 
     Attributes
     ----------
     images : array of shape (n, 32, 32, 3), uint8
-        Indexing the data set gives them as float32 from 0 to 1.
+        Indexing the data set converts them to float32 from 0 to 1.
     labels : array of shape (n,), int64
     classes : tuple of str
         The names of the labels.
@@ -44,9 +44,9 @@ class CIFAR10(ByteImages):
     Raises
     ------
     FileNotFoundError
-        If the files are not there. It says how to get them.
+        If the files are missing. The message says how to get them.
     ValueError
-        If a file has not the size it must have, or a label is out of range.
+        If a file has the wrong size, or a label is out of range.
 
     Examples
     --------
@@ -54,14 +54,15 @@ class CIFAR10(ByteImages):
     Traceback (most recent call last):
         ...
     FileNotFoundError: CIFAR10: there is no photos/cifar-10-batches-bin/data_batch_1.bin
-    Run `python -m minigrad.data.fetch cifar10 --root photos`, or put cifar-10-binary.tar.gz from
-    https://www.cs.toronto.edu/~kriz/ (170,052,171 bytes, md5 c32a1d4ab5d03f1284b67883e8d87530) into photos
+    Run `python -m minigrad.data cifar10 --root photos`, or put into photos
+    https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (170,052,171 bytes, sha256
+    c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd)
     """
 
     source = "cifar10"
     classes: tuple[str, ...] = CIFAR10_CLASSES
-    label_bytes: tuple[int, ...] = (10,)  # each label byte lies below its number; the last one is the label
-    # The files and their numbers of records.
+    label_bytes: tuple[int, ...] = (10,)  # the number of classes of each label byte; the last one is the label
+    #: The files and their numbers of records.
     train_files: Mapping[str, int] = {f"data_batch_{i}.bin": 10_000 for i in range(1, 6)}
     test_files: Mapping[str, int] = {"test_batch.bin": 10_000}
 
@@ -69,10 +70,10 @@ class CIFAR10(ByteImages):
         root = cache() if root is None else Path(root).expanduser()
         files = self.train_files if train else self.test_files
         paths = self._locate(root, list(files), download)
-        command = f"`python -m minigrad.data.fetch {self.source} --root {root}`"
+        command = f"`python -m minigrad.data {self.source} --root {root}`"
         again = f"; move {paths[0].parent} out of the way, then run {command}"
         record = len(self.label_bytes) + 3 * 32 * 32
-        for path, n in zip(paths, files.values(), strict=True):  # all of them, before the first is read
+        for path, n in zip(paths, files.values(), strict=True):  # all files, before the first is read
             if (size := path.stat().st_size) != n * record:
                 raise ValueError(
                     f"{type(self).__name__}: {path} is truncated or corrupt: it has {size:,} bytes, not "
@@ -93,9 +94,9 @@ class CIFAR10(ByteImages):
             start += n
 
     def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
-        """Return the paths of files, in `root` itself or in the official folder below it, fetched if need be."""
-        below, address, archives = OFFICIAL[self.source]
-        ((archive, (size, md5)),) = archives.items()
+        """Return the paths of files, in `root` itself or in the official folder below it; fetch them if necessary."""
+        below, archive, *_ = DATA_SETS[self.source]
+        size, sha256, url = REGISTRY[archive]
         folder = root if (root / files[0]).exists() else root / below
         if not folder.exists() and (download or (root / archive).exists()):
             fetch(self.source, root)
@@ -104,8 +105,8 @@ class CIFAR10(ByteImages):
                 away = f"Move {folder}, which is incomplete, out of the way. " if folder.exists() else ""
                 raise FileNotFoundError(
                     f"{type(self).__name__}: there is no {folder / file}\n"
-                    f"{away}Run `python -m minigrad.data.fetch {self.source} --root {root}`, or put {archive} from\n"
-                    f"{address} ({size:,} bytes, md5 {md5}) into {root}"
+                    f"{away}Run `python -m minigrad.data {self.source} --root {root}`, or put into {root}\n"
+                    f"{url} ({size:,} bytes, sha256\n{sha256})"
                 )
         return [folder / file for file in files]
 

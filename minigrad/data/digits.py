@@ -1,30 +1,30 @@
-"""Digits: the small real data set that comes with minigrad.
+"""Digits: the small data set of real images that comes with minigrad.
 
 1,797 handwritten digits, 8x8 pixels with 17 levels of grey: the test set of the UCI "Optical Recognition of Handwritten
 Digits" data by E. Alpaydin and C. Kaynak (1998), https://doi.org/10.24432/C50P49, under the licence CC BY 4.0.
 
-Next: :mod:`minigrad.data.transforms`.
+Next: :mod:`minigrad.data.images`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from minigrad.data.dataset import Batch
 from minigrad.typing import Array
 
 
 class Digits:
     """The digits 0 to 9, as 8x8 images.
 
-    Every fifth image is held out: 1,437 for training, 360 for testing, always the same.
+    Every fifth image is in the test set: always the same 1,437 for training and 360 for testing.
 
     Parameters
     ----------
     train : bool
-        Which part.
+        The training set, or else the test set.
 
     Attributes
     ----------
@@ -52,6 +52,6 @@ class Digits:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: Any) -> tuple[Array, Array]:
+    def __getitem__(self, index: int | slice | Array) -> Batch:
         """Return the images and labels at an index, a slice or an array of indices."""
         return self.images[index], self.labels[index]

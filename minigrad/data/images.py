@@ -1,4 +1,4 @@
-"""Images as arrays: sets of images kept as bytes, and photos from files.
+"""Images as arrays: data sets stored as bytes, and photos from files.
 
 Next: :mod:`minigrad.data.transforms`.
 """
@@ -6,7 +6,6 @@ Next: :mod:`minigrad.data.transforms`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,9 @@ from minigrad.typing import Array
 
 
 class ByteImages:
-    """Images kept as bytes, a quarter of the memory of float32; a batch is converted when it is asked for.
+    """A data set of images stored as bytes, which take a quarter of the memory of float32.
+
+    Images are converted when they are indexed.
 
     Parameters
     ----------
@@ -35,16 +36,16 @@ class ByteImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: Any) -> tuple[Array, Array]:
+    def __getitem__(self, index: int | slice | Array) -> tuple[Array, Array]:
         """Return the images, as float32 from 0 to 1, and labels at an index, a slice or an array of indices."""
         return np.divide(self.images[index], 255, dtype=np.float32), self.labels[index]
 
 
 def read_photo(path: str | Path) -> Array:
-    """Read a picture as RGB, upright.
+    """Return a picture from a file as an upright RGB image.
 
-    JPEG, PNG and what else Pillow reads. A photo that a camera marked as rotated is turned; what is transparent is laid
-    on white; grey, palette, CMYK and 16-bit pictures are converted.
+    The file may have any format that Pillow reads. A photo that a camera marked as rotated is turned upright;
+    transparent pixels are laid on white; grey, palette, CMYK and 16-bit pictures are converted to RGB.
 
     Parameters
     ----------
@@ -57,9 +58,9 @@ def read_photo(path: str | Path) -> Array:
     Raises
     ------
     ValueError
-        If the file is no picture, or a damaged one.
+        If the file is not a picture, or is damaged.
     OSError
-        If there is no such file.
+        If the file does not exist.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def read_photo(path: str | Path) -> Array:
 
     with open(path, "rb") as file:
         try:
-            picture: Any = ImageOps.exif_transpose(Image.open(file))
+            picture = ImageOps.exif_transpose(Image.open(file))
             if picture.mode.startswith("I"):  # 16 bits of grey
                 picture = Image.fromarray((np.asarray(picture, np.int64) // 256).clip(0, 255).astype(np.uint8))
             if picture.has_transparency_data:
@@ -86,7 +87,9 @@ def read_photo(path: str | Path) -> Array:
 
 
 def resize(photo: Array, short_side: int) -> Array:
-    """Scale a photo to a given length of its short side, bilinearly, with smoothing where it shrinks.
+    """Return a photo scaled so that its short side has a given length.
+
+    Interpolation is bilinear, with antialiasing where the photo shrinks.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ def resize(photo: Array, short_side: int) -> Array:
     Raises
     ------
     ValueError
-        If `photo` is something else, or one side is more than twenty times as long as the other.
+        If `photo` has another shape or dtype, or one side is more than twenty times as long as the other.
 
     Examples
     --------

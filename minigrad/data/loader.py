@@ -1,8 +1,9 @@
 """DataLoader: batches, made ahead in the background, in an order that depends on the seed alone.
 
-Each epoch's order and each batch's draws have a Generator of their own, derived from the seed and from their place:
-(seed, epoch) and (seed, epoch, batch). Nothing depends on what was drawn before. So a walk can be taken up
-anywhere, with three integers for a position, and it does not matter who makes a batch, or when.
+Each epoch's order and each batch's random numbers come from a Generator of their own. Its seed is made of the loader's
+seed and the place: (seed, epoch), or (seed, epoch, batch). No batch depends on random numbers that were drawn before
+it. So three integers are a position from which an epoch can be resumed, and batches can be made in any thread, at any
+time.
 
 Next: :mod:`minigrad.data.subset`.
 """
@@ -11,45 +12,44 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import copy_context
 from itertools import islice
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 
+from minigrad.arguments import as_int, expect, integer
+from minigrad.data.dataset import Batch, Dataset
 from minigrad.data.transforms import Transform
-from minigrad.typing import Array
-
-Batch = tuple[Array, Array]
+from minigrad.typing import Rng
 
 
 class DataLoader:
-    """Walk over a data set in batches: each ``for`` over a loader is one epoch.
+    """Iterate over a data set in batches: each ``for`` over a loader is one epoch.
 
-    The position is `epoch`, and `batch`: how many batches of it the loop was given. Save it with
-    :meth:`state_dict` anywhere, also inside the loop. After :meth:`load_state_dict` the next ``for`` goes on from
-    there to the end of that epoch (there may be nothing left of it), with the batches that it would have
-    had. A ``for`` after one that was left early (break, an exception) begins the next epoch.
+    The position is `epoch` and `batch`, the number of batches of this epoch that the loop has received. Save it with
+    :meth:`state_dict` at any time, also inside the loop. After :meth:`load_state_dict` the next ``for`` gives the
+    batches that were left in that epoch, if any. A ``for`` after a loop that was left early (break, an exception)
+    begins the next epoch.
 
-    The data set and the transform are called in a background thread, one batch at a time. What they raise is
-    raised in the loop. However the loop is left, the thread ends with it.
+    A background thread calls the data set and the transform, for one batch after another. An exception that they raise
+    is raised in the loop. The thread ends with the loop, also if the loop is left early.
 
     Parameters
     ----------
-    dataset
-        Has a length, and gives ``(images, labels)`` for an array of indices.
+    dataset : Dataset
+        Has a length, and returns ``(images, labels)`` at an array of indices.
     batch_size : int
         The last batch of an epoch may be smaller.
     rng : numpy Generator or seed, optional
-        Shuffles each epoch anew, and draws what the transform asks for. One number is drawn from a Generator, as
-        the seed. Without it, the order is that of the data, and the seed of the transform is 0.
+        Shuffles each epoch anew, and provides the random numbers of the transform. From a Generator one number is
+        drawn, as the seed. Without it, the order is that of the data, and the transform's seed is 0.
     transform : callable, optional
-        Maps a batch of images and a numpy Generator to what the net shall see: see :mod:`minigrad.data.transforms`.
+        Maps a batch of images and a numpy Generator to images for the net: see :mod:`minigrad.data.transforms`.
     prefetch : int
-        How many batches are made ahead. With 0 there is no thread: each batch is made when it is asked for.
-        The batches are the same.
+        The number of batches that are made ahead. With 0 there is no thread: each batch is made on request. The
+        batches are the same.
 
     Attributes
     ----------
@@ -59,11 +59,11 @@ class DataLoader:
     Raises
     ------
     ValueError
-        If the batch size is not a positive int, there is no data, or seed or prefetch are negative.
+        If the batch size is not a positive int, the data set is empty, or the seed or `prefetch` is negative.
     TypeError
         If `rng` is neither a Generator nor an integer.
     RuntimeError
-        If a loop goes on after another one over the same loader has begun, or a state was loaded.
+        If a loop continues after another loop over the same loader has begun, or after a state was loaded.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class DataLoader:
     >>> len(loader), [images.shape[0] for images, labels in loader][-1]
     (12, 29)
 
-    Stopped in the middle of the second epoch, another loader goes on:
+    The first loader stops in the middle of the second epoch; another one continues:
 
     >>> for images, labels in loader:
     ...     if loader.batch == 5:
@@ -87,50 +87,49 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         batch_size: int,
         *,
-        rng: np.random.Generator | int | None = None,
+        rng: Rng | None = None,
         transform: Transform | None = None,
         prefetch: int = 2,
     ) -> None:
-        for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0)):
-            if not hasattr(value, "__index__") or value < least:
-                raise ValueError(f"DataLoader: expected {name} to be an int of at least {least}, got {value!r}")
         if len(dataset) == 0:
             raise ValueError("DataLoader: the data set is empty")
-        self.dataset, self.batch_size, self.transform, self.prefetch = dataset, batch_size, transform, prefetch
+        self.dataset, self.transform = dataset, transform
+        self.batch_size = integer("DataLoader", "batch_size", batch_size, least=1)
+        self.prefetch = integer("DataLoader", "prefetch", prefetch, least=0)
         self.shuffle, self.seed = rng is not None, _seed(rng)
         self.epoch, self.batch = 0, 0
-        self._resumed = False
-        self._walk: Generator[Batch, None, None] | None = None  # of the loop that began last
+        self._state_loaded = False
+        self._running: Generator[Batch, None, None] | None = None  # the batches of the loop that began last
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of one epoch, or what is left of it after a state was loaded."""
-        self._end_walk()
-        if self.batch and not self._resumed:  # the last loop was left early
+        """Yield the batches of one epoch; after a state was loaded, those that were left in its epoch."""
+        self._end_running_loop()
+        if self.batch and not self._state_loaded:  # the last loop was left early
             self.epoch, self.batch = self.epoch + 1, 0
-        self._resumed = False
-        walk = self._walk = _ahead(self._recipe(), range(self.batch, len(self)), self.prefetch)
+        self._state_loaded = False
+        batches = self._running = _made_ahead(self._maker(), range(self.batch, len(self)), self.prefetch)
         try:
-            for batch in walk:
+            for batch in batches:
                 self.batch += 1
                 yield batch
-                if self._walk is not walk:
+                if self._running is not batches:
                     raise RuntimeError(
-                        "DataLoader: this loop cannot go on: another loop over the same loader has begun since, or a "
-                        "state was loaded; for two loops at once, make two loaders"
+                        "DataLoader: this loop cannot continue, because another loop over the same loader has begun "
+                        "since, or a state was loaded; for two loops at once, make two loaders"
                     )
             self.epoch, self.batch = self.epoch + 1, 0
         finally:
-            walk.close()
+            batches.close()
 
     def state_dict(self) -> dict[str, int]:
-        """Return the position as integers; in the loop, of what comes after the present batch.
+        """Return the position as integers; inside the loop, the position after the current batch.
 
         Examples
         --------
@@ -142,21 +141,20 @@ class DataLoader:
         """
         return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a position, with its seed: the next ``for`` gives the rest of that epoch.
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue from a position, with its seed: the next ``for`` gives the rest of that epoch.
 
-        Data, batch size and transform, and whether to shuffle, are not part of the state: make the loader as it
-        was.
+        Data set, batch size, transform, and whether to shuffle are not part of the state: they must be the same.
 
         Parameters
         ----------
         state : dict
-            What :meth:`state_dict` returned.
+            A result of :meth:`state_dict`.
 
         Raises
         ------
         ValueError
-            If it is no such dict, or the epoch has not so many batches.
+            If it is anything else, or if an epoch has fewer batches.
 
         Examples
         --------
@@ -166,29 +164,28 @@ class DataLoader:
         >>> [len(labels) for images, labels in loader], loader.epoch
         ([128, 29], 4)
         """
-        if set(state) != set(self.state_dict()) or not all(
-            hasattr(number, "__index__") and number >= 0 for number in state.values()
-        ):
+        caller, names = "DataLoader.load_state_dict", ("seed", "epoch", "batch")
+        position = [number for name in names if (number := as_int(state.get(name))) is not None and number >= 0]
+        fits = len(state) == len(position) == len(names)
+        expect(fits, caller, "integers of at least 0 for seed, epoch and batch", state)
+        seed, epoch, batch = position
+        if batch > len(self):
             raise ValueError(
-                f"DataLoader.load_state_dict: expected integers of at least 0 for seed, epoch and batch, got {state}"
+                f"{caller}: the state stands after batch {batch}, but an epoch has {len(self)}; are data set and batch "
+                "size those of the saved run?"
             )
-        if state["batch"] > len(self):
-            raise ValueError(
-                f"DataLoader.load_state_dict: the state stands after batch {state['batch']}, but an epoch has "
-                f"{len(self)}; are data and batch size those of the saved run?"
-            )
-        self._end_walk()
-        self.seed, self.epoch, self.batch = (int(state[name]) for name in ("seed", "epoch", "batch"))
-        self._resumed = True
+        self._end_running_loop()
+        self.seed, self.epoch, self.batch = seed, epoch, batch
+        self._state_loaded = True
 
-    def _end_walk(self) -> None:
-        """End the thread of a loop that was left, but is still held by somebody: a traceback, a notebook."""
-        if self._walk is not None:
-            self._walk.close()
-            self._walk = None
+    def _end_running_loop(self) -> None:
+        """End the thread of a loop that was left but is still referenced, by a traceback or a notebook."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
-    def _recipe(self) -> Callable[[int], Batch]:
-        """Return the function that makes batch `i` of the present epoch."""
+    def _maker(self) -> Callable[[int], Batch]:
+        """Return the function that makes batch `i` of the current epoch."""
         seed, epoch, size = self.seed, self.epoch, self.batch_size
         order = np.arange(len(self.dataset))
         if self.shuffle:
@@ -201,64 +198,64 @@ class DataLoader:
         return make
 
 
-def _seed(rng: np.random.Generator | int | None) -> int:
-    """Return a seed: the one given, or one drawn from the Generator given."""
+def _seed(rng: Rng | None) -> int:
+    """Return the given seed, or a seed drawn from the given Generator; 0 for None."""
     if rng is None:
         return 0
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63))
-    if isinstance(rng, bool) or not hasattr(rng, "__index__"):
+    seed = as_int(rng)
+    if seed is None:
         raise TypeError(f"DataLoader: expected rng to be a numpy Generator, a seed or None, got {rng!r}")
-    if rng < 0:
-        raise ValueError(f"DataLoader: expected a seed of at least 0, got {rng}")
-    return int(rng)
+    expect(seed >= 0, "DataLoader", "a seed of at least 0", seed)
+    return seed
 
 
 def _generator(seed: int, *place: int) -> np.random.Generator:
-    """Return the Generator of a place in the walk, independent of those of all other places."""
+    """Return the Generator of an epoch or batch, independent of the Generators of all other places."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))
 
 
-def _ahead(make: Callable[[int], Batch], indices: range, prefetch: int) -> Generator[Batch, None, None]:
-    """Yield ``make(i)`` for all indices, made by a thread while the caller works with those before.
+def _made_ahead(make: Callable[[int], Batch], indices: range, prefetch: int) -> Generator[Batch, None, None]:
+    """Yield ``make(i)`` for all indices, made by a thread while the caller works with earlier batches.
 
-    The caller orders batch ``i + prefetch`` when it asks for batch ``i``; the order None ends the thread.
+    When the caller asks for batch ``i``, batch ``i + prefetch`` is ordered. The order None ends the thread.
     """
     if prefetch == 0:
-        for i in indices:  # not map: a StopIteration of the data would end it in silence
+        for i in indices:  # not map: a StopIteration of the data set would end it silently
             yield make(i)
         return
-    # queues of this kind may be used in finalisers, which can interrupt any line of either thread
+    # a SimpleQueue may be used in finalisers, which can interrupt either thread at any line
     orders: SimpleQueue[int | None] = SimpleQueue()
-    made: SimpleQueue[tuple[Batch | None, BaseException | None]] = SimpleQueue()
+    results: SimpleQueue[Batch | BaseException] = SimpleQueue()
     ended = False
 
     def work() -> None:
         while (i := orders.get()) is not None and not ended:
             try:
-                made.put((make(i), None))
+                results.put(make(i))
             except BaseException as error:
-                made.put((None, error))
+                results.put(error)
                 return
 
-    # the caller's context goes along: NumPy's errstate is a part of it
+    # run in a copy of the caller's context, which holds NumPy's errstate
     thread = threading.Thread(target=copy_context().run, args=(work,), name="DataLoader", daemon=True)
     thread.start()
+    result: Batch | BaseException | None = None
     try:
         upcoming = iter(indices)
         for i in islice(upcoming, prefetch):
             orders.put(i)
         for _ in indices:
             orders.put(next(upcoming, None))
-            batch, error = made.get()
-            if error is not None:
-                raise error
-            assert batch is not None
-            yield batch
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
     finally:
         ended = True
         orders.put(None)
-        error = None  # its traceback holds this frame, which would hold it
-        # not if a finaliser runs this in the thread itself, nor at the interpreter's end: Python 3.14 refuses both
+        result = None  # the traceback of an error refers to this frame, which would refer to the error
+        # not if a finaliser runs this in the thread itself, nor while the interpreter exits: Python 3.14 refuses both
         if threading.current_thread() is not thread and not sys.is_finalizing():
             thread.join()

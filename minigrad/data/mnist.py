@@ -1,14 +1,14 @@
 """MNIST and Fashion-MNIST: 70,000 grey images of 28x28 pixels each, handwritten digits or clothes, in IDX files.
 
-An IDX file begins with two zero bytes, the type of its numbers (8: bytes) and its number of axes; then come the sizes
-of the axes, four bytes each with the most significant first, and the numbers themselves. The official files are
-compressed with gzip, whose checksum is verified.
+An IDX file begins with two zero bytes, the type of its numbers (8 for bytes) and the number of axes. The sizes of the
+axes follow, four bytes each, the most significant first; then the numbers themselves. The official files are compressed
+with gzip, whose checksum is verified.
 
 Sources: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998; H. Xiao, K. Rasul
 and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017,
 https://arxiv.org/abs/1708.07747. The files come from :mod:`minigrad.data.fetch`.
 
-Next: :mod:`minigrad.inspect`.
+Next: :mod:`minigrad.inspect.summary`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.fetch import OFFICIAL, cache, fetch
+from minigrad.data.fetch import DATA_SETS, REGISTRY, cache, fetch
 from minigrad.data.images import ByteImages
-from minigrad.typing import Array
+from minigrad.typing import Array, Shape
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> Array:
-    r"""Read a compressed IDX file of bytes.
+def read_idx(path: Path, shape: Shape) -> Array:
+    r"""Return the array in a compressed IDX file of bytes.
 
     Parameters
     ----------
     path : Path
     shape : tuple of int
-        What its header must say.
+        The expected shape.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Array:
     Raises
     ------
     ValueError
-        If the file is truncated or corrupt, or its header says something else.
+        If the file is truncated or corrupt, or its header gives another type or shape.
 
     Examples
     --------
@@ -77,17 +77,17 @@ class MNIST(ByteImages):
     Parameters
     ----------
     root : str or Path, optional
-        The folder that holds ``MNIST/raw`` with the four official ``.gz`` files.
+        The folder with ``MNIST/raw``, which holds the four official ``.gz`` files.
         Default: :func:`minigrad.data.fetch.cache`.
     train : bool
-        Which part.
+        The training set, or else the test set.
     download : bool
-        Fetch what is missing.
+        Fetch the files if they are missing.
 
     Attributes
     ----------
     images : array of shape (n, 28, 28, 1), uint8
-        From 0 (paper) to 255 (ink). Indexing the data set gives them as float32 from 0 to 1.
+        From 0 (paper) to 255 (ink). Indexing the data set converts them to float32 from 0 to 1.
     labels : array of shape (n,), int64
     classes : tuple of str
         The names of the labels.
@@ -95,9 +95,9 @@ class MNIST(ByteImages):
     Raises
     ------
     FileNotFoundError
-        If the files are not there. It says how to get them.
+        If the files are missing. The message says how to get them.
     ValueError
-        If a file is truncated or corrupt, has another header than it must have, or a label is out of range.
+        If a file is truncated or corrupt, has the wrong header, or a label is out of range.
 
     Examples
     --------
@@ -105,12 +105,13 @@ class MNIST(ByteImages):
     Traceback (most recent call last):
         ...
     FileNotFoundError: MNIST: there is no scans/MNIST/raw/train-images-idx3-ubyte.gz
-    Run `python -m minigrad.data.fetch mnist --root scans`, or put there the file from
-    https://ossci-datasets.s3.amazonaws.com/mnist/ (9,912,422 bytes, md5 f68b3c2dcbeaaa9fbdd348bbdeb94873)
+    Run `python -m minigrad.data mnist --root scans`, or put there
+    https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (9,912,422 bytes, sha256
+    440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609)
     """
 
     source = "mnist"
-    system: Path | None = None  # where a package of the operating system puts the files
+    system: Path | None = None  # the folder of a package of the operating system
     classes: tuple[str, ...] = tuple("0123456789")
     train_size, test_size = 60_000, 10_000
 
@@ -126,8 +127,8 @@ class MNIST(ByteImages):
             )
 
     def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
-        """Return the paths of files: below `root` or in the system's folder, or else they are fetched."""
-        below, address, official = OFFICIAL[self.source]
+        """Return the paths of files, below `root` or in the system's folder; fetch them if necessary."""
+        (below,) = DATA_SETS[self.source]
         folder = root / below
         if not all((folder / file).exists() for file in files):
             if self.system is not None and (self.system / files[0]).exists():
@@ -136,11 +137,11 @@ class MNIST(ByteImages):
                 fetch(self.source, root)
         for file in files:
             if not (folder / file).exists():
-                size, md5 = official[file]
+                size, sha256, url = REGISTRY[f"{below}/{file}"]
                 raise FileNotFoundError(
                     f"{type(self).__name__}: there is no {folder / file}\n"
-                    f"Run `python -m minigrad.data.fetch {self.source} --root {root}`, or put there the file from\n"
-                    f"{address} ({size:,} bytes, md5 {md5})"
+                    f"Run `python -m minigrad.data {self.source} --root {root}`, or put there\n"
+                    f"{url} ({size:,} bytes, sha256\n{sha256})"
                     + ("\nor install Debian's package dataset-fashion-mnist" if self.system else "")
                 )
         return [folder / file for file in files]

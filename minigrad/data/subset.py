@@ -1,15 +1,16 @@
-"""Subset: some of a data set; split: training and validation.
+"""Parts of a data set: Subset and split.
 
 Next: :mod:`minigrad.data.fetch`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
-from minigrad.typing import Array
+from minigrad.data.dataset import Batch, Dataset
+from minigrad.typing import Array, Rng
 
 
 class Subset:
@@ -17,14 +18,21 @@ class Subset:
 
     Parameters
     ----------
-    dataset
+    dataset : Dataset
     indices : array of ints
-        Which.
+        The places of the images in `dataset`.
+
+    Attributes
+    ----------
+    classes : tuple of str or None
+        The names of the labels, if the data set has them.
 
     Raises
     ------
-    TypeError, IndexError
-        If they are not integers, or not among those of the data set.
+    TypeError
+        If the indices are not one axis of integers.
+    IndexError
+        If an index is out of range.
 
     Examples
     --------
@@ -34,7 +42,7 @@ class Subset:
     (100, array([1, 2]))
     """
 
-    def __init__(self, dataset: Any, indices: Any) -> None:
+    def __init__(self, dataset: Dataset, indices: Array | Iterable[int]) -> None:
         self.dataset, self.indices = dataset, np.array(indices)
         if self.indices.ndim != 1 or not np.issubdtype(self.indices.dtype, np.integer):
             raise TypeError(f"Subset: expected one axis of integers, got {self.indices.dtype} {self.indices.shape}")
@@ -42,23 +50,22 @@ class Subset:
             raise IndexError(
                 f"Subset: expected indices of {len(dataset)} images, got {self.indices.min()} to {self.indices.max()}"
             )
-        self.classes = getattr(dataset, "classes", None)
+        self.classes: tuple[str, ...] | None = getattr(dataset, "classes", None)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: Any) -> tuple[Array, Array]:
+    def __getitem__(self, index: int | slice | Array) -> Batch:
         """Return the images and labels at an index, a slice or an array of indices of the subset."""
-        images, labels = self.dataset[self.indices[index]]
-        return images, labels
+        return self.dataset[self.indices[index]]
 
 
-def split(dataset: Any, held_out: int, rng: np.random.Generator | int) -> tuple[Subset, Subset]:
-    """Split a data set at random, as the paper splits 45,000 images from 5,000 to choose the schedule.
+def split(dataset: Dataset, held_out: int, rng: Rng) -> tuple[Subset, Subset]:
+    """Split a data set at random, as the paper does to choose the schedule: 45,000 images and 5,000.
 
     Parameters
     ----------
-    dataset
+    dataset : Dataset
     held_out : int
         The size of the second part.
     rng : numpy Generator or seed
@@ -70,7 +77,7 @@ def split(dataset: Any, held_out: int, rng: np.random.Generator | int) -> tuple[
     Raises
     ------
     ValueError
-        If one of the parts would be empty.
+        If a part would be empty.
 
     Examples
     --------

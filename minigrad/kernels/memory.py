@@ -1,6 +1,6 @@
 """Memory that is freed stays with the process, for its next arrays.
 
-Next: :mod:`minigrad.autograd.tensor`.
+Next: :mod:`minigrad.autograd.recompute`.
 """
 
 from __future__ import annotations

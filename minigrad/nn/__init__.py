@@ -15,11 +15,12 @@ from minigrad.nn.layers import (
     ReLU,
     Sequential,
 )
-from minigrad.nn.module import Module, Parameter
+from minigrad.nn.module import Buffer, Module, Parameter
 
 __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
+    "Buffer",
     "Conv2d",
     "Dropout",
     "Flatten",

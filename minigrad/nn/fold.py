@@ -7,18 +7,18 @@ In evaluation, batch norm is a fixed scale and shift of each channel,
 and a convolution is linear in its weights: s (w * x + b) + t = (s w) * x + (s b + t). So one layer does the
 work of two.
 
-Next: :mod:`minigrad.optim`.
+Next: :mod:`minigrad.optim.schedules`.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from minigrad.device import namespace
-from minigrad.nn.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from minigrad.nn.layers import BatchNorm2d, Conv2d, Identity, Linear, Sequential
 from minigrad.nn.module import Module, Parameter
 
 Net = TypeVar("Net", bound=Module)
@@ -27,8 +27,10 @@ Net = TypeVar("Net", bound=Module)
 def fold_batch_norm(model: Net) -> Net:
     """Return a copy of a model for inference, with fewer layers and the same outputs.
 
-    Wherever a BatchNorm2d directly follows a Conv2d or Linear in a Sequential, one layer takes the place of both. Only
-    there: what else follows what is written in somebody's ``forward``, and cannot be known.
+    Wherever a BatchNorm2d directly follows a Conv2d or Linear in a Sequential, one layer takes the place of both. What
+    follows what elsewhere is written in a ``forward``; a class says so beside it, as the blocks of
+    :mod:`models.plain` do: ``norm_after = {"conv1": "bn1"}``. Then the first attribute becomes the new layer, and
+    the second an Identity.
 
     Parameters
     ----------
@@ -52,38 +54,53 @@ def fold_batch_norm(model: Net) -> Net:
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False, rng=0), nn.BatchNorm2d(8), nn.ReLU())
     >>> fold_batch_norm(net)
     Sequential(
-      (layers.0): Conv2d(3x3, 3 -> 8, stride=1)
-      (layers.1): ReLU()
+      (0): Conv2d(3x3, 3 -> 8, stride=1)
+      (1): ReLU()
     )
     """
     if not isinstance(model, Module):
         raise TypeError(f"fold_batch_norm: expected a Module, got {type(model).__name__}")
     # What stands in the memo is not copied: gradients are of no use here, and may hold a whole graph.
-    folded = copy.deepcopy(model, {id(p.grad): None for p in model.parameters() if p.grad is not None}).eval()
+    folded = copy.deepcopy(model, {id(p.grad): None for p in model.parameters() if p.grad is not None})
     for _, module in folded.named_modules():
         if isinstance(module, Sequential) and type(module).forward is Sequential.forward:
             module.layers = _folded(module.layers)
-    return folded
+        for layer, norm in _norms_after(module).items():
+            if merged := _merged(getattr(module, layer), getattr(module, norm)):
+                setattr(module, layer, merged)
+                setattr(module, norm, Identity())
+    return folded.eval()
 
 
-def _folded(layers: list[Any]) -> list[Any]:
+def _norms_after(module: Module) -> dict[str, str]:
+    """Return which norm follows which layer, as it stands in the class whose ``forward`` is in use."""
+    owner = next((owner for owner in (module, *type(module).__mro__) if "forward" in vars(owner)), module)
+    norms: dict[str, str] = vars(owner).get("norm_after", {})
+    return norms
+
+
+def _folded(layers: list[Module]) -> list[Module]:
     """Return the layers of a Sequential with new ones in place of pairs; those given may be in use elsewhere."""
-    result: list[Any] = []
+    result: list[Module] = []
     for layer in layers:
-        if result and type(layer) is BatchNorm2d and type(result[-1]) in (Conv2d, Linear):
-            result[-1] = _merged(result[-1], layer)
+        if result and (merged := _merged(result[-1], layer)):
+            result[-1] = merged
         else:
             result.append(layer)
     return result
 
 
-def _merged(layer: Any, norm: BatchNorm2d) -> Any:
-    """Return a copy of a Conv2d or Linear that does what `norm` did to its outputs, computed in float64."""
+def _merged(layer: Module, norm: Module) -> Module | None:
+    """Return a copy of a Conv2d or Linear that does what `norm` did to its outputs, computed in float64.
+
+    None for layers of other classes: those derived from these may compute something else.
+    """
+    if not ((type(layer) is Conv2d or type(layer) is Linear) and type(norm) is BatchNorm2d):
+        return None
     dtype = layer.w.dtype
     wide = np.promote_types(dtype, np.float64)
-    gamma, beta, mean, var = (
-        a.astype(wide) for a in (norm.gamma.data, norm.beta.data, norm.running_mean, norm.running_var)
-    )
+    arrays = norm.gamma.data, norm.beta.data, norm.running_mean.data, norm.running_var.data
+    gamma, beta, mean, var = (a.astype(wide) for a in arrays)
     scale = gamma / namespace(var).sqrt(var + norm.eps)  # (c_out,)
     bias = 0 if layer.b is None else layer.b.data.astype(wide)
     merged = copy.copy(layer)

@@ -14,20 +14,23 @@ References
 K. He et al., "Delving Deep into Rectifiers", arXiv 1502.01852, 2015, section 2.2.
 X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
 
-Next: :mod:`minigrad.nn.module`.
+Next: :mod:`minigrad.nn.fold`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minigrad.typing import Array, Rng
+from minigrad.typing import Array, Rng, Shape
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
-def he_normal(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> Array:
+def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a normal distribution of variance 2 / fan_in.
 
     Parameters
@@ -50,7 +53,7 @@ def he_normal(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> A
     return _scaled(_generator(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
 
 
-def he_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> Array:
+def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / fan_in.
 
     Parameters
@@ -72,7 +75,7 @@ def he_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> 
     return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
 
 
-def glorot_uniform(shape: tuple[int, ...], *, rng: Rng, dtype: Any = np.float32) -> Array:
+def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / (fan_in + fan_out).
 
     Parameters
@@ -102,13 +105,13 @@ def _generator(rng: Rng) -> np.random.Generator:
     return np.random.default_rng(rng)
 
 
-def _fan_in(shape: tuple[int, ...]) -> int:
+def _fan_in(shape: Shape) -> int:
     """How many products a unit of this weight adds up."""
     if len(shape) < 2:
         raise ValueError(f"init: expected the shape of a weight, (..., c_in, c_out), got {shape}")
     return math.prod(shape[:-1])
 
 
-def _scaled(draws: Array, scale: float, dtype: Any) -> Array:
+def _scaled(draws: Array, scale: float, dtype: npt.DTypeLike) -> Array:
     """Scale draws, and round them to the dtype."""
     return (draws * scale).astype(dtype)

@@ -3,20 +3,25 @@
 Every layer with weights takes ``rng``, a numpy Generator or a seed: there is no hidden randomness. Give all
 layers of a net one Generator, not one seed, or layers of equal shape would begin alike.
 
-Next: :mod:`minigrad.nn.fold`.
+Next: :mod:`minigrad.optim.sgd`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minigrad import ops
-from minigrad.arguments import pair
+from minigrad.arguments import expect, integer, pair
+from minigrad.autograd.tensor import Tensor
 from minigrad.nn.init import he_normal
-from minigrad.nn.module import Module, Parameter
-from minigrad.typing import Rng
+from minigrad.nn.module import Buffer, Module, Parameter
+from minigrad.typing import IntOrPair, Pair, Rng
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Linear(Module):
@@ -43,12 +48,14 @@ class Linear(Module):
     (1, 2)
     """
 
-    def __init__(self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: Any = np.float32) -> None:
-        _expect_sizes("Linear", c_in=c_in, c_out=c_out)
+    def __init__(
+        self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        c_in, c_out = integer("Linear", "c_in", c_in, least=1), integer("Linear", "c_out", c_out, least=1)
         self.w = Parameter(he_normal((c_in, c_out), rng=rng, dtype=dtype))
         self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (..., c_in) to (..., c_out)."""
         return ops.linear(x, self.w, self.b)
 
@@ -75,6 +82,9 @@ class Conv2d(Module):
     ----------
     w : Parameter of shape (kh, kw, c_in / groups, c_out)
     b : Parameter of shape (c_out,), or None
+    kernel, stride, padding, dilation : (int, int)
+        Along height and width.
+    groups : int
 
     Examples
     --------
@@ -88,33 +98,36 @@ class Conv2d(Module):
         self,
         c_in: int,
         c_out: int,
-        kernel: Any,
+        kernel: IntOrPair,
         *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
         rng: Rng,
-        dtype: Any = np.float32,
+        dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        _expect_sizes("Conv2d", c_in=c_in, c_out=c_out, groups=groups)
+        c_in, c_out = integer("Conv2d", "c_in", c_in, least=1), integer("Conv2d", "c_out", c_out, least=1)
+        self.groups = integer("Conv2d", "groups", groups, least=1)
         if c_in % groups or c_out % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide c_in = {c_in} and c_out = {c_out}")
-        self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        self.w = Parameter(
-            he_normal((*pair("Conv2d", "kernel", kernel, 1), c_in // groups, c_out), rng=rng, dtype=dtype)
-        )
+        self.kernel, self.stride = pair("Conv2d", "kernel", kernel, least=1), pair("Conv2d", "stride", stride, least=1)
+        self.padding = pair("Conv2d", "padding", padding, least=0)
+        self.dilation = pair("Conv2d", "dilation", dilation, least=1)
+        self.w = Parameter(he_normal((*self.kernel, c_in // groups, c_out), rng=rng, dtype=dtype))
         self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Convolve images (n, h, w, c_in)."""
-        return ops.conv2d(x, self.w, self.b, **self.settings)
+        stride, padding, dilation, groups = self.stride, self.padding, self.dilation, self.groups
+        return ops.conv2d(x, self.w, self.b, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
     def extra(self) -> str:
         """Return the shape of the weight, and the stride."""
-        kh, kw, c, o = self.w.shape
-        return f"{kh}x{kw}, {c * self.settings['groups']} -> {o}, stride={self.settings['stride']}"
+        kh, kw, c, c_out = self.w.shape
+        sy, sx = self.stride
+        return f"{kh}x{kw}, {c * self.groups} -> {c_out}, stride={sy if sy == sx else self.stride}"
 
 
 class BatchNorm2d(Module):
@@ -134,8 +147,8 @@ class BatchNorm2d(Module):
     ----------
     gamma, beta : Parameter of shape (c,)
         Scale and shift; they begin at 1 and 0.
-    running_mean, running_var : array of shape (c,)
-        What evaluation normalises with.
+    running_mean, running_var : Buffer of shape (c,)
+        What evaluation normalises with; their arrays are ``.data``.
 
     Examples
     --------
@@ -146,20 +159,20 @@ class BatchNorm2d(Module):
            [ 1.,  1.]], dtype=float32)
     """
 
-    def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: Any = np.float32) -> None:
-        _expect_sizes("BatchNorm2d", c=c)
+    def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
+        c = integer("BatchNorm2d", "c", c, least=1)
         self.momentum, self.eps = momentum, eps
         self.gamma, self.beta = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))
-        self.running_mean, self.running_var = np.zeros(c, dtype), np.ones(c, dtype)
+        self.running_mean, self.running_var = Buffer(np.zeros(c, dtype)), Buffer(np.ones(c, dtype))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Normalise (..., c)."""
         return ops.batch_norm(
             x,
             self.gamma,
             self.beta,
-            self.running_mean,
-            self.running_var,
+            self.running_mean.data,
+            self.running_var.data,
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,
@@ -180,9 +193,72 @@ class ReLU(Module):
     Tensor([0., 2.])
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Clip at 0 from below."""
         return ops.relu(x)
+
+
+class GlobalAvgPool2d(Module):
+    """The average of each channel: (n, h, w, c) -> (n, c).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> GlobalAvgPool2d()(mg.Tensor(np.ones((2, 4, 4, 3), "float32"))).shape
+    (2, 3)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average over height and width."""
+        return ops.global_avg_pool2d(x)
+
+
+class Sequential(Module):
+    """Modules one after the other.
+
+    Parameters
+    ----------
+    *layers : Modules
+
+    Attributes
+    ----------
+    layers : list of Modules
+        To be changed, too. In paths a layer has its number for a name: the weight of ``net[2]`` is ``"2.w"``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> net = Sequential(Linear(4, 8, rng=0), ReLU(), Linear(8, 2, rng=1))
+    >>> net(mg.Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
+    (1, 2)
+    >>> net[1], len(net)
+    (ReLU(), 3)
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        self.layers = list(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pass x through all layers."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the parts with their names; those of the layers are their numbers."""
+        return ((name.removeprefix("layers."), part) for name, part in super().children())
+
+    def __getitem__(self, i: int) -> Module:
+        return self.layers[i]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+
+# Windows, noise and shape --------------------------------------------------------------------
 
 
 class MaxPool2d(Module):
@@ -200,10 +276,10 @@ class MaxPool2d(Module):
     (1, 56, 56, 64)
     """
 
-    def __init__(self, kernel: Any, *, stride: Any = None, padding: Any = 0) -> None:
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+    def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
+        self.kernel, self.stride, self.padding = _window("MaxPool2d", kernel, stride, padding)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Pool images (n, h, w, c)."""
         return ops.max_pool2d(x, self.kernel, stride=self.stride, padding=self.padding)
 
@@ -223,27 +299,12 @@ class AvgPool2d(Module):
     (1, 2, 3, 3)
     """
 
-    def __init__(self, kernel: Any, *, stride: Any = None, padding: Any = 0) -> None:
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+    def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
+        self.kernel, self.stride, self.padding = _window("AvgPool2d", kernel, stride, padding)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Pool images (n, h, w, c)."""
         return ops.avg_pool2d(x, self.kernel, stride=self.stride, padding=self.padding)
-
-
-class GlobalAvgPool2d(Module):
-    """The average of each channel: (n, h, w, c) -> (n, c).
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> GlobalAvgPool2d()(mg.Tensor(np.ones((2, 4, 4, 3), "float32"))).shape
-    (2, 3)
-    """
-
-    def forward(self, x: Any) -> Any:
-        """Average over height and width."""
-        return ops.global_avg_pool2d(x)
 
 
 class Dropout(Module):
@@ -264,9 +325,10 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
+        expect(0 <= p < 1, "Dropout", "0 <= p < 1", p)
         self.p, self.rng = p, np.random.default_rng(rng)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Drop elements of x."""
         return ops.dropout(x, self.p, rng=self.rng, training=self.training)
 
@@ -281,7 +343,7 @@ class Flatten(Module):
     (2, 48)
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Lay each sample out as a vector."""
         features = x.size // x.shape[0] if x.shape[0] else int(np.prod(x.shape[1:]))
         return ops.reshape(x, (x.shape[0], features))
@@ -296,38 +358,15 @@ class Identity(Module):
     3.0
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Return x."""
         return x
 
 
-class Sequential(Module):
-    """Modules one after the other.
-
-    Parameters
-    ----------
-    *layers : Modules
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> net = Sequential(Linear(4, 8, rng=0), ReLU(), Linear(8, 2, rng=1))
-    >>> net(mg.Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
-    (1, 2)
-    """
-
-    def __init__(self, *layers: Module) -> None:
-        self.layers = list(layers)
-
-    def forward(self, x: Any) -> Any:
-        """Pass x through all layers."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-
-def _expect_sizes(layer: str, **sizes: Any) -> None:
-    """Refuse sizes that are no positive integers."""
-    for name, size in sizes.items():
-        if not hasattr(size, "__index__") or size < 1:
-            raise ValueError(f"{layer}: expected {name} to be an int of at least 1, got {size!r}")
+def _window(layer: str, kernel: IntOrPair, stride: IntOrPair | None, padding: IntOrPair) -> tuple[Pair, Pair, Pair]:
+    """Return the checked kernel, stride and padding of a pooling layer."""
+    return (
+        pair(layer, "kernel", kernel, least=1),
+        pair(layer, "stride", kernel if stride is None else stride, least=1),
+        pair(layer, "padding", padding, least=0),
+    )

@@ -1,8 +1,8 @@
 """Module: parameters, buffers and a forward pass, under names.
 
-A Module is an ordinary object whose attributes are found by what they are: a :class:`Parameter`, or one in a list, is
-trained; an array is a *buffer*, saved with the parameters but not trained (the running statistics of batch
-norm); a Module, or one in a list, is a part. Names are paths of attributes, ``blocks.0.conv1.w``.
+A Module is an ordinary object. Its attributes are found by their type, alone or in a list: a :class:`Parameter` is
+trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of batch norm); a Module
+is a part. Names are paths of attributes, ``layer1.0.conv1.w``.
 
 Next: :mod:`minigrad.nn.layers`.
 """
@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from minigrad.arguments import expect
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
 from minigrad.typing import Array
 
-Self = TypeVar("Self", bound="Module")
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Parameter(Tensor):
@@ -34,8 +36,38 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: npt.ArrayLike | Tensor) -> None:
         super().__init__(data, requires_grad=True)
+
+
+class Buffer:
+    """An array that a Module saves and moves together with its parameters, but that is not trained.
+
+    Parameters
+    ----------
+    data : array
+
+    Attributes
+    ----------
+    data : array
+        Write into it, or set another one.
+
+    Examples
+    --------
+    >>> mean = Buffer(np.zeros(2))
+    >>> mean.data += 0.5
+    >>> mean
+    Buffer([0.5 0.5])
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Array) -> None:
+        expect(is_array(data), "Buffer", "an array", type(data).__name__, error=TypeError)
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.data})"
 
 
 class Module:
@@ -62,17 +94,17 @@ class Module:
 
     training = True
 
-    #: Computes the output from the inputs: every Module defines it.
+    #: Computes the output from the inputs. Every Module defines it, with inputs of its own: hence `...` and `Any`.
     forward: Callable[..., Any]
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any) -> Tensor:
         """Compute the output, and show it to the hooks."""
-        out = self.forward(*inputs)
+        out: Tensor = self.forward(*inputs)
         for f in tuple(vars(self).get("_hooks", ())):
             once(lambda f=f: f(self, out))  # type: ignore[misc]
         return out
 
-    def hook(self, f: Callable[[Any, Any], object]) -> Callable[[], None]:
+    def hook(self, f: Callable[[Self, Tensor], object]) -> Callable[[], None]:
         """Call ``f(module, output)`` after every forward pass; return a function that ends it.
 
         Examples
@@ -113,55 +145,57 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield the parameters with their paths; one that is shared comes once."""
-        seen = set()
-        for path, _, name, value in self._attributes():
-            if isinstance(value, Parameter) and id(value) not in seen:
-                seen.add(id(value))
-                yield _join(path, name), value
+        return ((path, value) for path, value in self._values() if isinstance(value, Parameter))
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield the parameters."""
         return (p for _, p in self.named_parameters())
 
-    def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        """Yield the arrays that are saved but not trained, with their paths."""
-        for path, _, name, value in self._attributes():
-            if is_array(value):
-                yield _join(path, name), value
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Yield the buffers with their paths; one that is shared comes once."""
+        return ((path, value) for path, value in self._values() if isinstance(value, Buffer))
 
-    def buffers(self) -> Iterator[Array]:
+    def buffers(self) -> Iterator[Buffer]:
         """Yield the buffers."""
         return (b for _, b in self.named_buffers())
 
-    def _attributes(self) -> Iterator[tuple[str, Module, str, Any]]:
-        """Yield what may be a parameter or a buffer: path and module, and the attribute's name and value."""
+    def _values(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """Yield parameters and buffers with their paths; refuse what looks like one but would be overlooked."""
+        seen = set()
         for path, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, list | tuple):
-                    yield from (
-                        (path, module, f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Parameter)
-                    )
-                elif isinstance(value, dict) and any(isinstance(v, Parameter | Module) for v in value.values()):
+            for name, attribute in vars(module).items():
+                where = f"{type(module).__name__}.{name}"
+                if isinstance(attribute, dict) and any(
+                    isinstance(value, Parameter | Buffer | Module) for value in attribute.values()
+                ):
                     raise TypeError(
-                        f"{type(module).__name__}.{name}: parameters and modules are found among attributes and in "
-                        "lists, not in a dict"
+                        f"{where}: parameters, buffers and modules are found among attributes and in lists, not in a "
+                        "dict; use a list"
                     )
-                else:
-                    yield path, module, name, value
+                in_list = isinstance(attribute, list | tuple)
+                for i, value in enumerate(attribute if in_list else [attribute]):
+                    if is_array(value) and not name.startswith("_"):
+                        raise TypeError(
+                            f"{where}: an array alone is neither saved nor moved; wrap it: nn.Buffer(array), or, if it "
+                            "is to be neither, begin its name with an underscore"
+                        )
+                    if isinstance(value, Parameter | Buffer) and id(value) not in seen:
+                        seen.add(id(value))
+                        yield _join(path, f"{name}.{i}" if in_list else name), value
 
     # What is done to all of it ---------------------------------------------------------------
 
-    def apply(self: Self, f: Callable[[Module], object]) -> Self:
+    def apply(self, f: Callable[[Module], object]) -> Self:
         """Call `f` on this Module and everything in it."""
         for _, module in self.named_modules():
             f(module)
         return self
 
-    def train(self: Self, training: bool = True) -> Self:
+    def train(self, training: bool = True) -> Self:
         """Make every layer behave as in training."""
         return self.apply(lambda module: setattr(module, "training", training))
 
-    def eval(self: Self) -> Self:
+    def eval(self) -> Self:
         """Make every layer behave as in evaluation."""
         return self.train(False)
 
@@ -170,13 +204,12 @@ class Module:
         """Where the parameters are, and so where images have to be: ``"cpu"`` without any."""
         return next((p.device for p in self.parameters()), "cpu")
 
-    def to(self: Self, device: str) -> Self:
+    def to(self, device: str) -> Self:
         """Move parameters and buffers to a device; gradients are dropped."""
-        for _, module, name, value in list(self._attributes()):
+        for _, value in self._values():
+            value.data = to_device(value.data, device)
             if isinstance(value, Parameter):
-                value.data, value.grad = to_device(value.data, device), None
-            elif is_array(value):
-                setattr(module, name, to_device(value, device))
+                value.grad = None
         return self
 
     # State -----------------------------------------------------------------------------------
@@ -190,19 +223,24 @@ class Module:
         >>> {name: a.shape for name, a in mg.nn.Linear(3, 2, rng=0).state_dict().items()}
         {'w': (3, 2), 'b': (2,)}
         """
-        arrays = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
-        return {name: np.array(to_host(array)) for name, array in arrays.items()}
+        return {name: np.array(to_host(array)) for name, array in self._arrays().items()}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
         """Copy arrays into the parameters and buffers of the same paths.
+
+        Paths of earlier versions are understood, too: see :meth:`renamed`.
 
         Raises
         ------
         ValueError
             If names or shapes do not fit. All that do not are listed, and nothing is loaded.
         """
-        mine = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
-        state = {name: value if is_array(value) else np.asarray(value) for name, value in state.items()}
+        mine, given = self._arrays(), state
+        state = {}
+        for name, value in given.items():
+            today = self.renamed(name)
+            name = today if name not in mine and today in mine and today not in given else name
+            state[name] = value if is_array(value) else np.asarray(value)
         faults = [f"missing: {name}" for name in mine if name not in state]
         faults += [f"unexpected: {name}" for name in state if name not in mine]
         faults += [
@@ -214,6 +252,21 @@ class Module:
             raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults))
         for name, array in mine.items():
             array[...] = to_host(state[name]) if on_host(array) else namespace(array).asarray(state[name])
+
+    def renamed(self, path: str) -> str:
+        """Return today's path for one in a file of an earlier version.
+
+        Examples
+        --------
+        >>> Module().renamed("head.layers.0.w")  # through a Sequential, whose list had a name in the path
+        'head.0.w'
+        """
+        return path.replace("layers.", "")
+
+    def _arrays(self) -> dict[str, Array]:
+        """Return the arrays of the parameters, and then of the buffers, by path."""
+        values = dict(self.named_parameters()) | dict(self.named_buffers())
+        return {path: value.data for path, value in values.items()}
 
     def __repr__(self) -> str:
         parts = [f"  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.children()]

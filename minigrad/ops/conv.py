@@ -14,7 +14,7 @@ The columns of a whole batch are kh kw times as large as the batch, and writing 
 the product. So the fast path, :mod:`minigrad.kernels.conv`, makes them for one block of pixels at a time, small enough
 to be still in cache when they are multiplied, and never stores them.
 
-Next: :mod:`minigrad.ops.pool`.
+Next: :mod:`minigrad.ops.norm`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ stored. The replay sums the gradients of broadcast arguments back to their shape
 
 Where a function has no derivative, the docstring states which one-sided derivative is used; a test fixes it.
 
-Next: :mod:`minigrad.ops.shape`.
+Next: :mod:`minigrad.ops.reduction`.
 """
 
 from __future__ import annotations

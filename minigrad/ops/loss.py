@@ -1,6 +1,6 @@
 """Softmax, and the losses: cross-entropy and the mean squared error.
 
-Next: :mod:`minigrad.checks`.
+Next: :mod:`minigrad.ops.methods`.
 """
 
 from __future__ import annotations

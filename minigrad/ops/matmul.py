@@ -1,6 +1,6 @@
 """Matrix products: matmul and linear.
 
-Next: :mod:`minigrad.kernels.pixels`.
+Next: :mod:`minigrad.ops.conv`.
 """
 
 from __future__ import annotations

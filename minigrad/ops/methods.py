@@ -3,7 +3,7 @@
 :class:`~minigrad.autograd.tensor.Tensor` stands below the operators, so they are installed on it here; their signatures
 are declared in the class.
 
-Next: :mod:`minigrad.checks.differences`.
+Next: :mod:`minigrad.checks.identities`.
 """
 
 from __future__ import annotations

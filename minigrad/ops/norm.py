@@ -24,7 +24,7 @@ References
 ----------
 S. Ioffe and C. Szegedy, "Batch Normalization", arXiv 1502.03167, 2015.
 
-Next: :mod:`minigrad.ops.loss`.
+Next: :mod:`minigrad.checks.differences`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,14 @@ def batch_norm_twin(
 
 @operator
 def _batch_norm(
-    x: Array, gamma: Array, beta: Any, /, running_mean: Array, running_var: Array, training: bool, momentum: float,
+    x: Array,
+    gamma: Array,
+    beta: Any,
+    /,
+    running_mean: Array,
+    running_var: Array,
+    training: bool,
+    momentum: float,
     eps: float,
 ) -> tuple[Array, dict[str, Array]]:
     """The operator behind :func:`batch_norm`: the statistics are settings."""

@@ -4,7 +4,7 @@ The average of a window is the sum of its pixels divided by their number, and it
 found tap by tap: tap (i, j) of all windows together is one strided view of the image, and the result is the elementwise
 maximum of these views. So no window is ever copied.
 
-Next: :mod:`minigrad.ops.norm`.
+Next: :mod:`minigrad.ops.loss`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 They are linear, so each rule is the adjoint: it sends every element of the gradient back to the place that its element
 came from, and adds where an element was used several times. The adjoint of one of these operators is usually another.
 
-Next: :mod:`minigrad.ops.reduction`.
+Next: :mod:`minigrad.ops.windows`.
 """
 
 from __future__ import annotations

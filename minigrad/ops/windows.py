@@ -1,6 +1,6 @@
 """The window of a convolution or a pooling: does it fit into the image?
 
-Next: :mod:`minigrad.ops.conv`.
+Next: :mod:`minigrad.ops.pool`.
 """
 
 from __future__ import annotations

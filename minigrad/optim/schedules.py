@@ -1,24 +1,25 @@
 """Learning-rate schedules, counted in iterations.
 
-Schedules are counted in iterations, as in the paper, not in epochs. Two of them listen to what training measures
-besides: :class:`WarmupUntil` to the training error, :class:`ReduceOnPlateau` to the error on held-out data.
+Schedules are counted in iterations, as in the paper, not in epochs. Two of them depend on what training measures:
+:class:`WarmupUntil` on the training error, :class:`ReduceOnPlateau` on the error on held-out data.
 
-Next: :mod:`minigrad.data.digits`.
+Next: :mod:`minigrad.data.dataset`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from minigrad.arguments import expect
 from minigrad.optim.sgd import SGD
 
 
 class Schedule:
-    """The learning rate as a factor of its first value, iteration by iteration.
+    """The base of schedules: the learning rate is its first value times a factor of the iteration.
 
-    Call :meth:`step` after each step of the optimizer. One's own schedule says what the factor is.
+    Call :meth:`step` after each step of the optimizer. A schedule of your own defines :meth:`factor`.
 
     Examples
     --------
@@ -39,42 +40,40 @@ class Schedule:
         self.iteration = 0
         self.apply()
 
-    #: What the first learning rate is multiplied with in an iteration: every schedule defines it.
-    factor: Callable[[int], float]
+    def factor(self, iteration: int) -> float:
+        """Return the factor of the first learning rate in an iteration: every schedule defines it."""
+        raise NotImplementedError
 
     def step(self) -> None:
-        """Go on to the next iteration."""
+        """Set the learning rate of the next iteration."""
         self.iteration += 1
         self.apply()
 
     def observe(self, **figures: float) -> None:
-        """Hear what was measured: `batch_error` after each iteration, and every record of an evaluation."""
+        """Take note of measurements: `batch_error` after each iteration, and every record of the training loop."""
 
     def apply(self) -> None:
         """Set the learning rate of the current iteration."""
         self.optimizer.lr = float(self.base * self.factor(self.iteration))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a later run needs to go on; of a schedule within this one, too."""
+    def state_dict(self) -> dict[str, object]:
+        """Return what a later run needs to continue, with the state of a schedule within this one."""
         return {
             name: value.state_dict() if isinstance(value, Schedule) else value
             for name, value in vars(self).items()
             if name != "optimizer"
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state, with its settings: milestones, for one, are those of the saved run.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state, with its settings: milestones, for example, are those of the saved run.
 
         Raises
         ------
         ValueError
-            If it is the state of another schedule.
+            If the state is that of another schedule.
         """
         expected, got = sorted(self.state_dict()), sorted(state or ())
-        if expected != got:
-            raise ValueError(
-                f"{type(self).__name__}: expected a state with {expected}, got {got}; is it that of another schedule?"
-            )
+        expect(expected == got, type(self).__name__, f"a state with {expected}", got, "is it that of another schedule?")
         for name, value in state.items():
             mine = getattr(self, name)
             if isinstance(mine, Schedule):
@@ -117,7 +116,7 @@ class MultiStepLR(Schedule):
 
 
 class CosineLR(Schedule):
-    """Let the learning rate fall to 0 along half a wave of the cosine: (1 + cos(pi t / T)) / 2.
+    """Decrease the learning rate to 0 along half a period of the cosine: (1 + cos(pi t / T)) / 2.
 
     I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation (5), without its
     restarts.
@@ -126,7 +125,7 @@ class CosineLR(Schedule):
     ----------
     optimizer : SGD
     iterations : int
-        T, after which the rate stays 0.
+        T; from then on the learning rate is 0.
 
     Examples
     --------
@@ -146,20 +145,20 @@ class CosineLR(Schedule):
         super().__init__(optimizer)
 
     def factor(self, iteration: int) -> float:
-        """Return the height of the wave."""
+        """Return (1 + cos(pi t / T)) / 2."""
         return 0.5 + 0.5 * math.cos(math.pi * min(iteration / self.iterations, 1.0))
 
 
 class ReduceOnPlateau(Schedule):
-    """Multiply the learning rate by `gamma` when an error has stopped falling: the paper's rule on ImageNet.
+    """Multiply the learning rate by `gamma` when an error stops falling: the paper's rule on ImageNet.
 
     Parameters
     ----------
     optimizer : SGD
     figure : str
-        What to watch, by its name in the records of the training loop, all of which must have it.
+        The name of the error in the records of the training loop, all of which must have it.
     patience : int
-        How many evaluations without a new best are waited for.
+        The number of evaluations without a new minimum after which the learning rate drops.
     gamma : float
 
     Examples
@@ -183,14 +182,14 @@ class ReduceOnPlateau(Schedule):
         super().__init__(optimizer)
 
     def factor(self, iteration: int) -> float:
-        """Return gamma to the number of plateaus."""
+        """Return gamma to the number of plateaus so far."""
         return float(self.gamma**self.drops)
 
     def observe(self, **figures: float) -> None:
-        """Count the evaluations since the best."""
+        """Count the evaluations since the minimum."""
         if self.figure not in figures:
-            if "iteration" in figures:  # a record, and no single batch
-                raise ValueError(f"ReduceOnPlateau: expected {self.figure!r} to be measured, got {list(figures)}")
+            is_record = "iteration" in figures  # not of a single batch
+            expect(not is_record, "ReduceOnPlateau", f"{self.figure!r} to be measured", list(figures))
             return
         self.waited = 0 if figures[self.figure] < self.best else self.waited + 1
         self.best = min(self.best, figures[self.figure])
@@ -200,14 +199,14 @@ class ReduceOnPlateau(Schedule):
 
 
 class Warmup(Schedule):
-    """Let the learning rate rise in a straight line over the first iterations, then follow another schedule.
+    """Increase the learning rate linearly over the first iterations, then follow another schedule.
 
     Parameters
     ----------
     schedule : Schedule
-        What to follow.
+        The schedule that is followed.
     iterations : int
-        The first iteration has 1 / iterations of the learning rate.
+        The length of the warm-up. The first iteration has 1 / iterations of the learning rate.
 
     Examples
     --------
@@ -230,17 +229,17 @@ class Warmup(Schedule):
         super().__init__(schedule.optimizer)
 
     def factor(self, iteration: int) -> float:
-        """Return the share of the warm-up that is done, times the other schedule's factor."""
+        """Return the share of the warm-up that is done, times the factor of the other schedule."""
         return min(1.0, (iteration + 1) / max(self.iterations, 1)) * self.schedule.factor(iteration)
 
     def observe(self, **figures: float) -> None:
-        """Pass on what was measured."""
+        """Pass the measurements on."""
         self.schedule.observe(**figures)
         self.apply()
 
 
 class WarmupUntil(Schedule):
-    """Keep the learning rate low until training has got under way, then follow another schedule.
+    """Keep the learning rate low until the training error has fallen, then follow another schedule.
 
     The paper's rule for 110 layers (section 4.2): a tenth of the learning rate until the training error is below 80 %,
     which is after about 400 iterations.
@@ -248,11 +247,11 @@ class WarmupUntil(Schedule):
     Parameters
     ----------
     schedule : Schedule
-        What to follow; its iterations count from the beginning.
+        The schedule that is followed; its iterations count from the beginning.
     error : float
         The training error to fall below, averaged over about the last 50 batches.
     gamma : float
-        The factor until then.
+        The factor during the warm-up.
 
     Examples
     --------
@@ -275,11 +274,11 @@ class WarmupUntil(Schedule):
         super().__init__(schedule.optimizer)
 
     def factor(self, iteration: int) -> float:
-        """Return gamma, or the other schedule's factor."""
+        """Return gamma during the warm-up, then the factor of the other schedule."""
         return self.schedule.factor(iteration) if self.done else self.gamma
 
     def observe(self, **figures: float) -> None:
-        """Average the error of the batches, and end the warm-up when it is low enough."""
+        """Average the error of the batches, and end the warm-up once the average is below `error`."""
         if "batch_error" in figures:
             self.average += (figures["batch_error"] - self.average) / 50
             self.done = self.done or self.average < self.error

@@ -1,26 +1,31 @@
 """SGD with momentum.
 
-Momentum is kept as PyTorch keeps it,
+The velocity v is defined as in PyTorch,
 
     v = momentum v + g,    w = w - lr v,
 
-with the learning rate outside v; in Caffe's form, v = momentum v + lr g, a drop of the learning
-rate takes effect only as v forgets. Weight decay adds ``weight_decay * w`` to g, for every
-parameter, those of batch norm included, unless groups say otherwise.
+with the learning rate outside v. In Caffe's form, v = momentum v + lr g, a drop of the learning rate takes effect only
+as the older gradients in v fade. Weight decay adds ``weight_decay * w`` to g, for every parameter, those of batch norm
+included, unless groups say otherwise.
 
-Next: :mod:`minigrad.optim.schedules`.
+Next: :mod:`models.plain`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from minigrad.arguments import expect
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import namespace, to_host
 from minigrad.nn.module import Parameter
+from minigrad.typing import Array
+
+#: A list of Tensors under "params", and beside it the settings of their steps by name.
+Group: TypeAlias = dict[str, Any]
 
 
 class SGD:
@@ -31,17 +36,19 @@ class SGD:
     params : iterable of Tensors, or of groups
         A group is a dict with ``"params"`` and its own ``momentum``, ``weight_decay`` or ``nesterov``.
     lr : float
-        The learning rate, of all groups. Schedules set it.
+        The learning rate of all groups. Schedules change it.
     momentum : float
-        0.9 remembers about ten steps; 0 none.
+        With 0.9, v sums over about ten steps; 0 is plain gradient descent.
     weight_decay : float
     nesterov : bool
         Step by ``g + momentum v`` instead of ``v``.
 
     Raises
     ------
+    TypeError
+        If `params` holds something else than leaf Tensors that require a gradient.
     ValueError
-        If there is nothing to train, or a number is out of range.
+        If there are no parameters, one is given twice, or a number is out of range.
 
     Examples
     --------
@@ -56,38 +63,35 @@ class SGD:
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Iterable[Tensor | Group],
         lr: float,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        defaults = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         if isinstance(params, Tensor):
             raise TypeError("SGD: expected an iterable of Tensors, got one Tensor; pass [tensor]")
-        given = list(params)
-        groups = given if given and isinstance(given[0], dict) else [{"params": given}]
-        if not all("params" in group for group in groups):
-            raise ValueError('SGD: expected each group to have "params"')
+        defaults: Group = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        given: list[Any] = list(params)  # groups, Tensors, or what is refused below
+        groups: list[Group] = given if given and isinstance(given[0], dict) else [{"params": given}]
+        expect(all("params" in group for group in groups), "SGD", 'each group to have "params"', groups)
         self.lr = float(lr)
-        self.groups: list[dict[str, Any]] = [defaults | group | {"params": list(group["params"])} for group in groups]
-        self.velocity: dict[Tensor, Any] = {}
-        unknown = {key for group in groups for key in group} - {"params", *defaults}
-        every = [p for group in self.groups for p in group["params"]]
+        self.groups: list[Group] = [defaults | group | {"params": list(group["params"])} for group in groups]
+        self.velocity: dict[Tensor, Array] = {}
+        every = self._parameters()
         for p in every:
-            if not isinstance(p, Tensor) or not (isinstance(p, Parameter) or (p.requires_grad and p.is_leaf)):
+            if not (isinstance(p, Parameter) or (isinstance(p, Tensor) and p.requires_grad and p.is_leaf)):
                 raise TypeError(f"SGD: expected leaf Tensors that require a gradient, got {p!r:.80}")
-        if unknown or not every or len(set(every)) < len(every):
-            raise ValueError(
-                "SGD: expected each parameter once, at least one of them, in groups that set only "
-                f"{sorted(defaults)}; got {len(every)} parameters, {len(set(every))} different ones"
-                + (f", and {sorted(unknown)}" if unknown else "")
-            )
-        if not lr >= 0 or not all(0 <= group["momentum"] < 1 and group["weight_decay"] >= 0 for group in self.groups):
-            raise ValueError(
-                f"SGD: expected lr >= 0, 0 <= momentum < 1 and weight_decay >= 0, got lr={lr}, momentum={momentum}, "
-                f"weight_decay={weight_decay}"
-            )
+        count = f"{len(every)} parameters, {len(set(every))} different ones"
+        expect(every and len(set(every)) == len(every), "SGD", "each parameter once, at least one of them", count)
+        unknown = sorted({name for group in groups for name in group} - {"params", *defaults})
+        expect(not unknown, "SGD", f"groups with params and {list(defaults)}", unknown)
+        in_range = lr >= 0 and all(0 <= group["momentum"] < 1 and group["weight_decay"] >= 0 for group in self.groups)
+        expect(in_range, "SGD", "lr >= 0, 0 <= momentum < 1 and weight_decay >= 0", {"lr": lr} | defaults)
+
+    def _parameters(self) -> list[Tensor]:
+        """Return the parameters of all groups."""
+        return [p for group in self.groups for p in group["params"]]
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
@@ -101,47 +105,47 @@ class SGD:
                     g = g + decay * w
                 if momentum:
                     v = self.velocity.get(p)
-                    if type(v) is not type(w):  # there is none yet, or the net was moved to another device
-                        xp = namespace(w)
-                        v = self.velocity[p] = xp.zeros_like(w) if v is None else xp.asarray(to_host(v))
+                    if v is None:
+                        v = self.velocity[p] = namespace(w).zeros_like(w)
+                    elif type(v) is not type(w):  # the net was moved to another device
+                        v = self.velocity[p] = namespace(w).asarray(to_host(v))
                     v *= momentum
                     v += g
                     g = g + momentum * v if nesterov else v
                 w -= self.lr * g
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for group in self.groups:
-            for p in group["params"]:
-                p.grad = None
+        """Discard all gradients."""
+        for p in self._parameters():
+            p.grad = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a later run needs to go on: the settings, and the velocities in the order of the parameters."""
-        velocity = [self.velocity.get(p) for group in self.groups for p in group["params"]]
+    # State -----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what a later run needs to continue: the settings, and the velocities in the parameters' order."""
+        velocity = [self.velocity.get(p) for p in self._parameters()]
         return {
             "lr": self.lr,
             "groups": [{name: value for name, value in group.items() if name != "params"} for group in self.groups],
             "velocity": [None if v is None else to_host(v).copy() for v in velocity],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state, with its settings.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state, with its settings.
 
         Raises
         ------
         ValueError
             If groups or velocities do not fit the parameters; nothing is loaded then.
         """
-        if state.keys() != self.state_dict().keys() or len(state["groups"]) != len(self.groups):
-            raise ValueError(
-                f"SGD: expected a state of {len(self.groups)} groups with {list(self.state_dict())}, got "
-                f"{len(state.get('groups', ()))} with {list(state)}"
-            )
-        every = [p for group in self.groups for p in group["params"]]
+        names, got = list(self.state_dict()), f"{len(state.get('groups', ()))} with {list(state)}"
+        fits = state.keys() == set(names) and len(state["groups"]) == len(self.groups)
+        expect(fits, "SGD", f"a state of {len(self.groups)} groups with {names}", got)
+        every = self._parameters()
         velocity = [None if v is None else np.asarray(v) for v in state["velocity"]]
         shapes, mine = [None if v is None else v.shape for v in velocity], [p.shape for p in every]
-        if len(shapes) != len(mine) or any(a not in (None, b) for a, b in zip(shapes, mine, strict=True)):
-            raise ValueError(f"SGD: expected velocities of the shapes {mine}, got {shapes}")
+        fits = len(shapes) == len(mine) and all(a in (None, b) for a, b in zip(shapes, mine, strict=True))
+        expect(fits, "SGD", f"velocities of the shapes {mine}", shapes)
         self.lr = state["lr"]
         for group, settings in zip(self.groups, state["groups"], strict=True):
             group.update(settings)

@@ -1,11 +1,11 @@
-"""save and load: trees of arrays in safetensors files, written so that a crash loses nothing.
+"""save and load: trees of arrays in safetensors files, which a crash leaves whole.
 
-A file holds arrays by name, and a JSON text. A tree, dicts and lists of arrays, numbers and strings, is laid out so
-that the name of an array is its path, ``model.fc.w``; the rest of the tree, with the names where the arrays were, is
-the JSON. Nothing is ever unpickled: a file from a stranger can be wrong, but it cannot run anything.
+A safetensors file holds named arrays and a text. Here a tree of dicts and lists is stored so that an array's name is
+its path, ``model.fc.w``. The text is the rest of the tree as JSON, with the names in place of the arrays. Nothing is
+ever unpickled: a file from a stranger can be wrong, but it cannot run anything.
 
-A file is written whole under another name in the same folder, synced to the disk, and only then renamed to its own: a
-crash, a kill or a full disk leaves the previous file as it was.
+A file is written under a temporary name in the same folder, synced to the disk, and only then renamed: a crash, a kill
+or a full disk leaves the previous file as it was.
 
 Next: :mod:`minigrad.train.report`.
 """
@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,29 +25,33 @@ from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, to_host
 from minigrad.typing import Array
 
-#: Stands in the JSON for an array of this name; not to be used as a key.
+#: Dicts and lists of arrays, Tensors, numbers, strings and None. Any, because a static type would have to be recursive,
+#: and would then refuse a ``dict[str, Array]`` or a TypedDict.
+Tree: TypeAlias = Any
+
+#: The key that stands in the JSON for an array, with the array's name. A tree must not use it.
 ARRAY = "$array"
 
 
-def save(path: str | Path, tree: Any) -> None:
+def save(path: str | Path, tree: Tree) -> None:
     """Write a tree of arrays, numbers and strings to a safetensors file, atomically.
 
     Parameters
     ----------
     path : str or Path
-        By custom ends in ``.safetensors``.
+        By convention ends in ``.safetensors``.
     tree : dict or list
-        Dicts with strings for keys, and lists, of arrays or Tensors, and of what JSON can hold. Arrays on a device are
+        Dicts with strings as keys, and lists, of arrays, Tensors, and what JSON can hold. Arrays on a device are
         copied to the host; NumPy's scalars become Python's numbers.
 
     Raises
     ------
     TypeError
-        If the tree holds something else.
+        If the tree holds anything else.
     ValueError
-        If two arrays get the same name, or one gets a name that the format keeps for itself.
+        If two arrays get the same name, or one gets a name that the format reserves.
     OSError
-        If the file cannot be written; one that was there before is left as it was.
+        If the file cannot be written; a previous file is left as it was.
 
     Examples
     --------
@@ -64,18 +68,18 @@ def save(path: str | Path, tree: Any) -> None:
     import safetensors.numpy
 
     arrays: dict[str, Array] = {}
-    text = json.dumps(_take(tree, "", arrays))
+    text = json.dumps(_extract_arrays(tree, "", arrays))
     with atomic(path) as temporary:
         temporary.write_bytes(safetensors.numpy.save(arrays, metadata={"minigrad": text}))
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path) -> Tree:
     """Read a tree from a safetensors file.
 
     Parameters
     ----------
     path : str or Path
-        Written by :func:`save`, or by any other program: then it is a dict of arrays by name.
+        A file of :func:`save`, or of any other program: then the tree is a dict of arrays by name.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def load(path: str | Path) -> Any:
     Raises
     ------
     ValueError
-        If the file is truncated, or not a safetensors file, or holds numbers that NumPy has not.
+        If the file is truncated, no safetensors file, or holds numbers of a type that NumPy lacks.
     OSError
         If there is no such file.
 
@@ -99,13 +103,13 @@ def load(path: str | Path) -> Any:
     """
     import safetensors
 
-    with open(path, "rb"):  # an error of the system, and not of the format, if it is not there
+    with open(path, "rb"):  # a missing file is an OSError, not one of the format
         pass
     try:
         with safetensors.safe_open(str(path), framework="np") as file:
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  not a dict
             text = (file.metadata() or {}).get("minigrad")
-        return arrays if text is None else _put_back(json.loads(text), arrays)
+        return arrays if text is None else _insert_arrays(json.loads(text), arrays)
     except (safetensors.SafetensorError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"load: {path} ({os.path.getsize(path):,} bytes) is not a whole safetensors file of numbers that NumPy "
@@ -115,7 +119,7 @@ def load(path: str | Path) -> Any:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary file to write, and rename it to `path` at the end, when it is safe on the disk.
+    """Yield the path of a temporary file to write; at the end, sync it to the disk and rename it to `path`.
 
     Examples
     --------
@@ -128,28 +132,28 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")  # always the same: what a kill leaves, the next write takes away
+    temporary = path.with_name(f".{path.name}.part")  # always the same name: the next write removes what a kill left
     try:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
         if os.name == "posix":
-            _sync(path.parent)  # the new name, too, is on the disk
+            _sync(path.parent)  # the new name
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _take(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
-    """Move the arrays of a tree into `arrays`, and return what is left for the JSON."""
+def _extract_arrays(tree: Tree, path: str, arrays: dict[str, Array]) -> Tree:
+    """Move the arrays of a tree into `arrays`, by path, and return the rest for the JSON."""
     if isinstance(tree, dict):
         if any(not isinstance(key, str) or key == ARRAY for key in tree):
             raise TypeError(f"save: expected strings for keys (and not {ARRAY!r}), got {list(tree)!r:.80} in {path!r}")
-        return {key: _take(value, f"{path}.{key}" if path else key, arrays) for key, value in tree.items()}
+        return {key: _extract_arrays(value, f"{path}.{key}" if path else key, arrays) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_take(value, f"{path}.{i}" if path else str(i), arrays) for i, value in enumerate(tree)]
+        return [_extract_arrays(value, f"{path}.{i}" if path else str(i), arrays) for i, value in enumerate(tree)]
     value = tree.data if isinstance(tree, Tensor) else tree.item() if isinstance(tree, np.generic) else tree
     if is_array(value):
-        array = np.asarray(to_host(value), order="C")  # contiguous, which the format takes for granted
+        array = np.asarray(to_host(value), order="C")  # contiguous, as the format requires
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"save: expected real numbers of at most 8 bytes, got {array.dtype} in {path!r}")
         if path in arrays or path == "__metadata__":
@@ -161,16 +165,20 @@ def _take(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
     raise TypeError(f"save: expected arrays, Tensors, numbers, strings, dicts and lists, got {type(tree)} in {path!r}")
 
 
-def _put_back(tree: Any, arrays: dict[str, Array]) -> Any:
-    """Return the tree with its arrays in their places."""
-    if isinstance(tree, dict):
-        return arrays[tree[ARRAY]] if ARRAY in tree else {key: _put_back(value, arrays) for key, value in tree.items()}
-    return [_put_back(value, arrays) for value in tree] if isinstance(tree, list) else tree
+def _insert_arrays(tree: Tree, arrays: dict[str, Array]) -> Tree:
+    """Return the tree that JSON gave, with its arrays in their places."""
+    if isinstance(tree, list):
+        return [_insert_arrays(value, arrays) for value in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return arrays[tree[ARRAY]] if ARRAY in tree else {k: _insert_arrays(v, arrays) for k, v in tree.items()}
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold a file, or the entries of a folder, before going on."""
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs only what it may write
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    handle = os.open(
+        path, os.O_RDONLY if path.is_dir() else os.O_RDWR
+    )  # Windows syncs only files that are open for writing
     try:
         os.fsync(handle)
     finally:

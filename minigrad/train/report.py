@@ -1,9 +1,9 @@
-"""What a training run tells: a progress bar or plain lines, a log, a figure.
+"""Reports of a training run: a progress bar or plain lines, a log, a figure.
 
-A *record* is what was measured at one point of a run: a dict of numbers, always with ``iteration``. A run's history is
-the list of its records. Names that end in ``_error`` are shares of 1.
+A *record* is a dict of the numbers measured at one point of a run, always with ``iteration``. A run's history is the
+list of its records. Names that end in ``_error`` are shares of 1.
 
-Next: :mod:`minigrad.train`.
+Next: :mod:`minigrad.train.diagnose`.
 """
 
 from __future__ import annotations
@@ -11,31 +11,34 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from minigrad.train.checkpoint import atomic
 
-Record = dict[str, Any]
+if TYPE_CHECKING:  # slow to import
+    from matplotlib.axes import Axes
+
+Record = dict[str, float]
 
 
 class Report:
     """Show the progress of one run, and write its log and its figure as it goes.
 
-    Where the errors of Python go to a terminal, there is a progress bar; where they are piped, one plain line a record.
+    If standard error is a terminal, it shows a progress bar; if not, one plain line for each record.
 
     Parameters
     ----------
     iterations : int
         The length of the run.
     history : list of records
-        Of earlier sessions of the run: the log begins with them.
+        The records of earlier sessions of the run: the log begins with them.
     first : int
-        The iteration at which this session begins.
+        The number of iterations done before this session.
     title : str
     log : Path, optional
-        Gets each record as a line of JSON.
+        The file to which each record is appended as a line of JSON.
     figure : Path, optional
-        Is drawn anew with each record.
+        The PNG file that is drawn anew with each record.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Report:
 
         self.iterations, self.history, self.title, self.log, self.figure = iterations, history, title, log, figure
         if log is not None:
-            with atomic(log) as temporary:  # what was logged after the last checkpoint will be measured again
+            with atomic(log) as temporary:  # records after the last checkpoint will be measured again
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in history))
         self.piped = not sys.stderr.isatty()
         self.bar = tqdm(
@@ -64,7 +67,7 @@ class Report:
         self.bar.update(iteration - self.bar.n)
 
     def add(self, record: Record, seconds_left: float) -> None:
-        """Append a record to the history, the log and the figure."""
+        """Append a record to the history, the log and the figure, and show it."""
         self.history.append(record)
         if self.log is not None:
             with self.log.open("a") as file:
@@ -93,7 +96,7 @@ class Report:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as hours, minutes and seconds.
+    """Return a duration as hours, minutes and seconds.
 
     Examples
     --------
@@ -119,14 +122,14 @@ def read_log(path: Path) -> list[Record]:
 
 
 def curves(runs: dict[str, list[Record]], path: Path) -> Path:
-    """Draw loss and errors against iterations, as in Fig. 6 of the paper: training thin, held-out data bold.
+    """Draw loss and errors over the iterations, as in Fig. 6 of the paper: training thin, held-out data bold.
 
     Parameters
     ----------
     runs : dict of histories
-        By the name that stands in the legend; the later, the darker.
+        By their names in the legend; later runs are darker.
     path : Path
-        Of a PNG file, written atomically.
+        The PNG file, written atomically.
 
     Returns
     -------
@@ -167,7 +170,7 @@ def curves(runs: dict[str, list[Record]], path: Path) -> Path:
 
 
 def shade(i: int, n: int) -> tuple[float, float, float]:
-    """Return the colour of the curve i of n as red, green and blue: the later, the darker, told apart in grey, too.
+    """Return the colour of curve i of n as red, green and blue: later curves are darker, also in greyscale.
 
     Examples
     --------
@@ -178,8 +181,8 @@ def shade(i: int, n: int) -> tuple[float, float, float]:
     return light, 0.1 + 0.9 * light, 0.4 + 0.6 * light
 
 
-def tidy(panel: Any) -> None:
-    """Give matplotlib's Axes a faint grid, and take away the frame where nothing is measured.
+def tidy(panel: Axes) -> None:
+    """Give matplotlib's Axes a faint grid, and remove the frame at the top and at the right.
 
     Examples
     --------
@@ -194,7 +197,7 @@ def tidy(panel: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Draw the logs of runs into one figure."""
+    """Draw the logs of several runs into one figure."""
     import argparse
 
     parser = argparse.ArgumentParser("python -m minigrad.train.report", description=main.__doc__)

@@ -11,8 +11,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from models import cifar_resnet, residual_net
-from models.plain import imagenet_stem
-from models.resnet import bottleneck
+from models.resnet import Bottleneck
 from tests.benchmarks import memory
 from tests.benchmarks.on_minigrad import in_segments
 from tests.benchmarks.worker import Worker
@@ -195,8 +194,8 @@ def test_training_in_segments_of_ten_blocks_is_bit_equal():
     (x, labels), results = images(2, 8), []
     for segment in (0, memory.SEGMENT):
         net = cifar_resnet(74, width=2)  # 36 blocks
-        for i, stage in enumerate(net.stages.layers):
-            stage.layers[3].residual.layers.append(nn.Dropout(0.3, rng=i))
+        for i, stage in enumerate(net.stages):
+            stage[3].bn2 = nn.Sequential(stage[3].bn2, nn.Dropout(0.3, rng=i))
         forward = in_segments(net, segment) if segment else net
         sgd, losses = mg.optim.SGD(net.parameters(), 0.05), []
         for _ in range(3):
@@ -242,7 +241,7 @@ def test_a_step_of_1202_layers_fits_into_2_gib():
 
 def small_bottleneck_net():
     """All other kinds of layers: 7x7, 1x1, strides, projections, max pooling."""
-    return residual_net(imagenet_stem, bottleneck, (1, 1, 1, 1), (16, 32, 64, 128, 256), num_classes=10)
+    return residual_net("imagenet", Bottleneck, (1, 1, 1, 1), (16, 32, 64, 128, 256), num_classes=10)
 
 
 @pytest.mark.usefixtures("threads_as_before")

@@ -60,14 +60,14 @@ def in_segments(net: Any, size: int) -> Callable[[Any], Any]:
 
     Memory then holds what goes into each run, and the inside of one run at a time.
     """
-    blocks = [block for stage in net.stages.layers for block in stage.layers]
+    blocks = [block for stage in net.stages for block in stage]
     runs = [nn.Sequential(*blocks[i : i + size]) for i in range(0, len(blocks), size)]
 
     def forward(x: Any) -> Any:
         x = net.stem(x)
         for run in runs:
             x = mg.recompute(run, x)
-        return net.fc(net.pool(x))
+        return net.fc(net.avgpool(x))
 
     return forward
 

@@ -19,6 +19,7 @@ import numpy as np
 import minigrad as mg
 import models
 from minigrad import nn
+from minigrad.kernels.threads import run
 
 
 class Shape(NamedTuple):
@@ -59,7 +60,7 @@ def gemm_peak(threads: int, sizes: tuple[int, ...] = (512, 1024, 1536), repeats:
         def multiply(i: int, a: Any = a, b: Any = b, out: Any = out) -> None:
             np.matmul(a[i], b, out=out[i])
 
-        seconds = fastest(lambda multiply=multiply: threads.run(multiply, threads), repeats)
+        seconds = fastest(lambda multiply=multiply: run(multiply, threads), repeats)
         best = max(best, threads * 2 * n**3 / seconds / 1e9)
     return best
 
@@ -70,7 +71,7 @@ def convolutions(net: nn.Module, size: int) -> Counter[Shape]:
 
     def note(layer: Any, out: Any) -> None:
         kernel, _, c_in, c_out = layer.w.shape
-        stride, padding = layer.settings["stride"], layer.settings["padding"]
+        stride, padding = layer.stride[0], layer.padding[0]
         # these nets halve even sizes: so the input's size is known from the output's
         found.append(Shape(out.shape[1] * stride, kernel, c_in, c_out, stride, padding, not found))
 

@@ -96,7 +96,7 @@ def test_both_sides_have_the_same_parameters(net):
     ours, (theirs, _) = on_minigrad.build(net), on_torch.build(net, 1, 8, "contiguous_format")
     sizes = [p.size for p in ours.parameters()]
     assert sizes == [p.numel() for p in theirs.parameters()]
-    strides = [m.settings["stride"] for _, m in ours.named_modules() if isinstance(m, mg.nn.Conv2d)]
+    strides = [m.stride[0] for _, m in ours.named_modules() if isinstance(m, mg.nn.Conv2d)]
     assert strides == [m.stride[0] for m in theirs.modules() if type(m).__name__ == "Conv2d"]
 
 

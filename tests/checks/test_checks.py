@@ -130,7 +130,7 @@ def test_a_float64_leak_is_caught_by_the_tape():
         leak(mg.Tensor([1.0], requires_grad=True)).backward()
 
 
-def test_right_only_to_first_order():
+def test_a_rule_that_is_right_only_to_first_order_is_caught():
     """A rule that uses a detached value is right once, and wrong when it is differentiated."""
 
     @mg.operator
@@ -187,7 +187,7 @@ def test_a_kink_is_reported_as_such():
     assert "kink" not in str(caught.value)
 
 
-def test_what_is_refused():
+def test_wrong_arguments_are_refused():
     with pytest.raises(TypeError, match="input 0 is float32; finite differences need float64"):
         mg.gradcheck(mg.exp, [np.ones(2, "float32")])
     with pytest.raises(TypeError, match="input 0 is int64"):
@@ -208,7 +208,7 @@ def test_an_input_that_f_ignores_has_gradient_zero():
         mg.gradcheck(ignores, [positive(2), positive(2, seed=1)])
 
 
-def test_parameters_of_a_module():
+def test_parameters_of_a_module_are_checked_and_restored():
     layer = nn.Linear(3, 2, rng=0, dtype=np.float64)
     before = layer.state_dict()
     x = randn(4, 3)
@@ -228,7 +228,7 @@ def test_samples_larger_than_the_jacobian_are_compared_along_directions():
 # The sharper checks ----------------------------------------------------------------------------
 
 
-def test_complex_step_sees_what_differences_cannot():
+def test_complex_step_catches_errors_that_differences_miss():
     """An error of a millionth of a millionth."""
     barely, inputs = unary(lambda g, x: g * 3 * x**2 * (1 + 1e-11))
     mg.gradcheck(barely, inputs)
@@ -238,7 +238,7 @@ def test_complex_step_sees_what_differences_cannot():
     assert mg.complex_step_check(right, inputs) < 1e-14
 
 
-def test_the_adjoint_identity():
+def test_the_adjoint_identity_catches_a_wrong_rule():
     f = lambda rule: planted(lambda x, /: x[:, :2], lambda g, x, *, need: (rule(g, x),))  # noqa: E731
 
     def right(g, x):
@@ -258,7 +258,7 @@ def test_the_adjoint_identity():
         mg.adjoint_check(mg.exp, [randn(3)])
 
 
-def test_the_order_of_the_taylor_remainder():
+def test_the_order_of_the_taylor_remainder_catches_wrong_gradients():
     assert 1.9 < mg.taylor_check(mg.exp, [randn(3)]) < 2.1
     assert mg.taylor_check(lambda x: x * 2.0, [randn(3)]) == np.inf
     for fault in ("scaled by 1.001", "a sign flipped", "zero: softmax", "transposed: matmul"):
@@ -325,12 +325,12 @@ def has_a_twin_that_is_another_function():
         (has_a_twin_that_is_another_function, "twin"),
     ],
 )
-def test_check_operator_finds_it(fault, check):
+def test_check_operator_catches_each_fault(fault, check):
     with pytest.raises(mg.GradientError, match=f"sample 0, {check}" if check else "sample 0, "):
         mg.check_operator(fault(), [(randn(3),)])
 
 
-def test_check_operator_passes_what_is_right():
+def test_check_operator_passes_right_operators():
     worst = mg.check_operator(mg.conv2d, [(s.inputs, s.settings) for s in CONVOLUTIONS[:3]], analytic=True)
     assert set(worst) == {
         *("first order", "second order", "taylor", "dtype", "aliasing", "determinism", "twin", "complex step")

@@ -96,7 +96,7 @@ def test_every_operator_is_known():
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("name", "slot"), RULES)
-def test_caught_by_the_first_order(monkeypatch, name, slot, fault):
+def test_a_wrong_rule_is_caught_by_the_first_order(monkeypatch, name, slot, fault):
     plant(monkeypatch, name, slot, FAULTS[fault])
     assert caught(name, "first order")
 
@@ -109,14 +109,14 @@ def test_a_float64_leak_is_caught(monkeypatch, name, slot):
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("name", "slot"), rules(IN_RULES))
-def test_rules_of_what_stands_in_rules(monkeypatch, name, slot, fault):
+def test_wrong_rules_of_operators_inside_rules_are_caught(monkeypatch, name, slot, fault):
     plant(monkeypatch, name, slot, FAULTS[fault])
     assert caught(name, "second order")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("name", "slot"), RULES)
-def test_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fault):
+def test_a_rule_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fault):
     """The rule is right on arrays, and wrong where it is recorded; a twin is replaced as a whole."""
     op = OPERATORS[name]
     if op.definition is None:
@@ -146,7 +146,7 @@ def test_a_wrong_twin_is_caught(monkeypatch, name):
     assert caught(name, "twin")
 
 
-def test_wrong_only_for_stride_above_1(monkeypatch):
+def test_a_rule_wrong_only_for_stride_above_1_needs_a_sample_of_it(monkeypatch):
     """A fault of one setting needs a sample of that setting."""
     op = OPERATORS["conv2d"]
     right = op.pull
@@ -163,7 +163,7 @@ def test_wrong_only_for_stride_above_1(monkeypatch):
         CHECKS["first order"](sample.function("conv2d"), sample.inputs)
 
 
-def test_stale_statistics(monkeypatch):
+def test_a_rule_with_stale_statistics_is_caught(monkeypatch):
     """Batch norm whose rule uses the statistics of the batch before."""
     op = OPERATORS["batch_norm"]
     right, before = op.pull, {}

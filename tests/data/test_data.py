@@ -5,7 +5,7 @@ import numpy as np
 from minigrad.data import Digits
 
 
-def test_digits():
+def test_digits_have_fixed_parts_and_values_from_0_to_1():
     train, test = Digits(), Digits(train=False)
     assert (len(train), len(test)) == (1437, 360)
     for digits in (train, test):

@@ -110,7 +110,7 @@ def test_the_order_depends_on_the_seed_alone():
 
 
 @pytest.mark.parametrize("rng", [None, 0, 3, 2**100])
-def test_draws_are_the_same_however_many_batches_are_made_ahead(rng):
+def test_random_numbers_do_not_depend_on_the_number_of_batches_made_ahead(rng):
     walks = []
     for prefetch in PREFETCH:
         loader = DataLoader(Numbers(20), 3, rng=rng, transform=draw, prefetch=prefetch)
@@ -118,7 +118,7 @@ def test_draws_are_the_same_however_many_batches_are_made_ahead(rng):
     assert all(other == walks[0] for other in walks[1:])
 
 
-def test_no_two_batches_of_any_epoch_or_seed_share_their_draws():
+def test_no_two_batches_of_any_epoch_or_seed_share_random_numbers():
     draws = []
     for seed in (0, 1, 2, 2**32, 2**32 + 1, 5 + 7 * 2**32):
         loader = DataLoader(Numbers(12), 3, rng=seed, transform=lambda images, rng: rng.random(len(images)))
@@ -149,7 +149,7 @@ def test_every_order_is_equally_likely():
     assert abs(counts / 2000 - 1 / 4).max() < 0.05  # 5 standard deviations
 
 
-def test_in_the_order_of_the_data_draws_come_from_seed_0():
+def test_without_rng_the_transform_has_seed_0():
     loaders = [DataLoader(Numbers(9), 9, rng=rng, transform=draw) for rng in (None, 0)]
     first, second = (np.sort([walk(loader)[0], walk(loader)[0]]) for loader in loaders)
     assert (first != first[::-1]).all()  # epochs draw anew
@@ -159,7 +159,7 @@ def test_in_the_order_of_the_data_draws_come_from_seed_0():
     np.testing.assert_allclose(fractions[0], fractions[1], atol=1e-12)
 
 
-def test_a_generator_gives_one_number_the_seed():
+def test_one_number_is_drawn_from_a_generator_as_the_seed():
     given_, twin = np.random.default_rng(8), np.random.default_rng(8)
     a, b = DataLoader(Numbers(30), 4, rng=given_, transform=draw), DataLoader(Numbers(30), 4, rng=given_)
     assert given_.bit_generator.state != twin.bit_generator.state
@@ -205,14 +205,14 @@ def test_resumed_at_any_batch_of_any_epoch_the_rest_is_the_same(rng, prefetch):
         assert resumed.state_dict() == whole.state_dict()
 
 
-def test_the_state_brings_its_seed():
+def test_a_loaded_state_replaces_the_seed():
     a, b = (DataLoader(Numbers(20), 3, rng=np.random.default_rng(seed)) for seed in (1, 2))
     b.load_state_dict(a.state_dict())
     assert walk(a) == walk(b)
 
 
 @pytest.mark.parametrize("prefetch", PREFETCH)
-def test_the_position_counts_what_the_loop_was_given_and_not_what_was_made(prefetch):
+def test_the_position_counts_batches_received_not_batches_made(prefetch):
     made = threading.Event()
     loader = DataLoader(Numbers(20, before=lambda index: index[0] == prefetch and made.set()), 1, prefetch=prefetch)
     seen = []
@@ -240,7 +240,7 @@ def test_after_an_early_end_the_next_loop_is_the_next_epoch(prefetch):
     assert (loader.epoch, loader.batch) == (4, 0)
 
 
-def test_left_in_its_last_batch_an_epoch_is_not_begun_again():
+def test_a_loop_left_in_its_last_batch_has_finished_its_epoch():
     loader = DataLoader(Numbers(4), 2)
     for _ in loader:
         if loader.batch == 2:
@@ -259,14 +259,14 @@ def test_left_early_after_resuming_the_next_loop_is_the_next_epoch():
     assert (loader.epoch, loader.batch) == (7, 0)
 
 
-def test_asking_for_an_iterator_is_not_yet_a_walk():
+def test_an_iterator_that_is_not_used_does_not_move_the_position():
     loader = DataLoader(Numbers(6), 2, rng=0)
     loader.load_state_dict({"seed": 0, "epoch": 5, "batch": 1})
     iter(loader)
     assert len(walk(loader)) == 2
 
 
-def test_numbers_of_a_checkpoint_are_as_good_as_ints():
+def test_a_state_may_hold_numpy_integers():
     loader = DataLoader(Numbers(6), 2, rng=0)
     loader.load_state_dict({"seed": np.int64(3), "epoch": np.array(5), "batch": np.int32(1)})
     assert json.dumps(loader.state_dict()) == '{"seed": 3, "epoch": 5, "batch": 1}'
@@ -319,7 +319,7 @@ class MyError(Exception):
 @pytest.mark.parametrize("prefetch", PREFETCH)
 @pytest.mark.parametrize("where", ["data", "transform"])
 @pytest.mark.parametrize("bad", [0, 1, 4, 9])
-def test_an_error_comes_when_its_batch_does_as_it_was_raised(prefetch, where, bad):
+def test_an_error_is_raised_in_place_of_its_batch(prefetch, where, bad):
     raised, asked = [], []
 
     def deep_inside(i):
@@ -348,7 +348,7 @@ def test_an_error_comes_when_its_batch_does_as_it_was_raised(prefetch, where, ba
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError])
-def test_also_errors_that_are_no_exceptions_come_through(error):
+def test_base_exceptions_are_raised_in_the_loop(error):
     def before(index):
         if index[0] == 3:
             raise error
@@ -358,7 +358,7 @@ def test_also_errors_that_are_no_exceptions_come_through(error):
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_a_stop_iteration_of_the_data_does_not_end_the_epoch_in_silence(prefetch):
+def test_a_stop_iteration_of_the_data_set_does_not_end_the_epoch_silently(prefetch):
     def transform(images, rng):
         return next(iter([]))
 
@@ -377,7 +377,7 @@ def test_numpys_error_state_is_that_of_the_loop(prefetch):
 
 @pytest.mark.parametrize("prefetch", [1, 2, 5])
 @pytest.mark.parametrize("how", ["break", "exception", "close", "collected", "used up"])
-def test_however_the_loop_is_left_the_thread_ends(prefetch, how):
+def test_the_thread_ends_with_the_loop(prefetch, how):
     before = set(threading.enumerate())
     loader = DataLoader(Numbers(50), 1, prefetch=prefetch)
     iterator = iter(loader)
@@ -402,7 +402,7 @@ def test_however_the_loop_is_left_the_thread_ends(prefetch, how):
     assert not thread.is_alive()
 
 
-def test_what_was_ordered_is_not_made_for_a_loop_that_has_ended():
+def test_ordered_batches_are_not_made_after_the_loop_has_ended():
     asked, ready = [], threading.Event()
 
     def before(index):
@@ -420,7 +420,7 @@ def test_what_was_ordered_is_not_made_for_a_loop_that_has_ended():
     assert asked == [0, 1]
 
 
-def test_nothing_holds_the_loader_or_its_batches_afterwards():
+def test_nothing_refers_to_the_loader_or_its_batches_afterwards():
     gc.disable()  # not even a cycle
     try:
         for how in ("whole", "break", "error"):
@@ -494,7 +494,7 @@ def test_a_loop_does_not_go_on_after_a_state_was_loaded():
     assert len(walk(loader)) == 2
 
 
-def test_a_loop_that_somebody_still_holds_does_not_keep_its_thread():
+def test_a_loop_that_is_still_referenced_does_not_keep_its_thread():
     """As after an error in a notebook, which keeps the traceback and all that it refers to."""
     loader = DataLoader(Numbers(8), 2)
     held = iter(loader)
@@ -563,7 +563,7 @@ def test_the_recipe_of_the_paper_on_real_digits():
         np.testing.assert_array_equal(a, b, strict=True)
 
 
-def test_arrays_of_another_device_come_through():
+def test_arrays_of_another_device_pass_through():
     class OnDevice(Digits):
         def __getitem__(self, index):
             images, labels = super().__getitem__(index)
@@ -589,13 +589,13 @@ def test_arrays_of_another_device_come_through():
         (5, 2, {"rng": -1}, "DataLoader: expected a seed of at least 0, got -1"),
     ],
 )
-def test_what_is_refused(n, size, options, message):
+def test_wrong_arguments_are_refused(n, size, options, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(Numbers(n), size, **options)
 
 
 @pytest.mark.parametrize("rng", [True, 1.0, "0", np.random.RandomState(0)])
-def test_what_is_no_seed_is_refused(rng):
+def test_other_types_than_seeds_are_refused(rng):
     with pytest.raises(TypeError, match="DataLoader: expected rng to be a numpy Generator, a seed or None"):
         DataLoader(Numbers(5), 2, rng=rng)
 

@@ -27,7 +27,7 @@ def test_a_subset_gives_its_images_in_its_order():
         subset[4]
 
 
-def test_it_walks_and_is_normalized_like_any_data_set():
+def test_a_subset_works_with_loader_and_normalize():
     subset = Subset(Digits(), range(100, 110))
     normalize = transforms.Normalize.per_pixel(subset)
     (images, labels), (rest, _) = DataLoader(subset, 6, transform=normalize)
@@ -37,13 +37,13 @@ def test_it_walks_and_is_normalized_like_any_data_set():
 
 
 @pytest.mark.parametrize("indices", [[0.5], [True, False], [[1]], 3, []])
-def test_what_are_no_indices(indices):
+def test_wrong_types_of_indices_are_refused(indices):
     with pytest.raises(TypeError, match="Subset: expected one axis of integers"):
         Subset(Digits(), indices)
 
 
 @pytest.mark.parametrize("indices", [[0, 1437], [-1438, 5]])
-def test_images_that_are_not_there(indices):
+def test_indices_out_of_range_are_refused(indices):
     with pytest.raises(IndexError, match=f"of 1437 images, got {min(indices)} to {max(indices)}"):
         Subset(Digits(), indices)
 
@@ -62,6 +62,6 @@ def test_split_is_a_partition_that_depends_on_the_seed_alone():
 
 
 @pytest.mark.parametrize("held_out", [0, 1437, -1, 2000])
-def test_no_part_is_empty(held_out):
+def test_split_refuses_an_empty_part(held_out):
     with pytest.raises(ValueError, match="split: expected to hold out between 1 and 1436 images"):
         split(Digits(), held_out, rng=0)

@@ -52,22 +52,21 @@ def test_it_is_an_ordinary_plain_net(pair):
 def test_the_two_share_nothing(pair):
     images, shallow, deep = pair
     before = constructed.logits(shallow, images)
-    for array in [*(p.data for p in deep.parameters()), *deep.buffers()]:
-        array[...] += 1
+    for value in [*deep.parameters(), *deep.buffers()]:
+        value.data[...] += 1
     np.testing.assert_array_equal(constructed.logits(shallow, images), before)
 
 
 def test_in_training_it_is_nearly_the_same_where_statistics_are_those_it_was_made_with(pair):
     """All images as one batch: batch statistics and running ones then agree, but for the variance's n / (n - 1)."""
     images, _, deep = pair
-    stage = deep.stages.layers[0].layers
     with mg.no_grad():
         x = deep.eval().stem(mg.Tensor(images))
-        for layer in stage[:6]:
+        for layer in deep.layer1.layers[:1]:
             x = layer(x)
         deep.train()
         y = x
-        for layer in stage[6:]:
+        for layer in deep.layer1.layers[1:]:
             y = layer(y)
     np.testing.assert_allclose(y.data, x.data, rtol=0, atol=2e-5 * x.data.max())
 
@@ -76,8 +75,8 @@ def test_a_constant_channel_passes_too():
     """A dead ReLU: a channel of deviation 0."""
     images = np.random.default_rng(4003).standard_normal((16, 8, 8, 1)).astype("float32")
     shallow = trained_a_little(images, 4003)
-    for stage in shallow.stages.layers:
-        last = stage.layers[-2]
+    for stage in shallow.stages:
+        last = stage[-1].bn2
         last.gamma.data[:2], last.beta.data[:2] = 0, [3, -1]
     deep = constructed.constructed(shallow, 14, images)
     a, b = constructed.logits(shallow, images), constructed.logits(deep, images)

@@ -20,15 +20,14 @@ import minigrad as mg
 from minigrad import train
 from minigrad.inspect import summary
 from models import cifar_plain, cifar_resnet, residual_net
-from models.plain import cifar_stem
-from models.resnet import bottleneck
+from models.resnet import Bottleneck
 from tests.records import every_sample
 
 NETS = {
     "plain": partial(cifar_plain, 8),
     "residual, option A": partial(cifar_resnet, 8),
     "residual, option B": partial(cifar_resnet, 8, shortcut="B"),
-    "bottleneck": partial(residual_net, cifar_stem, bottleneck, (1, 1), (8, 16, 32), num_classes=10),
+    "bottleneck": partial(residual_net, "cifar", Bottleneck, (1, 1), (8, 16, 32), num_classes=10),
 }
 
 
@@ -179,7 +178,8 @@ class OnDevice:
         net, away = cifar_resnet(8, rng=1), self.to(cifar_resnet(8, rng=2))
         away.load_state_dict(net.state_dict())
         back = cifar_resnet(8, rng=3)
-        back.load_state_dict({name: p.data for name, p in away.named_parameters()} | dict(away.named_buffers()))
+        values = dict(away.named_parameters()) | dict(away.named_buffers())
+        back.load_state_dict({name: value.data for name, value in values.items()})
         for name, value in net.state_dict().items():
             np.testing.assert_array_equal(back.state_dict()[name], value)
             assert type(away.state_dict()[name]) is np.ndarray
@@ -188,9 +188,9 @@ class OnDevice:
         net = cifar_resnet(8)
         before = net.state_dict()
         assert self.to(net) is net
-        assert self.is_away(*net.parameters(), *map(mg.Tensor, net.buffers()))
-        for array in [*(p.data for p in net.to("cpu").parameters()), *net.buffers()]:
-            assert type(array) is np.ndarray
+        assert self.is_away(*net.parameters(), *(mg.Tensor(b.data) for b in net.buffers()))
+        for value in [*net.to("cpu").parameters(), *net.buffers()]:
+            assert type(value.data) is np.ndarray
         for name, value in net.state_dict().items():
             np.testing.assert_array_equal(value, before[name])
 

@@ -71,6 +71,39 @@ def test_a_chapter_has_its_parts(path):
     assert f"docs/exercises/check.py {number}``" in text
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_what_a_chapter_shows_of_the_source_is_there(path):
+    """Every literalinclude names a file, a definition and lines that exist; every :doc: of the source, a file."""
+    text = path.read_text(encoding="utf-8").replace("\n# ", "\n").replace("\n#\n", "\n\n")
+    gone = []
+    for name, options in re.findall(r"\.\. literalinclude:: /\.\./(\S+)\n((?: +:.*\n)*)", text):
+        options = dict(re.findall(r":([\w-]+): (.*)", options))
+        source = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).is_file() else ""
+        if "pyobject" in options:
+            source = definition(source, options["pyobject"])
+        for marker in (
+            options.get(f"{side}-{where}") for side in ("start", "end") for where in ("at", "after", "before")
+        ):
+            if marker and source:
+                source = source[source.find(marker) :] if marker in source else ""
+        if not source:
+            gone.append(f"{name} {options}")
+    for name in re.findall(r":doc:`(?:[^`]*<)?/source/([\w/]+)>?`", text):
+        if not (ROOT / f"{name}.py").is_file() and name != "index":
+            gone.append(name)
+    assert gone == []
+
+
+def definition(source, name):
+    """Return the text of a function, class or method; empty if there is none of this name."""
+    body, node = ast.parse(source).body, None
+    for part in name.split("."):
+        found = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == part]
+        node = found[-1] if found else None
+        body = node.body if node else []
+    return ast.get_source_segment(source, node) if node else ""
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_exercise_has_a_task_a_solution_and_a_check(number):
     stubs, solutions, checks = (functions(exercises(number, kind)) for kind in ("", "solutions", "checks"))

@@ -1,6 +1,7 @@
-"""The examples run: every docstring of the public interface, and the README's code."""
+"""The examples run: those of every docstring, and the README's code. What the README says of the route is true."""
 
 import doctest
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 import minigrad as mg
 import models.predict
 import models.pretrained
-from minigrad import checkpoint, data, nn, optim, report, train
+from minigrad import data, nn, optim, train
 from minigrad import inspect as summaries
+from minigrad.kernels import memory
+from minigrad.train import checkpoint, report
+from tests import house
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 def public():
     """List everything that users call, by name."""
     found = {}
-    modules = [mg, nn, nn.init, optim, data, data.transforms, data.fetch, checkpoint, summaries, report, train, models]
+    modules = [mg, nn, nn.init, optim, data, data.transforms, data.images, data.fetch, train, checkpoint, report]
+    modules += [summaries, memory, models]
     for module in modules:
         for name in getattr(module, "__all__", vars(module)):
             thing = getattr(module, name)
@@ -40,15 +45,15 @@ def public():
 
 PUBLIC = public()
 
-#: What functions with examples give back or use, and a command.
+#: What functions with examples give back or use; commands; and what changes the whole process.
 WITHOUT_EXAMPLE = {
-    "minigrad.data.fetch.main",
     "minigrad.inspect.Graph",
     "minigrad.inspect.GraphNode",
     "minigrad.inspect.Moments",
     "minigrad.inspect.Response",
     "minigrad.inspect.Row",
     "minigrad.inspect.Summary",
+    "minigrad.kernels.memory.keep_freed_memory",
     "minigrad.train.report.Report",
     "minigrad.train.report.main",
     "models.pretrained.Pretrained",
@@ -61,14 +66,27 @@ def test_every_public_name_has_an_example_that_runs(name):
     if name in WITHOUT_EXAMPLE or (isinstance(thing, type) and issubclass(thing, Exception)):
         assert thing.__doc__
         return
-    namespace = {"np": np, "mg": mg} | vars(inspect.getmodule(thing))
+    assert run_examples(thing, name, inspect.getmodule(thing)) > 0, f"{name} has no example"
+
+
+@pytest.mark.parametrize("name", [name for name in house.paths() if not name.endswith("__main__")])
+def test_the_examples_of_what_is_not_public_run(name):
+    module, public = importlib.import_module(name), [*map(id, PUBLIC.values())]
+    for thing in filter(callable, vars(module).values()):
+        if inspect.getmodule(thing) is module and hasattr(thing, "__name__") and id(thing) not in public:
+            run_examples(thing, f"{name}.{thing.__name__}", module)
+
+
+def run_examples(thing, name, module):
+    """Run the examples in a docstring, and in those of a class's methods; return how many there are."""
+    namespace = {"np": np, "mg": mg} | vars(module)
     tests = doctest.DocTestFinder(recurse=True, exclude_empty=True).find(thing, name, globs=namespace)
-    assert sum(len(test.examples) for test in tests) > 0, f"{name} has no example"
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     failures = []
     for test in tests:
         runner.run(test, out=failures.append)
     assert not failures, "".join(failures)
+    return sum(len(test.examples) for test in tests)
 
 
 def test_there_is_no_name_without_documentation():
@@ -99,3 +117,13 @@ def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+?)\)", README) + re.findall(r'(?:src|href)="([^"]+)"', README):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target
+
+
+def test_the_readme_follows_the_reading_route():
+    route = README.partition("## The engine in an evening")[2].partition("\n## ")[0]
+    linked = re.findall(r"\]\(((?:minigrad|models)/[\w/]+\.py)\)", route.partition("**Second evening")[0])
+    assert linked == [house.paths()[e.module].relative_to(ROOT).as_posix() for e in house.ROUTE["First evening"]]
+    for part in house.ROUTE:
+        said = re.search(rf"\*\*{part}, (\d+) minutes\*\*", route)
+        assert said, f"the README says how long this takes: {part}"
+        assert abs(int(said[1]) - house.total(part).minutes) <= 10, f"{part}: {house.total(part).minutes} minutes"

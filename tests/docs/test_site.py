@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+import minigrad as mg
+from tests import house
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PROSE = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
@@ -48,17 +51,28 @@ def test_every_definition_has_its_prose(reading):
     assert reading.unexplained() == []
 
 
-def test_every_file_names_the_next_one_as_the_site_does(reading):
-    """But for packages, whose docstrings list their parts: a file names the next file, or its package."""
-    order = [name for name in reading.order() if not name.endswith("__main__")]
-    packages = {name for name in order if any(other.startswith(f"{name}.") for other in order)} - {
-        "minigrad.data.fetch"
-    }
-    named = reading.next_files()
-    for module in [name for name in order if name not in packages][:-1]:
-        following = order[order.index(module) + 1 :]
-        expected = [following[0]] + [name for name in following[1:2] if following[0] in packages]
-        assert named.get(module) in expected, f"{module} should end with: Next: :mod:`{expected[-1]}`."
+def is_public(name):
+    """Whether ``mg.`` and a name is something to call: "minigrad.relu", "relu" or "Tensor.backward"."""
+    thing = mg
+    for part in name.lstrip(".~").removeprefix("minigrad.").split("."):
+        thing = getattr(thing, part, None)
+    return callable(thing)
+
+
+def test_the_first_evening_refers_to_nothing_that_is_not_read_yet(reading):
+    """Its prose refers to the first evening, to public names (the reference explains them), and to the fast paths."""
+    first = [entry.module for entry in house.ROUTE["First evening"]]
+    ahead = []
+    for module in first:
+        file = reading.files()[module]
+        for prose in file.prose:
+            text = re.sub(r"^Next: .*", "", prose.text, flags=re.MULTILINE)
+            for name in re.findall(r":(?:mod|func|class|meth|attr|data):`([^`]+)`", text):
+                found = reading.referred(module, prose.inside, name)
+                known = found and (found[0].module in first or found[0].module.startswith("minigrad.kernels."))
+                if not (known or is_public(name) or is_public(f"{prose.inside}.{name}")):
+                    ahead.append(f"{file.name}:{prose.line} {name}")
+    assert ahead == []
 
 
 def test_the_source_on_the_site_is_the_source(reading):
@@ -93,7 +107,8 @@ def pages(site):
 @pytest.mark.slow
 def test_every_public_name_is_in_the_reference(site):
     from sphinx.util.inventory import InventoryFile
-    from tests.test_docs import PUBLIC
+
+    from tests.docs.test_docs import PUBLIC
 
     with (site / "objects.inv").open("rb") as stream:
         there = InventoryFile.load(stream, "", lambda base, path: path)
@@ -210,7 +225,7 @@ def test_search_finds_what_the_site_is_about(visit):
 @pytest.mark.slow
 def test_code_stands_beside_its_prose_or_below_it_on_a_phone(visit):
     for kind, width in WIDTHS.items():
-        page = visit("source/minigrad/tape.html", width)
+        page = visit("source/minigrad/autograd/tape.html", width)
         prose, code = (page.query_selector_all(f".pair > .{side}")[1].bounding_box() for side in ("prose", "code"))
         if kind == "desktop":
             assert prose["x"] + prose["width"] < code["x"]

@@ -10,8 +10,8 @@ import minigrad as mg
 import models
 from minigrad import nn
 from models import cifar_plain, cifar_resnet, plain_net, residual_net
-from models.plain import basic, cifar_stem, imagenet_stem
-from models.resnet import Block, PadShortcut, bottleneck
+from models.plain import PlainBlock
+from models.resnet import BasicBlock, Bottleneck, PadShortcut
 
 IMAGENET = [models.plain18, models.plain34, models.resnet18, models.resnet34]
 IMAGENET += [models.resnet50, models.resnet101, models.resnet152]
@@ -22,16 +22,16 @@ def layers_of(net, *kinds):
 
 
 def blocks_of(net):
-    return [block for stage in net.stages.layers for block in stage.layers]
+    return [block for stage in net.stages for block in stage]
 
 
 def images(*shape, dtype="float32", seed=0):
     return mg.Tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
 
 
-def tiny(residual=bottleneck, stem=cifar_stem, **settings):
+def tiny(block=Bottleneck, stem="cifar", **settings):
     """Build a residual net of two blocks."""
-    return residual_net(stem, residual, (1, 1), (3, 4, 8), num_classes=3, **settings)
+    return residual_net(stem, block, (1, 1), (3, 4, 8), num_classes=3, **settings)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_name_is_the_number_of_layers_with_weights(make):
     """Without those in shortcuts, as the paper counts."""
     net = make(in_channels=1, num_classes=2)
     main = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    assert len([name for name in main if "shortcut" not in name]) == int(re.sub(r"\D", "", make.__name__))
+    assert len([name for name in main if "downsample" not in name]) == int(re.sub(r"\D", "", make.__name__))
 
 
 @pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
@@ -83,31 +83,45 @@ def test_maps_halve_and_filters_double(make):
 
 @pytest.mark.usefixtures("no_draws")
 def test_stages_are_those_of_table_1():
-    for make, blocks in [(models.resnet34, [3, 4, 6, 3]), (models.resnet101, [3, 4, 23, 3])]:
+    for make, kind, blocks in [
+        (models.resnet34, BasicBlock, [3, 4, 6, 3]),
+        (models.resnet101, Bottleneck, [3, 4, 23, 3]),
+        (models.plain34, PlainBlock, [3, 4, 6, 3]),
+    ]:
         net = make(num_classes=2)
-        assert [len(stage.layers) for stage in net.stages.layers] == blocks
-        assert all(type(block) is Block for block in blocks_of(net))
-    one = ["Conv2d", "BatchNorm2d", "ReLU"]
-    assert [type(layer).__name__ for layer in models.resnet18(num_classes=2).stem.layers] == [*one, "MaxPool2d"]
-    assert [type(layer).__name__ for layer in cifar_resnet(8).stem.layers] == one
-    assert [type(layer).__name__ for layer in models.plain18(num_classes=2).stages.layers[3].layers] == one * 4
-    conv, *_, pool = models.resnet50(num_classes=2).stem.layers
-    assert (conv.w.shape, conv.settings["stride"], conv.settings["padding"]) == ((7, 7, 3, 64), 2, 3)
-    assert (pool.kernel, pool.stride, pool.padding) == (3, 2, 1)  # windows overlap
-    *first, last, norm = [type(layer).__name__ for layer in blocks_of(tiny(bottleneck))[0].residual.layers]
-    assert (first, last, norm) == (one * 2, "Conv2d", "BatchNorm2d")
+        assert [len(stage) for stage in net.stages] == blocks
+        assert net.stages == [net.layer1, net.layer2, net.layer3, net.layer4]
+        assert all(type(block) is kind for block in blocks_of(net))
+    assert isinstance(cifar_resnet(8).maxpool, nn.Identity)
+    net = models.resnet50(num_classes=2)
+    assert (net.conv1.w.shape, net.conv1.stride, net.conv1.padding) == ((7, 7, 3, 64), (2, 2), (3, 3))
+    pool = net.maxpool
+    assert (pool.kernel, pool.stride, pool.padding) == ((3, 3), (2, 2), (1, 1))  # windows overlap
+
+
+def test_paths_are_torchvisions():
+    assert [name for name, _ in tiny(shortcut="B").named_modules()] == [
+        *("", "conv1", "bn1", "relu", "maxpool", "layer1", "layer1.0"),
+        *(f"layer1.0.{part}" for part in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "relu", "downsample")),
+        *("layer1.0.downsample.0", "layer1.0.downsample.1", "layer2", "layer2.0"),
+        *(f"layer2.0.{part}" for part in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "relu", "downsample")),
+        *("layer2.0.downsample.0", "layer2.0.downsample.1", "avgpool", "fc"),
+    ]
+    assert [name for name, _ in cifar_plain(8).layer1.named_modules()] == [
+        *("", "0", "0.conv1", "0.bn1", "0.conv2", "0.bn2", "0.relu")
+    ]
 
 
 def test_a_plain_net_is_the_residual_net_without_its_shortcuts():
     """Same weights, same layers in the same order: take the shortcuts away, and what is computed is the same."""
-    plain = plain_net(imagenet_stem, (2, 1), (4, 4, 8), num_classes=3, rng=5)
-    residual = residual_net(imagenet_stem, basic, (2, 1), (4, 4, 8), num_classes=3, shortcut="A", rng=5)
+    plain = plain_net("imagenet", (2, 1), (4, 4, 8), num_classes=3, rng=5)
+    residual = residual_net("imagenet", BasicBlock, (2, 1), (4, 4, 8), num_classes=3, shortcut="A", rng=5)
     for p, q in zip(plain.parameters(), residual.parameters(), strict=True):
         assert_array_equal(p.data, q.data)
     x = images(2, 16, 16, 3)
     assert not np.allclose(plain(x).data, residual(x).data)
     for block in blocks_of(residual):
-        block.forward = lambda x, block=block: mg.relu(block.residual(x))
+        block.downsample = lambda x: 0.0 * x[0, 0, 0, 0]
     assert_array_equal(plain(x).data, residual(x).data)
 
 
@@ -127,7 +141,7 @@ def test_other_sizes_channels_and_dtypes():
         assert {module.eps for module in layers_of(net, nn.BatchNorm2d)} == {1e-3}
     for option in ("A", "B"):
         assert tiny(shortcut=option)(images(2, 7, 9, 3)).shape == (2, 3)  # odd sizes: F and shortcut agree on them
-        same = residual_net(cifar_stem, basic, (1, 1), (4, 4, 4), shortcut=option)  # filters that do not double
+        same = residual_net("cifar", BasicBlock, (1, 1), (4, 4, 4), shortcut=option)  # filters that do not double
         assert same(images(2, 8, 8, 3)).shape == (2, 1000)
 
 
@@ -143,43 +157,48 @@ def test_option_a_takes_every_second_pixel_and_pads_with_zeros():
         assert np.count_nonzero(out) == np.count_nonzero(x[:, ::2, ::2])
 
 
-@pytest.mark.parametrize("residual", [basic, bottleneck])
+def residual(block, x):
+    """Return F(x), layer by layer."""
+    for conv, bn in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+        f = bn(conv(x))
+        x = mg.relu(f)
+    return block.bn3(block.conv3(x)) if isinstance(block, Bottleneck) else f
+
+
+@pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
 @pytest.mark.parametrize("shortcut", ["A", "B", "C"])
-def test_a_block_adds_its_input_before_the_last_relu(residual, shortcut):
-    for block in blocks_of(tiny(residual, shortcut=shortcut, dtype=np.float64).eval()):
-        x = images(2, 4, 4, block.residual.layers[0].w.shape[2], dtype="float64")
-        f, way = x, x
-        for layer in block.residual.layers:
-            f = layer(f)
-        if isinstance(block.shortcut, nn.Sequential):
-            conv, norm = block.shortcut.layers
+def test_a_block_adds_its_input_before_the_last_relu(kind, shortcut):
+    for block in blocks_of(tiny(kind, shortcut=shortcut, dtype=np.float64).eval()):
+        x = images(2, 4, 4, block.conv1.w.shape[2], dtype="float64")
+        f, way = residual(block, x), x
+        if isinstance(block.downsample, nn.Sequential):
+            conv, norm = block.downsample
             way = norm(conv(x))
-        elif isinstance(block.shortcut, PadShortcut):
-            way = mg.pad(
-                x[:, :: block.shortcut.stride, :: block.shortcut.stride], [(0, 0)] * 3 + [(0, f.shape[3] - x.shape[3])]
-            )
+        elif isinstance(block.downsample, PadShortcut):
+            step = block.downsample.stride
+            way = mg.pad(x[:, ::step, ::step], [(0, 0)] * 3 + [(0, f.shape[3] - x.shape[3])])
         expected = np.maximum(f.data + way.data, 0)
         assert_array_equal(block(x).data, expected)
         assert (expected == 0).any()
         assert (f.data < 0).any()
 
 
-@pytest.mark.parametrize("residual", [basic, bottleneck])
-def test_with_zero_gamma_a_block_begins_as_its_shortcut(residual):
-    net = tiny(residual, zero_gamma=True)
-    for block in blocks_of(net):
-        x = images(2, 4, 4, block.residual.layers[0].w.shape[2])
-        assert_array_equal(block(x).data, np.maximum(block.shortcut(x).data, 0))
-        *first, last = layers_of(block.residual, nn.BatchNorm2d)
+@pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
+def test_with_zero_gamma_a_block_begins_as_its_shortcut(kind):
+    for block in blocks_of(tiny(kind, zero_gamma=True)):
+        x = images(2, 4, 4, block.conv1.w.shape[2])
+        assert_array_equal(block(x).data, np.maximum(block.downsample(x).data, 0))
+        shortcut = layers_of(block.downsample, nn.BatchNorm2d)
+        *first, last = (norm for norm in layers_of(block, nn.BatchNorm2d) if norm not in shortcut)
         assert not last.gamma.data.any()
-        assert all(norm.gamma.data.all() for norm in [*first, *layers_of(block.shortcut, nn.BatchNorm2d)])
-    assert all(norm.gamma.data.all() for norm in layers_of(tiny(residual), nn.BatchNorm2d))
+        assert all(norm.gamma.data.all() for norm in [*first, *shortcut])
+    assert all(norm.gamma.data.all() for norm in layers_of(tiny(kind), nn.BatchNorm2d))
 
 
 @pytest.mark.usefixtures("no_draws")
 def test_shortcuts_by_option():
     def kinds(net):
-        return [type(block.shortcut).__name__ for block in blocks_of(net)]
+        return [type(block.downsample).__name__ for block in blocks_of(net)]
 
     assert kinds(cifar_resnet(8)) == kinds(cifar_resnet(8, "A")) == ["Identity", "PadShortcut", "PadShortcut"]
     assert kinds(cifar_resnet(8, "B")) == ["Identity", "Sequential", "Sequential"]
@@ -193,26 +212,26 @@ def test_shortcuts_by_option():
         "Identity",
         "PadShortcut",
     ]
-    padded = [block.shortcut.missing for block in blocks_of(cifar_resnet(8, pad_channels="both"))[1:]]
+    padded = [block.downsample.missing for block in blocks_of(cifar_resnet(8, pad_channels="both"))[1:]]
     assert padded == [(8, 8), (16, 16)]
 
 
 @pytest.mark.usefixtures("no_draws")
 def test_where_a_bottleneck_has_its_stride():
     def strides(block):
-        return [conv.settings["stride"] for conv in layers_of(block, nn.Conv2d)]
+        return [conv.stride[0] for conv in layers_of(block, nn.Conv2d)]
 
     for stride_in, expected in [("1x1", [2, 1, 1, 2]), ("3x3", [1, 2, 1, 2])]:
         net = models.resnet50(num_classes=2, stride_in=stride_in)
-        for i, stage in enumerate(net.stages.layers):
-            first, *others = map(strides, stage.layers)
+        for i, stage in enumerate(net.stages):
+            first, *others = map(strides, stage)
             assert first == (expected if i else [1, 1, 1, 1])
             assert others == [[1, 1, 1]] * len(others)
-            kernels = [conv.w.shape[:2] for conv in layers_of(stage.layers[0], nn.Conv2d)]
+            kernels = [conv.w.shape[:2] for conv in layers_of(stage[0], nn.Conv2d)]
             assert kernels == [(1, 1), (3, 3), (1, 1), (1, 1)]
     assert strides(models.resnet50(num_classes=2)) == strides(models.resnet50(num_classes=2, stride_in="1x1"))
-    for stride_in in ("1x1", "3x3"):  # basic layers have no choice
-        assert strides(tiny(basic, stride_in=stride_in)) == [1, 1, 1, 1, 2, 1, 2]
+    for stride_in in ("1x1", "3x3"):  # basic blocks have no choice
+        assert strides(tiny(BasicBlock, stride_in=stride_in)) == [1, 1, 1, 1, 2, 1, 2]
 
 
 def test_the_place_of_the_stride_matters():
@@ -234,6 +253,11 @@ def test_options_with_other_names_are_refused(make):
         make(shortcuts="B")
 
 
+def test_a_stem_with_another_name_is_refused():
+    with pytest.raises(ValueError, match='expected stem "imagenet" or "cifar", got \'mnist\''):
+        tiny(stem="mnist")
+
+
 # VGG ---------------------------------------------------------------------------------------------
 
 
@@ -242,7 +266,9 @@ def test_vgg():
     net = models.vgg11(image_size=64, num_classes=3, in_channels=1, rng=1)
     kinds = "".join({"Conv2d": "c", "ReLU": "r", "MaxPool2d": "M"}[type(m).__name__] for m in net.features.layers)
     assert kinds == "crMcrMcrcrMcrcrMcrcrM"
-    assert {(pool.kernel, pool.stride, pool.padding) for pool in layers_of(net, nn.MaxPool2d)} == {(2, None, 0)}
+    assert {(pool.kernel, pool.stride, pool.padding) for pool in layers_of(net, nn.MaxPool2d)} == {
+        ((2, 2), (2, 2), (0, 0))
+    }
     normed = models.vgg11(batch_norm=True, image_size=32, num_classes=3)
     kinds = [type(layer).__name__ for layer in normed.features.layers[:5]]
     assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Conv2d"]
@@ -278,7 +304,7 @@ def test_weights_depend_on_the_seed_alone():
     [
         lambda rng: cifar_plain(14, rng=rng),
         lambda rng: cifar_resnet(14, "C", rng=rng),
-        lambda rng: tiny(stem=imagenet_stem, rng=rng),
+        lambda rng: tiny(stem="imagenet", rng=rng),
         lambda rng: models.vgg11(True, image_size=32, num_classes=2, rng=rng),
     ],
 )
@@ -289,15 +315,17 @@ def test_weights_are_drawn_in_reading_order(make):
 
 
 def tiny_plain(**settings):
-    return plain_net(imagenet_stem, (1, 1), (1, 1, 2), in_channels=1, num_classes=2, **settings)
+    return plain_net("imagenet", (1, 1), (1, 1, 2), in_channels=1, num_classes=2, **settings)
 
 
 def tiny_residual(**settings):
-    return residual_net(imagenet_stem, basic, (1, 1), (1, 1, 2), in_channels=1, num_classes=2, shortcut="A", **settings)
+    return residual_net(
+        "imagenet", BasicBlock, (1, 1), (1, 1, 2), in_channels=1, num_classes=2, shortcut="A", **settings
+    )
 
 
 def tiny_bottleneck(**settings):
-    return residual_net(cifar_stem, bottleneck, (1, 1), (2, 4, 8), in_channels=1, num_classes=2, **settings)
+    return residual_net("cifar", Bottleneck, (1, 1), (2, 4, 8), in_channels=1, num_classes=2, **settings)
 
 
 def tiny_later_bottleneck(**settings):
@@ -312,13 +340,13 @@ def test_a_whole_net_by_finite_differences(make, training):
     rng = np.random.default_rng(0)
     for p in net.parameters():
         p.data = p.data + 0.1 * rng.standard_normal(p.shape)  # away from gamma = 1 and beta = 0
-    size = 8 if isinstance(net.stem.layers[-1], nn.MaxPool2d) else 4
+    size = 8 if isinstance(net.maxpool, nn.MaxPool2d) else 4
     x, labels = mg.Tensor(rng.standard_normal((3, size, size, 1)), requires_grad=True), np.array([0, 1, 1])
-    frozen = {name: b.copy() for name, b in net.named_buffers()}
+    frozen = {name: b.data.copy() for name, b in net.named_buffers()}
 
     def loss(*_):
         for name, b in net.named_buffers():
-            b[...] = frozen[name]
+            b.data[...] = frozen[name]
         return mg.cross_entropy(net(x), labels)
 
     inputs = [x, *net.parameters()]

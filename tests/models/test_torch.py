@@ -6,8 +6,7 @@ from numpy.testing import assert_allclose
 
 import minigrad as mg
 from models import cifar_resnet, residual_net, vgg11
-from models.plain import imagenet_stem
-from models.resnet import bottleneck
+from models.resnet import Bottleneck
 
 torch = pytest.importorskip("torch")
 
@@ -35,8 +34,8 @@ def resnet50(stride_in):
     from tests.benchmarks import torch_nets
 
     net = residual_net(
-        imagenet_stem,
-        bottleneck,
+        "imagenet",
+        Bottleneck,
         (3, 4, 6, 3),
         (4, 16, 32, 64, 128),
         stride_in=stride_in,
@@ -54,7 +53,7 @@ def test_training_steps(make, training):
     rng = np.random.default_rng(0)
     net, twin = (net.train(training) for net in make())
     for buffer in net.buffers():
-        buffer[...] = rng.uniform(0.5, 1.5, buffer.shape)
+        buffer.data[...] = rng.uniform(0.5, 1.5, buffer.data.shape)
     for p in net.parameters():
         p.data = p.data + 0.1 * rng.standard_normal(p.shape)
     with torch.no_grad():
@@ -63,7 +62,7 @@ def test_training_steps(make, training):
             assert theirs.shape == to_torch(ours.data).shape, name
         statistics = [b for b in twin.buffers() if b.ndim]  # without num_batches_tracked
         for ours, theirs in zip(net.buffers(), statistics, strict=True):
-            theirs.copy_(torch.tensor(ours))
+            theirs.copy_(torch.tensor(ours.data))
 
     x, labels = rng.standard_normal((8, 32, 32, 3)), rng.integers(10, size=8)
     sgd = mg.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
@@ -83,7 +82,7 @@ def test_training_steps(make, training):
         for (name, ours), theirs in zip(net.named_parameters(), twin.parameters(), strict=True):
             assert_same(ours.data, theirs, f"{name} after step {step}")
         for (name, ours), theirs in zip(net.named_buffers(), statistics, strict=True):
-            assert_same(ours, theirs, f"{name} after step {step}")
+            assert_same(ours.data, theirs, f"{name} after step {step}")
 
 
 def test_vgg_11():

@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import minigrad as mg
 import models
 from minigrad import nn
 from models import cifar_plain, cifar_resnet, residual_net
-from models.plain import imagenet_stem
-from models.resnet import bottleneck
+from models.plain import PlainBlock, conv_bn
+from models.resnet import BasicBlock, Bottleneck
 from tests.tools.strict import StrictArray, strict
 
 RNG = np.random.default_rng(0)
@@ -25,8 +26,8 @@ def lived_in(net):
             p.data = RNG.uniform(0.5, 1.5, p.shape).astype(p.dtype) * RNG.choice([-1, 1, 1, 1], p.shape).astype(p.dtype)
     for _, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.running_mean[...] = RNG.standard_normal(module.running_mean.shape)
-            module.running_var[...] = RNG.uniform(0.2, 3.0, module.running_var.shape)
+            module.running_mean.data[...] = RNG.standard_normal(module.gamma.shape)
+            module.running_var.data[...] = RNG.uniform(0.2, 3.0, module.gamma.shape)
     return net
 
 
@@ -61,7 +62,7 @@ def assert_equal_outputs(net, folded, x):
         (lambda dtype: cifar_resnet(20, "C", bn_eps=1e-3, dtype=dtype), 28),
         (
             lambda dtype: residual_net(
-                imagenet_stem, bottleneck, (3, 4, 6, 3), (8, 16, 32, 64, 128), num_classes=10, dtype=dtype
+                "imagenet", Bottleneck, (3, 4, 6, 3), (8, 16, 32, 64, 128), num_classes=10, dtype=dtype
             ),
             53,
         ),
@@ -86,7 +87,7 @@ def test_the_copy_is_a_copy():
     net = lived_in(cifar_resnet(8))
     net(images(4, 8, 8, 3)).sum().backward()
     grads = [p.grad.data.copy() for p in net.parameters()]
-    net.stages.layers[0].eval()
+    net.layer1.eval()
     modes = [module.training for _, module in net.named_modules()]
     folded = nn.fold_batch_norm(net)
     assert type(folded) is type(net)
@@ -203,15 +204,67 @@ def test_what_is_shared_is_folded_in_each_place_on_its_own():
     assert folded.parts[0] is folded.parts[2]
 
 
+class PreActivation(BasicBlock):
+    """Batch norm stands before its convolution: what the parent class says of its forward is not true of this one."""
+
+    def forward(self, x):
+        y = self.conv1(self.relu(self.bn1(x)))
+        return self.conv2(self.relu(self.bn2(y))) + self.downsample(x)
+
+
+class Renamed(BasicBlock):
+    """A BasicBlock under another name."""
+
+
+class Says(nn.Module):
+    """A Module that says what follows what."""
+
+    norm_after: ClassVar = {"first": "second", "relu": "second"}
+
+    def __init__(self, first, second):
+        self.first, self.second, self.relu = first, second, nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.second(self.first(x)))
+
+
+def test_a_class_says_what_follows_what_in_its_forward():
+    make = partial(conv_bn, rng=0)
+    doubled = BasicBlock(make, 3, 3)
+    doubled.conv1 = Doubled(3, 3, 3, padding=1, rng=0)
+    for net, left in [
+        (BasicBlock(make, 3, 3), 0),
+        (BasicBlock(make, 3, 4, 2, shortcut="B"), 0),
+        (PlainBlock(make, 3, 4, 2), 0),
+        (Bottleneck(make, 3, 8, 2, shortcut="A"), 0),
+        (Renamed(make, 3, 3), 0),
+        (PreActivation(make, 3, 3), 2),
+        (doubled, 1),
+        (Says(nn.Linear(3, 4, rng=0), nn.BatchNorm2d(4)), 0),
+        (Says(nn.BatchNorm2d(3), nn.BatchNorm2d(3)), 2),
+    ]:
+        lived_in(net)
+        folded = nn.fold_batch_norm(net)
+        assert count(folded, nn.BatchNorm2d) == left, type(net)
+        assert_equal_outputs(net, folded, images(2, 4, 4, 3))
+
+
+def test_a_forward_set_on_a_module_is_left():
+    """A deepcopy takes it over as it is, and with it the layers of the module it was written for."""
+    net = lived_in(nn.Sequential(BasicBlock(partial(conv_bn, rng=0), 3, 3)))
+    net[0].forward = lambda x: x
+    assert count(nn.fold_batch_norm(net), nn.BatchNorm2d) == 2
+
+
 def test_it_is_computed_in_float64_and_rounded_once():
     net = lived_in(nn.Sequential(nn.Conv2d(64, 64, 3, rng=0), nn.BatchNorm2d(64)))
     norm = net.layers[1]
-    norm.running_mean *= 1000
+    norm.running_mean.data *= 1000
     wide = {name: value.astype("float64") for name, value in net.state_dict().items()}
-    scale = wide["layers.1.gamma"] / np.sqrt(wide["layers.1.running_var"] + norm.eps)
-    shift = wide["layers.1.beta"] + (wide["layers.0.b"] - wide["layers.1.running_mean"]) * scale
+    scale = wide["1.gamma"] / np.sqrt(wide["1.running_var"] + norm.eps)
+    shift = wide["1.beta"] + (wide["0.b"] - wide["1.running_mean"]) * scale
     (folded,) = nn.fold_batch_norm(net).layers
-    assert_array_equal(folded.w.data, (wide["layers.0.w"] * scale).astype("float32"))
+    assert_array_equal(folded.w.data, (wide["0.w"] * scale).astype("float32"))
     assert_array_equal(folded.b.data, shift.astype("float32"))
     assert isinstance(folded.w, nn.Parameter)
     assert isinstance(folded.b, nn.Parameter)
@@ -231,12 +284,8 @@ def test_on_a_device():
     net = lived_in(cifar_resnet(8, "B"))
     x = images(2, 8, 8, 3)
     away = copy.deepcopy(net)
-    for _, module in away.named_modules():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, nn.Parameter):
-                value.data = strict.asarray(value.data)
-            elif isinstance(value, np.ndarray):
-                setattr(module, name, strict.asarray(value))
+    for value in [*away.parameters(), *away.buffers()]:
+        value.data = strict.asarray(value.data)
     folded = nn.fold_batch_norm(away)
     assert all(type(p.data) is StrictArray for p in folded.parameters())
     expected = net.eval()(x).data

@@ -25,14 +25,14 @@ def images(n=4):
 def test_names_are_paths_in_the_order_of_definition():
     model = net()
     assert [name for name, _ in model.named_parameters()] == [
-        "layers.0.w",
-        "layers.0.b",
-        "layers.1.gamma",
-        "layers.1.beta",
-        "layers.4.w",
-        "layers.4.b",
+        "0.w",
+        "0.b",
+        "1.gamma",
+        "1.beta",
+        "4.w",
+        "4.b",
     ]
-    assert [name for name, _ in model.named_buffers()] == ["layers.1.running_mean", "layers.1.running_var"]
+    assert [name for name, _ in model.named_buffers()] == ["1.running_mean", "1.running_var"]
     assert sorted(model.state_dict()) == sorted(
         [name for name, _ in model.named_parameters()] + [name for name, _ in model.named_buffers()]
     )
@@ -54,7 +54,7 @@ def test_train_and_eval_reach_every_part():
     for name, value in model.state_dict().items():
         assert_array_equal(value, before[name])
     model.train()(images())
-    assert not np.array_equal(model.state_dict()["layers.1.running_mean"], before["layers.1.running_mean"])
+    assert not np.array_equal(model.state_dict()["1.running_mean"], before["1.running_mean"])
 
 
 def test_state_goes_from_one_model_to_another():
@@ -63,7 +63,7 @@ def test_state_goes_from_one_model_to_another():
     b.load_state_dict(a.state_dict())
     assert_array_equal(a.eval()(images()).data, b.eval()(images()).data)
     state = a.state_dict()
-    state["layers.0.w"][...] = 0  # a copy: the model does not change
+    state["0.w"][...] = 0  # a copy: the model does not change
     assert a.layers[0].w.data.any()
 
 
@@ -71,12 +71,12 @@ def test_a_state_that_does_not_fit_is_refused_whole():
     model = net()
     before = model.state_dict()
     state = {name: value + 1 for name, value in before.items()}
-    del state["layers.0.w"]
+    del state["0.w"]
     state["head.w"] = np.zeros(1)
-    state["layers.4.b"] = np.zeros(7)
+    state["4.b"] = np.zeros(7)
     with pytest.raises(ValueError, match="load_state_dict") as caught:
         model.load_state_dict(state)
-    for line in ("missing: layers.0.w", "unexpected: head.w", "layers.4.b: expected shape (2,), got (7,)"):
+    for line in ("missing: 0.w", "unexpected: head.w", "4.b: expected shape (2,), got (7,)"):
         assert line in str(caught.value)
     for name, value in model.state_dict().items():
         assert_array_equal(value, before[name])
@@ -93,9 +93,69 @@ def test_parameters_and_modules_in_lists():
     model.again = model.parts[0]
     model.itself = model
     assert len(list(model.named_modules())) == 3
-    model.hidden = {"w": nn.Parameter([1.0])}
-    with pytest.raises(TypeError, match="Ensemble.hidden: .*not in a dict"):
-        list(model.parameters())
+    for hidden in (nn.Parameter([1.0]), nn.Buffer(np.ones(1)), nn.ReLU()):
+        model.hidden = {"w": hidden}
+        with pytest.raises(TypeError, match="Ensemble.hidden: .*not in a dict"):
+            list(model.parameters())
+
+
+class Mask(nn.Module):
+    """A layer with a buffer, buffers in a list, and a shared one."""
+
+    def __init__(self):
+        self.mask = nn.Buffer(np.array([1.0, 0.0], "float32"))
+        self.scales = [nn.Buffer(np.full(2, 3.0, "float32")), nn.Buffer(np.ones(2, "float32"))]
+        self.again = self.mask
+
+    def forward(self, x):
+        return x * self.mask.data * self.scales[0].data
+
+
+def test_buffers_are_saved_loaded_and_not_trained():
+    model, other = Mask(), Mask()
+    assert list(model.parameters()) == []
+    assert [name for name, _ in model.named_buffers()] == ["mask", "scales.0", "scales.1"]
+    model.mask.data = np.array([0.0, 5.0], "float32")
+    other.load_state_dict(model.state_dict())
+    assert_array_equal(other(mg.Tensor([1.0, 1.0])).data, [0, 15])
+    assert not np.shares_memory(other.mask.data, model.mask.data)
+    assert model.to("cpu") is model
+    with pytest.raises(TypeError, match="Buffer: expected an array, got list"):
+        nn.Buffer([1.0])
+
+
+@pytest.mark.parametrize("attribute", [np.ones(2), [np.ones(2)], (nn.ReLU(), np.ones(2))])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.state_dict(),
+        lambda model: model.load_state_dict({}),
+        lambda model: model.to("cpu"),
+        lambda model: mg.optim.SGD(model.parameters(), 0.1),
+    ],
+)
+def test_an_array_alone_is_refused_with_the_fix(attribute, use):
+    model = nn.Sequential(Mask())
+    model[0].weights = attribute
+    with pytest.raises(TypeError, match=r"Mask\.weights: .*neither saved nor moved; wrap it: nn\.Buffer\(array\)"):
+        use(model)
+    model[0]._weights = vars(model[0]).pop("weights")
+    assert list(model.state_dict()) == ["0.mask", "0.scales.0", "0.scales.1"]
+
+
+def test_a_sequential_is_a_sequence_of_its_layers():
+    model = net()
+    assert len(model) == 5
+    assert model[1] is model.layers[1]
+    assert list(model) == model.layers
+    assert [type(layer).__name__ for layer in model][-1] == type(model[-1]).__name__ == "Linear"
+
+    class Headed(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.ReLU())
+            self.head = nn.Linear(2, 1, rng=0)
+
+    assert [name for name, _ in Headed().named_modules()] == ["", "0", "head"]
 
 
 def test_sizes_and_seeds_are_checked():
@@ -107,6 +167,22 @@ def test_sizes_and_seeds_are_checked():
     ):
         with pytest.raises(ValueError, match="expected c(_in|_out)? to be an int of at least 1, got"):
             make()
+    for wrong, expected in [
+        ({"kernel": "three"}, "kernel to be an int of at least 1, or a pair of them, got 'three'"),
+        ({"kernel": 0}, "kernel to be an int of at least 1"),
+        ({"stride": "two"}, "stride to be an int of at least 1"),
+        ({"stride": (1, 2, 3)}, "stride to be an int of at least 1"),
+        ({"padding": -1}, "padding to be an int of at least 0"),
+        ({"dilation": 0}, "dilation to be an int of at least 1"),
+        ({"groups": 0}, "groups to be an int of at least 1"),
+    ]:
+        with pytest.raises(ValueError, match=f"Conv2d: expected {expected}"):
+            nn.Conv2d(3, 3, **({"kernel": 3, "rng": 0} | wrong))
+    for pool in (nn.MaxPool2d, nn.AvgPool2d):
+        with pytest.raises(ValueError, match=f"{pool.__name__}: expected stride to be an int of at least 1"):
+            pool(2, stride=0)
+    with pytest.raises(ValueError, match="Dropout: expected 0 <= p < 1, got 1"):
+        nn.Dropout(1, rng=0)
     with pytest.raises(ValueError, match="Conv2d: groups=2 must divide c_in = 3 and c_out = 4"):
         nn.Conv2d(3, 4, 3, groups=2, rng=0)
     with pytest.raises(TypeError, match="randomness is never hidden"):
@@ -139,7 +215,7 @@ def test_to_drops_gradients_and_keeps_parameters():
 
 
 def test_repr_shows_the_parts():
-    assert "(layers.0): Conv2d(3x3, 2 -> 3, stride=1)" in repr(net())
+    assert "(0): Conv2d(3x3, 2 -> 3, stride=1)" in repr(net())
     assert repr(nn.ReLU()) == "ReLU()"
 
 
@@ -164,7 +240,14 @@ def test_layers_call_their_operators():
     assert conv.w.shape == (1, 2, 1, 4)
     expected = mg.conv2d(x, conv.w, conv.b, stride=(2, 1), padding=(0, 1), groups=2)
     assert_array_equal(conv(x).data, expected.data)
+    assert (conv.kernel, conv.stride, conv.padding, conv.dilation) == ((1, 2), (2, 1), (0, 1), (1, 1))
+    assert conv.groups == 2
+    assert conv.extra() == "1x2, 2 -> 4, stride=(2, 1)"
     assert nn.Conv2d(2, 4, 3, bias=False, rng=0).b is None
+    for pool, operator in ((nn.MaxPool2d, mg.max_pool2d), (nn.AvgPool2d, mg.avg_pool2d)):
+        expected = operator(x, 2, stride=1, padding=1)
+        assert_array_equal(pool(2, stride=1, padding=1)(x).data, expected.data)
+        assert_array_equal(pool((1, 2))(x).data, operator(x, (1, 2)).data)
     assert nn.Linear(2, 4, bias=False, rng=0).b is None
     flat = nn.Flatten()(x)
     assert_array_equal(flat.data, x.data.reshape(4, -1))
@@ -178,11 +261,11 @@ def test_batch_norm_statistics():
     x = np.random.default_rng(0).standard_normal((5, 3, 2, 2)) * [1, 4] + [2, -1]
     layer(mg.Tensor(x))
     flat = x.reshape(-1, 2)
-    assert_allclose(layer.running_mean, 0.3 * flat.mean(0), rtol=1e-12)
-    assert_allclose(layer.running_var, 0.7 + 0.3 * flat.var(0, ddof=1), rtol=1e-12)  # unbiased
+    assert_allclose(layer.running_mean.data, 0.3 * flat.mean(0), rtol=1e-12)
+    assert_allclose(layer.running_var.data, 0.7 + 0.3 * flat.var(0, ddof=1), rtol=1e-12)  # unbiased
     layer.eval()
     out = layer(mg.Tensor(x)).data
-    assert_allclose(out, (x - layer.running_mean) / np.sqrt(layer.running_var + 1e-5), rtol=1e-12)
+    assert_allclose(out, (x - layer.running_mean.data) / np.sqrt(layer.running_var.data + 1e-5), rtol=1e-12)
 
 
 def test_the_mean_of_a_batch_is_right_to_one_rounding_in_float32():
@@ -192,7 +275,7 @@ def test_the_mean_of_a_batch_is_right_to_one_rounding_in_float32():
         layer = nn.BatchNorm2d(3, momentum=1.0)
         layer(mg.Tensor(x))
         expected = x.astype("float64").reshape(-1, 3).mean(0)
-        assert_allclose(layer.running_mean, expected, rtol=0, atol=np.spacing(np.float32(1e3)))
+        assert_allclose(layer.running_mean.data, expected, rtol=0, atol=np.spacing(np.float32(1e3)))
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e3])
@@ -202,7 +285,7 @@ def test_batch_norm_is_accurate_far_from_zero_in_float32(shift):
     layer = nn.BatchNorm2d(3)
     out = layer(mg.Tensor(x.astype("float32"))).data
     single = x.astype("float32").astype("float64").reshape(-1, 3)
-    assert_allclose(layer.running_var, 0.9 + 0.1 * single.var(0, ddof=1), rtol=2e-6)
+    assert_allclose(layer.running_var.data, 0.9 + 0.1 * single.var(0, ddof=1), rtol=2e-6)
     flat = out.reshape(-1, 3)
     assert_allclose(flat, (single - single.mean(0)) / np.sqrt(single.var(0) + 1e-5), atol=3e-4 if shift else 1e-6)
 
@@ -212,8 +295,8 @@ def test_batch_norm_rule_and_twin_use_what_the_forward_used():
     layer = nn.BatchNorm2d(2, dtype=np.float64).eval()
     x = mg.Tensor(np.random.default_rng(0).standard_normal((5, 2)), requires_grad=True)
     y = (layer(x) ** 2).sum()
-    layer.running_mean += 3.0
-    layer.running_var *= 4.0
+    layer.running_mean.data += 3.0
+    layer.running_var.data *= 4.0
     (plain,) = mg.grad(y, x, retain_graph=True)
     (recorded,) = mg.grad(y, x, create_graph=True)
     assert_allclose(plain.data, 2 * x.data / (1 + 1e-5), rtol=1e-12)

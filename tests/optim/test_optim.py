@@ -23,7 +23,7 @@ def steps(optimizer, parameters, gradients):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_the_formula(momentum, weight_decay, nesterov):
+def test_sgd_follows_its_formula(momentum, weight_decay, nesterov):
     rng = np.random.default_rng(0)
     p = Parameter(rng.standard_normal(3))
     w, v = p.data.copy(), np.zeros(3)
@@ -46,7 +46,7 @@ def test_a_drop_of_the_learning_rate_takes_effect_at_once():
     assert_allclose(p.data, [-1.0 - 0.1 * 0.9])
 
 
-def test_the_gradient_is_not_changed():
+def test_a_step_does_not_change_the_gradient():
     p = Parameter(np.ones(2))
     g = np.array([1.0, 2.0])
     p.grad = mg.Tensor(g)
@@ -54,7 +54,7 @@ def test_the_gradient_is_not_changed():
     assert_allclose(g, [1.0, 2.0])
 
 
-def test_without_a_gradient_nothing_moves():
+def test_parameters_without_a_gradient_do_not_move():
     p, q = Parameter(np.ones(1)), Parameter(np.ones(1))
     steps(SGD([p, q], 0.1, weight_decay=0.5), [p, q], [[[1.0], None]])
     assert p.data != 1.0
@@ -68,7 +68,7 @@ def test_groups_have_settings_of_their_own():
     assert_allclose([p.data[0], q.data[0]], [0.95, 1.0])
 
 
-def test_zero_grad():
+def test_zero_grad_discards_gradients():
     p = Parameter(np.ones(1))
     p.grad = mg.Tensor(np.ones(1))
     SGD([p], 0.1).zero_grad()
@@ -86,12 +86,12 @@ def test_zero_grad():
         (([{"params": [Parameter([1.0])], "lr": 0.1}], 0.1), "lr"),
     ],
 )
-def test_what_is_refused(arguments, message):
+def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message or "each parameter once"):
         SGD(*arguments)
 
 
-def test_what_it_cannot_train():
+def test_only_leaves_that_require_a_gradient_are_accepted():
     w = Parameter([1.0])
     for params in (w, [mg.Tensor([1.0])], [np.ones(1)], [("w", w)], [w * 2.0]):
         with pytest.raises(TypeError, match="SGD: expected"):
@@ -110,7 +110,7 @@ def rates(schedule, n):
     return values
 
 
-def test_multi_step():
+def test_multi_step_drops_at_its_milestones():
     sgd = SGD([Parameter([1.0])], 0.5)
     assert_allclose(rates(MultiStepLR(sgd, [4, 2]), 6), [0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
@@ -125,19 +125,19 @@ def sgd(lr=0.4):
     return SGD([Parameter([1.0])], lr)
 
 
-def test_cosine():
+def test_cosine_follows_its_formula():
     values = rates(CosineLR(sgd(), 8), 11)
     assert_allclose(values, [0.2 * (1 + math.cos(math.pi * min(t, 8) / 8)) for t in range(11)], rtol=1e-15)
     assert values[0] == 0.4
     assert values[8:] == [0.0, 0.0, 0.0]
 
 
-def test_cosine_behind_a_warm_up_goes_by_the_iterations_of_the_run():
+def test_cosine_behind_a_warm_up_counts_the_iterations_of_the_run():
     wave = rates(CosineLR(sgd(), 8), 8)
     assert_allclose(rates(Warmup(CosineLR(sgd(), 8), 3), 8), wave * np.minimum((np.arange(8) + 1) / 3, 1), rtol=1e-15)
 
 
-def test_warm_up_until_the_training_error_is_low():
+def test_the_warm_up_ends_when_the_training_error_is_low():
     """By hand: from 1 the average moves towards 0.5 by a 50th each time; 0.5 + 0.5 * 0.98**n < 0.8 from n = 26 on."""
     schedule = WarmupUntil(MultiStepLR(sgd(), [40]))
     values = []
@@ -158,7 +158,7 @@ def test_one_lucky_batch_does_not_end_the_warm_up():
         assert not schedule.done
 
 
-def test_plateau():
+def test_a_plateau_drops_the_rate_after_its_patience():
     schedule = ReduceOnPlateau(sgd(), "val_error", patience=3, gamma=0.5)
     values = []
     for error in (0.5, 0.4, 0.4, 0.4, 0.4, 0.41, 0.39, 0.5, math.nan, 0.5, 0.38):
@@ -169,7 +169,7 @@ def test_plateau():
     assert_allclose(values, [0.4] * 4 + [0.2] * 5 + [0.1] * 2, rtol=1e-15)
 
 
-def test_a_plateau_of_what_is_not_measured_is_an_error():
+def test_a_plateau_of_an_error_that_is_not_measured_is_refused():
     """It would never come, and the rate never fall, without a word."""
     schedule = Warmup(ReduceOnPlateau(sgd(), "val_error"), 2)
     schedule.observe(batch_error=0.5)
@@ -201,7 +201,7 @@ def go(schedule, iterations):
 
 @pytest.mark.parametrize("build", NESTED.values(), ids=NESTED)
 @pytest.mark.parametrize("stop", range(19))
-def test_a_schedule_goes_on_from_its_state(build, stop):
+def test_a_schedule_continues_from_its_state(build, stop):
     expected = go(build(sgd()), range(20))
     assert len(set(expected)) > 1
     first = build(sgd())
@@ -214,7 +214,7 @@ def test_a_schedule_goes_on_from_its_state(build, stop):
     assert go(other, range(stop, 20)) == expected[stop:]
 
 
-def test_the_settings_of_the_state_win():
+def test_a_loaded_state_replaces_the_settings():
     state = MultiStepLR(sgd(), [2]).state_dict()
     other = MultiStepLR(sgd(), [5], gamma=0.5)
     other.load_state_dict(state)
@@ -222,7 +222,7 @@ def test_the_settings_of_the_state_win():
 
 
 @pytest.mark.parametrize("state", [None, {}, CosineLR(sgd(), 3).state_dict(), {"iteration": 3}])
-def test_the_state_of_another_schedule(state):
+def test_the_state_of_another_schedule_is_refused(state):
     schedule = MultiStepLR(sgd(), [2])
     before = schedule.state_dict()
     with pytest.raises(ValueError, match=r"MultiStepLR: expected a state with \['base', 'gamma', 'iteration', 'mile"):
@@ -232,7 +232,7 @@ def test_the_state_of_another_schedule(state):
         Warmup(schedule, 3).load_state_dict(Warmup(CosineLR(sgd(), 3), 3).state_dict())
 
 
-def test_the_rate_is_a_plain_number():
+def test_the_learning_rate_is_a_python_float():
     """A rate of np.float32 or np.float64 would promote the arithmetic, and not fit into a log."""
 
     class Mine(Schedule):
@@ -246,7 +246,7 @@ def test_the_rate_is_a_plain_number():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_sgd_goes_on_from_its_state(dtype, nesterov):
+def test_sgd_continues_from_its_state(dtype, nesterov):
     rng = np.random.default_rng(0)
     gradients = [[rng.standard_normal(3).astype(dtype), None, rng.standard_normal(()).astype(dtype)] for _ in range(6)]
 
@@ -273,7 +273,7 @@ def test_sgd_goes_on_from_its_state(dtype, nesterov):
     assert other.groups[0]["weight_decay"] == 0.01
 
 
-def test_a_state_that_does_not_fit_is_refused_whole():
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     p = [Parameter(np.ones(3)), Parameter(np.ones((2, 2)))]
     optimizer = SGD(p, 0.1)
     steps(optimizer, p, [[np.ones(3), np.ones((2, 2))]])

@@ -24,7 +24,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_clock():
+def test_clock_formats_durations():
     seconds = [0, 0.4, 59.4, 59.6, 60, 3599.6, 3600, 86400 * 3 + 61]
     assert [clock(s) for s in seconds] == [
         "0:00:00",
@@ -38,7 +38,7 @@ def test_clock():
     ]
 
 
-def test_piped_there_is_one_plain_line_a_record_and_it_is_flushed(capsys, monkeypatch):
+def test_a_pipe_gets_one_plain_flushed_line_for_each_record(capsys, monkeypatch):
     class Pipe(io.StringIO):
         seen = ""
 
@@ -61,7 +61,7 @@ def test_piped_there_is_one_plain_line_a_record_and_it_is_flushed(capsys, monkey
     assert capsys.readouterr().out == ""
 
 
-def test_on_a_terminal_there_is_a_bar(monkeypatch):
+def test_a_terminal_gets_a_progress_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     with Report(40, [], first=17, title="resnet-20") as report:
@@ -91,7 +91,7 @@ def test_the_log_begins_with_the_history_and_is_complete_after_each_record(tmp_p
     assert os.listdir(log.parent) == ["log.jsonl"]
 
 
-def test_a_log_that_is_being_written(tmp_path):
+def test_an_incomplete_last_line_of_a_log_is_left_out(tmp_path):
     log = tmp_path / "log.jsonl"
     text = "".join(json.dumps(record(i)) + "\n" for i in (1, 2))
     for size in range(0, len(text) + 1, 3):
@@ -133,7 +133,7 @@ def test_the_figure_draws_the_records(tmp_path, figures):
         assert panel.get_xlim()[0] == panel.get_ylim()[0] == 0
 
 
-def test_a_figure_of_little(tmp_path, figures):
+def test_a_figure_can_be_drawn_of_few_records(tmp_path, figures):
     """Nothing yet, one record, no errors at all, and a loss that overflowed on held-out data."""
     zero = {"iteration": 1, "loss": 0.0, "test_error": 0.0, "test_loss": math.inf}
     for history in ([], [record(1)], [{"iteration": 1, "loss": 1.0}], [zero]):

@@ -47,7 +47,7 @@ def figures(history):
 # What it measures ----------------------------------------------------------------------------
 
 
-def test_it_learns_and_logs(tmp_path, capsys):
+def test_fit_learns_and_logs(tmp_path, capsys):
     net, sgd, batches, held_out = setup()
     history = train.fit(
         net,
@@ -111,10 +111,10 @@ def test_frozen_parts_stay_in_evaluation_mode():
     job = Job()
     conv, norm = job.net.layers[:2]
     norm.eval()
-    before = norm.running_mean.copy(), conv.w.data.copy()
+    before = norm.running_mean.data.copy(), conv.w.data.copy()
     job.fit(iterations=7)
     assert [module.training for module in job.net.layers] == [True, False, True, True, True, True, True]
-    assert_array_equal(norm.running_mean, before[0], strict=True)
+    assert_array_equal(norm.running_mean.data, before[0], strict=True)
     assert (conv.w.data != before[1]).any()
     job.net.eval()
     train.fit(job.net, job.batches, optimizer=job.sgd, iterations=1)
@@ -130,7 +130,7 @@ def test_frozen_parts_stay_in_evaluation_mode():
         ({"resume": True}, "resume=True needs a checkpoint"),
     ],
 )
-def test_what_is_refused(change, message):
+def test_wrong_arguments_are_refused(change, message):
     net, sgd, batches, _ = setup()
     with pytest.raises(ValueError, match=f"^fit: {message}"):
         train.fit(net, batches, **{"optimizer": sgd, "iterations": 1} | change)
@@ -255,7 +255,7 @@ def interrupt():
 
 
 @pytest.mark.parametrize("stop", range(20))
-def test_it_goes_on_to_the_bit_from_any_iteration(tmp_path, stop, capsys):
+def test_a_run_resumes_bit_exactly_from_any_iteration(tmp_path, stop, capsys):
     """In an epoch, at its end (6, 12, 18), at a record (every 4), around each change of the rate, at the end."""
     with pytest.raises(KeyboardInterrupt):
         Job(tmp_path).at(stop, interrupt).fit()
@@ -266,7 +266,7 @@ def test_it_goes_on_to_the_bit_from_any_iteration(tmp_path, stop, capsys):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_it_goes_on_to_the_bit_under_every_schedule(tmp_path, schedule, dtype):
+def test_a_run_resumes_bit_exactly_under_every_schedule(tmp_path, schedule, dtype):
     settings = {"schedule": schedule, "dtype": dtype, "nesterov": schedule == "steps"}
     expected = uninterrupted(**settings)
     for stop in (5, 7, 11) if dtype == np.float64 else (8, 14):
@@ -278,7 +278,7 @@ def test_it_goes_on_to_the_bit_under_every_schedule(tmp_path, schedule, dtype):
     assert (len(rates) > 1) == (schedule != "none")  # it did do something
 
 
-def test_stopped_again_and_again_with_one_thread_or_two(tmp_path):
+def test_a_run_stopped_after_every_iteration_resumes_bit_exactly_on_one_thread_or_two(tmp_path):
     threads = mg.get_num_threads()
     expected = uninterrupted()
     try:
@@ -292,7 +292,7 @@ def test_stopped_again_and_again_with_one_thread_or_two(tmp_path):
         mg.set_num_threads(threads)
 
 
-def test_the_same_objects_can_go_on(tmp_path):
+def test_the_same_objects_can_resume(tmp_path):
     """As in a notebook: interrupt the cell, and run it again."""
     job = Job(tmp_path).at(9, interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -300,7 +300,7 @@ def test_the_same_objects_can_go_on(tmp_path):
     assert_same(job.fit(resume=True).state(), uninterrupted())
 
 
-def test_a_run_that_is_finished_does_nothing_more(tmp_path):
+def test_resuming_a_finished_run_does_nothing(tmp_path):
     first = Job(tmp_path).fit()
     (tmp_path / "log.jsonl").unlink()
     written = (tmp_path / "run.safetensors").stat().st_mtime_ns
@@ -316,11 +316,11 @@ def test_a_run_can_be_made_longer(tmp_path):
     assert_resumes(tmp_path, uninterrupted())
 
 
-def test_resuming_what_has_not_begun_is_beginning(tmp_path):
+def test_resuming_without_a_checkpoint_begins_anew(tmp_path):
     assert_same(Job(tmp_path).fit(resume=True).state(), uninterrupted())
 
 
-def test_a_run_is_not_written_over_by_accident(tmp_path):
+def test_a_checkpoint_is_not_overwritten_without_resume(tmp_path):
     """Who forgets to resume and presses Ctrl-C would else have lost it."""
     Job(tmp_path).fit(iterations=8)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -329,9 +329,9 @@ def test_a_run_is_not_written_over_by_accident(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
+def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(train, "save", lambda path, tree: saved.append(tree["iteration"]))
+    monkeypatch.setattr("minigrad.train.run.save", lambda path, tree: saved.append(tree["iteration"]))
     Job(tmp_path).fit(checkpoint_minutes=0)
     assert saved == list(range(1, 21))
     saved.clear()
@@ -384,33 +384,44 @@ def test_another_run_is_refused_and_what_differs_is_listed(tmp_path, job, option
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_config_comes_back_from_json_as_the_same(tmp_path):
+def test_a_config_with_tuples_is_recognised_after_json(tmp_path):
     config = {"sizes": (1, (2,)), "none": None, "rate": 0.1 + 0.2}
     Job(tmp_path).fit(iterations=8, config=config)
     assert_same(Job(tmp_path).fit(resume=True, config=config).state(), uninterrupted())
 
 
-def test_a_net_with_other_draws_is_refused(tmp_path):
+def test_a_checkpoint_with_the_paths_of_an_earlier_version_resumes(tmp_path):
+    """Before, the paths of a Sequential's parts began with `layers.`: those of arrays, and those of Generators."""
+    path = Job(tmp_path).fit(iterations=9).files["checkpoint"]
+    tree = mg.load(path)
+    tree["model"] = {f"layers.{name}": array for name, array in tree["model"].items()}
+    tree["generators"] = {f"layers.{name}": state for name, state in tree["generators"].items()}
+    tree["config"]["generators"] = list(tree["generators"])
+    mg.save(path, tree)
+    assert_resumes(tmp_path, uninterrupted())
+
+
+def test_a_net_with_other_generators_is_refused(tmp_path):
     Job(tmp_path).fit(iterations=3)
     job = Job(tmp_path)
     job.net.layers[3] = nn.Identity()
-    with pytest.raises(ValueError, match=r"generators was \['layers\.3\.rng.*', .* is \['layers\.5\.sources\.0'"):
+    with pytest.raises(ValueError, match=r"generators was \['3\.rng.*', .* is \['5\.sources\.0'"):
         job.fit(resume=True)
 
 
-def test_another_net_is_told_every_fault_at_once(tmp_path):
+def test_another_net_is_refused_with_a_list_of_all_differences(tmp_path):
     Job(tmp_path).fit(iterations=3)
     job = Job(tmp_path)
     job.net.layers[0] = nn.Conv2d(1, 4, 5, padding=2, bias=False, rng=0)
     job.net.layers[2] = nn.BatchNorm2d(4)
     with pytest.raises(ValueError, match="does not fit this model") as info:
         job.fit(resume=True)
-    for fault in ("unexpected: layers.0.b", "layers.0.w: expected shape (5, 5, 1, 4)", "missing: layers.2.gamma"):
+    for fault in ("unexpected: 0.b", "0.w: expected shape (5, 5, 1, 4)", "missing: 2.gamma"):
         assert fault in str(info.value)
 
 
 @pytest.mark.parametrize("tree", [{"w": np.ones(2)}, [], {"config": {}}, np.ones(3)])
-def test_a_file_that_is_no_run(tmp_path, tree):
+def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(tmp_path, tree):
     mg.save(tmp_path / "run.safetensors", tree)
     with pytest.raises(
         ValueError, match=r"fit: .*run.safetensors is no checkpoint of a training run, which has config"
@@ -429,12 +440,12 @@ def child(folder, iterations, minutes, code=""):
 
 
 def start(folder, iterations=20, minutes=0, code=""):
-    call = f"from tests.test_train import *; child({str(folder)!r}, {iterations}, {minutes}, {code!r})"
+    call = f"from tests.train.test_train import *; child({str(folder)!r}, {iterations}, {minutes}, {code!r})"
     return subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
-def test_told_to_stop_it_saves_says_so_and_goes(tmp_path, number, status):
+def test_a_signal_saves_a_checkpoint_and_exits_with_its_status(tmp_path, number, status):
     process = start(tmp_path, iterations=10**6, minutes=10)
     process.stderr.readline()  # the first record
     process.send_signal(number)
@@ -457,7 +468,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     assert job.net.layers[0].w.grad is not None  # of iteration 2: it did not come to an end
 
 
-def test_handlers_are_given_back(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     during = []
     Job(tmp_path).at(2, lambda: during.append(signal.getsignal(signal.SIGTERM))).fit()
@@ -472,7 +483,7 @@ def test_handlers_are_given_back(tmp_path):
     assert during[1] == before[1]  # without a checkpoint there is nothing to be saved
 
 
-def test_what_is_ignored_stays_ignored(tmp_path):
+def test_ignored_signals_stay_ignored(tmp_path):
     """A job in the background of a script is not to hear the Ctrl-C that is meant for another."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -500,7 +511,7 @@ def test_a_signal_between_two_lines_is_not_lost(tmp_path, monkeypatch):
     assert_resumes(tmp_path, uninterrupted())
 
 
-def test_it_runs_in_a_thread(tmp_path):
+def test_fit_runs_in_another_thread(tmp_path):
     job = Job(tmp_path)
     thread = threading.Thread(target=job.fit)
     thread.start()
@@ -531,7 +542,7 @@ Path.write_bytes = torn
     ],
     ids=["in an iteration", "in a write", "in a sync", "before a rename"],
 )
-def test_killed_it_goes_on_to_the_bit(tmp_path, code, iteration):
+def test_a_killed_run_resumes_bit_exactly(tmp_path, code, iteration):
     process = start(tmp_path, code=code)
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors
@@ -540,7 +551,7 @@ def test_killed_it_goes_on_to_the_bit(tmp_path, code, iteration):
     assert_resumes(tmp_path, uninterrupted())
 
 
-def test_killed_at_any_moment_again_and_again_it_goes_on_to_the_bit(tmp_path):
+def test_a_run_killed_at_random_moments_resumes_bit_exactly(tmp_path):
     rng = np.random.default_rng(0)
     for _ in range(3):
         process = start(tmp_path)
@@ -553,7 +564,7 @@ def test_killed_at_any_moment_again_and_again_it_goes_on_to_the_bit(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["half-way", "sync"])
-def test_a_full_disk_stops_it_and_the_checkpoint_before_is_good(tmp_path, monkeypatch, where):
+def test_a_full_disk_stops_the_run_and_leaves_the_previous_checkpoint(tmp_path, monkeypatch, where):
     count, write = itertools.count(), Path.write_bytes
 
     def full(self, content):
@@ -609,7 +620,7 @@ def quiet():
         (lambda x: mg.log(x - 100.0), "the loss became nan", "log: made the first NaN, in its result"),
         (lambda x: x * np.full(x.shape[1:], np.inf, x.dtype), "the loss became nan", ""),
         (lambda x: mg.exp(x + 1000.0), "the loss became nan", ""),
-        (lambda x: mg.sqrt(x * x * 0.0), "the gradient of layers.0.w, layers.0.b.* is not finite", "mul: its rule"),
+        (lambda x: mg.sqrt(x * x * 0.0), "the gradient of 0.w, 0.b.* is not finite", "mul: its rule"),
     ],
     ids=["log", "inf", "overflow", "backward"],
 )
@@ -625,7 +636,7 @@ def test_the_first_operator_that_made_a_nan_is_named(quiet, f, what, cause):
         assert all(np.isfinite(p.data).all() for p in job.net.parameters())  # it stopped before the step
 
 
-def test_a_learning_rate_out_of_range(quiet):
+def test_a_learning_rate_that_is_too_large_is_named(quiet):
     net, sgd, batches, _ = setup(lr=1e38)
     with pytest.raises(
         FloatingPointError, match=r"the loss became (nan|inf) in iteration \d+ at learning rate 1e\+38: .*rate"
@@ -633,23 +644,21 @@ def test_a_learning_rate_out_of_range(quiet):
         train.fit(net, batches, optimizer=sgd, iterations=30)
 
 
-def test_a_parameter_that_is_not_finite():
+def test_a_parameter_that_is_not_finite_is_named():
     job = Job()
     job.net.layers[6].w.data[0, 0] = np.nan
-    with pytest.raises(
-        FloatingPointError, match=r"loss became nan in iteration 0 .*: layers\.6\.w was not finite before it"
-    ):
+    with pytest.raises(FloatingPointError, match=r"loss became nan in iteration 0 .*: 6\.w was not finite before it"):
         job.fit()
 
 
-def test_images_that_are_not_finite():
+def test_images_that_are_not_finite_are_named():
     job = Job()
     job.batches.transform = lambda images, rng: images * np.float32(np.nan)
     with pytest.raises(FloatingPointError, match="in iteration 0 .*: the images are not finite$"):
         job.fit()
 
 
-def test_a_loss_out_of_range_without_a_nan(quiet):
+def test_an_overflow_without_a_nan_is_explained(quiet):
     job = poisoned(lambda x: x * 0.0 + np.array([3e38] + [-3e38] * 9, np.float32), at=2, place=7)
     with pytest.raises(
         FloatingPointError, match="loss became inf in iteration 2 .*no operator made a NaN, but numbers left"
@@ -657,7 +666,7 @@ def test_a_loss_out_of_range_without_a_nan(quiet):
         job.fit(evaluate_every=100)
 
 
-def test_the_cause_is_looked_for_with_the_same_draws(quiet):
+def test_the_failed_iteration_is_repeated_with_the_same_random_numbers(quiet):
     """An accident that one mask of dropout in ten brings about is found again."""
     for seed in range(5):
         net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0))
@@ -669,10 +678,10 @@ def test_the_cause_is_looked_for_with_the_same_draws(quiet):
             train.fit(net, DataLoader(Digits(), 8), optimizer=sgd, iterations=1000)
 
 
-def test_weights_out_of_range_never_take_the_place_of_good_ones(quiet, tmp_path):
+def test_weights_that_are_not_finite_never_replace_a_checkpoint(quiet, tmp_path):
     job = Job(tmp_path, schedule="none").fit(iterations=4)
     job = Job(tmp_path, schedule="none").at(4, lambda: setattr(job.sgd, "lr", 1e45))
-    with pytest.raises(FloatingPointError, match=r"layers.0.w.* not finite after 9 iterations; .*was left as it was"):
+    with pytest.raises(FloatingPointError, match=r"0.w.* not finite after 9 iterations; .*was left as it was"):
         job.fit(iterations=9, resume=True)
     good = mg.load(tmp_path / "run.safetensors")
     assert good["iteration"] == 4
@@ -694,20 +703,20 @@ def test_refreshed_statistics_are_means_over_the_batches_and_nothing_else_change
     var = sum(w * batch.var((0, 1, 2), ddof=1) for w, batch in zip(weights, batches, strict=True))
     loader = DataLoader(Subset(Digits(), range(70)), 32)
     for wrong in (0.5, np.nan, np.inf):  # what they were before does not matter
-        norm.running_mean[...], norm.running_var[...] = wrong, wrong
+        norm.running_mean.data[...], norm.running_var.data[...] = wrong, wrong
         before = net.state_dict()
         modes = [module.training for _, module in net.named_modules()]
         drawn = dropout.rng.bit_generator.state
         train.refresh_statistics(net, loader)
-        assert_allclose(norm.running_mean, mean, rtol=1e-5, atol=1e-6)
-        assert_allclose(norm.running_var, var, rtol=1e-5)
+        assert_allclose(norm.running_mean.data, mean, rtol=1e-5, atol=1e-6)
+        assert_allclose(norm.running_var.data, var, rtol=1e-5)
         changed = {n for n, a in net.state_dict().items() if not np.array_equal(a, before[n], equal_nan=True)}
-        assert changed == {"layers.1.running_mean", "layers.1.running_var"}
+        assert changed == {"1.running_mean", "1.running_var"}
         assert [module.training for _, module in net.named_modules()] == modes
         assert (norm.momentum, dropout.rng.bit_generator.state) == (0.3, drawn)
 
 
-def test_after_an_error_momentum_and_modes_are_as_before():
+def test_an_error_leaves_momentum_and_modes_as_they_were():
     net = Job().net
 
     def broken(images, rng):
@@ -728,6 +737,9 @@ def test_the_checkpoint_is_json_and_arrays(tmp_path):
     Job(tmp_path, schedule="steps").fit(iterations=3)
     with safetensors.safe_open(tmp_path / "run.safetensors", "np") as file:
         names, tree = set(file.keys()), json.loads(file.metadata()["minigrad"])
-    assert {"model.layers.1.running_mean", "model.layers.6.w", "optimizer.velocity.0"} <= names
+    assert {"model.1.running_mean", "model.6.w", "optimizer.velocity.0"} <= names
+    parts = "config model optimizer schedule batches sets generators iteration seconds since history"
+    assert list(tree) == parts.split()  # as in all earlier versions, whose checkpoints can be resumed
+    assert list(tree["since"]) == ["images", "loss", "wrong", "waited", "worked"]
     assert tree["iteration"] == 3
-    assert tree["model"]["layers.6.w"] == {"$array": "model.layers.6.w"}
+    assert tree["model"]["6.w"] == {"$array": "model.6.w"}

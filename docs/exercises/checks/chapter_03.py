@@ -16,9 +16,9 @@ def check_unbroadcast(work):
         case = f"from {stretched} to {shape}"
         assert np.shape(got) == shape, f"{case}: got shape {np.shape(got)}"
         left, right = np.sum(np.broadcast_to(x, stretched) * g), np.sum(x * got)
-        assert np.isclose(left, right), f"{case}: it is not the transpose of stretching, which is a sum"
+        assert np.isclose(left, right), f"{case}: the result is not the sum over the stretched axes"
     g = rng.standard_normal((2, 3))
-    assert work.unbroadcast(g, (2, 3)) is g, "where there is nothing to do, return g itself"
+    assert work.unbroadcast(g, (2, 3)) is g, "if the shapes are equal, return g itself"
 
 
 def check_pairwise_rule(work):
@@ -31,7 +31,7 @@ def check_pairwise_rule(work):
     for name, like, right, mine in zip(("da", "db"), (a, b), expected, got, strict=True):
         assert np.shape(mine) == like.shape, f"{name} has shape {np.shape(mine)}, expected {like.shape}"
         worst = np.abs(mine - right.data).max()
-        assert worst < 1e-12, f"{name} is off by {worst:.2g}: signs, factors, or another index summed away?"
+        assert worst < 1e-12, f"{name}: the error is {worst:.2g}; check the sign, the factor and the index of the sum"
 
 
 def check_centre_rule(work):
@@ -41,6 +41,6 @@ def check_centre_rule(work):
     (expected,) = mg.grad(tensor - tensor.mean(axis=1, keepdims=True), tensor, g)
     got = work.centre_rule(g, x)
     assert np.shape(got) == x.shape, f"expected shape {x.shape}, got {np.shape(got)}"
-    assert not np.allclose(got, g), "this is the direct path; where is the one through the mean?"
+    assert not np.allclose(got, g), "this is the direct path only; add the path through the mean"
     worst = np.abs(got - expected.data).max()
-    assert worst < 1e-12, f"off by {worst:.2g}; each entry of a row moves the mean of its row by 1 / c"
+    assert worst < 1e-12, f"the error is {worst:.2g}; each entry of a row contributes 1 / c to its mean"

@@ -15,9 +15,9 @@ def check_matmul_rule(work):
         got = work.matmul_rule(g, a, b)
         for name, mine, right in zip(("da", "db"), got, mg.grad(x @ y, [x, y], g), strict=True):
             case = f"{name} of {a_shape} @ {b_shape}"
-            assert np.shape(mine) == right.shape, f"{case} has shape {np.shape(mine)}"
+            assert np.shape(mine) == right.shape, f"{case} has shape {np.shape(mine)}, expected {right.shape}"
             worst = np.abs(mine - right.data).max()
-            assert worst < 1e-12, f"{case} is off by {worst:.2g}"
+            assert worst < 1e-12, f"{case}: the error is {worst:.2g}"
 
 
 def check_bilinear_rule(work):
@@ -28,7 +28,7 @@ def check_bilinear_rule(work):
     for name, mine, right in zip(("dx", "dw", "dz"), work.bilinear_rule(g, x, w, z), expected, strict=True):
         assert np.shape(mine) == right.shape, f"{name} has shape {np.shape(mine)}, expected {right.shape}"
         worst = np.abs(mine - right.data).max()
-        assert worst < 1e-12, f"{name} is off by {worst:.2g}"
+        assert worst < 1e-12, f"{name}: the error is {worst:.2g}"
 
 
 def check_solve_rule(work):

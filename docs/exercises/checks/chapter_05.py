@@ -27,8 +27,8 @@ def check_hessian(work):
     got = work.hessian(f, x)
     assert np.shape(got) == (4, 4), f"expected shape (4, 4), got {np.shape(got)}"
     worst = np.abs(got - (a + a.T + 6 * np.diag(x))).max()
-    assert worst < 1e-12, f"off by {worst:.2g}"
-    assert len(calls) == 1, f"f was called {len(calls)} times; once is enough, if the tape is retained"
+    assert worst < 1e-12, f"the error is {worst:.2g}"
+    assert len(calls) == 1, f"f was called {len(calls)} times; call it once, and retain the tape"
 
 
 def check_penalty_gradient(work):
@@ -36,6 +36,6 @@ def check_penalty_gradient(work):
     x = rng.standard_normal((2, 3))
     got = work.penalty_gradient(lambda x: (x**3).sum(), x)  # slope 3 x ** 2; its square 9 x ** 4
     assert np.shape(got) == x.shape, f"expected shape {x.shape}, got {np.shape(got)}"
-    assert np.allclose(got, 36 * x**3), "of sum(x ** 3) the penalty is sum(9 x ** 4), and its gradient 36 x ** 3"
+    assert np.allclose(got, 36 * x**3), "for sum(x ** 3) the penalty is sum(9 x ** 4), and its gradient is 36 x ** 3"
     got = work.penalty_gradient(lambda x: (x.sum()) ** 2, x)  # slope 2 s everywhere; the penalty 4 s ** 2 * 6
-    assert np.allclose(got, 48 * x.sum()), "wrong for sum(x) ** 2, where every entry's slope depends on all entries"
+    assert np.allclose(got, 48 * x.sum()), "wrong for sum(x) ** 2: each entry of the gradient depends on all of x"

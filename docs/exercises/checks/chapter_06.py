@@ -15,13 +15,13 @@ def check_taylor_order(work):
     right = np.exp(x)
     for h in (1e-2, 1e-4):
         got = work.taylor_order(f, right, x, v, h)
-        assert abs(got - 2) < 0.02, f"the gradient is right: with h = {h}, expected an order near 2, got {got:.3f}"
+        assert abs(got - 2) < 0.02, f"for a right gradient and h = {h}, expected an order near 2, got {got:.3f}"
     got = work.taylor_order(f, 1.01 * right, x, v, 1e-6)
-    assert abs(got - 1) < 0.02, f"a gradient wrong by 1/100: expected an order near 1, got {got:.3f}"
+    assert abs(got - 1) < 0.02, f"for a gradient wrong by 1/100, expected an order near 1, got {got:.3f}"
     got = work.taylor_order(f, right, x, v)
-    assert abs(got - 2) < 1e-3, f"without h, it is 1e-4: expected an order of 2 to three digits, got {got:.5f}"
+    assert abs(got - 2) < 1e-3, f"without h, the step is 1e-4: expected an order of 2 to three digits, got {got:.5f}"
     got = work.taylor_order(lambda x: np.sum(x**3), np.zeros(3), np.zeros(3), np.ones(3))
-    assert abs(got - 3) < 1e-6, f"x ** 3 at 0 has no slope and no curvature: expected order 3, got {got:.3f}"
+    assert abs(got - 3) < 1e-6, f"x ** 3 has zero slope and zero curvature at 0: expected order 3, got {got:.3f}"
 
 
 def check_adjoint_gap(work):
@@ -35,17 +35,19 @@ def check_adjoint_gap(work):
 
     for seed in range(5):
         got = work.adjoint_gap(forward, rule, (2, 3), (2, 2), np.random.default_rng(seed))
-        assert 0 <= got < 1e-14, f"the rule is the transpose: expected a gap near 1e-16, got {got:.2g}"
+        assert 0 <= got < 1e-14, f"if the rule is the transpose, expected a gap near 1e-16, got {got:.2g}"
     b = np.random.default_rng(1).standard_normal((40, 30))
     draws = [np.random.default_rng(seed) for seed in range(200)]
     gaps = [work.adjoint_gap(lambda x: b @ x, lambda y: 1.01 * (b.T @ y), (30,), (40,), rng) for rng in draws]
-    assert min(gaps) > 0, "a rule that is wrong by 1/100 shows as a gap above 0, whatever the draw"
+    assert min(gaps) > 0, "for a rule wrong by 1/100, expected a gap above 0 for every random draw"
     mean = np.mean(gaps)  # 0.01 times the mean of |cos| of the angle to a random direction in 40 dimensions, 0.126
-    assert 0.0009 < mean < 0.0017, f"a rule wrong by 1/100 has gaps near 0.0013 here, got {mean:.2g}: both lengths?"
+    assert 0.0009 < mean < 0.0017, (
+        f"for a rule wrong by 1/100, expected gaps near 0.0013, got {mean:.2g}; divide by both lengths"
+    )
     large = work.adjoint_gap(
         lambda x: 1e6 * (b @ x), lambda y: 1.01e6 * (b.T @ y), (30,), (40,), np.random.default_rng(0)
     )
-    assert np.isclose(large, gaps[0]), "the gap is relative: a million times the map has the same gap"
+    assert np.isclose(large, gaps[0]), "the gap is relative: a map a million times larger must have the same gap"
 
 
 def check_mended_rule(work):
@@ -57,4 +59,6 @@ def check_mended_rule(work):
         got = work.mended_rule(g, x, eps) if eps else work.mended_rule(g, x)
         assert np.shape(got) == x.shape, f"expected shape {x.shape}, got {np.shape(got)}"
         rows = np.abs(got - expected.data).max(axis=1) / np.abs(expected.data).max(axis=1)
-        assert rows.max() < 1e-10, f"with eps = {eps or 1e-5}, the rows are off by {np.array2string(rows, precision=2)}"
+        assert rows.max() < 1e-10, (
+            f"with eps = {eps or 1e-5}, relative errors by row: {np.array2string(rows, precision=2)}"
+        )

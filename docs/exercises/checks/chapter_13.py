@@ -4,8 +4,7 @@ import numpy as np
 
 import minigrad as mg
 from models import cifar_resnet, residual_net
-from models.plain import cifar_stem
-from models.resnet import Block, bottleneck
+from models.resnet import BasicBlock, Bottleneck
 
 
 def check_chain_gradient(work):
@@ -46,14 +45,15 @@ def check_begin_as_shortcuts(work):
     images = mg.Tensor(rng.standard_normal((4, 8, 8, 3)).astype("float32"))
     nets = {
         "basic blocks": cifar_resnet(14, width=4),
-        "bottlenecks": residual_net(cifar_stem, bottleneck, (1, 2), (4, 8, 16), num_classes=10),
+        "bottlenecks": residual_net("cifar", Bottleneck, (1, 2), (4, 8, 16), num_classes=10),
     }
     for name, net in nets.items():
-        for _, array in (*((n, p.data) for n, p in net.named_parameters()), *net.named_buffers()):
-            array += rng.uniform(0.1, 0.5, array.shape)  # as after training: no beta is 0, no gamma is 1
+        for value in (*net.parameters(), *net.buffers()):
+            value.data += rng.uniform(0.1, 0.5, value.data.shape)  # as after training: no beta is 0, no gamma is 1
         before = net.state_dict()
-        blocks = [module for _, module in net.named_modules() if isinstance(module, Block)]
-        last = {id(p) for block in blocks for p in block.residual.layers[-1].parameters()}
+        blocks = [module for _, module in net.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
+        norms = [block.bn2 if isinstance(block, BasicBlock) else block.bn3 for block in blocks]
+        last = {id(p) for norm in norms for p in norm.parameters()}
         work.begin_as_shortcuts(net)
         for path, p in net.named_parameters():
             if id(p) not in last:
@@ -63,7 +63,7 @@ def check_begin_as_shortcuts(work):
         for mode in (False, True):
             x = net.train(mode).stem(images)
             for block in blocks:
-                expected, x = mg.relu(block.shortcut(x)), block(x)
+                expected, x = mg.relu(block.downsample(x)), block(x)
                 assert np.array_equal(x.data, expected.data), (
-                    f"{name}, training={mode}: a block does not return relu(shortcut(x)); set beta to zero as well"
+                    f"{name}, training={mode}: a block does not return relu(downsample(x)); set beta to zero as well"
                 )

@@ -3,10 +3,11 @@
 import numpy as np
 
 import minigrad as mg
+from minigrad.autograd.tape import Entry
 
 
 def walk(tape):
-    """Go through the list from its end: what used a step stands behind it, so its total is complete."""
+    """Go through the list from its end: all users of a step come after it, so its total is complete."""
     totals = [0.0] * len(tape)
     totals[-1] = 1.0
     for k in reversed(range(len(tape))):
@@ -16,9 +17,9 @@ def walk(tape):
 
 
 def make_swish():
-    """Swish' = s + x s (1 - s) = s + out (1 - s), with s = sigmoid(x).
+    """Return swish, whose derivative is s + x s (1 - s) = s + out (1 - s), with s = sigmoid(x).
 
-    s can be computed again from x, and x s from both: the rule needs nothing but x.
+    The rule can compute s from x again, and out = x s from both. So it needs x only.
     """
 
     @mg.elementwise
@@ -34,14 +35,12 @@ def make_swish():
 
 
 def kept_bytes(y):
-    """Walk over the entries, each once, and gather their arrays by identity."""
+    """Visit each entry once, and collect the arrays by their identity."""
     seen, ahead, arrays = set(), [y._node], {}
     while ahead:
         entry = ahead.pop()
-        if isinstance(entry, mg.recording.Entry) and entry not in seen:
+        if isinstance(entry, Entry) and entry not in seen:
             seen.add(entry)
             ahead.extend(entry.edges)
-            arrays.update(
-                {id(value): value.nbytes for value in entry.named().values() if isinstance(value, np.ndarray)}
-            )
+            arrays.update({id(value): value.nbytes for value in entry.stored if isinstance(value, np.ndarray)})
     return sum(arrays.values())

@@ -2,7 +2,7 @@
 
 
 def unbroadcast(g, shape):
-    """Sum away what was made, then sum what was stretched from 1 and keep its axis."""
+    """Sum over the added axes and drop them, then sum over the axes stretched from 1 and keep them."""
     if g.shape == shape:
         return g
     made = g.ndim - len(shape)
@@ -12,15 +12,15 @@ def unbroadcast(g, shape):
 
 
 def pairwise_rule(g, a, b):
-    """Sum the gradient of the difference, 2 g (a - b) of shape (i, j, k), over the index that the argument lacks."""
+    """Sum the gradient of a - b, which is 2 g (a - b) of shape (i, j, k), over the index that the argument lacks."""
     difference = a[:, None, :] - b[None, :, :]  # (i, j, k)
     change = 2 * g[:, :, None] * difference  # (i, j, k)
     return change.sum(axis=1), -change.sum(axis=0)
 
 
 def centre_rule(g, x):
-    """Add two ways: g by the direct one; by the mean, -1/c of the sum of g over the row, for each of its entries.
+    """Add two paths: the direct path gives g, the path through the mean -1/c times the sum of g over the row.
 
-    The map is its own transpose, so the rule is the operator itself.
+    The map is its own transpose, so the rule is the same as the operator.
     """
     return g - g.mean(axis=1, keepdims=True)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def matmul_rule(g, a, b):
-    """Apply the rule of each product, then sum over the leading axes that were made or stretched."""
+    """Apply the rule of a single product, then sum over the leading axes that were added or stretched."""
 
     def sum_back(d, shape):
         d = d.sum(axis=tuple(range(d.ndim - len(shape))))
@@ -14,18 +14,18 @@ def matmul_rule(g, a, b):
 
 
 def bilinear_rule(g, x, w, z):
-    """Leave the argument out of the product, and sum over the indices that it does not have."""
-    dx = g[:, None] * (z @ w.T)  # j is summed away
-    dw = (g[:, None] * x).T @ z  # n is summed away
-    dz = g[:, None] * (x @ w)  # i is summed away
+    """Multiply the other factors, and sum over the indices that the argument does not have."""
+    dx = g[:, None] * (z @ w.T)  # the sum over j
+    dw = (g[:, None] * x).T @ z  # the sum over n
+    dz = g[:, None] * (x @ w)  # the sum over i
     return dx, dw, dz
 
 
 def solve_rule(g, a, b):
     """Differentiate A x = b: dA x + A dx = db, so dx = inv(A) (db - dA x).
 
-    <g, inv(A) db> = <inv(A)' g, db>, so the gradient of b is db = inv(A)' g. With it, the gradient of A in row i and
-    column j is -db[i] x[j].
+    <g, inv(A) db> = <inv(A)' g, db>, so the gradient of b is db = inv(A)' g. The gradient of A is computed from this
+    db: in row i and column j it is -db[i] x[j].
     """
     db = np.linalg.solve(a.T, g)
     return -np.outer(db, np.linalg.solve(a, b)), db

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def taylor_order(f, gradient, x, v, h=1e-4):
-    """Half the step makes the remainder smaller by 2 ** order."""
+    """Half the step divides the remainder by 2 ** order."""
 
     def remainder(h):
         return abs(f(x + h * v) - f(x) - h * np.vdot(gradient, v))
@@ -13,16 +13,16 @@ def taylor_order(f, gradient, x, v, h=1e-4):
 
 
 def adjoint_gap(forward, rule, x_shape, y_shape, rng):
-    """Compute both sides, and compare them with the largest that they could be."""
+    """Divide the difference of the two sides by the largest possible absolute value of <forward(x), y>."""
     x, y = rng.standard_normal(x_shape), rng.standard_normal(y_shape)
     fx = forward(x)
     return abs(np.vdot(fx, y) - np.vdot(x, rule(y))) / (np.linalg.norm(fx) * np.linalg.norm(y))
 
 
 def mended_rule(g, x, eps=1e-5):
-    """Add the two ways: r itself is one; the other goes through r, whose derivative in x[i, j] is -r ** 3 x[i, j] / c.
+    """Add the direct path, of factor r, and the path through r, whose derivative in x[i, j] is -r ** 3 x[i, j] / c.
 
-    So r must be cubed, and each row has its own mean.
+    So the second term needs r ** 3 instead of r, and the mean of each row instead of the mean of all entries.
     """
     r = 1 / np.sqrt((x**2).mean(axis=1, keepdims=True) + eps)
     return g * r - x * r**3 * (g * x).mean(axis=1, keepdims=True)

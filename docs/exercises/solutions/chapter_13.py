@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.resnet import Block
+from models.resnet import BasicBlock, Bottleneck
 
 
 def chain_gradient(matrices, g):
@@ -22,7 +22,7 @@ def shortcut_a(x, stride, c_out):
 def begin_as_shortcuts(net):
     """Set gamma and beta to zero: then gamma * anything + beta = 0."""
     for _, module in net.named_modules():
-        if isinstance(module, Block):
-            last = module.residual.layers[-1]
+        if isinstance(module, BasicBlock | Bottleneck):
+            last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             last.gamma.data[...] = 0
             last.beta.data[...] = 0

@@ -1,0 +1,165 @@
+"""The state of a training run: all that its next iteration depends on, saved and restored to the last bit.
+
+Next: :mod:`minigrad.train.loop`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from minigrad.data import DataLoader
+from minigrad.data.dataset import Batch
+from minigrad.nn import Module
+from minigrad.optim import SGD, Schedule
+from minigrad.train.checkpoint import load, save
+from minigrad.train.diagnose import names_not_finite
+from minigrad.train.report import Record
+
+#: What is summed over the batches between two records: counts of images and of wrong answers, losses, seconds.
+SUMS = ("images", "loss", "wrong", "waited", "worked")
+
+
+class Run:
+    """A training run between two iterations.
+
+    Attributes
+    ----------
+    iteration : int
+        The number of iterations that are done.
+    history : list of records
+    sums : dict of floats
+        Sums over the batches since the last record.
+    lr : float
+        The learning rate of the last iteration.
+    generators : dict of numpy Generators
+        By name, the Generators that the layers draw from: those of dropout, for one.
+    config : dict
+        What the run depends on besides, as JSON gives it back. Only a run of the same may be resumed.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        batches: DataLoader,
+        sets: Mapping[str, DataLoader],
+        optimizer: SGD,
+        schedule: Schedule | None,
+        config: Mapping[str, object] | None,
+    ) -> None:
+        self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
+        self.parameters, self.generators = dict(model.named_parameters()), dict(_named_generators(model))
+        facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
+        facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
+        self.config: dict[str, object] = json.loads(json.dumps(facts | dict(config or {})))
+        self.history: list[Record] = []
+        self.iteration, self.lr, self.sums = 0, optimizer.lr, dict.fromkeys(SUMS, 0.0)
+        self.start = self.arrival = time.perf_counter()
+
+    # One iteration ---------------------------------------------------------------------------
+
+    def epoch(self) -> Iterator[Batch]:
+        """Yield the batches of an epoch, and measure the time spent waiting for them."""
+        asked = time.perf_counter()
+        for batch in self.batches:
+            self.arrival = time.perf_counter()
+            self.sums["waited"] += self.arrival - asked
+            yield batch
+            asked = time.perf_counter()
+
+    def advance(self, images: int, loss: float, wrong: int) -> None:
+        """Count an iteration: its number of images, its mean loss and its number of wrong answers."""
+        self.iteration, self.lr = self.iteration + 1, self.optimizer.lr
+        self.sums["images"] += images
+        self.sums["loss"] += loss * images
+        self.sums["wrong"] += wrong
+        self.sums["worked"] += time.perf_counter() - self.arrival
+
+    def record(self, evaluations: Mapping[str, tuple[float, float]]) -> Record:
+        """Return what was measured since the last record, with loss and error on each set, and reset the sums."""
+        sums, self.sums = self.sums, dict.fromkeys(SUMS, 0.0)
+        record: Record = {
+            "epoch": -(-self.iteration // len(self.batches)),
+            "iteration": self.iteration,
+            "lr": self.lr,
+            "loss": sums["loss"] / sums["images"],
+            "batch_error": sums["wrong"] / sums["images"],
+        }
+        for name, (loss, error) in evaluations.items():
+            record[f"{name}_loss"], record[f"{name}_error"] = loss, error
+        training = sums["waited"] + sums["worked"]
+        record["seconds"] = time.perf_counter() - self.start
+        record["images_per_second"] = sums["images"] / training
+        record["loader_share"] = sums["waited"] / training
+        return record
+
+    # Its state -------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, object]:
+        """Return all that the next iteration depends on, and the history."""
+        return {
+            "config": self.config,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule is not None else None,
+            "batches": self.batches.state_dict(),
+            "sets": {name: loader.state_dict() for name, loader in self.sets.items()},
+            "generators": self.generator_states(),
+            "iteration": self.iteration,
+            "seconds": time.perf_counter() - self.start,
+            "since": self.sums,
+            "history": self.history,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, unless a parameter is not finite: then the previous checkpoint is left in place."""
+        if names := names_not_finite((name, p.data) for name, p in self.parameters.items()):
+            raise FloatingPointError(
+                f"fit: {names} is not finite after {self.iteration} iterations; {path} was left as it was"
+            )
+        save(path, self.state_dict())
+
+    def load(self, path: Path) -> None:
+        """Restore the state from a checkpoint, if it is one of this run."""
+        tree, parts = load(path), self.state_dict().keys()
+        if not isinstance(tree, dict) or tree.keys() != parts:
+            raise ValueError(f"fit: {path} is no checkpoint of a training run, which has {', '.join(parts)}")
+        was_drawn = {self.model.renamed(name): state for name, state in tree["generators"].items()}
+        tree["config"]["generators"] = list(was_drawn)
+        if tree["config"] != self.config:
+            was, now = tree["config"], self.config
+            differ = [k for k in sorted(was | now) if was.get(k) != now.get(k)]
+            listed = ", ".join(f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in differ)
+            raise ValueError(f"fit: {path} is of another run: {listed}; give the same settings, or begin anew")
+        self.model.load_state_dict(tree["model"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(tree["schedule"])
+        self.batches.load_state_dict(tree["batches"])
+        for name, loader in self.sets.items():
+            loader.load_state_dict(tree["sets"][name])
+        self.set_generator_states(was_drawn)
+        self.iteration, self.sums, self.history = tree["iteration"], tree["since"], tree["history"]
+        self.start = time.perf_counter() - tree["seconds"]
+
+    def generator_states(self) -> dict[str, Mapping[str, object]]:
+        """Return the states of all Generators, by name."""
+        return {name: rng.bit_generator.state for name, rng in self.generators.items()}
+
+    def set_generator_states(self, states: Mapping[str, Mapping[str, object]]) -> None:
+        """Put all Generators into these states."""
+        for name, rng in self.generators.items():
+            rng.bit_generator.state = states[name]
+
+
+def _named_generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
+    """Yield the Generators among the attributes of all layers, or in lists of them, by name."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            for i, rng in enumerate(value if isinstance(value, list | tuple) else [value]):
+                if isinstance(rng, np.random.Generator):
+                    yield f"{path}.{name}.{i}", rng
