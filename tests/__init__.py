@@ -1,1 +1,1 @@
-"""Tests: the layout mirrors minigrad/; records/ holds what the operator checks run over."""
+"""Tests: the folders mirror minigrad/; records/ holds one record for each operator, which the generic tests run over."""

@@ -1,6 +1,6 @@
 """Settings of Hypothesis: the same examples on every run.
 
-More of them, and new ones each time: ``python -m pytest --hypothesis-profile=explore tests/ops/test_properties.py``.
+More of them, and new ones each time: ``python -m pytest --hypothesis-profile=explore tests/ops``.
 """
 
 import signal
@@ -15,5 +15,5 @@ settings.register_profile(
 )
 settings.load_profile("ci")
 
-# a suite that was begun in the background inherits an ignored SIGINT, with which Ctrl-C cannot be tested
+# A suite that was started in the background inherits an ignored SIGINT, and then Ctrl-C could not be tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -183,7 +183,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     count("logsumexp", x, axis)
     xp = namespace(x)
     m = xp.real(x).max(axis=axis, keepdims=True)
-    m = xp.where(xp.isfinite(m), m, 0)
+    m = xp.where(xp.isfinite(m), m, 0)  # equivalent [1]: minus infinity less any number is minus infinity
     total = xp.exp(x - m).sum(axis=axis, keepdims=True)
     empty = total == 0
     out = m + xp.where(empty, -math.inf, xp.log(xp.where(empty, 1, total)))
