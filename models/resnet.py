@@ -242,6 +242,8 @@ def residual_net(
     return net
 
 
+# The nets of the paper -----------------------------------------------------------------------
+
 #: Table 1: the block, how many in conv2_x to conv5_x, and the filters that come out of conv1, conv2_x, ..., conv5_x.
 TABLE_1: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2), (64, 64, 128, 256, 512)),

@@ -11,10 +11,10 @@ import minigrad
 from tests import house
 
 #: Slow to import, or optional: imported by the functions that need them.
-HEAVY = ["scipy", "matplotlib", "PIL", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors"]
+HEAVY = ["scipy", "matplotlib", "PIL", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors", "pooch", "requests"]
 
 #: Of the standard library, what only commands and downloads need.
-SLOW = ["argparse", "gzip", "hashlib", "http", "subprocess", "tarfile", "urllib"]
+SLOW = ["argparse", "gzip", "hashlib", "http", "multiprocessing", "subprocess", "tarfile", "urllib"]
 
 FILES = sorted(house.paths())
 

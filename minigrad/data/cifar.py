@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.fetch import CIFAR10_CLASSES, OFFICIAL, cache, fetch
+from minigrad.data.fetch import CIFAR10_CLASSES, DATA_SETS, REGISTRY, cache, fetch
 from minigrad.data.images import ByteImages
 
 
@@ -54,8 +54,9 @@ class CIFAR10(ByteImages):
     Traceback (most recent call last):
         ...
     FileNotFoundError: CIFAR10: there is no photos/cifar-10-batches-bin/data_batch_1.bin
-    Run `python -m minigrad.data.fetch cifar10 --root photos`, or put cifar-10-binary.tar.gz from
-    https://www.cs.toronto.edu/~kriz/ (170,052,171 bytes, md5 c32a1d4ab5d03f1284b67883e8d87530) into photos
+    Run `python -m minigrad.data cifar10 --root photos`, or put into photos
+    https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (170,052,171 bytes, sha256
+    c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd)
     """
 
     source = "cifar10"
@@ -69,7 +70,7 @@ class CIFAR10(ByteImages):
         root = cache() if root is None else Path(root).expanduser()
         files = self.train_files if train else self.test_files
         paths = self._locate(root, list(files), download)
-        command = f"`python -m minigrad.data.fetch {self.source} --root {root}`"
+        command = f"`python -m minigrad.data {self.source} --root {root}`"
         again = f"; move {paths[0].parent} out of the way, then run {command}"
         record = len(self.label_bytes) + 3 * 32 * 32
         for path, n in zip(paths, files.values(), strict=True):  # all files, before the first is read
@@ -94,8 +95,8 @@ class CIFAR10(ByteImages):
 
     def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
         """Return the paths of files, in `root` itself or in the official folder below it; fetch them if necessary."""
-        below, address, archives = OFFICIAL[self.source]
-        ((archive, (size, md5)),) = archives.items()
+        below, archive, *_ = DATA_SETS[self.source]
+        size, sha256, url = REGISTRY[archive]
         folder = root if (root / files[0]).exists() else root / below
         if not folder.exists() and (download or (root / archive).exists()):
             fetch(self.source, root)
@@ -104,8 +105,8 @@ class CIFAR10(ByteImages):
                 away = f"Move {folder}, which is incomplete, out of the way. " if folder.exists() else ""
                 raise FileNotFoundError(
                     f"{type(self).__name__}: there is no {folder / file}\n"
-                    f"{away}Run `python -m minigrad.data.fetch {self.source} --root {root}`, or put {archive} from\n"
-                    f"{address} ({size:,} bytes, md5 {md5}) into {root}"
+                    f"{away}Run `python -m minigrad.data {self.source} --root {root}`, or put into {root}\n"
+                    f"{url} ({size:,} bytes, sha256\n{sha256})"
                 )
         return [folder / file for file in files]
 

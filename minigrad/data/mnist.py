@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.fetch import OFFICIAL, cache, fetch
+from minigrad.data.fetch import DATA_SETS, REGISTRY, cache, fetch
 from minigrad.data.images import ByteImages
 from minigrad.typing import Array, Shape
 
@@ -105,8 +105,9 @@ class MNIST(ByteImages):
     Traceback (most recent call last):
         ...
     FileNotFoundError: MNIST: there is no scans/MNIST/raw/train-images-idx3-ubyte.gz
-    Run `python -m minigrad.data.fetch mnist --root scans`, or put there the file from
-    https://ossci-datasets.s3.amazonaws.com/mnist/ (9,912,422 bytes, md5 f68b3c2dcbeaaa9fbdd348bbdeb94873)
+    Run `python -m minigrad.data mnist --root scans`, or put there
+    https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (9,912,422 bytes, sha256
+    440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609)
     """
 
     source = "mnist"
@@ -127,7 +128,7 @@ class MNIST(ByteImages):
 
     def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
         """Return the paths of files, below `root` or in the system's folder; fetch them if necessary."""
-        below, address, official = OFFICIAL[self.source]
+        (below,) = DATA_SETS[self.source]
         folder = root / below
         if not all((folder / file).exists() for file in files):
             if self.system is not None and (self.system / files[0]).exists():
@@ -136,11 +137,11 @@ class MNIST(ByteImages):
                 fetch(self.source, root)
         for file in files:
             if not (folder / file).exists():
-                size, md5 = official[file]
+                size, sha256, url = REGISTRY[f"{below}/{file}"]
                 raise FileNotFoundError(
                     f"{type(self).__name__}: there is no {folder / file}\n"
-                    f"Run `python -m minigrad.data.fetch {self.source} --root {root}`, or put there the file from\n"
-                    f"{address} ({size:,} bytes, md5 {md5})"
+                    f"Run `python -m minigrad.data {self.source} --root {root}`, or put there\n"
+                    f"{url} ({size:,} bytes, sha256\n{sha256})"
                     + ("\nor install Debian's package dataset-fashion-mnist" if self.system else "")
                 )
         return [folder / file for file in files]

@@ -73,11 +73,9 @@ def fold_batch_norm(model: Net) -> Net:
 
 
 def _norms_after(module: Module) -> dict[str, str]:
-    """Return which norm follows which layer, if the class whose ``forward`` is in use says so."""
-    if "forward" in vars(module):  # set on the object itself
-        return {}
-    author = next((cls for cls in type(module).__mro__ if "forward" in vars(cls)), Module)
-    norms: dict[str, str] = vars(author).get("norm_after", {})
+    """Return which norm follows which layer, as it stands in the class whose ``forward`` is in use."""
+    owner = next((owner for owner in (module, *type(module).__mro__) if "forward" in vars(owner)), module)
+    norms: dict[str, str] = vars(owner).get("norm_after", {})
     return norms
 
 

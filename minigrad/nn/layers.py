@@ -198,6 +198,69 @@ class ReLU(Module):
         return ops.relu(x)
 
 
+class GlobalAvgPool2d(Module):
+    """The average of each channel: (n, h, w, c) -> (n, c).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> GlobalAvgPool2d()(mg.Tensor(np.ones((2, 4, 4, 3), "float32"))).shape
+    (2, 3)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average over height and width."""
+        return ops.global_avg_pool2d(x)
+
+
+class Sequential(Module):
+    """Modules one after the other.
+
+    Parameters
+    ----------
+    *layers : Modules
+
+    Attributes
+    ----------
+    layers : list of Modules
+        To be changed, too. In paths a layer has its number for a name: the weight of ``net[2]`` is ``"2.w"``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> net = Sequential(Linear(4, 8, rng=0), ReLU(), Linear(8, 2, rng=1))
+    >>> net(mg.Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
+    (1, 2)
+    >>> net[1], len(net)
+    (ReLU(), 3)
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        self.layers = list(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pass x through all layers."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the parts with their names; those of the layers are their numbers."""
+        return ((name.removeprefix("layers."), part) for name, part in super().children())
+
+    def __getitem__(self, i: int) -> Module:
+        return self.layers[i]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+
+# Windows, noise and shape --------------------------------------------------------------------
+
+
 class MaxPool2d(Module):
     """The largest element of each window: see :func:`minigrad.max_pool2d`.
 
@@ -242,21 +305,6 @@ class AvgPool2d(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pool images (n, h, w, c)."""
         return ops.avg_pool2d(x, self.kernel, stride=self.stride, padding=self.padding)
-
-
-class GlobalAvgPool2d(Module):
-    """The average of each channel: (n, h, w, c) -> (n, c).
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> GlobalAvgPool2d()(mg.Tensor(np.ones((2, 4, 4, 3), "float32"))).shape
-    (2, 3)
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Average over height and width."""
-        return ops.global_avg_pool2d(x)
 
 
 class Dropout(Module):
@@ -313,51 +361,6 @@ class Identity(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x."""
         return x
-
-
-class Sequential(Module):
-    """Modules one after the other.
-
-    Parameters
-    ----------
-    *layers : Modules
-
-    Attributes
-    ----------
-    layers : list of Modules
-        To be changed, too. In paths a layer has its number for a name: the weight of ``net[2]`` is ``"2.w"``.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> net = Sequential(Linear(4, 8, rng=0), ReLU(), Linear(8, 2, rng=1))
-    >>> net(mg.Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
-    (1, 2)
-    >>> net[1], len(net)
-    (ReLU(), 3)
-    """
-
-    def __init__(self, *layers: Module) -> None:
-        self.layers = list(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pass x through all layers."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the parts with their names; those of the layers are their numbers."""
-        return ((name.removeprefix("layers."), part) for name, part in super().children())
-
-    def __getitem__(self, i: int) -> Module:
-        return self.layers[i]
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.layers)
 
 
 def _window(layer: str, kernel: IntOrPair, stride: IntOrPair | None, padding: IntOrPair) -> tuple[Pair, Pair, Pair]:

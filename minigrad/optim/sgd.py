@@ -119,6 +119,8 @@ class SGD:
         for p in self._parameters():
             p.grad = None
 
+    # State -----------------------------------------------------------------------------------
+
     def state_dict(self) -> dict[str, object]:
         """Return what a later run needs to continue: the settings, and the velocities in the parameters' order."""
         velocity = [self.velocity.get(p) for p in self._parameters()]

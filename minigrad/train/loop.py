@@ -148,7 +148,8 @@ def fit(
                 loss = cross_entropy(logits, labels)
                 optimizer.zero_grad()
                 loss.backward()
-                if fault := diagnose.fault(loss.item(), run.parameters):
+                mean_loss = loss.item()
+                if fault := diagnose.fault(mean_loss, run.parameters):
                     run.set_generator_states(draws)  # the iteration is repeated, with the same draws
                     raise FloatingPointError(
                         f"fit: {fault} in iteration {run.iteration} at learning rate {optimizer.lr:g}: "
@@ -157,7 +158,7 @@ def fit(
                 optimizer.step()
 
                 wrong = count_wrong(logits, labels)
-                run.advance(len(labels), loss.item(), wrong)
+                run.advance(len(labels), mean_loss, wrong)
                 if schedule is not None:
                     schedule.observe(batch_error=wrong / len(labels))
                     schedule.step()

