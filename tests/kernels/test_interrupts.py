@@ -115,7 +115,9 @@ def multiply():
 def convolve():
     """Forward and backward, in several blocks and partial sums, with pixels in pairs."""
     rng = np.random.default_rng(0)
-    x, w, b = (mg.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(3, 4, 4, 2), (3, 3, 2, 3), (3,)])
+    x, w, b = (
+        mg.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(3, 4, 4, 2), (3, 3, 2, 3), (3,)]
+    )
     out = mg.conv2d(x, w, b, padding=1)
     return out.data, *(g.data for g in mg.grad(out, [x, w, b], np.ones(out.shape)))
 
