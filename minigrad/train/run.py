@@ -128,6 +128,8 @@ class Run:
         tree, parts = load(path), self.state_dict().keys()
         if not isinstance(tree, dict) or tree.keys() != parts:
             raise ValueError(f"fit: {path} is no checkpoint of a training run, which has {', '.join(parts)}")
+        was_drawn = {self.model.renamed(name): state for name, state in tree["generators"].items()}
+        tree["config"]["generators"] = list(was_drawn)
         if tree["config"] != self.config:
             was, now = tree["config"], self.config
             differ = [k for k in sorted(was | now) if was.get(k) != now.get(k)]
@@ -140,7 +142,7 @@ class Run:
         self.batches.load_state_dict(tree["batches"])
         for name, loader in self.sets.items():
             loader.load_state_dict(tree["sets"][name])
-        self.set_generator_states(tree["generators"])
+        self.set_generator_states(was_drawn)
         self.iteration, self.sums, self.history = tree["iteration"], tree["since"], tree["history"]
         self.start = time.perf_counter() - tree["seconds"]
 
