@@ -181,7 +181,7 @@ class ReadingOrder(SphinxDirective):
             self.env.note_dependency(str(file.path))
             first = (ast.get_docstring(file.tree) or "").split("\n\n")[0].replace("\n", " ")
             until = f" Read as far as *{entry.until}*." if entry.until else ""
-            name = file.name.removeprefix("minigrad/")
+            name = file.name.removeprefix("minigrad/").replace("/", "/\u200b")  # a line may end there
             lines += [f"   * - :doc:`{name} </{page(file)}>`", f"     - {first}{until}"]
             lines += [f"     - {sizes[entry.module].minutes}"]
         node = nodes.container()
