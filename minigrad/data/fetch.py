@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
     for address in [f"{mirror.rstrip('/')}/{path.name}", url] if mirror else [url]:
         keeper = pooch.create(path.parent, "", None, "", None, {path.name: sha256}, {path.name: address}, RETRIES)
         try:
-            keeper.fetch(path.name, downloader=lambda *given: _download(size, *given))
+            keeper.fetch(path.name, downloader=partial(_download, size))  # pyright: ignore[reportArgumentType]
             return path
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             failures += f"\n  {address}: {error}"

@@ -1,4 +1,4 @@
-"""The device suite on a real GPU: ``python -m pytest tests/device/test_cupy.py``. Skipped without CuPy, or without a GPU for it."""
+"""The device suite on a real GPU: ``python -m pytest tests/device/test_cupy.py``. Skipped where there is none."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A KeyboardInterrupt at any instruction of minigrad/kernels leaves nothing behind: BLAS, locks and helpers as before."""
+"""A KeyboardInterrupt at any instruction of minigrad/kernels leaves BLAS, locks and helpers as before."""
 
 import dis
 import sys
@@ -58,8 +58,8 @@ def test_an_interrupted_cleanup_runs_again_until_it_is_whole(interrupts):
 def interrupted(call, at):
     """Call with a KeyboardInterrupt before instruction `at` of minigrad/kernels; say whether there was one.
 
-    Only on this thread: Python runs signal handlers on the main thread. And not where an `except` begins or ends: CPython
-    delivers no signal there, and an exception of a trace function leaves the handled one as the current one.
+    Only on this thread: Python runs signal handlers on the main thread. And not where an `except` begins or ends:
+    CPython delivers no signal there, and an exception of a trace function leaves the handled one as the current one.
     """
     left = at
 
@@ -96,7 +96,7 @@ def check_all_is_as_before(libraries, at):
 
 
 def check_at_every_instruction(call, expected, libraries, step=1):
-    """Interrupt at each instruction in turn; afterwards all is as before, and the next result is the same, to the bit."""
+    """Interrupt at each instruction in turn; afterwards all is as before, and the next result is bit-equal."""
     at, misses = 1, 0
     while misses < 3:  # the number of instructions depends on what the helpers do
         misses = 0 if interrupted(call, at) else misses + 1
