@@ -172,7 +172,7 @@ def paths() -> dict[str, Path]:
 
 def chain() -> list[str]:
     """Name the files that name the next one: all but packages that only hand out names, and commands."""
-    packages = {name for name, path in paths().items() if path.stem == "__init__"} - {"minigrad.data.fetch"}
+    packages = {name for name, path in paths().items() if path.stem == "__init__"}
     return [name for name in order() if name not in packages and not name.endswith("__main__")]
 
 

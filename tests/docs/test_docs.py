@@ -44,7 +44,7 @@ def public():
 
 PUBLIC = public()
 
-#: What functions with examples give back or use; and commands.
+#: What functions with examples give back or use, and commands.
 WITHOUT_EXAMPLE = {
     "minigrad.inspect.Graph",
     "minigrad.inspect.GraphNode",
