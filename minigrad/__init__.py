@@ -14,16 +14,8 @@ The rest, when you need it:
 """
 
 from minigrad import autograd, checks, data, device, inspect, nn, ops, optim
-from minigrad.autograd import Tensor, detect_anomaly, elementwise, grad, no_grad, once, operator, recompute
-from minigrad.checks import (
-    GradientError,
-    adjoint_check,
-    check_operator,
-    complex_step_check,
-    gradcheck,
-    gradgradcheck,
-    taylor_check,
-)
+from minigrad.autograd import *  # noqa: F403
+from minigrad.checks import *  # noqa: F403
 from minigrad.kernels.memory import keep_freed_memory
 from minigrad.kernels.threads import get_num_threads, set_num_threads
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
@@ -31,34 +23,8 @@ from minigrad.train.checkpoint import load, save
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "GradientError",
-    "Tensor",
-    "adjoint_check",
-    "autograd",
-    "check_operator",
-    "checks",
-    "complex_step_check",
-    "data",
-    "detect_anomaly",
-    "device",
-    "elementwise",
-    "get_num_threads",
-    "grad",
-    "gradcheck",
-    "gradgradcheck",
-    "inspect",
-    "keep_freed_memory",
-    "load",
-    "nn",
-    "no_grad",
-    "once",
-    "operator",
-    "ops",
-    "optim",
-    "recompute",
-    "save",
-    "set_num_threads",
-    "taylor_check",
-]
+__all__ = ["autograd", "checks", "data", "device", "inspect", "nn", "ops", "optim"]
+__all__ += ["get_num_threads", "keep_freed_memory", "load", "save", "set_num_threads"]
+__all__ += autograd.__all__
+__all__ += checks.__all__
 __all__ += ops.__all__

@@ -1,4 +1,4 @@
-"""What the engine's errors say: which operator, what was expected, what was given, how to mend it.
+"""What the engine says: signatures of operators, and errors that name operator, expectation, value and fix.
 
 Next: :mod:`minigrad.ops.shape`.
 """
@@ -17,6 +17,16 @@ from minigrad.typing import Array, DType, Gradient, Settings, Shape
 if TYPE_CHECKING:  # types only: these files stand above
     from minigrad.autograd.operator import Operator
     from minigrad.autograd.tape import Entry, Node
+
+
+def public_signature(op: Operator) -> inspect.Signature:
+    """Return the signature that ``help`` shows: the forward's, but its inputs may be Tensors, and so may the result."""
+    forward = inspect.signature(op.forward)
+    parameters = [
+        p.replace(annotation="Tensor | Array") if p.name in op.inputs or p.kind is p.VAR_POSITIONAL else p
+        for p in forward.parameters.values()
+    ]
+    return forward.replace(parameters=parameters, return_annotation="Tensor | Array")
 
 
 def signature(op: Operator) -> str:

@@ -105,7 +105,7 @@ def _function(op: Operator) -> Function:
     def apply(*args: Any, **settings: Any) -> Any:
         return op_apply(args, settings)
 
-    vars(apply).update(operator=op, vjp=op.vjp, twin=op.twin)
+    vars(apply).update(operator=op, vjp=op.vjp, twin=op.twin, __signature__=explain.public_signature(op))
     return apply
 
 
