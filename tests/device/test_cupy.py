@@ -1,4 +1,7 @@
-"""The device suite on a real GPU: ``python -m pytest tests/device/test_cupy.py``. Skipped without CuPy, or without a GPU for it."""
+"""The device suite on a real GPU. Skipped without CuPy, or without a GPU for it.
+
+Run it with ``python -m pytest tests/device/test_cupy.py``.
+"""
 
 import numpy as np
 import pytest
