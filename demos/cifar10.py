@@ -30,10 +30,10 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn, train
 from minigrad.data import transforms
-from minigrad.device import Array
 from minigrad.optim import SGD, CosineLR, MultiStepLR, Schedule, Warmup, WarmupUntil
 from minigrad.train.checkpoint import atomic
 from minigrad.train.report import curves
+from minigrad.typing import Array
 from models import cifar_plain, cifar_resnet
 
 BATCH = 128

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+import minigrad as mg
 from minigrad import nn
 from minigrad.data.images import center_square, read_photo, resize
 from minigrad.typing import Array
@@ -36,6 +37,7 @@ SIZE = 224  # pixels: the size on which the net was trained
 def main(arguments: list[str] | None = None) -> list[list[tuple[str, float]]]:
     """Classify the photos, print and draw the answers; return them: five (label, probability) for each photo."""
     options = parse(arguments)
+    mg.keep_freed_memory()
     try:
         net, labels, preprocess = pretrained.keras_resnet50(options.weights)
     except (OSError, ValueError) as error:

@@ -66,6 +66,7 @@ class Block:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the toy as written and corrected, then the paper's nets; return all measurements."""
     options = lab.parser("gradient_flow", __doc__).parse_args(arguments)
+    mg.keep_freed_memory()
     seeds, draws, nets, depth = 10_000 if options.full else 1000, 500, 20, 110 if options.full else 56
     if options.quick:
         seeds, draws, nets = 300, 100, 3

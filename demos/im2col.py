@@ -23,7 +23,6 @@ from __future__ import annotations
 import time
 import tracemalloc
 from collections.abc import Callable
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from minigrad.kernels.columns import COLUMN_BYTES
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Convolve a batch in several ways; compare values, memory and times; draw."""
     options = lab.parser("im2col", __doc__).parse_args(arguments)
+    mg.keep_freed_memory()
     rng = np.random.default_rng(options.seed)
     images = 16 if options.quick else 256 if options.full else 64
     x = rng.standard_normal((images, 34, 34, 16), dtype=np.float32)  # with the border of the padding
@@ -109,13 +109,14 @@ def fastest(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]
 
 
 def peak(way: Callable[[], Any]) -> int:
-    """Return the peak memory of a method in bytes: in a new thread, which has no scratch memory yet."""
-    thread = Thread(target=way)
+    """Return the peak memory of a method on one thread, in bytes. (Each further thread has one block more.)"""
+    threads = mg.get_num_threads()
+    mg.set_num_threads(1)
     tracemalloc.start()
-    thread.start()
-    thread.join()
+    way()
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    mg.set_num_threads(threads)
     return most
 
 

@@ -34,7 +34,7 @@ import numpy as np
 import minigrad as mg
 from demos import lab, style
 from minigrad import inspect
-from minigrad.autograd.backward import sum_to
+from minigrad.autograd.broadcasting import sum_to
 from minigrad.autograd.tape import Entry
 
 

@@ -1,6 +1,6 @@
 """The types that signatures use: Array, Operand, Axis, Shape, Pair, ...
 
-Next: :mod:`minigrad.device`.
+Next: :mod:`minigrad.arguments`.
 """
 
 from __future__ import annotations

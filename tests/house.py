@@ -54,7 +54,6 @@ class Entry(NamedTuple):
 #: a later part can be taken on trust: the fast paths, and helpers whose names say what they do.
 ROUTE = {
     "First evening": [
-        Entry("minigrad.typing"),
         Entry("minigrad.device", until="The few primitives that differ"),
         Entry("minigrad.autograd.tape"),
         Entry("minigrad.autograd.tensor", until="Out of the tape"),
@@ -62,7 +61,7 @@ ROUTE = {
         Entry("minigrad.autograd.broadcasting"),
         Entry("minigrad.autograd.backward", until="Where a replay starts, and what it returns"),
         Entry("minigrad.ops.elementwise", until="Noise"),
-        Entry("minigrad.ops.reduction"),
+        Entry("minigrad.ops.reduction", until="Axes"),
         Entry("minigrad.ops.matmul"),
         Entry("minigrad.ops.conv", until="The public functions, and their checks"),
         Entry("minigrad.ops.norm", until="The public function, and its checks"),
@@ -88,6 +87,7 @@ ROUTE = {
         Entry("minigrad.autograd.recompute"),
     ],
     "When you need it": [
+        Entry("minigrad.typing"),
         Entry("minigrad.arguments"),
         Entry("minigrad.autograd.signatures"),
         Entry("minigrad.autograd.explain"),
@@ -172,7 +172,7 @@ def paths() -> dict[str, Path]:
 
 def chain() -> list[str]:
     """Name the files that name the next one: all but packages that only hand out names, and commands."""
-    packages = {name for name, path in paths().items() if path.stem == "__init__"} - {"minigrad.data.fetch"}
+    packages = {name for name, path in paths().items() if path.stem == "__init__"}
     return [name for name in order() if name not in packages and not name.endswith("__main__")]
 
 

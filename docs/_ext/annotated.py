@@ -140,7 +140,13 @@ def outline(file: reading.File) -> str:
 
 def facts(file: reading.File) -> nodes.Node:
     """Return the line under the title."""
-    return nodes.paragraph("", said(file.size), classes=["facts"])
+    text = said(file.size)
+    for part, entries in house.ROUTE.items():
+        for entry in entries:
+            if entry.module == file.module and entry.until:
+                read = house.sizes(part)[file.module]
+                text += f". {part}: read as far as \u201c{entry.until}\u201d, about {minutes(read.minutes)}"
+    return nodes.paragraph("", text, classes=["facts"])
 
 
 def said(size: reading.Size) -> str:
@@ -167,7 +173,7 @@ class ReadingOrder(SphinxDirective):
         part = self.arguments[0]
         self.env.note_dependency(house.__file__)
         lines = [".. rst-class:: facts", "", f"{said(house.total(part))}.", ""]
-        lines += [".. list-table::", "   :widths: 36 54 10", "   :header-rows: 1", "   :class: order", ""]
+        lines += [".. list-table::", "   :widths: 33 56 11", "   :header-rows: 1", "   :class: order", ""]
         lines += ["   * - File", "     - What it is", "     - Min"]
         sizes = house.sizes(part)
         for entry in house.ROUTE[part]:
@@ -175,7 +181,8 @@ class ReadingOrder(SphinxDirective):
             self.env.note_dependency(str(file.path))
             first = (ast.get_docstring(file.tree) or "").split("\n\n")[0].replace("\n", " ")
             until = f" Read as far as *{entry.until}*." if entry.until else ""
-            lines += [f"   * - :doc:`{file.name} </{page(file)}>`", f"     - {first}{until}"]
+            name = file.name.removeprefix("minigrad/").replace("/", "/\u200b")  # a line may end there
+            lines += [f"   * - :doc:`{name} </{page(file)}>`", f"     - {first}{until}"]
             lines += [f"     - {sizes[entry.module].minutes}"]
         node = nodes.container()
         self.state.nested_parse(StringList(lines, items=[(self.env.docname, 0)] * len(lines)), 0, node)

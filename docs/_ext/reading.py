@@ -244,10 +244,16 @@ def index() -> Index:
 
 
 def referred(module: str, owner: str, name: str) -> tuple[File, int] | None:
-    """Return the file and line that a docstring means by a name: in its class, its module, or as a full name."""
+    """Return the file and line that a docstring means by a name.
+
+    It is looked up in the class, in the module, and as a full name; then in the package and anywhere, if it is defined
+    there once.
+    """
     name = name.lstrip(".~").removesuffix("()")
-    only = [full for full in index().defined if full.endswith(f".{name}")]
-    guesses = [f"{module}.{owner}.{name}", f"{module}.{name}", name, *(only if len(only) == 1 else [])]
+    guesses = [f"{module}.{owner}.{name}", f"{module}.{name}", name]
+    for package in (f"{module}.", ""):
+        once = [full for full in index().defined if full.startswith(package) and full.endswith(f".{name}")]
+        guesses += once if len(once) == 1 else []
     return next(filter(None, map(index().find, guesses)), None)
 
 

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from heapq import heappop, heappush
 from typing import Any, cast
 
+from minigrad.arguments import expect
 from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
 from minigrad.autograd.tape import Entry, Leaf, Node, enable_grad, state
@@ -67,13 +68,9 @@ def grad(
     (array([27.], dtype=float32), array([18.], dtype=float32))
     """
     outputs, inputs = _tensors("outputs", outputs), _tensors("inputs", inputs)
-    starts: Sequence[Gradient] = (
-        grad_outputs
-        if isinstance(grad_outputs, list | tuple)
-        else (grad_outputs,) * (len(outputs) if grad_outputs is None else 1)
-    )
-    if len(starts) != len(outputs):
-        raise ValueError(f"grad: expected a gradient for each of {len(outputs)} outputs, got {len(starts)}")
+    several = isinstance(grad_outputs, list | tuple)
+    starts: Gradient = grad_outputs if several else (grad_outputs,) * (len(outputs) if grad_outputs is None else 1)
+    expect(len(starts) == len(outputs), "grad", f"a gradient for each of {len(outputs)} outputs", len(starts))
     for i, x in enumerate(inputs):
         if x._node is None:
             raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient")
@@ -170,8 +167,8 @@ class Gradients:
         for f in node.hooks:
             given = f(g if isinstance(g, Tensor) else new_tensor(namespace(g).asarray(g), None))
             if given is not None:
-                if not isinstance(given, Tensor) or given.shape != node.shape or given.dtype != node.dtype:
-                    raise ValueError(f"hook: expected None or a Tensor of {node.shape} {node.dtype}, got {given!r}")
+                fits = isinstance(given, Tensor) and given.shape == node.shape and given.dtype == node.dtype
+                expect(fits, "hook", f"None or a Tensor of {node.shape} {node.dtype}", repr(given))
                 g = given if isinstance(g, Tensor) else given._data
         return g
 

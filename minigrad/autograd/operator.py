@@ -23,6 +23,7 @@ from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
+from minigrad.arguments import expect
 from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, state
@@ -159,11 +160,9 @@ class Operator:
         """
         names = [tuple(inspect.signature(rule).parameters)[1:] for rule in rules]
         self.joint = len(rules) == 1 and "need" in names[0]
-        if not self.joint and (len(rules) != len(self.inputs) or any("need" in asked for asked in names)):
-            raise TypeError(
-                f"{self.name}.vjp: expected a rule for each of {self.inputs}, or one joint rule that takes `need`; "
-                f"got {len(rules)} rules"
-            )
+        fits = self.joint or (len(rules) == len(self.inputs) and not any("need" in asked for asked in names))
+        wanted = f"a rule for each of {self.inputs}, or one joint rule that takes `need`"
+        expect(fits, f"{self.name}.vjp", wanted, f"{len(rules)} rules", error=TypeError)
         self.rules = rules
         self.asks = tuple(tuple(n for n in asked if n != "need") for asked in names)
         self._forget_plans()
@@ -176,10 +175,8 @@ class Operator:
         """
         self.definition = definition
         self.twin_asks = tuple(inspect.signature(definition).parameters)
-        if self.twin_asks[: len(self.inputs)] != self.inputs:
-            raise TypeError(
-                f"{self.name}.twin: expected its first parameters to be {self.inputs}, got {self.twin_asks}"
-            )
+        first, wanted = self.twin_asks[: len(self.inputs)], f"its first parameters to be {self.inputs}"
+        expect(first == self.inputs, f"{self.name}.twin", wanted, self.twin_asks, error=TypeError)
         self._forget_plans()
         return definition
 

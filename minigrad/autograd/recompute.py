@@ -13,7 +13,7 @@ References
 ----------
 T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174, 2016.
 
-Next: :mod:`minigrad.arguments`.
+Next: :mod:`minigrad.typing`.
 """
 
 from __future__ import annotations

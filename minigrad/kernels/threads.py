@@ -94,12 +94,13 @@ def _share(task: Callable[[int], object], count: int) -> None:
     finished: set[int] = set()  # workers
     errors: list[BaseException] = []
     wake = SimpleQueue[None]()
+    tasks = [task]
 
     def work(worker: int) -> None:
         try:
             for i in range(count):
                 if claims.setdefault(i, worker) == worker:
-                    task(i)
+                    tasks[0](i)
         except BaseException as error:
             errors.append(error)
         finished.add(worker)
@@ -117,6 +118,7 @@ def _share(task: Callable[[int], object], count: int) -> None:
             claims.setdefault(i, 0)  # after an interrupt: what no helper has begun is not done
         while not finished.issuperset(claims.values()):
             wake.get()
+        tasks.clear()  # a helper that comes too late must not keep the arrays of the task
 
     call_then(start, wait)
     if errors:

@@ -9,7 +9,7 @@ Next: :mod:`minigrad.nn.layers`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,10 +19,10 @@ from minigrad.arguments import expect
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
-from minigrad.typing import Array
+from minigrad.typing import Array, Number
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    pass
 
 
 class Parameter(Tensor):
@@ -36,7 +36,7 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: npt.ArrayLike | Tensor) -> None:
+    def __init__(self, data: Array | Number | Sequence[Any]) -> None:
         super().__init__(data, requires_grad=True)
 
 

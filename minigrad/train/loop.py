@@ -102,8 +102,8 @@ def fit(
 
     Notes
     -----
-    From the first call on, the process keeps the memory that it frees for its next arrays: see
-    :func:`minigrad.kernels.memory.keep_freed_memory`.
+    From the first call on, the process keeps the memory of freed arrays for its next arrays, which saves time: see
+    :func:`minigrad.keep_freed_memory`. To prevent it, set a variable of the C library: ``MALLOC_PERTURB_=0 python ...``
 
     Examples
     --------

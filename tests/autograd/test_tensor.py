@@ -23,7 +23,7 @@ def test_a_tensor_takes_numbers_lists_and_arrays():
 
 
 def test_integers_cannot_require_a_gradient():
-    with pytest.raises(TypeError, match="only floating-point data can require a gradient, got int64"):
+    with pytest.raises(TypeError, match="Tensor: expected floating-point data to require a gradient, got int64"):
         mg.Tensor([1, 2], requires_grad=True)
     with pytest.raises(TypeError, match="got bool"):
         mg.Tensor(np.array([True])).requires_grad = True
@@ -112,7 +112,7 @@ def test_rebinding_data_does_not_reach_the_tape():
     x.data = np.array([100.0, 100.0])
     y.sum().backward()
     np.testing.assert_array_equal(x.grad.data, [2.0, 4.0])
-    with pytest.raises(TypeError, match="requires a gradient, which int64 cannot have"):
+    with pytest.raises(TypeError, match="data: expected floating-point data to require a gradient, got int64"):
         x.data = np.array([1, 2])
     with pytest.raises(ValueError, match="nested lists of unequal lengths"):
         mg.Tensor([[1.0], [1.0, 2.0]])

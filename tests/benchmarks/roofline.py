@@ -145,6 +145,7 @@ def nets() -> dict[str, tuple[Any, int, int]]:
 
 def main(nets: Mapping[str, tuple[Any, int, int]], threads: list[int], repeats: int) -> list[dict[str, Any]]:
     """Print the tables of some nets, each with the size and number of its images, and return their figures."""
+    mg.keep_freed_memory()
     results = []
     for n in threads:
         for name, (net, size, batch) in nets.items():

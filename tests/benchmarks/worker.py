@@ -94,6 +94,8 @@ def serve(library: str, step: str, settings: dict[str, Any], threads: int) -> No
     imported = importlib.import_module(library)
     if hasattr(imported, "set_num_threads"):
         imported.set_num_threads(threads)
+    if hasattr(imported, "keep_freed_memory"):  # minigrad's, as in train.fit
+        imported.keep_freed_memory()
     take = build(**settings)
     _say(runs_on(imported))
     for _ in sys.stdin:

@@ -297,7 +297,9 @@ def test_missing_mnist_says_what_to_do(tmp_path):
         TinyFashion()
     write_mnist(tmp_path / "cache" / "MNIST" / "raw", np.random.default_rng(12))
     (tmp_path / "cache" / "MNIST" / "raw" / "train-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no .*train-labels-idx1-ubyte\.gz(?s:.*)28,881 bytes, sha256\n3552534a"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no .*train-labels-idx1-ubyte\.gz(?s:.*)28,881 bytes, sha256\n3552534a"
+    ):
         TinyMNIST()
 
 

@@ -1,7 +1,4 @@
-"""The device suite on a real GPU. Skipped without CuPy, or without a GPU for it.
-
-Run it with ``python -m pytest tests/device/test_cupy.py``.
-"""
+"""The device suite on a real GPU: ``python -m pytest tests/device/test_cupy.py``. Skipped where there is none."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,6 @@ import models.predict
 import models.pretrained
 from minigrad import data, nn, optim, train
 from minigrad import inspect as summaries
-from minigrad.kernels import memory
 from minigrad.train import checkpoint, report
 from tests import house
 
@@ -25,7 +24,7 @@ def public():
     """List everything that users call, by name."""
     found = {}
     modules = [mg, nn, nn.init, optim, data, data.transforms, data.images, data.fetch, train, checkpoint, report]
-    modules += [summaries, memory, models]
+    modules += [summaries, models]
     for module in modules:
         for name in getattr(module, "__all__", vars(module)):
             thing = getattr(module, name)
@@ -45,7 +44,7 @@ def public():
 
 PUBLIC = public()
 
-#: What functions with examples give back or use; commands; and what changes the whole process.
+#: What functions with examples give back or use, and commands.
 WITHOUT_EXAMPLE = {
     "minigrad.inspect.Graph",
     "minigrad.inspect.GraphNode",
@@ -53,7 +52,6 @@ WITHOUT_EXAMPLE = {
     "minigrad.inspect.Response",
     "minigrad.inspect.Row",
     "minigrad.inspect.Summary",
-    "minigrad.kernels.memory.keep_freed_memory",
     "minigrad.train.report.Report",
     "minigrad.train.report.main",
     "models.pretrained.Pretrained",

@@ -1,4 +1,4 @@
-"""A KeyboardInterrupt at any instruction of minigrad/kernels leaves nothing behind: BLAS, locks and helpers as before."""
+"""After a KeyboardInterrupt at any instruction of minigrad/kernels, BLAS, locks and helpers are as before."""
 
 import dis
 import sys
@@ -58,7 +58,7 @@ def test_an_interrupted_cleanup_runs_again_until_it_is_whole(interrupts):
 def interrupted(call, at):
     """Call with a KeyboardInterrupt before instruction `at` of minigrad/kernels; say whether there was one.
 
-    Only on this thread: Python runs signal handlers on the main thread. And not where an `except` begins or ends: CPython
+    Only on this thread: Python runs signal handlers on the main thread. Not where an `except` begins or ends: CPython
     delivers no signal there, and an exception of a trace function leaves the handled one as the current one.
     """
     left = at
@@ -96,7 +96,7 @@ def check_all_is_as_before(libraries, at):
 
 
 def check_at_every_instruction(call, expected, libraries, step=1):
-    """Interrupt at each instruction in turn; afterwards all is as before, and the next result is the same, to the bit."""
+    """Interrupt at each instruction in turn: afterwards all is as before, and the next result has the same bits."""
     at, misses = 1, 0
     while misses < 3:  # the number of instructions depends on what the helpers do
         misses = 0 if interrupted(call, at) else misses + 1
@@ -115,7 +115,9 @@ def multiply():
 def convolve():
     """Forward and backward, in several blocks and partial sums, with pixels in pairs."""
     rng = np.random.default_rng(0)
-    x, w, b = (mg.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(3, 4, 4, 2), (3, 3, 2, 3), (3,)])
+    x, w, b = (
+        mg.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in [(3, 4, 4, 2), (3, 3, 2, 3), (3,)]
+    )
     out = mg.conv2d(x, w, b, padding=1)
     return out.data, *(g.data for g in mg.grad(out, [x, w, b], np.ones(out.shape)))
 

@@ -83,8 +83,13 @@ def test_an_exception_is_raised_when_no_task_runs_any_more(error):
     assert len(done) == 1
 
 
-def test_run_does_not_wait_for_a_helper_that_never_began():
-    """The helper of this machine, or this process, may be busy with the tasks of another thread."""
+def test_run_neither_waits_for_a_helper_that_never_began_nor_leaves_it_the_task():
+    """The helper may be busy with the tasks of another thread."""
+
+    class Task:
+        def __call__(self, i):
+            pass
+
     mg.set_num_threads(2)
     busy, go = threading.Event(), threading.Event()
 
@@ -99,6 +104,11 @@ def test_run_does_not_wait_for_a_helper_that_never_began():
     other.start()
     assert busy.wait(30)
     assert all_tasks_are_done()
+    task = Task()
+    held = weakref.ref(task)
+    run(task, 2)
+    del task
+    assert held() is None
     go.set()
     other.join()
 

@@ -392,7 +392,7 @@ def test_a_config_with_tuples_is_recognised_after_json(tmp_path):
 
 def test_a_checkpoint_with_the_paths_of_an_earlier_version_resumes(tmp_path):
     """Before, the paths of a Sequential's parts began with `layers.`: those of arrays, and those of Generators."""
-    path = Job(tmp_path).fit(iterations=9).files["checkpoint"]
+    path = Job(tmp_path).fit(iterations=8).files["checkpoint"]
     tree = mg.load(path)
     tree["model"] = {f"layers.{name}": array for name, array in tree["model"].items()}
     tree["generators"] = {f"layers.{name}": state for name, state in tree["generators"].items()}

@@ -1,4 +1,4 @@
-"""What type checkers know of minigrad: Tensor in, Tensor out; arrays in, array out. Checked by mypy and pyright in CI."""
+"""What type checkers know of minigrad: Tensor in, Tensor out; arrays in, array out."""
 
 from typing import assert_type
 

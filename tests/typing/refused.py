@@ -1,4 +1,4 @@
-"""Calls that type checkers must refuse: an unneeded ignore is an error, so each line proves that the call is refused."""
+"""Calls that type checkers must refuse: an unneeded ignore is an error, so each line proves a refusal."""
 
 import numpy as np
 
