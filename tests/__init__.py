@@ -1,1 +1,1 @@
-"""Tests: the folders mirror minigrad/; records/ holds one record for each operator, for all generic tests."""
+"""Tests: the folders mirror minigrad/; records/ has a record for each operator, which the generic tests run over."""
