@@ -103,8 +103,7 @@ def libraries() -> tuple[Library, ...]:
 @functools.cache
 def has_small_kernels() -> bool:
     """Say whether this is OpenBLAS on a processor with AVX-512, where it has kernels for small matrices."""
-    with_avx512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
-    return any(library.architecture in with_avx512 for library in libraries())
+    return any(library.architecture in ("SkylakeX", "Cooperlake", "SapphireRapids") for library in libraries())
 
 
 def _after_fork_in_child() -> None:
