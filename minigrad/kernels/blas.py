@@ -46,39 +46,29 @@ def on_one_thread(f: Callable[[], Result]) -> Result:
     holder = object()
 
     def hold_and_call() -> Result:
-        _hold(holder)
+        _lock.acquire()  # an interrupt leaves the lock taken, so that no other thread sees what is half done
+        if not _holders:
+            _before[:] = [(library, library.get_num_threads()) for library in libraries()]
+        _holders.add(holder)
+        if len(_holders) == 1:
+            for library, _ in _before:
+                library.set_num_threads(1)
+        _lock.release()
         return f()
 
-    return call_then(hold_and_call, lambda: _release(holder))
+    def release() -> None:
+        if holder in _holders:
+            _lock.acquire()
+            if len(_holders) == 1:
+                _restore()
+            _holders.discard(holder)  # last: until here, a second call begins anew
+        try:
+            while True:  # an interrupt may have left the lock taken twice
+                _lock.release()
+        except RuntimeError:  # this thread no longer has it
+            pass
 
-
-def _hold(holder: object) -> None:
-    """Set BLAS to one thread, unless somebody else has done so.
-
-    An interrupt leaves the lock taken, so that no other thread sees what is half done; `_release` frees it.
-    """
-    _lock.acquire()
-    if not _holders:
-        _before[:] = [(library, library.get_num_threads()) for library in libraries()]
-    _holders.add(holder)
-    if len(_holders) == 1:
-        for library, _ in _before:
-            library.set_num_threads(1)
-    _lock.release()
-
-
-def _release(holder: object) -> None:
-    """Undo `_hold`, however far it or an earlier `_release` came."""
-    if holder in _holders:
-        _lock.acquire()
-        if len(_holders) == 1:
-            _restore()
-        _holders.discard(holder)  # last: until here, a second call begins anew
-    try:
-        while True:  # an interrupted call may have taken the lock once more
-            _lock.release()
-    except RuntimeError:  # this thread no longer has it
-        pass
+    return call_then(hold_and_call, release)
 
 
 def _restore() -> None:
@@ -89,16 +79,11 @@ def _restore() -> None:
 
 # The libraries -------------------------------------------------------------------------------
 
-#: The names, in C, of the functions that return and set the number of threads, from any thread. Builds of OpenBLAS put
-#: something around theirs.
-_FUNCTIONS = {
-    "openblas": [
-        (f"{prefix}openblas_get_num_threads{suffix}", f"{prefix}openblas_set_num_threads{suffix}")
-        for prefix in ("", "scipy_")
-        for suffix in ("", "64_", "_64")
-    ],
-    "mkl": [("MKL_Get_Max_Threads", "MKL_Set_Num_Threads")],
-}
+#: The names, in C, of the functions that return and set the number of threads, from any thread: in MKL and in OpenBLAS,
+#: whose builds put something around the names.
+_FUNCTIONS = [("MKL_Get_Max_Threads", "MKL_Set_Num_Threads")]
+for _name in ("openblas_%s_num_threads", "scipy_openblas_%s_num_threads"):
+    _FUNCTIONS += [(_name % "get" + suffix, _name % "set" + suffix) for suffix in ("", "64_", "_64")]
 
 
 @functools.cache
@@ -109,18 +94,16 @@ def libraries() -> tuple[Library, ...]:
     found = []
     for info in threadpool_info():
         library = ctypes.CDLL(info["filepath"])
-        for getter, setter in _FUNCTIONS.get(info["internal_api"], ()):
+        for getter, setter in _FUNCTIONS:
             if hasattr(library, getter):
                 found.append(Library(getattr(library, getter), getattr(library, setter), info.get("architecture")))
-                break
     return tuple(found)
 
 
 @functools.cache
 def has_small_kernels() -> bool:
     """Say whether this is OpenBLAS on a processor with AVX-512, where it has kernels for small matrices."""
-    with_avx512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
-    return any(library.architecture in with_avx512 for library in libraries())
+    return any(library.architecture in ("SkylakeX", "Cooperlake", "SapphireRapids") for library in libraries())
 
 
 def _after_fork_in_child() -> None:

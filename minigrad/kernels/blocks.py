@@ -63,9 +63,8 @@ def elementwise(f: Callable[..., Array], *arrays: Array) -> Array:
         Only large, contiguous arrays on the host, all of one shape and dtype, are cut into blocks.
     """
     first = arrays[0]
-    if not on_host(first) or first.nbytes < 2 * BLOCK_BYTES:
-        return f(*arrays)
-    if any(a.shape != first.shape or a.dtype != first.dtype or not a.flags.c_contiguous for a in arrays):
+    large = on_host(first) and first.nbytes >= 2 * BLOCK_BYTES
+    if not large or any(a.shape != first.shape or a.dtype != first.dtype or not a.flags.c_contiguous for a in arrays):
         return f(*arrays)
     out = np.empty(first.shape, first.dtype)
     flat, flat_out = [a.reshape(-1) for a in arrays], out.reshape(-1)

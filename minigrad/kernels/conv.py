@@ -7,11 +7,16 @@ Next: :mod:`minigrad.kernels.pixels`.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from minigrad.device import add_windows, namespace, on_host
 from minigrad.kernels import blocks, products
 from minigrad.kernels.columns import Columns
 from minigrad.kernels.threads import run
 from minigrad.typing import Array, Pair
+
+Need: TypeAlias = tuple[bool, ...]  # whether the gradients of x, w and b are needed
+Gradients: TypeAlias = tuple[Array | None, Array | None]  # of x and w
 
 
 def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair) -> Array:
@@ -41,9 +46,7 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
     return out.reshape(n, ho, wo * at_once, o)
 
 
-def backward(
-    g: Array, x: Array, w: Array, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[Array | None, Array | None]:
+def backward(g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pair, dilation: Pair) -> Gradients:
     """Return the gradients of x and w for the cotangent g (n, ho, wo, o); None for one that is not needed."""
     (kh, kw), (ph, pw) = w.shape[:2], padding
     g = namespace(g).ascontiguousarray(g)
@@ -55,9 +58,7 @@ def backward(
     return _backward_any_stride(g, x, w, need, stride, padding, dilation)
 
 
-def _backward_stride_1(
-    g: Array, x: Array, w: Array, need: tuple[bool, ...], border: Pair, dilation: Pair
-) -> tuple[Array, Array | None]:
+def _backward_stride_1(g: Array, x: Array, w: Array, need: Need, border: Pair, dilation: Pair) -> Gradients:
     """Compute both gradients from the columns of the cotangent.
 
     Tap (i, j) of the kernel multiplies a pixel of x into the output pixel that lies (i, j) before it. So the window of
@@ -88,8 +89,8 @@ def _backward_stride_1(
 
 
 def _backward_any_stride(
-    g: Array, x: Array, w: Array, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[Array | None, Array | None]:
+    g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pair, dilation: Pair
+) -> Gradients:
     """Compute the gradients by their definition: dw = columns(x)' g, and dx adds up the windows of g w' (col2im)."""
     xp = namespace(g)
     (kh, kw, c, o), (n, h, wd, _), (ph, pw) = w.shape, x.shape, padding
@@ -115,9 +116,7 @@ def _backward_any_stride(
     return None if dx is None else dx[:, ph : ph + h, pw : pw + wd], dw
 
 
-def _backward_1x1(
-    g: Array, x: Array, w: Array, need: tuple[bool, ...], stride: Pair
-) -> tuple[Array | None, Array | None]:
+def _backward_1x1(g: Array, x: Array, w: Array, need: Need, stride: Pair) -> Gradients:
     """Compute the gradients of a matrix product; pixels that the stride skips get zeros."""
     c, o = w.shape[2:]
     rows, dx, dw = g.reshape(-1, o), None, None

@@ -76,20 +76,19 @@ def run(task: Callable[[int], object], count: int) -> None:
     A free thread takes the next task, so tasks must not depend on one another. If tasks raise exceptions, one of them
     is raised here, when no task runs any more. A task's own tasks run in its own thread.
     """
-    if _inside_task.get():
+
+    def in_turn() -> None:
         for i in range(count):
             task(i)
+
+    if _inside_task.get():
+        in_turn()
     else:
-        on_one_thread(lambda: _share(task, count))
+        on_one_thread(in_turn if _num_threads == 1 or count < 2 else lambda: _share(task, count))
 
 
 def _share(task: Callable[[int], object], count: int) -> None:
     """Do tasks on this thread, worker 0, and on the helpers, workers 1, 2, ..."""
-    workers = min(_num_threads, count)
-    if workers <= 1:
-        for i in range(count):
-            task(i)
-        return
     claims: dict[int, int] = {}  # task -> worker. Of several calls of setdefault, the first one wins
     finished: set[int] = set()  # workers
     errors: list[BaseException] = []
@@ -109,7 +108,7 @@ def _share(task: Callable[[int], object], count: int) -> None:
     def start() -> None:
         context = copy_context()  # NumPy's errstate is a part of it
         context.run(_inside_task.set, True)
-        _get_helpers().start([(context.copy(), work, worker) for worker in range(1, workers)])
+        _get_helpers().start([(context.copy(), work, worker) for worker in range(1, min(_num_threads, count))])
         context.run(work, 0)
 
     def wait() -> None:  # no helper may write into an array after run has returned
@@ -141,47 +140,44 @@ class _Helpers:
         self.queue = SimpleQueue[Job | None]()
         weakref.finalize(self, self.queue.put, None)
         self.callers_processor: int | None = None
+        self.process = os.getpid()
         names = [f"minigrad-{i}" for i in range(count)]
         self.threads = [threading.Thread(target=_help, args=(self.queue,), name=name, daemon=True) for name in names]
         for thread in self.threads:
             thread.start()
 
     def start(self, jobs: list[Job]) -> None:
-        """Let the helpers do some jobs."""
-        self._leave_processor_of_caller()
-        for job in jobs:
-            self.queue.put(job)
-
-    def _leave_processor_of_caller(self) -> None:
-        """If the caller runs on another processor than before, let the helpers have all processors but this one.
+        """Let the helpers do some jobs, on all processors but the one on which the caller runs.
 
         Linux often wakes a thread on the processor of the thread that wakes it, since that one will often wait next.
         Our caller works on its own share, so a helper beside it would wait some milliseconds until the system moves one
         of the two.
         """
         processor = _getcpu() if _getcpu else None
-        if processor == self.callers_processor:
-            return
-        others = os.sched_getaffinity(0) - {processor}
-        with suppress(OSError):  # some sandboxes forbid it
-            for thread in self.threads:
-                if thread.native_id and others:
-                    os.sched_setaffinity(thread.native_id, others)
-        self.callers_processor = processor
+        if processor != self.callers_processor:
+            others = os.sched_getaffinity(0) - {processor}
+            with suppress(OSError):  # some sandboxes forbid it
+                for thread in self.threads if others else ():
+                    os.sched_setaffinity(thread.native_id, others)  # type: ignore[arg-type]  # it has one: it runs
+            self.callers_processor = processor
+        for job in jobs:
+            self.queue.put(job)
 
 
-_getcpu: Callable[[], int] | None = None
-if sys.platform == "linux":
-    _getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None)
-
+_getcpu: Callable[[], int] | None = (
+    getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+)
 _helpers: _Helpers | None = None
 
 
 def _get_helpers() -> _Helpers:
-    """Return one helper fewer than there are threads. (Two callers may both make some: those of one end soon.)"""
+    """Return one helper fewer than there are threads: new ones after a fork, which copies no threads.
+
+    Two callers may both make some at the same time; those of one end soon.
+    """
     global _helpers
     helpers, count = _helpers, _num_threads - 1
-    if helpers is None or len(helpers.threads) != count:
+    if helpers is None or len(helpers.threads) != count or helpers.process != os.getpid():
         helpers = _helpers = _Helpers(count)
     return helpers
 
@@ -193,13 +189,3 @@ def _help(queue: SimpleQueue[Job | None]) -> None:
         context.run(work, worker)
         del job, context, work  # or their arrays would live until the next job comes
     queue.put(None)
-
-
-def _after_fork_in_child() -> None:
-    """Forget the helpers: they do not exist here."""
-    global _helpers
-    _helpers = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

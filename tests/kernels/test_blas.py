@@ -142,7 +142,6 @@ def test_threadpoolctl_sees_what_our_functions_set_from_any_thread(libraries):
         ("openblas", ["scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"], True),
         ("openblas", ["openblas_get_num_threads_64", "openblas_set_num_threads_64"], True),
         ("mkl", ["MKL_Get_Max_Threads", "MKL_Set_Num_Threads"], True),
-        ("mkl", ["openblas_get_num_threads", "openblas_set_num_threads"], False),
         ("openmp", ["omp_get_max_threads", "omp_set_num_threads"], False),
     ],
 )
