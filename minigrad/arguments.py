@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from typing import NoReturn
 
 from minigrad.typing import IntOrPair, Pair
 
@@ -37,7 +38,12 @@ def expect(
     ValueError: add: expected a sum of 3, got 2; use larger numbers
     """
     if not holds:
-        raise error(f"{caller}: expected {expected}, got {got}" + (f"; {fix}" if fix else ""))
+        refuse(caller, expected, got, fix, error)
+
+
+def refuse(caller: str, expected: str, got: object, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
+    """Raise `error`: :func:`expect` for conditions that are checked often, whose messages take time to format."""
+    raise error(f"{caller}: expected {expected}, got {got}" + (f"; {fix}" if fix else ""))
 
 
 def as_int(value: object) -> int | None:
@@ -83,6 +89,8 @@ def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:
     >>> pair("conv2d", "stride", 2, least=1), pair("conv2d", "padding", (0, 1), least=0)
     ((2, 2), (0, 1))
     """
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int and min(value) >= least:
+        return value  # by far the most common case
     one = not isinstance(value, Iterable) or getattr(value, "shape", None) == ()  # a 0-d array is one number
     given = (value, value) if one else tuple(value)  # type: ignore[arg-type]
     numbers = [as_int(v) for v in given]

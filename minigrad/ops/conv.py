@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.arguments import as_int, expect, pair
+from minigrad.arguments import as_int, expect, pair, refuse
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
@@ -189,13 +189,14 @@ def _check(
     x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None, padding: Pair, dilation: Pair, groups: int
 ) -> None:
     """Refuse shapes, dtypes and settings that do not fit one another."""
-    shapes = f"x {tuple(x.shape)} and w {tuple(w.shape)}"
-    expect(x.ndim == w.ndim == 4, "conv2d", "x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out)", shapes)
+    if not x.ndim == w.ndim == 4:
+        shapes = f"x {tuple(x.shape)} and w {tuple(w.shape)}"
+        refuse("conv2d", "x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out)", shapes)
     (kh, kw, c, o), channels = w.shape, x.shape[3]
-    one_dtype = x.dtype == w.dtype and x.dtype.kind in "fc"
-    dtypes = f"x of {x.dtype} and w of {w.dtype}"
-    expect(one_dtype, "conv2d", "one dtype, and floating-point numbers", dtypes, error=TypeError)
-    expect(c > 0 and o > 0, "conv2d", "at least one channel in and out", f"w {tuple(w.shape)}")
+    if x.dtype != w.dtype or x.dtype.kind not in "fc":
+        refuse("conv2d", "one dtype, of floating-point numbers", f"x of {x.dtype}, w of {w.dtype}", error=TypeError)
+    if c < 1 or o < 1:
+        refuse("conv2d", "at least one channel in and out", f"w {tuple(w.shape)}")
     if as_int(groups) is None or groups < 1 or channels % groups or o % groups:
         raise ValueError(f"conv2d: groups={groups} must divide c_in = {channels} and c_out = {o}")
     if channels != c * groups:
@@ -209,6 +210,5 @@ def _check(
 
 def _check_bias(name: str, b: TensorOrArray | None, c_out: int) -> None:
     """Refuse a bias that is not one number for each output channel."""
-    if b is not None:
-        wanted = f"b of shape ({c_out},), one for each output channel"
-        expect(tuple(b.shape) == (c_out,), name, wanted, tuple(b.shape))
+    if b is not None and tuple(b.shape) != (c_out,):
+        refuse(name, f"b of shape ({c_out},), one for each output channel", tuple(b.shape))

@@ -5,7 +5,7 @@ Next: :mod:`minigrad.ops.conv`.
 
 from __future__ import annotations
 
-from minigrad.arguments import expect
+from minigrad.arguments import refuse
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
@@ -103,8 +103,7 @@ def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -
             f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "
             f"{tuple(w.shape)}; w is (c_in, c_out)"
         )
-    if b is not None:
-        wanted = f"b of shape ({w.shape[1]},), one for each output"
-        expect(tuple(b.shape) == (w.shape[1],), "linear", wanted, tuple(b.shape))
+    if b is not None and tuple(b.shape) != (w.shape[1],):
+        refuse("linear", f"b of shape ({w.shape[1]},), one for each output", tuple(b.shape))
     out = matmul(x, w)
     return out if b is None else out + b

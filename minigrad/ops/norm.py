@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, refuse
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
@@ -166,24 +166,29 @@ def batch_norm(
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32), array([1.1], dtype=float32))
     """
     expect_arrays("batch_norm", x=x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
-    expect(x.ndim >= 2, "batch_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
+    if x.ndim < 2:
+        refuse("batch_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
     c = x.shape[-1]
     named = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
     for name, value in named.items():
-        wanted = f"{name} of shape ({c},), one for each channel of x {tuple(x.shape)}"
-        expect(tuple(value.shape) == (c,), "batch_norm", wanted, tuple(value.shape))
+        if value.shape != (c,):
+            wanted = f"{name} of shape ({c},), one for each channel of x {tuple(x.shape)}"
+            refuse("batch_norm", wanted, tuple(value.shape))
     data = array_of(x)
     for statistics in (running_mean, running_var):
-        one_dtype = not isinstance(statistics, Tensor) and statistics.dtype == data.dtype and data.dtype.kind in "fc"
-        wanted = "one dtype, of floating-point numbers, for x and for running statistics that are arrays"
-        got = f"x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
-        expect(one_dtype, "batch_norm", wanted, got, error=TypeError)
-        one_device, wanted = type(statistics) is type(data), f"running statistics on {device_name(data)}, as x"
-        expect(one_device, "batch_norm", wanted, device_name(statistics), "move the model with .to(device)")
+        if isinstance(statistics, Tensor) or statistics.dtype != data.dtype or data.dtype.kind not in "fc":
+            wanted = "one dtype, of floating-point numbers, for x and for running statistics that are arrays"
+            got = f"x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
+            refuse("batch_norm", wanted, got, error=TypeError)
+        if type(statistics) is not type(data):
+            wanted = f"running statistics on {device_name(data)}, as x"
+            refuse("batch_norm", wanted, device_name(statistics), "move the model with .to(device)")
     expect(eps > 0, "batch_norm", "eps > 0", eps)
-    expect(c > 0, "batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")
-    wanted, fix = "at least two values in each channel to have a variance", "use a larger batch, or training=False"
-    expect(not training or x.size >= 2 * c, "batch_norm", wanted, f"x of shape {tuple(x.shape)}", fix)
+    if c < 1:
+        refuse("batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")
+    if training and x.size < 2 * c:
+        wanted, fix = "at least two values in each channel to have a variance", "use a larger batch, or training=False"
+        refuse("batch_norm", wanted, f"x of shape {tuple(x.shape)}", fix)
     if not training:  # copies: rule and twin use these values even if the statistics are updated in the meantime
         running_mean, running_var = running_mean.copy(), running_var.copy()
     return _batch_norm(x, gamma, beta, running_mean, running_var, training, momentum, eps)
