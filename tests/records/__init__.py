@@ -15,9 +15,14 @@ tests/records/elementwise.py::
 
 With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
 both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; float32 with float64;
-and it checks memory, layouts, threads, and the strict double of a GPU.
+and it checks memory, layouts, threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also
+plants faults in the rule, which must all be caught, and runs the example of the docstring; tests/test_house.py counts
+lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
 
-:class:`~tests.records.record.OperatorRecord` says what else a record may hold: twins, linearity, kinks, large cases.
+A fused operator, whose rule works on raw arrays, says ``fused=...`` besides: see batch_norm's record in
+tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its
+joint rule, the public function with its checks. :class:`~tests.records.record.OperatorRecord` says what else a record
+may hold: linearity, kinks, large cases.
 """
 
 from __future__ import annotations
