@@ -156,7 +156,9 @@ class Operator:
         """Give the rules: one for each input, or one joint rule for all of them that takes `need`.
 
         `need` says which gradients are wanted; the joint rule returns None for the others. It works on raw arrays, so
-        its operator needs a :meth:`twin` for derivatives of higher order. A rule's first parameter is the cotangent ``g``. It asks for the rest by name: an input, a setting, ``out``, or
+        its operator needs a :meth:`twin` for derivatives of higher order.
+
+        A rule's first parameter is the cotangent ``g``. It asks for the rest by name: an input, a setting, ``out``, or
         a value that the forward saved. Nothing else is stored on the tape.
         """
         names = [tuple(inspect.signature(rule).parameters)[1:] for rule in rules]

@@ -48,7 +48,7 @@ def conv2d_twin(
 
 @operator
 def _conv2d(x: Array, w: Array, b: Any = None, /, *, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """The operator behind :func:`conv2d`: one group, settings in pairs. (To type checkers a third input is a setting.)"""
+    """The operator behind :func:`conv2d`: one group, settings in pairs. (Type checkers take b for a setting.)"""
     return kernel.forward(x, w, b, stride, padding, dilation)
 
 

@@ -76,7 +76,7 @@ def _batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Array, dict[str, Array]]:
-    """The operator behind :func:`batch_norm`: the statistics are settings. (To type checkers, so is a third input.)"""
+    """The operator behind :func:`batch_norm`: the statistics are settings. (Type checkers take beta for one.)"""
     pixels = Pixels(x)
     if training:
         mean, var = kernel.statistics(pixels, x)
