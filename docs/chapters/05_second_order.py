@@ -72,7 +72,7 @@ ax.legend()
 #
 # .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: places = dict(zip(op.inputs
-#    :end-before: if op.definition is None
+#    :end-before: if op.twin_function is None
 #    :dedent:
 #
 # These places are necessary. A rule for the square of x is ``g * 2 * x``. To compute the second derivative, minigrad

@@ -234,7 +234,7 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tupl
     places = dict(zip(op.inputs, entry.edges, strict=False)) | {"out": entry}
     named = dict(zip(entry.plan.names, stored, strict=True))
     tensors = {name: new_tensor(named[name], place) if (place := places.get(name)) else named[name] for name in named}
-    if op.definition is None:
+    if op.twin_function is None:
         for name, value in named.items():
             saved = name not in places and name not in op.settings
             if saved and is_array(value) and value.dtype.kind in "fc":
@@ -247,7 +247,7 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tupl
     aliases = [copy(tensors[name]) if needed else tensors[name] for name, needed in zip(op.inputs, need, strict=True)]
     settings = {name: named[name] for name in op.twin_asks[len(aliases) :]}
     differentiated = [alias for alias, needed in zip(aliases, need, strict=True) if needed]
-    gradients = iter(grad(op.definition(*aliases, **settings), differentiated, g, create_graph=True))
+    gradients = iter(grad(op.twin_function(*aliases, **settings), differentiated, g, create_graph=True))
     return [next(gradients) if needed else None for needed in need]
 
 

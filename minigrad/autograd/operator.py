@@ -131,8 +131,8 @@ class Operator:
         Whether one rule computes the gradients of all inputs.
     asks : tuple of tuples of str
         The names that each rule asks for.
-    definition : function or None
-        The twin, and the names that it asks for: `twin_asks`.
+    twin_function : function or None
+        The twin: the definition. `twin_asks` are the names of its parameters.
     """
 
     def __init__(self, forward: Function, broadcasts: bool) -> None:
@@ -147,7 +147,7 @@ class Operator:
         self.rules: tuple[Function, ...] = ()
         self.joint = False
         self.asks: tuple[tuple[str, ...], ...] = ()
-        self.definition: Function | None = None
+        self.twin_function: Function | None = None
         self.twin_asks: tuple[str, ...] = ()
         self.plans: dict[tuple[bool, ...], Plan] = {}
         self.full_plan: Plan | None = None  # where all inputs need gradients
@@ -176,7 +176,7 @@ class Operator:
 
         It explains the fused forward, is its oracle in tests, and is differentiated instead of it in higher orders.
         """
-        self.definition = definition
+        self.twin_function = definition
         self.twin_asks = tuple(inspect.signature(definition).parameters)
         first, wanted = self.twin_asks[: len(self.inputs)], f"its first parameters to be {self.inputs}"
         expect(first == self.inputs, f"{self.name}.twin", wanted, self.twin_asks, error=TypeError)

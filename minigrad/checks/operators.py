@@ -172,12 +172,12 @@ def check_twin(f: Function, arrays: Sequence[Array]) -> float | None:
     """
     out = f(*_leaves(arrays))
     entry = out._node
-    if not isinstance(entry, Entry) or entry.operator.definition is None or not isinstance(entry.stored, tuple):
+    if not isinstance(entry, Entry) or entry.operator.twin_function is None or not isinstance(entry.stored, tuple):
         return None
     stored = dict(zip(entry.plan.names, entry.stored, strict=True))
     inputs, asked = entry.operator.inputs, entry.operator.twin_asks
     settings = {name: stored[name] for name in asked[len(inputs) :]}
-    defined = entry.operator.definition(*[stored[name] for name in inputs], **settings)
+    defined = entry.operator.twin_function(*[stored[name] for name in inputs], **settings)
     difference = float(np.abs(out.data - defined).max(initial=0.0)) / max(float(np.abs(defined).max(initial=0.0)), 1e-3)
     if out.shape != defined.shape or not difference <= 1e-10:
         raise GradientError(f"the operator and its twin differ by {difference:.2g} of the largest element")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.fetch import CIFAR10_CLASSES, DATA_SETS, REGISTRY, cache, fetch
+from minigrad.data.fetch import CIFAR10_CLASSES, DATA_SETS, cache, existing, fetch
 from minigrad.data.images import ByteImages
 
 
@@ -96,19 +96,11 @@ class CIFAR10(ByteImages):
     def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
         """Return the paths of files, in `root` itself or in the official folder below it; fetch them if necessary."""
         below, archive, *_ = DATA_SETS[self.source]
-        size, sha256, url = REGISTRY[archive]
         folder = root if (root / files[0]).exists() else root / below
         if not folder.exists() and (download or (root / archive).exists()):
             fetch(self.source, root)
-        for file in files:
-            if not (folder / file).exists():
-                away = f"Move {folder}, which is incomplete, out of the way. " if folder.exists() else ""
-                raise FileNotFoundError(
-                    f"{type(self).__name__}: there is no {folder / file}\n"
-                    f"{away}Run `python -m minigrad.data {self.source} --root {root}`, or put into {root}\n"
-                    f"{url} ({size:,} bytes, sha256\n{sha256})"
-                )
-        return [folder / file for file in files]
+        remark = f"Move {folder}, which is incomplete, out of the way. " if folder.exists() else ""
+        return existing(type(self).__name__, self.source, root, folder, files, archive, remark)
 
 
 _FINE = """

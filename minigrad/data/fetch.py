@@ -117,6 +117,27 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     return folder
 
 
+def existing(
+    caller: str, source: str, root: Path, folder: Path, files: list[str], archive: str = "", remark: str = ""
+) -> list[Path]:
+    """Return the paths of files in a folder; if one does not exist, say how to get it, or the archive that has it.
+
+    Examples
+    --------
+    >>> existing("MNIST", "mnist", Path("root"), Path("root/MNIST/raw"), [])
+    []
+    """
+    for file in files:
+        if not (folder / file).exists():
+            size, sha256, url = REGISTRY[archive or f"{DATA_SETS[source][0]}/{file}"]
+            raise FileNotFoundError(
+                f"{caller}: there is no {folder / file}\n"
+                f"{remark}Run `python -m minigrad.data {source} --root {root}`, or put "
+                f"{f'into {root}' if archive else 'there'}\n{url} ({size:,} bytes, sha256\n{sha256})"
+            )
+    return [folder / file for file in files]
+
+
 def retrieve(file: str, root: str | Path | None = None) -> Path:
     """Return the path of one file, which is downloaded unless it is there.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad.data.fetch import DATA_SETS, REGISTRY, cache, fetch
+from minigrad.data.fetch import DATA_SETS, cache, existing, fetch
 from minigrad.data.images import ByteImages
 from minigrad.typing import Array, Shape
 
@@ -135,16 +135,8 @@ class MNIST(ByteImages):
                 folder = self.system
             elif download:
                 fetch(self.source, root)
-        for file in files:
-            if not (folder / file).exists():
-                size, sha256, url = REGISTRY[f"{below}/{file}"]
-                raise FileNotFoundError(
-                    f"{type(self).__name__}: there is no {folder / file}\n"
-                    f"Run `python -m minigrad.data {self.source} --root {root}`, or put there\n"
-                    f"{url} ({size:,} bytes, sha256\n{sha256})"
-                    + ("\nor install Debian's package dataset-fashion-mnist" if self.system else "")
-                )
-        return [folder / file for file in files]
+        remark = "Install Debian's package dataset-fashion-mnist, or: " if self.system else ""
+        return existing(type(self).__name__, self.source, root, folder, files, remark=remark)
 
 
 class FashionMNIST(MNIST):

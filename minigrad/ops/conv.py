@@ -194,7 +194,8 @@ def _check(
         refuse("conv2d", "x (n, h, w, c_in) and w (kh, kw, c_in / groups, c_out)", shapes)
     (kh, kw, c, o), channels = w.shape, x.shape[3]
     if x.dtype != w.dtype or x.dtype.kind not in "fc":
-        refuse("conv2d", "one dtype, of floating-point numbers", f"x of {x.dtype}, w of {w.dtype}", error=TypeError)
+        dtypes = f"x of {x.dtype} and w of {w.dtype}"
+        refuse("conv2d", "one dtype, of floating-point numbers", dtypes, error=TypeError)
     if c < 1 or o < 1:
         refuse("conv2d", "at least one channel in and out", f"w {tuple(w.shape)}")
     if as_int(groups) is None or groups < 1 or channels % groups or o % groups:

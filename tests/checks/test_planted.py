@@ -119,10 +119,10 @@ def test_wrong_rules_of_operators_inside_rules_are_caught(monkeypatch, name, slo
 def test_a_rule_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fault):
     """The rule is right on arrays, and wrong where it is recorded; a twin is replaced as a whole."""
     op = OPERATORS[name]
-    if op.definition is None:
+    if op.twin_function is None:
         plant(monkeypatch, name, slot, FAULTS[fault], when=lambda g: isinstance(g, mg.Tensor))
     else:
-        right = op.definition
+        right = op.twin_function
 
         @mg.operator
         def passed_on(x, /):
@@ -134,15 +134,15 @@ def test_a_rule_wrong_only_in_second_order_is_caught(monkeypatch, name, slot, fa
             through = [passed_on(x) if i == slot and isinstance(x, mg.Tensor) else x for i, x in enumerate(inputs)]
             return right(*through, **settings)
 
-        monkeypatch.setattr(op, "definition", wrong)
+        monkeypatch.setattr(op, "twin_function", wrong)
     assert caught(name, "second order")
 
 
-@pytest.mark.parametrize("name", [name for name, op in OPERATORS.items() if op.definition is not None])
+@pytest.mark.parametrize("name", [name for name, op in OPERATORS.items() if op.twin_function is not None])
 def test_a_wrong_twin_is_caught(monkeypatch, name):
     op = OPERATORS[name]
-    right = op.definition
-    monkeypatch.setattr(op, "definition", lambda *a, **k: right(*a, **k) * 1.001)
+    right = op.twin_function
+    monkeypatch.setattr(op, "twin_function", lambda *a, **k: right(*a, **k) * 1.001)
     assert caught(name, "twin")
 
 

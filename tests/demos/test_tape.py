@@ -40,7 +40,7 @@ def test_the_replay_is_not_blind():
     """A rule that is wrong gives other gradients than the calculus, and a missing sum another shape."""
     tensors = tape.forward(0.7, np.array([1.0, -0.5]))
     entry = tensors["t"]._node
-    entry.kept = tuple(0 * array for array in entry.kept)
+    entry.stored = tuple(0 * array for array in entry.stored)
     gradients = tape.replay(tensors)
     assert gradients["w"].shape == ()
     assert (
