@@ -1,6 +1,6 @@
-"""Checks of arguments, and the sentence that an error says: who was called, what was expected, what was given.
+"""Checks of arguments. An error names the function, what it expected, and what it was given.
 
-Public functions check their arguments here and explain; what lies below may assume.
+Public functions check their arguments with these helpers; internal functions may assume valid arguments.
 
 Next: :mod:`minigrad.autograd.signatures`.
 """
@@ -42,14 +42,17 @@ def expect(
 
 
 def refuse(caller: str, expected: str, got: object, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
-    """Raise `error`: :func:`expect` for conditions that are checked often, whose messages take time to format."""
+    """Raise `error` with the message of :func:`expect`.
+
+    For conditions that are checked often: the caller formats the message only if the condition fails.
+    """
     raise error(f"{caller}: expected {expected}, got {got}" + (f"; {fix}" if fix else ""))
 
 
 def as_int(value: object) -> int | None:
-    """Return an integer as an int: Python's own, NumPy's scalars, 0-d arrays of integers. Everything else gives None.
+    """Return an integer as an int: Python's own, a NumPy scalar or a 0-d array. Return None for everything else.
 
-    A bool is not taken for a number.
+    A bool does not count as an integer.
 
     Examples
     --------
@@ -66,7 +69,7 @@ def as_int(value: object) -> int | None:
 
 
 def integer(caller: str, name: str, value: object, least: int | None = None) -> int:
-    """Return an argument as an int, and refuse what is no integer or less than `least`.
+    """Return an argument as an int; refuse it if it is not an integer, or is less than `least`.
 
     Examples
     --------
@@ -82,7 +85,7 @@ def integer(caller: str, name: str, value: object, least: int | None = None) -> 
 
 
 def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:
-    """Return an int as a pair of it, along height and width, and a pair as it is; refuse everything else.
+    """Return an int as the pair (int, int), for height and width, and a pair unchanged; refuse everything else.
 
     Examples
     --------

@@ -24,7 +24,7 @@ from minigrad.typing import Array, Index
 
 
 class Namespace(Protocol):
-    """A module with NumPy's functions: what they return is an array, as far as types go."""
+    """A module with NumPy's functions: for type checkers, each of them returns an array."""
 
     def __getattr__(self, name: str) -> Callable[..., Array]: ...
 
@@ -49,19 +49,19 @@ def namespace(*arrays: object) -> Namespace:
 
 
 def is_array(value: object) -> TypeGuard[Array]:
-    """Whether `value` is an array: it has a dtype and strides, and is no NumPy scalar."""
+    """Return whether `value` is an array: it has a dtype and strides, and is not a NumPy scalar."""
     if isinstance(value, np.ndarray):
         return True
     return hasattr(value, "dtype") and hasattr(value, "strides") and not isinstance(value, np.generic)
 
 
 def on_host(array: object) -> bool:
-    """Whether `array` is NumPy's own: only such arrays are shared among threads."""
+    """Return whether `array` is a NumPy array: only these are shared among threads."""
     return isinstance(array, np.ndarray)
 
 
 def device_name(array: Array) -> str:
-    """Name the device that holds `array`: ``"cpu"``, ``"cuda:0"``, ..."""
+    """Return the name of the device that holds `array`: ``"cpu"``, ``"cuda:0"``, ..."""
     if on_host(array):
         return "cpu"
     device = getattr(array, "device", None)
@@ -77,15 +77,15 @@ def to_host(array: Array) -> Array:
 def to_device(array: Array, device: str) -> Array:
     """Return `array` on `device`: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
-    CuPy computes on its current device. ``"cuda:1"`` makes GPU 1 the current device of this thread; ``"cuda"`` is the
-    current device.
+    CuPy computes on its current device. ``"cuda:1"`` makes GPU 1 the current device of this thread; ``"cuda"`` means
+    the current device.
 
     Raises
     ------
     ValueError
         If the device has another name.
     RuntimeError
-        If a GPU is asked for and CuPy is not installed, or finds none.
+        If a GPU is requested, but CuPy is not installed or finds no usable GPU.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def to_device(array: Array, device: str) -> Array:
 
 
 def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Array:
-    """View images as all the windows that a kernel sees, without copying.
+    """Return a view of all the windows of images that a kernel covers, without copying.
 
     Parameters
     ----------
@@ -155,6 +155,6 @@ def add_windows(out: Array, values: Array, stride: tuple[int, int], dilation: tu
 
 
 def scatter_add(target: Array, index: Index, values: Array) -> None:
-    """Add `values` into ``target[index]`` in place; an element that the index names twice is added to twice."""
+    """Add `values` into ``target[index]`` in place; if the index names an element twice, both values are added."""
     xp: Any = namespace(target)
     xp.add.at(target, index, values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:  # types only: the engine stands above
+if TYPE_CHECKING:  # for type checkers only: the engine imports this file
     from numpy.typing import DTypeLike as DTypeLike
 
     from minigrad.autograd.tensor import Tensor
@@ -22,10 +22,10 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: A Python or NumPy number: it takes on the dtype of the Tensors beside it.
 Number: TypeAlias = complex | np.number[Any]
 
-#: What an operator takes: a Tensor is recorded, an array or a number is a constant.
+#: An argument of an operator: a Tensor, which is recorded, or an array or a number, which is a constant.
 Operand: TypeAlias = "Tensor | Array | Number"
 
-#: What has a shape: numbers are refused.
+#: An argument that must have a shape: numbers are refused.
 TensorOrArray: TypeAlias = "Tensor | Array"
 
 #: Either a Tensor or an array: a function of T returns the type that it is given.
@@ -39,25 +39,25 @@ Shape: TypeAlias = tuple[int, ...]
 #: Axes as NumPy takes them: None for all, one axis, or several.
 Axis: TypeAlias = int | tuple[int, ...] | None
 
-#: What stands in square brackets behind an array.
+#: An index of an array, as in ``x[index]``.
 Index: TypeAlias = "int | slice | EllipsisType | Array | list[Any] | tuple[Any, ...] | None"
 
-#: Along height and width.
+#: Two sizes, along height and width.
 Pair: TypeAlias = tuple[int, int]
 
 #: One int for height and width, or a pair.
 IntOrPair: TypeAlias = int | Pair
 
-#: A forward, a rule or a twin: its parameters are asked for by name.
+#: A forward, a rule or a twin: the names of its parameters say what it is called with.
 Function: TypeAlias = Callable[..., Any]
 
 #: The settings of a call by name, or the values that a forward saves for its rules.
 Settings: TypeAlias = dict[str, Any]
 
-#: What a forward returns that saves values: the result, and the values.
+#: The return value of a forward that saves values for its rules: the result, and the values by name.
 Saved: TypeAlias = tuple[Array, Settings]
 
-#: An array; a Tensor where the replay is itself recorded.
+#: An array, or a Tensor if the replay is itself recorded.
 Gradient: TypeAlias = Any
 
 #: A numpy Generator, or the seed of one. (A string, since importing numpy.random takes 8 ms.)

@@ -1,9 +1,10 @@
 """The replay in reverse: grad and backward.
 
 The tape records what was computed, in order. Gradients are found by replaying it from the end: take the newest entry
-that a gradient has reached, apply its rules, and add the gradients that they return to the nodes at the other end of
-its edges. An entry is taken only after all newer ones, among them every entry that used its result. So its gradient is
-then complete, and each entry is visited once: linear time, no recursion, however many paths there are.
+that a gradient has reached, apply its rules, and add each gradient that they return to the total of the node that its
+edge leads to. An entry is taken only after all newer ones, among them every entry that used its result. So its gradient
+is then complete, and each entry is visited once. The replay takes linear time and no recursion, however many paths
+there are.
 
 Next: :mod:`minigrad.ops.elementwise`.
 """
@@ -40,7 +41,7 @@ def grad(
     ----------
     outputs : Tensor or sequence of Tensors
     inputs : Tensor or sequence of Tensors
-        Leaves, or results in between.
+        Leaves, or intermediate results.
     grad_outputs : Tensor, array or None, or a sequence of them
         The gradient to start from, one for each output. None means 1, for an output with one element.
     create_graph : bool
@@ -101,8 +102,8 @@ def backward(
         The gradient to start from. A Tensor with one element starts from 1.
     create_graph : bool
         Record the replay itself, so that the gradients can be differentiated, and keep the arrays on the tape. Leaf,
-        gradient and graph then refer to one another until ``.grad`` is set to None; with :func:`minigrad.grad` they do
-        not.
+        gradient and graph then form a reference cycle until ``.grad`` is set to None; :func:`minigrad.grad` makes no
+        such cycle.
     retain_graph : bool
         Keep the arrays on the tape, so that backward can be called again.
 
@@ -122,7 +123,7 @@ def backward(
     """
     start = _start("backward", self, grad, create_graph)
     totals, owned = replay([start], None, create_graph, retain_graph or create_graph)
-    for leaf, total in totals.items():  # after the whole replay: an error in between has changed nothing
+    for leaf, total in totals.items():  # only after the whole replay: an error in it changes no .grad
         if isinstance(leaf, Leaf):
             leaf.grad = _as_result(total, leaf in owned) if leaf.grad is None else leaf.grad + total
 
@@ -147,7 +148,7 @@ class Gradients:
         self.queue: list[tuple[int, Entry]] = []  # the newest entry first
 
     def add(self, node: Node, g: Gradient) -> None:
-        """Add a gradient to a node's; an entry that is reached for the first time joins the queue."""
+        """Add a gradient to the total of a node; an entry that is reached for the first time joins the queue."""
         total = self.totals.get(node)
         if total is None:
             self.totals[node] = g
@@ -155,14 +156,14 @@ class Gradients:
                 heappush(self.queue, (-node.order, node))
         elif node in self.owned:
             total += g
-            self.totals[node] = total  # a NumPy scalar is not added to in place
+            self.totals[node] = total  # for a NumPy scalar, += makes a new object
         else:
             self.totals[node] = total + g
             if not self.recorded:
                 self.owned.add(node)
 
     def show_to_hooks(self, node: Node, g: Gradient) -> Gradient:
-        """Return the complete gradient of a node after its hooks: each may replace it."""
+        """Call the hooks of a node with its complete gradient, which each may replace; return the last one."""
         self.owned.discard(node)
         for f in node.hooks:
             given = f(g if isinstance(g, Tensor) else new_tensor(namespace(g).asarray(g), None))
@@ -178,7 +179,7 @@ def replay(
 ) -> tuple[dict[Node, Gradient], set[Node]]:
     """Replay the tape from `roots`; return the gradients of the leaves, or of the `wanted` nodes, and which are owned.
 
-    Under `create_graph` gradients are Tensors, and the rules, being written in operators, are recorded themselves.
+    With `create_graph`, gradients are Tensors. Rules consist of operators, so their computations are recorded, too.
     """
     gradients = Gradients(create_graph)
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
@@ -204,12 +205,12 @@ def replay(
                 results = _pull_recorded(entry, g, need, stored)
             else:
                 results = entry.plan.operator.pull(g, need, entry.plan, stored)
-            edges = cast("Sequence[Node]", entry.edges)  # a needed gradient has an edge
+            edges = cast("Sequence[Node]", entry.edges)  # where a gradient is needed, the edge is not None
             for edge, gradient, needed in zip(edges, results, need, strict=True):
                 if needed:
                     try:
                         fits = gradient.shape == edge.shape and gradient.dtype is edge.dtype
-                    except AttributeError:  # it is no array
+                    except AttributeError:  # it is not an array
                         fits = False
                     if not fits:
                         gradient = _summed_back(entry, edge, gradient)
@@ -227,8 +228,8 @@ def replay(
 def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tuple[Any, ...]) -> Sequence[Gradient]:
     """Apply the rules of an entry to Tensors, so that the rules themselves are recorded.
 
-    Stored arrays become Tensors again, at the place on the tape that they came from. A fused operator's rule works on
-    raw arrays: here its twin is run and replayed instead.
+    Stored arrays become Tensors again, each with the node that it came from. A fused operator's rule works on raw
+    arrays, so its twin is run and replayed instead.
     """
     op = entry.operator
     places = dict(zip(op.inputs, entry.edges, strict=False)) | {"out": entry}
@@ -283,11 +284,11 @@ def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
 
 
 def _stored(entry: Entry) -> tuple[Any, ...]:
-    """Return what an entry stores; if recompute discarded it, compute it again."""
+    """Return the values that an entry stores; if recompute discarded them, compute them again."""
     while not isinstance(entry.stored, tuple):
         if entry.stored is None:
             raise explain.released(entry)
-        entry.stored.refill()  # it may leave the entry to a nested segment
+        entry.stored.refill()  # the entry may now belong to a nested segment: then refill that
     return entry.stored
 
 
@@ -331,7 +332,7 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
 
 
 def _as_result(total: Gradient, owned: bool) -> Tensor:
-    """Return a gradient as a Tensor of the caller's own: borrowed arrays are copied."""
+    """Return a gradient as a Tensor that shares no memory with other arrays: borrowed arrays are copied."""
     if isinstance(total, Tensor):
         with enable_grad():
             return copy(total)

@@ -1,4 +1,4 @@
-"""What the engine says: signatures of operators, and errors that name operator, expectation, value and fix.
+"""The engine's messages: signatures of operators, and errors that name the operator, the fault and the fix.
 
 Next: :mod:`minigrad.ops.shape`.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from minigrad.device import device_name, is_array, namespace
 from minigrad.typing import Array, DType, Gradient, Settings, Shape
 
-if TYPE_CHECKING:  # types only: these files stand above
+if TYPE_CHECKING:  # for type checkers only: these files import this one
     from minigrad.autograd.operator import Operator
     from minigrad.autograd.tape import Entry, Node
 
@@ -63,7 +63,7 @@ def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
 
 
 def failed_forward(op: Operator, error: Exception, arrays: list[Any], settings: Settings) -> Exception:
-    """Return the error of a forward as one that names the operator and the shapes."""
+    """Return the error for a forward that failed: it names the operator and the shapes."""
     devices = list(dict.fromkeys(device_name(a) for a in [*arrays, *settings.values()] if is_array(a)))
     if len(devices) > 1:
         got = " and ".join(devices)

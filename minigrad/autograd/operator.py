@@ -39,18 +39,19 @@ def operator(forward: Callable[Concatenate[Array, Array, P], Any]) -> BinaryOper
 @overload
 def operator(forward: Callable[Concatenate[Array, P], Any]) -> UnaryOperator[P]: ...
 def operator(forward: Function) -> Function:
-    """Make an operator of a function on arrays.
+    """Make an operator from a function on arrays.
 
     Parameters
     ----------
     forward : function
-        Parameters before ``/`` are differentiable, the rest are settings, positional or not. Returns an array, or
-        ``(array, dict)`` to save values for the rules.
+        Its parameters before ``/`` are differentiable; the others are settings, positional or keyword. It returns an
+        array, or ``(array, dict)`` to save values for the rules.
 
     Returns
     -------
     function
-        Takes Tensors as well. Give its rules with ``.vjp``, and for a rule on raw arrays the definition with ``.twin``.
+        The operator, which takes Tensors as well. Set its rules with ``.vjp``. If a rule works on raw arrays, set the
+        definition with ``.twin``.
 
     Examples
     --------
@@ -119,20 +120,20 @@ class Operator:
     broadcasts : bool
         Whether the arguments broadcast.
     inputs : tuple of str
-        The differentiable parameters.
+        Names of the differentiable parameters.
     optional : tuple of str
-        Those of them that may be None.
+        Names of the inputs that may be None.
     settings : dict
         The other parameters, with their defaults.
     variadic : bool
-        Whether there is any number of inputs.
+        Whether the operator takes any number of inputs.
     rules : tuple of functions
     joint : bool
         Whether one rule computes the gradients of all inputs.
     asks : tuple of tuples of str
         The names that each rule asks for.
     twin_function : function or None
-        The twin: the definition. `twin_asks` are the names of its parameters.
+    The twin. The names of its parameters are in `twin_asks`.
     """
 
     def __init__(self, forward: Function, broadcasts: bool) -> None:
@@ -153,7 +154,7 @@ class Operator:
         self.full_plan: Plan | None = None  # where all inputs need gradients
 
     def vjp(self, *rules: Function) -> Function:
-        """Give the rules: one for each input, or one joint rule for all of them that takes `need`.
+        """Set the rules: one for each input, or one joint rule for all of them that takes `need`.
 
         `need` says which gradients are wanted; the joint rule returns None for the others. It works on raw arrays, so
         its operator needs a :meth:`twin` for derivatives of higher order.
@@ -172,9 +173,10 @@ class Operator:
         return rules[0]
 
     def twin(self, definition: Function) -> Function:
-        """Give the twin: the operator's definition, composed of simpler operators.
+        """Set the twin: the operator's definition, composed of simpler operators.
 
-        It explains the fused forward, is its oracle in tests, and is differentiated instead of it in higher orders.
+        The twin explains the fused forward and gives the expected values in its tests. For derivatives of higher order,
+        the twin is differentiated in place of the forward.
         """
         self.twin_function = definition
         self.twin_asks = tuple(inspect.signature(definition).parameters)
@@ -185,14 +187,14 @@ class Operator:
 
     def apply(self, args: tuple[Any, ...], settings: Settings) -> Any:
         """Run the forward; if a Tensor is among the arguments, return a Tensor and record an entry."""
-        # This is the hot path of small arrays: what is done once an operator is written out here, not called.
+        # For small arrays this is the hot path: the steps of every call are written out here, not put into functions.
         if settings or len(args) != self.plain_call:
             args, settings = self.bind(args, settings)
         arrays: list[Any] = []
         edges: list[Node | None] = []
         first: Any = None  # the first Tensor's array: all others have its dtype and device
         dtype = kind = None
-        wanted = 0  # gradients
+        wanted = 0  # number of inputs that need a gradient
         constants = scalars = False
         for arg in args:
             if isinstance(arg, Tensor):
@@ -242,7 +244,7 @@ class Operator:
         if constants:
             for arg in args:
                 if isinstance(arg, Tensor):
-                    arg._recorded = True  # the entry may store its array: from now on it refuses writes
+                    arg._recorded = True  # the entry may store its array: from now on, arg refuses writes
         plan = (self.full_plan if wanted == len(edges) else None) or self.plan(edges)
         stored: tuple[Any, ...] = ()
         if plan.take:
@@ -270,7 +272,7 @@ class Operator:
         return gradients
 
     def plan(self, edges: Sequence[Node | None]) -> Plan:
-        """Return what to store for gradients along these edges."""
+        """Return the plan for these edges: which values to store for the gradients along them."""
         need = tuple([edge is not None for edge in edges])
         if need not in self.plans:
             if not self.rules:

@@ -32,8 +32,8 @@ R = TypeVar("R")
 def recompute(f: Callable[..., R], *inputs: Any) -> R:
     """Return ``f(*inputs)``; the arrays that its operators store are discarded, and computed again when needed.
 
-    Gradients, statistics and draws are equal to the bit to those of ``f(*inputs)``. Works under :func:`minigrad.grad`
-    and ``create_graph``, and nested.
+    Gradients, statistics and draws are bit-equal to those of ``f(*inputs)``. Calls may be nested, and work with
+    :func:`minigrad.grad` and ``create_graph``.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def recompute(f: Callable[..., R], *inputs: Any) -> R:
         Any computation on Tensors that does the same when it is run again: draws and updates go through
         :func:`minigrad.once`. It may use parameters from outside; they must not be changed before the replay.
     *inputs
-        The arguments of `f`. Activations belong here; an activation that `f` reaches as a closure works, too.
+        The arguments of `f`. Pass activations here; `f` may also use an activation from its closure.
 
     Returns
     -------
@@ -76,9 +76,10 @@ class _Input(NamedTuple):
 class Segment:
     """A part of the tape that can be run again; its entries refer to it in place of the arrays that they stored.
 
-    The first run notes its entries, and the results of :func:`minigrad.once`, in order. The second run goes along both
-    lists: each new entry hands its arrays to the entry of the first run, and effects return their first results. A
-    segment within the second run of another, `outer`, fills entries of the outer first run, and has them from `outer`.
+    The first run lists its entries and the results of :func:`minigrad.once`, in order. The second run follows both
+    lists: each new entry hands its arrays to the same entry of the first run, and effects return their first results.
+    A segment may start in the second run of another segment, `outer`. It then fills the entries of the first run of
+    `outer`, which it gets from :meth:`first_of`.
     """
 
     def __init__(self, f: Function, inputs: tuple[Any, ...], outer: Segment | None) -> None:
@@ -91,7 +92,7 @@ class Segment:
         self.results_left: Iterator[Any] = iter(())
 
     def record(self, entry: Entry) -> None:
-        """Note an entry; in the second run, hand its arrays to the entry of the first."""
+        """List an entry; in the second run, hand its arrays to the same entry of the first run."""
         if self.running_again:
             self.first_of(entry)
         else:
@@ -106,7 +107,7 @@ class Segment:
                 entry.stored = self
 
     def first_of(self, entry: Entry) -> Entry | None:
-        """Return the entry of the first run that corresponds to `entry`, filled; None if that was freed."""
+        """Return the entry of the first run that corresponds to `entry`, filled; None if it was freed."""
         first = next(self.entries_left, lambda: entry)()
         if first is entry or (first is not None and first.operator is not entry.operator):
             raise RuntimeError(
@@ -145,7 +146,7 @@ class Segment:
 
 
 def _freed() -> None:
-    """Stand for an entry that was freed."""
+    """Return None, as a weak reference to a freed entry does; also marks the end of a list."""
 
 
 def _fresh(data: Array, requires_grad: bool) -> Tensor:

@@ -1,7 +1,8 @@
 """The static types of operators: Tensor in, Tensor out; arrays in, array out.
 
-Nothing here does any work: type checkers, editors and ``help`` read it. A forward is written for arrays; what
-:func:`~minigrad.autograd.operator.operator` makes of it also takes Tensors, and keeps the types of the settings.
+Type checkers, editors and ``help`` read these types; at run time they have no effect. A forward is written for arrays.
+The operator that :func:`~minigrad.autograd.operator.operator` makes from it also takes Tensors, and its settings have the
+same types.
 
 Next: :mod:`minigrad.autograd.explain`.
 """
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from minigrad.autograd.tensor import Tensor
 from minigrad.typing import Array, Function, Number, Operand, TensorOrArray
 
-if TYPE_CHECKING:  # types only: it stands above
+if TYPE_CHECKING:  # for type checkers only: operator imports this file
     from minigrad.autograd.operator import Operator
 
 P = ParamSpec("P")
@@ -31,7 +32,7 @@ class Unary(Protocol[P]):
 
 
 class Binary(Protocol[P]):
-    """A function of two Tensors or arrays, and of settings: with one Tensor among them it gives a Tensor."""
+    """A function of two Tensors or arrays, and of settings: if one of the two is a Tensor, so is the result."""
 
     @overload
     def __call__(self, a: Tensor, b: Operand, /, *args: P.args, **settings: P.kwargs) -> Tensor: ...
@@ -53,7 +54,7 @@ def composed(f: Any) -> Any:
 class HasRules(Protocol):
     """What the decorators add to a forward: its :class:`Operator`, and the decorators for its rules and its twin.
 
-    Rules and twins have the parameters that they ask for by name, so their types say nothing more than "callable".
+    Rules and twins have the parameters that they ask for by name, so their static type is just "callable".
     """
 
     operator: Operator

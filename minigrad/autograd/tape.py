@@ -1,4 +1,4 @@
-"""The tape: what is recorded of a computation, and whether anything is recorded at all.
+"""The tape: the record of a computation, and the mode that says whether anything is recorded.
 
 An operator that is applied to Tensors leaves an :class:`Entry` on the tape: which operator, edges to the nodes that its
 inputs came from, and the arrays that its rules asked for. ::
@@ -27,21 +27,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from minigrad.typing import DType, Shape
 
-if TYPE_CHECKING:  # types only: these files stand above
+if TYPE_CHECKING:  # for type checkers only: these files import this one
     from minigrad.autograd.operator import Operator
     from minigrad.autograd.recompute import Segment
     from minigrad.autograd.tensor import Tensor
 
 T = TypeVar("T")
 
-#: A function that is shown a gradient; a Tensor that it returns replaces the gradient.
+#: A function that is called with a gradient; if it returns a Tensor, that replaces the gradient.
 Hook: TypeAlias = "Callable[[Tensor], Tensor | None]"
 
 # The nodes of the graph ----------------------------------------------------------------------
 
 
 class Leaf:
-    """The node of a Tensor that the user made: here a gradient ends, and is stored as ``.grad``."""
+    """The node of a Tensor that the user made: ``backward`` stores its gradient in ``.grad``."""
 
     __slots__ = ("dtype", "grad", "hooks", "shape")
 
@@ -87,7 +87,7 @@ class Entry:
 
 Node: TypeAlias = Leaf | Entry
 
-#: Numbers entries in execution order.
+#: The counter that numbers entries in execution order.
 clock = itertools.count()
 
 #: The hooks of every new entry. Adding a hook replaces this list, so it stays empty.
@@ -95,7 +95,7 @@ NO_HOOKS: list[Hook] = []
 
 
 class Plan:
-    """What the entries of an operator store where certain inputs need gradients, and where its rules find it.
+    """Which values an operator's entries store if certain inputs need gradients, and where its rules find them.
 
     Attributes
     ----------
@@ -103,13 +103,13 @@ class Plan:
     need : tuple of bools
         Which inputs need gradients.
     names : tuple of str
-        Of what is stored: first arrays among the inputs and the result, then the `extras`.
+        Names of the stored values: first inputs and the result, as far as rules ask for them, then the `extras`.
     take : callable or None
-        Takes those arrays out of the list of all inputs and the result, as a tuple. None where nothing is stored.
+        Picks these arrays out of the list of all inputs and the result, as a tuple. None if no array is stored.
     extras : tuple of str
-        Settings, and values that the forward saved.
+        The other names: settings, and values that the forward saved.
     places : list of tuples of ints
-        For each rule, where the values that it asks for stand among what is stored.
+        For each rule, the positions in `names` of the values that it asks for.
     """
 
     def __init__(self, operator: Operator, need: tuple[bool, ...]) -> None:
@@ -137,7 +137,7 @@ def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
 
 
 class Mode(NamedTuple):
-    """What happens to results besides being computed.
+    """What a thread does with results besides computing them.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ state = _State()
 
 @contextmanager
 def within(mode: Mode) -> Iterator[None]:
-    """Put this thread into a mode inside a context."""
+    """Set the mode of this thread inside the context; restore the previous mode at the end."""
     before = state.mode
     state.mode = mode
     try:

@@ -28,7 +28,7 @@ class Tensor:
     data : array, number or nested list
         Arrays keep their dtype and are not copied; Python floats become float32.
     requires_grad : bool
-        Whether :meth:`backward` shall store a gradient in ``.grad``.
+        Whether :meth:`backward` stores a gradient in ``.grad``.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Tensor:
     Raises
     ------
     TypeError
-        If `data` is no array of numbers, or if integers shall require a gradient.
+        If `data` is not an array of numbers, or `requires_grad` is set for integers.
 
     Examples
     --------
@@ -123,7 +123,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether this Tensor was made by the user, and is not an operator's result that requires a gradient."""
+        """Whether this Tensor is a leaf: the user made it, or it requires no gradient."""
         return self._node is None or isinstance(self._node, Leaf)
 
     @property
@@ -293,7 +293,7 @@ class Tensor:
         mean = var = max = min = sum
 
 
-def array_of(value: Any) -> Any:  # whatever it is given, but of a Tensor its array
+def array_of(value: Any) -> Any:  # any type in and out; only a Tensor becomes an array
     """Return the array of a Tensor, and anything else as it is."""
     return value._data if isinstance(value, Tensor) else value
 
