@@ -133,7 +133,7 @@ class Operator:
     asks : tuple of tuples of str
         The names that each rule asks for.
     twin_function : function or None
-    The twin. The names of its parameters are in `twin_asks`.
+        The twin. The names of its parameters are in `twin_asks`.
     """
 
     def __init__(self, forward: Function, broadcasts: bool) -> None:

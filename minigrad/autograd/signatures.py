@@ -1,7 +1,7 @@
 """The static types of operators: Tensor in, Tensor out; arrays in, array out.
 
 Type checkers, editors and ``help`` read these types; at run time they have no effect. A forward is written for arrays.
-The operator that :func:`~minigrad.autograd.operator.operator` makes from it also takes Tensors, and its settings have the
+The operator that :func:`~minigrad.autograd.operator.operator` makes from it also takes Tensors; its settings have the
 same types.
 
 Next: :mod:`minigrad.autograd.explain`.
