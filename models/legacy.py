@@ -10,12 +10,12 @@ import re
 
 
 def todays_path(path: str) -> str:
-    """Return today's path of a parameter or buffer of the paper's nets.
+    """Return the present path of a parameter or buffer of the paper's nets, given its earlier path.
 
     Parameters
     ----------
     path : str
-        Already without the names of lists, ``layers.``.
+        The earlier path, with the names of lists (``layers.``) removed.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def todays_path(path: str) -> str:
     """
     path = re.sub(r"stages\.(\d)", lambda m: f"layer{int(m[1]) + 1}", path).replace("shortcut", "downsample")
     path = re.sub(r"(stem|residual)\.(\d)", lambda m: _layer(int(m[2])), path)
-    # In plain nets a stage was one list: each of today's blocks was six entries.
+    # In plain nets a stage was one list: six of its entries are one block today.
     return re.sub(
         r"(layer\d)\.(\d+)\.(\w+)$", lambda m: f"{m[1]}.{int(m[2]) // 6}.{_layer(int(m[2]) % 6)}.{m[3]}", path
     )

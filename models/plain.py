@@ -1,9 +1,9 @@
-"""Plain nets: layers one after the other, as in VGG.
+"""Plain nets: chains of layers without shortcuts, as in VGG.
 
-The nets of "Deep Residual Learning" have one frame, :class:`Net`: a first convolution, stages, global average pooling
-and a fully connected layer. The stages follow two rules (section 3.3): layers on maps of one size have one number of
-filters; where the maps are halved, the filters are doubled, so that every layer costs the same. A layer is a
-convolution, batch norm and ReLU; the first of a stage has stride 2 in place of pooling.
+The nets of "Deep Residual Learning" have one structure, :class:`Net`: a first convolution, stages, global average
+pooling and a fully connected layer. The stages follow two rules (section 3.3): layers on maps of one size have the
+same number of filters; where the maps are halved, the filters are doubled, so that every layer costs the same. A
+layer is a convolution, batch norm and ReLU; the first of a stage has stride 2 in place of pooling.
 
 The nets for ImageNet (Table 1) have four stages on maps of 56, 28, 14 and 7 pixels; those for CIFAR-10 (section
 4.2) have three stages of 2n layers on maps of 32, 16 and 8 pixels: 6n + 2 layers with weights.
@@ -31,7 +31,7 @@ from models.legacy import todays_path
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-#: Makes a convolution and its batch norm from (kernel, c_in, c_out, stride): :func:`conv_bn` with all else filled in.
+#: Makes a convolution and its batch norm from (kernel, c_in, c_out, stride): :func:`conv_bn` with the rest set.
 ConvBN: TypeAlias = Callable[..., tuple[nn.Conv2d, nn.BatchNorm2d]]
 
 #: Makes a block of a stage: its arguments are a :data:`ConvBN`, c_in, c_out and the stride.
@@ -41,7 +41,7 @@ Stem: TypeAlias = Literal["imagenet", "cifar"]
 
 
 class Settings(TypedDict, total=False):
-    """What every net of the paper takes: see :class:`Net`."""
+    """The settings that every net of the paper takes: see :class:`Net`."""
 
     num_classes: int
     in_channels: int
@@ -60,7 +60,7 @@ def conv_bn(
     rng: Rng,
     dtype: npt.DTypeLike = np.float32,
 ) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """Return a convolution, which keeps the size of the maps but for its stride, and its batch norm."""
+    """Return a convolution, padded so that only its stride changes the size of the maps, and its batch norm."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False, rng=rng, dtype=dtype)
     return conv, nn.BatchNorm2d(c_out, eps=bn_eps, dtype=dtype)
 
@@ -102,7 +102,7 @@ class PlainBlock(nn.Module):
 
 
 class Net(nn.Module):
-    """The frame of Table 1, from top to bottom.
+    """A net with the structure of Table 1: stem, stages, average pooling, fully connected layer.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Net(nn.Module):
         The stages: conv2_x, conv3_x, ... of Table 1.
     avgpool : nn.GlobalAvgPool2d
     fc : nn.Linear
-        From the filters of the last stage to the classes. To teach a net other classes, replace it:
+        From the filters of the last stage to the classes. For other classes, replace it:
         ``net.fc = nn.Linear(512, 10, rng=0)``.
 
     Raises
@@ -179,7 +179,7 @@ class Net(nn.Module):
         return self.fc(self.avgpool(x))
 
     def stem(self, x: Tensor) -> Tensor:
-        """Map images to what the first stage takes, (n, h, w, filters[0])."""
+        """Map images to the input of the first stage, (n, h, w, filters[0])."""
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
     @property
@@ -188,12 +188,12 @@ class Net(nn.Module):
         return [part for name, part in self.children() if name.startswith("layer") and isinstance(part, nn.Sequential)]
 
     def renamed(self, path: str) -> str:
-        """Return today's path for one in a file of an earlier version."""
+        """Return the present path of a parameter or buffer, given its path in a file of an earlier version."""
         return todays_path(super().renamed(path))
 
 
 def plain_net(stem: Stem, blocks: tuple[int, ...], filters: tuple[int, ...], **settings: Unpack[Settings]) -> Net:
-    """Build a plain net: the builder of all of them.
+    """Build a plain net; all plain nets below are built with this function.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def cifar_plain(depth: int, *, width: int = 16, **settings: Unpack[Settings]) ->
 
 
 def blocks_per_stage(name: str, depth: int) -> int:
-    """Return n of depth = 6n + 2; refuse an impossible depth with the possible ones beside it."""
+    """Return n of depth = 6n + 2; refuse an impossible depth, and name the nearest possible ones."""
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         below = 6 * max(n, 1) + 2

@@ -4,7 +4,7 @@ A net gives logits; their softmax is a probability for each class. The paper get
 softmax over several *views* of an image, over several nets, or over both. (Averaging the logits would give another
 result.)
 
-- Single crop: the middle of the image. It is the plainest test, and gives the highest error.
+- Single crop: the middle of the image. It is the simplest test, and gives the highest error.
 - 10-crop (Tables 2 and 3): four corners and the middle, and their mirror images.
 - Multi-scale (Tables 4 and 5): the whole image with its short side at 224, 256, 384, 480 and 640 pixels. Convolutions
   and global average pooling take any size: the net is "fully convolutional".

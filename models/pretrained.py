@@ -22,7 +22,7 @@ Fine-tuning trains a new head on a net whose other weights stay fixed::
     net = pretrained.keras_resnet50().net  # in evaluation mode: its batch norm keeps its statistics
     for p in net.parameters():
         p.requires_grad = False
-    net.fc = nn.Linear(2048, 5, rng=0)  # five classes of one's own
+    net.fc = nn.Linear(2048, 5, rng=0)  # five new classes
     sgd = optim.SGD(net.fc.parameters(), lr=0.01)
     for images, labels in batches:
         loss = mg.cross_entropy(net(mg.Tensor(images)), labels)
@@ -68,7 +68,7 @@ Model = TypeVar("Model", bound=nn.Module)
 CAFFE_PIXELS = Normalize([123.68, 116.779, 103.939], 1.0)
 TORCHVISION_PIXELS = Normalize([255 * 0.485, 255 * 0.456, 255 * 0.406], [255 * 0.229, 255 * 0.224, 255 * 0.225])
 
-#: Where PyTorch's names differ.
+#: PyTorch's names of parameters, where they differ from ours.
 TORCH_NAMES = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
 
 # PyTorch -------------------------------------------------------------------------------------

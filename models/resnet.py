@@ -38,7 +38,7 @@ PadChannels: TypeAlias = Literal["after", "both"]
 
 
 class ResidualSettings(Settings, total=False):
-    """What every residual net takes: see :func:`residual_net`."""
+    """The settings that every residual net takes: see :func:`residual_net`."""
 
     stride_in: StrideIn
     zero_gamma: bool
@@ -187,7 +187,7 @@ def residual_net(
     pad_channels: PadChannels = "after",
     **settings: Unpack[Settings],
 ) -> Net:
-    """Build a residual net: the builder of all of them.
+    """Build a residual net; all residual nets below are built with this function.
 
     Parameters
     ----------
@@ -200,13 +200,13 @@ def residual_net(
         Of conv1 and of each stage.
     shortcut : "A", "B" or "C"
     stride_in : "1x1" or "3x3"
-        Which layer of a bottleneck halves the maps: the first 1x1, as in the paper, or the 3x3 ("v1.5"). Basic blocks
-        have no choice.
+        Which layer of a bottleneck halves the maps: the first 1x1, as in the paper, or the 3x3 ("v1.5"). It has
+        no effect on basic blocks.
     zero_gamma : bool
-        Begin with F = 0: every block begins as its shortcut.
+        Start with F = 0, so that each block first computes relu(shortcut).
     pad_channels : "after" or "both"
-        Where option A puts the zeros: behind the channels, or half on each side. Ports differ: same counts,
-        incompatible weights.
+        Where option A puts the zeros: behind the channels, or half on each side. Ports differ in this: the
+        numbers of parameters are equal, but the weights are incompatible.
     **settings
         As :class:`models.plain.Net` takes them: num_classes=1000, in_channels=3, bn_eps=1e-5, rng=0, dtype=float32.
 
@@ -244,7 +244,7 @@ def residual_net(
 
 # The nets of the paper -----------------------------------------------------------------------
 
-#: Table 1: the block, how many in conv2_x to conv5_x, and the filters that come out of conv1, conv2_x, ..., conv5_x.
+#: Table 1: the block, the number of blocks in conv2_x to conv5_x, and the filters of conv1, conv2_x, ..., conv5_x.
 TABLE_1: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2), (64, 64, 128, 256, 512)),
     34: (BasicBlock, (3, 4, 6, 3), (64, 64, 128, 256, 512)),

@@ -31,7 +31,7 @@ FILTERS = (64, 128, 256, 512, 512)
 
 
 class VGGSettings(TypedDict, total=False):
-    """What every VGG net takes: see :class:`VGG`."""
+    """The settings that every VGG net takes: see :class:`VGG`."""
 
     image_size: int
     num_classes: int
@@ -41,7 +41,7 @@ class VGGSettings(TypedDict, total=False):
 
 
 class VGG(nn.Module):
-    """The net of `depth` layers with weights.
+    """A VGG net with `depth` layers that have weights.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class VGG(nn.Module):
         Height and width of the images: the first matrix of the classifier depends on it.
     num_classes, in_channels : int
     rng : numpy Generator or seed
-        Draws the weights, and then what dropout drops.
+        Draws the weights, and then the elements that dropout drops.
     dtype : dtype
 
     Attributes

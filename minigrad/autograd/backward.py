@@ -163,7 +163,7 @@ class Gradients:
                 self.owned.add(node)
 
     def show_to_hooks(self, node: Node, g: Gradient) -> Gradient:
-        """Call the hooks of a node with its complete gradient, which each may replace; return the last one."""
+        """Return the complete gradient of a node after its hooks were called with it: each may replace it."""
         self.owned.discard(node)
         for f in node.hooks:
             given = f(g if isinstance(g, Tensor) else new_tensor(namespace(g).asarray(g), None))

@@ -34,7 +34,7 @@ Function: TypeAlias = Callable[..., Tensor | Sequence[Tensor]]
 #: Float64 arrays, or what NumPy makes one of, or Tensors.
 Inputs: TypeAlias = Iterable[Tensor | ArrayLike]
 
-#: Up to this number of entries of the Jacobian all of them are compared; beyond it, random directions.
+#: If the Jacobian has at most this many entries, all are compared; otherwise random directions are.
 FULL_JACOBIAN = 20_000
 
 #: The number of random directions for an input that is too large for its full Jacobian.
@@ -143,18 +143,18 @@ def gradgradcheck(
 
 
 class Comparison(NamedTuple):
-    """The same numbers about one input by the tape and by differences."""
+    """Derivatives with respect to one input, computed by the tape and by differences."""
 
     input: int
     analytic: Array
     numeric: Array
-    place: str  # what stands before the index of a number: "" for an entry of the gradient, or "direction "
+    place: str  # the text before the index in a message: "" for an entry of the gradient, or "direction "
 
 
 def _every_entry(
     f: Function, tensors: list[Tensor], outputs: list[Array], eps: float, rng: np.random.Generator
 ) -> Iterator[Comparison]:
-    """Yield every entry of every gradient, for as many random cotangents as span all of them."""
+    """Yield every entry of every gradient, for as many random cotangents as the outputs have elements."""
     # for each input, for each of its entries: the change of every output
     columns = [
         [_difference(f, tensors, x, _unit(x.shape, entry), eps) for entry in np.ndindex(x.shape)] for x in tensors
@@ -224,10 +224,10 @@ def gradients(f: Function, tensors: list[Tensor], cotangents: Sequence[Array]) -
 def _replay(
     f: Function, tensors: list[Tensor], cotangents: Sequence[Array | Tensor], create_graph: bool
 ) -> list[Any]:  # Tensors under create_graph, else arrays
-    """Call `f` and replay its tape; return the gradient of each tensor, or None if nothing leads to it."""
+    """Call `f` and replay its tape; return the gradient of each tensor, or None if no output depends on it."""
     outputs = as_outputs(f(*tensors))
     roots = [(y._node, g) for y, g in zip(outputs, cotangents, strict=True) if y._node is not None]
-    nodes = [x._node for x in tensors if x._node is not None]  # all of them: they require gradients
+    nodes = [x._node for x in tensors if x._node is not None]  # of all tensors: each requires a gradient
     totals, _ = replay(roots, set(nodes), create_graph=create_graph, retain_graph=create_graph)
     return [totals.get(node) for node in nodes]
 

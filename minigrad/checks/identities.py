@@ -48,8 +48,8 @@ def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng:
     Parameters
     ----------
     f : callable
-        Called with Tensors of float64, and of complex128. Everything that it is differentiated with respect to is
-        among its arguments. It must be analytic: no abs, maximum or relu.
+        Called with float64 Tensors, and with complex128 Tensors. All inputs to be differentiated must be arguments, not
+        in its closure. It must be analytic: no abs, maximum or relu.
     inputs : iterable of float64 arrays or Tensors
     rtol : float
         Relative to the sum of the absolute values of a derivative's terms.
@@ -133,7 +133,7 @@ def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng 
 
 
 def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
-    """Return the order in which the error of the first-order approximation of a smooth `f` shrinks: 2, if all is right.
+    """Return the order of the error of the first-order approximation of a smooth `f`: 2 if the gradients are right.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""BLAS on one thread, whatever its own setting.
+"""BLAS on one thread, for the duration of a call.
 
-minigrad cuts matrix products into blocks, which its own threads share (:mod:`minigrad.kernels.threads`). Inside a block
-BLAS must use one thread. BLAS's own threads gain little on the tall, narrow matrices of convolutions, and they would
-let the rounding of a result depend on the number of threads.
+minigrad cuts matrix products into blocks and computes them on its own threads (:mod:`minigrad.kernels.threads`). Inside
+a block BLAS must use one thread. BLAS's own threads gain little on the tall, narrow matrices of convolutions, and with
+them the rounding of a result would depend on the number of threads.
 
 Next: :mod:`minigrad.kernels.threads`.
 """
@@ -29,14 +29,14 @@ class Library(NamedTuple):
 
 _lock = threading.RLock()
 _holders: set[object] = set()  # one for each call of on_one_thread that is under way
-_before: list[tuple[Library, int]] = []  # the libraries, and their numbers of threads when the first holder came
+_before: list[tuple[Library, int]] = []  # the libraries, and their numbers of threads before the first holder
 
 
 def on_one_thread(f: Callable[[], Result]) -> Result:
     """Return ``f()``, computed while all BLAS libraries of this process are on one thread.
 
-    The number of threads is a setting of the process. So several threads may be in here at once, and the last one to
-    leave restores the numbers that the first one found, whatever `f` raises and wherever an interrupt strikes.
+    The number of BLAS threads is a setting of the whole process, and several threads may call this function at once. So
+    the first call sets it to one, and the last to end restores it, even after an exception or an interrupt.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def on_one_thread(f: Callable[[], Result]) -> Result:
     holder = object()
 
     def hold_and_call() -> Result:
-        _lock.acquire()  # an interrupt leaves the lock taken, so that no other thread sees what is half done
+        _lock.acquire()  # an interrupt leaves the lock taken, so that no other thread sees an unfinished change
         if not _holders:
             _before[:] = [(library, library.get_num_threads()) for library in libraries()]
         _holders.add(holder)
@@ -61,7 +61,7 @@ def on_one_thread(f: Callable[[], Result]) -> Result:
             _lock.acquire()
             if len(_holders) == 1:
                 _restore()
-            _holders.discard(holder)  # last: until here, a second call begins anew
+            _holders.discard(holder)  # last: a second call of release can then repeat all of it
         try:
             while True:  # an interrupt may have left the lock taken twice
                 _lock.release()
@@ -80,7 +80,7 @@ def _restore() -> None:
 # The libraries -------------------------------------------------------------------------------
 
 #: The names, in C, of the functions that return and set the number of threads, from any thread: in MKL and in OpenBLAS,
-#: whose builds put something around the names.
+#: whose builds add a prefix or a suffix.
 _FUNCTIONS = [("MKL_Get_Max_Threads", "MKL_Set_Num_Threads")]
 for _name in ("openblas_%s_num_threads", "scipy_openblas_%s_num_threads"):
     _FUNCTIONS += [(_name % "get" + suffix, _name % "set" + suffix) for suffix in ("", "64_", "_64")]
@@ -102,12 +102,12 @@ def libraries() -> tuple[Library, ...]:
 
 @functools.cache
 def has_small_kernels() -> bool:
-    """Say whether this is OpenBLAS on a processor with AVX-512, where it has kernels for small matrices."""
+    """Return whether BLAS is OpenBLAS on a processor with AVX-512, for which it has kernels for small matrices."""
     return any(library.architecture in ("SkylakeX", "Cooperlake", "SapphireRapids") for library in libraries())
 
 
 def _after_fork_in_child() -> None:
-    """Forget the holders: the threads of the parent do not exist here."""
+    """Discard the holders: the parent's threads do not exist in the child."""
     global _lock
     _lock = threading.RLock()
     if _holders:

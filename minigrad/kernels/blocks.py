@@ -1,4 +1,4 @@
-"""How work is cut into blocks: by shapes and constants alone.
+"""Cutting work into blocks, by shapes and constants alone.
 
 A block is small enough to stay in a core's cache from one operation on it to the next. Its boundaries never depend on
 the number of threads, so results are bit-equal for every number of threads.

@@ -36,7 +36,7 @@ class Columns:
     Attributes
     ----------
     shape : (n, ho, wo)
-        Of the output pixels: each has a window.
+        The shape of the output; each of its pixels has a window.
     blocks : list of (images, rows)
         Slices of the output pixels.
     """
@@ -47,7 +47,7 @@ class Columns:
         n, h, w, c = x.shape
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
         self.x, self.kernel, self.stride, self.padding, self.dilation = x, kernel, stride, padding, dilation
-        self.window_rows = dh * (kh - 1) + 1  # of x, with those that a dilated kernel skips
+        self.window_rows = dh * (kh - 1) + 1  # rows of x that a window spans, with those that dilation skips
         self.shape = n, (h + 2 * ph - self.window_rows) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
         self.blocks = _blocks(x, *self.shape, kh * kw * c, whole_images)
 
@@ -63,7 +63,7 @@ class Columns:
         return cols.reshape(-1, kh * kw * c)
 
     def _padded(self, images: slice, rows: slice) -> Array:
-        """Return what the windows of a block see: some rows of x, and zeros where they look over its border."""
+        """Return the input of a block's windows: some rows of x, and zeros where windows extend over its border."""
         (h, w, c), (ph, pw), sh = self.x.shape[1:], self.padding, self.stride[0]
         first = rows.start * sh - ph  # row of x
         seen = (rows.stop - rows.start - 1) * sh + self.window_rows
@@ -97,8 +97,8 @@ def _copy_windows(cols: Array, x: Array, kernel: Pair, stride: Pair, dilation: P
     """Copy the windows of x into (m, ho, wo, kh kw c): ``cols[...] = windows(x, ...)``, run by run.
 
     A run is contiguous in memory: the kw c numbers of one row of a window or, if the kernel is dilated, the c numbers
-    of a pixel. NumPy is told that a run is one item (of dtype "void": bytes without a meaning), and copies it at once.
-    To copy it as an axis of the array takes 1.5 times as long.
+    of a pixel. A run is declared as one item (of dtype "void": uninterpreted bytes), so NumPy copies it at once.
+    Copying it as an axis of the array takes 1.5 times as long.
     """
     (kh, kw), (sh, sw), (dh, dw), (sn, sy, sx, _) = kernel, stride, dilation, x.strides
     c = x.shape[3]

@@ -144,9 +144,9 @@ def _pixels_at_once(x: Array, kw: int, c: int, stride: Pair, dilation: Pair) -> 
 
 
 def _weights_at_once(w: Array, at_once: int) -> Array:
-    """Return the weights for so many neighbouring output pixels at once, (kh, kw + at_once - 1, c, at_once o).
+    """Return the weights for `at_once` neighbouring output pixels, (kh, kw + at_once - 1, c, at_once o).
 
-    For each pixel they hold w, shifted by one column more, between zeros.
+    Those of pixel i are w, shifted by i columns; the other weights are zeros.
     """
     kh, kw, c, o = w.shape
     if at_once == 1:
@@ -158,5 +158,5 @@ def _weights_at_once(w: Array, at_once: int) -> Array:
 
 
 def _subsampled(x: Array, stride: Pair) -> Array:
-    """Return the pixels that a 1x1 kernel with this stride meets."""
+    """Return the pixels that a 1x1 kernel with this stride reads."""
     return namespace(x).ascontiguousarray(x[:, :: stride[0], :: stride[1]])

@@ -1,6 +1,7 @@
-"""Cleaning up although Ctrl-C may strike at any instruction, that of the cleanup included.
+"""Cleanup that is complete even if Ctrl-C interrupts it.
 
-``try: ... finally: ...`` does not suffice. A KeyboardInterrupt inside the ``finally`` block ends the cleanup half-way.
+``try: ... finally: ...`` does not suffice. A KeyboardInterrupt may come at any instruction, and one inside
+the ``finally`` block ends the cleanup half-way.
 
 Next: :mod:`minigrad.kernels.blas`.
 """
@@ -14,13 +15,13 @@ Result = TypeVar("Result")
 
 
 def call_then(f: Callable[[], Result], cleanup: Callable[[], object]) -> Result:
-    """Return ``f()``, and run `cleanup` to its end in any case: if an interrupt strikes inside it, once more.
+    """Return ``f()``, and run `cleanup` to its end in any case: after an interrupt inside it, once more.
 
     Parameters
     ----------
     f : callable without arguments
     cleanup : callable without arguments
-        It must be right after every part of `f`, and after every part of itself.
+        It must be correct wherever `f` was interrupted, and wherever an earlier run of `cleanup` was.
 
     Examples
     --------

@@ -17,14 +17,14 @@ from minigrad.typing import Array, DType
 
 
 def relu(x: Array, out: Array | None = None) -> Array:
-    """Return max(x, 0). NumPy compares with an array of zeros in a fifth of the time that it takes with the number."""
+    """Return max(x, 0). NumPy takes a fifth of the time with an array of zeros instead of the number 0."""
     zeros = _zeros(x.dtype)
     return np.maximum(x, zeros[: x.size].reshape(x.shape) if x.size <= zeros.size else 0, out=out)
 
 
 @functools.cache
 def _zeros(dtype: DType) -> Array:
-    """Zeros for a block, or for an array that is too small to be cut into blocks."""
+    """Return zeros for a block, or for an array that is too small to be cut into blocks."""
     return np.zeros(2 * blocks.BLOCK_BYTES // dtype.itemsize, dtype)
 
 
@@ -40,7 +40,7 @@ def masked(a: Array, mask: Array) -> Array:
 
 
 def can_mask(a: object, mask: object, otherwise: object) -> bool:
-    """Say whether :func:`masked` computes where(mask, a, otherwise)."""
+    """Return whether :func:`masked` can compute where(mask, a, otherwise)."""
     return (
         isinstance(otherwise, float)
         and otherwise == 0.0

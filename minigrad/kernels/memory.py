@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process, for its next arrays.
+"""Reuse of freed memory: the process keeps it for its next arrays.
 
 Next: :mod:`minigrad.autograd.recompute`.
 """
@@ -19,9 +19,9 @@ def keep_freed_memory() -> None:
     memory to the system, which fills every page with zeros before it gives it out again; that takes longer than most of
     the arithmetic on it. After this call memory stays with the process: at most as much as it once needed at one time.
 
-    This is a setting of the whole process, and for the rest of its life. So minigrad never makes it when it is
-    imported: :func:`minigrad.train.fit`, the demos and the benchmarks call this function. To call it again has no
-    further effect. It works with GNU's C library (Linux), and does nothing elsewhere. It also does nothing if one of
+    This setting holds for the whole process until it ends. So importing minigrad does not make it:
+    :func:`minigrad.train.fit`, the demos and the benchmarks call this function. Calling it again has no further
+    effect. It works with GNU's C library (Linux), and does nothing elsewhere. It also does nothing if one of
     the library's own variables, ``MALLOC_...`` or ``GLIBC_TUNABLES``, is set: ``MALLOC_PERTURB_=0`` keeps the default.
 
     Examples

@@ -19,10 +19,10 @@ from minigrad.typing import Array
 def statistics(pixels: Pixels, x: Array) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of each channel of x (..., c), in one pass.
 
-    Each column of each block b of m_b rows gives its own mean and the sum of squared deviations from it, M2_b. The sum
-    of squares over a channel follows from them without cancellation (Chan et al., 1979):
-    M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. The deviations from an exact mean would add up to 0; their sum
-    corrects what rounding took from the mean. These few numbers are combined in float64.
+    For each column of each block b of m_b rows, compute the mean and the sum of squared deviations from it, M2_b. The
+    sum of squares over a channel follows without cancellation (Chan et al., 1979):
+    M2 = sum M2_b + sum m_b (mean_b - mean) ** 2. The deviations from an exact mean would add up to 0; their actual
+    sum is used to correct the rounding error of the mean. These few numbers are combined in float64.
     """
     xp = namespace(x)
     rows, blocks, ones = pixels.rows(x), pixels.blocks, pixels.ones(x)

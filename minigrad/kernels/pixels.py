@@ -14,15 +14,16 @@ from minigrad.kernels import blocks
 from minigrad.kernels.threads import run
 from minigrad.typing import Array
 
-#: A row of so many numbers is long enough: NumPy's overhead for each row no longer matters.
+#: With rows of this many numbers, NumPy's overhead for each row no longer matters.
 ROW_LENGTH = 1024
 
 
 class Pixels:
-    """How a pass reads images (..., c): as a matrix with several pixels in each row, in blocks of rows.
+    """Images (..., c) as a pass reads them: a matrix with several pixels in each row, in blocks of rows.
 
-    NumPy has an overhead for each row of a matrix. With few channels, a vector that is added to each row of (m, c)
-    takes longer for it than for the additions. So the pass reads (m / repeat, repeat c), and repeats the vector.
+    NumPy has an overhead for each row of a matrix. With few channels, adding a vector to each row of (m, c) takes
+    more time for the overhead than for the additions. So the matrix is (m / repeat, repeat c), and the vector is
+    repeated.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class Pixels:
     repeat : int
         The number of pixels in a row.
     blocks : tuple of slices
-        Of rows.
+        Slices of the rows.
     """
 
     def __init__(self, x: Array) -> None:
@@ -47,12 +48,12 @@ class Pixels:
         self.blocks = blocks.row_blocks(x, self.count // self.repeat, self.repeat * self.channels * x.itemsize)
 
     def rows(self, x: Array) -> Array:
-        """View (..., c) as the matrix."""
+        """Return x (..., c) as the matrix, without a copy if it is contiguous."""
         contiguous: Array = namespace(x).ascontiguousarray(x)
         return contiguous.reshape(self.count // self.repeat, self.repeat * self.channels)
 
     def repeated(self, vector: Array) -> Array:
-        """Repeat a vector (c,) to the length of a row."""
+        """Return a vector (c,), repeated to the length of a row."""
         return namespace(vector).tile(vector, self.repeat)
 
     def ones(self, like: Array) -> Array:
@@ -60,7 +61,7 @@ class Pixels:
         return namespace(like).ones(self.blocks[0].stop, dtype=like.dtype)
 
     def per_channel(self, sums: Array) -> Array:
-        """Add up the sums of all blocks (blocks, repeat c), in order, to (c,)."""
+        """Return the total for each channel, (c,), of the sums of all blocks (blocks, repeat c), added in order."""
         total: Array = sums.sum(axis=0).reshape(self.repeat, self.channels).sum(axis=0)
         return total
 

@@ -24,7 +24,7 @@ PARTIAL_SUMS = 4
 #: A product of fewer multiply-adds is not worth a second thread.
 MIN_MULTIPLY_ADDS = 1 << 20
 
-#: OpenBLAS takes a product of at most so many multiply-adds for a small one.
+#: OpenBLAS treats a product of at most this many multiply-adds as small.
 SMALL_MULTIPLY_ADDS = 10**6
 
 
@@ -77,11 +77,11 @@ def sum_products(factors: Callable[[int], tuple[Array, Array]], count: int) -> A
 
 
 def multiply(a: Array, b: Array, out: Array) -> Array:
-    """Return a @ b in `out`, for a block of rows (m, k) and b (k, n): as several small products, if n is small.
+    """Return a @ b in `out`, for a block of rows a (m, k) and b (k, n): as several small products, if n is small.
 
-    OpenBLAS first copies both matrices into an order of its own, which pays if every number is used often. With n = 16
-    to 64 it does not. Where OpenBLAS has kernels for small matrices, which take them as they lie, many small products
-    are faster than a large one, by a sixth.
+    OpenBLAS first copies both matrices into an order of its own. This copy pays only if every number is used often, and
+    with n = 16 to 64 it is not. OpenBLAS's kernels for small matrices, where it has them, read matrices without a
+    copy: there, many small products are faster than a large one, by a sixth.
     """
     (m, k), n = a.shape, b.shape[1]
     rows = _rows_of_small_product(a, n, 24)

@@ -1,4 +1,4 @@
-"""A few threads that share the tasks of one operator.
+"""Threads that share the tasks of one operator.
 
 NumPy releases Python's global lock while it copies, adds or multiplies matrices. So several threads are faster than
 one, if each works on a block of data that stays in its core's cache.
@@ -74,7 +74,7 @@ def run(task: Callable[[int], object], count: int) -> None:
     """Call ``task(0)``, ..., ``task(count - 1)``, spread over the threads, with BLAS on one thread in each.
 
     A free thread takes the next task, so tasks must not depend on one another. If tasks raise exceptions, one of them
-    is raised here, when no task runs any more. A task's own tasks run in its own thread.
+    is raised here, after all running tasks have ended. If a task calls `run`, those tasks run in its own thread.
     """
 
     def in_turn() -> None:
@@ -114,7 +114,7 @@ def _share(task: Callable[[int], object], count: int) -> None:
     def wait() -> None:  # no helper may write into an array after run has returned
         finished.add(0)
         for i in range(count):
-            claims.setdefault(i, 0)  # after an interrupt: what no helper has begun is not done
+            claims.setdefault(i, 0)  # after an interrupt: tasks that no helper has begun are skipped
         while not finished.issuperset(claims.values()):
             wake.get()
         tasks.clear()  # a helper that comes too late must not keep the arrays of the task
@@ -149,7 +149,7 @@ class _Helpers:
     def start(self, jobs: list[Job]) -> None:
         """Let the helpers do some jobs, on all processors but the one on which the caller runs.
 
-        Linux often wakes a thread on the processor of the thread that wakes it, since that one will often wait next.
+        Linux often wakes a thread on the processor of the thread that wakes it, since the latter often waits next.
         Our caller works on its own share, so a helper beside it would wait some milliseconds until the system moves one
         of the two.
         """
@@ -173,7 +173,7 @@ _helpers: _Helpers | None = None
 def _get_helpers() -> _Helpers:
     """Return one helper fewer than there are threads: new ones after a fork, which copies no threads.
 
-    Two callers may both make some at the same time; those of one end soon.
+    If two callers make helpers at the same time, those of one caller are no longer referenced, and end soon.
     """
     global _helpers
     helpers, count = _helpers, _num_threads - 1
@@ -183,9 +183,9 @@ def _get_helpers() -> _Helpers:
 
 
 def _help(queue: SimpleQueue[Job | None]) -> None:
-    """Do jobs until a None comes, which goes on to the next helper."""
+    """Do jobs from the queue until a None comes; put it back for the next helper."""
     while (job := queue.get()) is not None:
         context, work, worker = job
         context.run(work, worker)
-        del job, context, work  # or their arrays would live until the next job comes
+        del job, context, work  # otherwise their arrays are not freed until the next job comes
     queue.put(None)

@@ -27,26 +27,26 @@ Net = TypeVar("Net", bound=Module)
 def fold_batch_norm(model: Net) -> Net:
     """Return a copy of a model for inference, with fewer layers and the same outputs.
 
-    Wherever a BatchNorm2d directly follows a Conv2d or Linear in a Sequential, one layer takes the place of both. What
-    follows what elsewhere is written in a ``forward``; a class says so beside it, as the blocks of
+    Wherever a BatchNorm2d directly follows a Conv2d or Linear in a Sequential, one layer replaces both. In other
+    Modules the order of the layers is known only to ``forward``, so the class has to declare it, as the blocks of
     :mod:`models.plain` do: ``norm_after = {"conv1": "bn1"}``. Then the first attribute becomes the new layer, and
     the second an Identity.
 
     Parameters
     ----------
     model : Module
-        Left as it is. It should be trained: what is folded are the running statistics.
+        It is not changed. It should be trained already, because the running statistics are folded.
 
     Returns
     -------
     Module
-        Of the same class, in evaluation mode. Its outputs are those of ``model.eval()`` up to rounding. It is not for
-        training: what was folded does not normalise any more.
+        Of the same class, in evaluation mode. Its outputs are those of ``model.eval()`` up to rounding. Do not
+        train it: the folded layers no longer normalise.
 
     Raises
     ------
     TypeError
-        If `model` is no Module.
+        If `model` is not a Module.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def fold_batch_norm(model: Net) -> Net:
     """
     if not isinstance(model, Module):
         raise TypeError(f"fold_batch_norm: expected a Module, got {type(model).__name__}")
-    # What stands in the memo is not copied: gradients are of no use here, and may hold a whole graph.
+    # Objects in the memo are not copied: gradients are not needed here, and may refer to a whole graph.
     folded = copy.deepcopy(model, {id(p.grad): None for p in model.parameters() if p.grad is not None})
     for _, module in folded.named_modules():
         if isinstance(module, Sequential) and type(module).forward is Sequential.forward:
@@ -73,14 +73,14 @@ def fold_batch_norm(model: Net) -> Net:
 
 
 def _norms_after(module: Module) -> dict[str, str]:
-    """Return which norm follows which layer, as it stands in the class whose ``forward`` is in use."""
+    """Return ``norm_after`` of the class that defines the ``forward`` in use: {layer: norm that follows it}."""
     owner = next((owner for owner in (module, *type(module).__mro__) if "forward" in vars(owner)), module)
     norms: dict[str, str] = vars(owner).get("norm_after", {})
     return norms
 
 
 def _folded(layers: list[Module]) -> list[Module]:
-    """Return the layers of a Sequential with new ones in place of pairs; those given may be in use elsewhere."""
+    """Return the layers of a Sequential with each pair replaced by a new layer; the given layers are not changed."""
     result: list[Module] = []
     for layer in layers:
         if result and (merged := _merged(result[-1], layer)):
@@ -91,9 +91,9 @@ def _folded(layers: list[Module]) -> list[Module]:
 
 
 def _merged(layer: Module, norm: Module) -> Module | None:
-    """Return a copy of a Conv2d or Linear that does what `norm` did to its outputs, computed in float64.
+    """Return a Conv2d or Linear that also does the work of `norm`, its weights computed in float64.
 
-    None for layers of other classes: those derived from these may compute something else.
+    None for other classes, derived ones included: they may compute something else.
     """
     if not ((type(layer) is Conv2d or type(layer) is Linear) and type(norm) is BatchNorm2d):
         return None

@@ -1,13 +1,13 @@
-r"""Initial weights, drawn so that signals neither grow nor fade from layer to layer.
+r"""Initial weights: random, with a variance that preserves the size of signals from layer to layer.
 
-If weights have variance v, a layer adds up `fan_in` products, and its results have `fan_in` times v times
-the mean square of its inputs. A ReLU halves the mean square. So v = 2 / fan_in keeps it as it is: He's rule. (He et
-al. derive fan-in, which keeps the forward signal, and fan-out, which keeps the gradient; we use
-fan-in.) Glorot's rule, v = 2 / (fan_in + fan_out), is meant for layers without ReLU.
+Each result of a layer is a sum of `fan_in` products. If weights have variance v, the mean square of the results is
+`fan_in` times v times that of the inputs. A ReLU halves the mean square. So v = 2 / fan_in preserves it: He's rule. (He
+et al. derive fan-in, which preserves the forward signal, and fan-out, which preserves the gradient; we use fan-in.)
+Glorot's rule, v = 2 / (fan_in + fan_out), is meant for layers without ReLU.
 
-The last axis of a weight is its outputs, (c_in, c_out) or (kh, kw, c_in, c_out); so fan_in is the
-product of all the others. Numbers are drawn in float64 and then rounded, so that a
-net begins alike in every dtype.
+The last axis of a weight is its outputs, (c_in, c_out) or (kh, kw, c_in, c_out); so fan_in is the product of the sizes
+of all other axes. Numbers are drawn in float64 and then rounded, so that a net begins with the same weights, up to
+rounding, in every dtype.
 
 References
 ----------
@@ -36,7 +36,7 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     Parameters
     ----------
     shape : tuple of ints
-        Of a weight: the outputs stand last.
+        Shape of the weight: the outputs are the last axis.
     rng : numpy Generator or seed
     dtype : dtype
 
@@ -59,7 +59,7 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     Parameters
     ----------
     shape : tuple of ints
-        Of a weight: the outputs stand last.
+        Shape of the weight: the outputs are the last axis.
     rng : numpy Generator or seed
     dtype : dtype
 
@@ -81,7 +81,7 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
     Parameters
     ----------
     shape : tuple of ints
-        Of a weight: the outputs stand last.
+        Shape of the weight: the outputs are the last axis.
     rng : numpy Generator or seed
     dtype : dtype
 
@@ -99,19 +99,19 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
 
 
 def _generator(rng: Rng) -> np.random.Generator:
-    """Return the Generator, or one with this seed; no randomness without either."""
+    """Return the Generator, or a new one with this seed; refuse None."""
     if rng is None:
         raise TypeError("init: expected rng to be a numpy Generator or a seed, got None: randomness is never hidden")
     return np.random.default_rng(rng)
 
 
 def _fan_in(shape: Shape) -> int:
-    """How many products a unit of this weight adds up."""
+    """Return the number of products in each sum that a layer with this weight computes."""
     if len(shape) < 2:
         raise ValueError(f"init: expected the shape of a weight, (..., c_in, c_out), got {shape}")
     return math.prod(shape[:-1])
 
 
 def _scaled(draws: Array, scale: float, dtype: npt.DTypeLike) -> Array:
-    """Scale draws, and round them to the dtype."""
+    """Return the draws, scaled and rounded to the dtype."""
     return (draws * scale).astype(dtype)

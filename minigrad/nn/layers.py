@@ -1,4 +1,4 @@
-"""Layers: operators with their parameters.
+"""Layers: Modules that call an operator with their own parameters.
 
 Every layer with weights takes ``rng``, a numpy Generator or a seed: there is no hidden randomness. Give all
 layers of a net one Generator, not one seed, or layers of equal shape would begin alike.
@@ -148,7 +148,7 @@ class BatchNorm2d(Module):
     gamma, beta : Parameter of shape (c,)
         Scale and shift; they begin at 1 and 0.
     running_mean, running_var : Buffer of shape (c,)
-        What evaluation normalises with; their arrays are ``.data``.
+        The statistics that evaluation normalises with; their arrays are ``.data``.
 
     Examples
     --------
@@ -194,7 +194,7 @@ class ReLU(Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Clip at 0 from below."""
+        """Return x with its negative elements replaced by 0."""
         return ops.relu(x)
 
 
@@ -214,7 +214,7 @@ class GlobalAvgPool2d(Module):
 
 
 class Sequential(Module):
-    """Modules one after the other.
+    """A chain of Modules: each takes the output of the previous one.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ class Sequential(Module):
     Attributes
     ----------
     layers : list of Modules
-        To be changed, too. In paths a layer has its number for a name: the weight of ``net[2]`` is ``"2.w"``.
+        The list may be changed. In paths, a layer's name is its number: the weight of ``net[2]`` is ``"2.w"``.
 
     Examples
     --------
@@ -245,7 +245,7 @@ class Sequential(Module):
         return x
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the parts with their names; those of the layers are their numbers."""
+        """Yield the children with their names; a layer's name is its number."""
         return ((name.removeprefix("layers."), part) for name, part in super().children())
 
     def __getitem__(self, i: int) -> Module:
@@ -308,7 +308,7 @@ class AvgPool2d(Module):
 
 
 class Dropout(Module):
-    """Zeros in place of a random share of the elements, in training: see :func:`minigrad.dropout`.
+    """Dropout: in training, a random share of the elements is set to 0. See :func:`minigrad.dropout`.
 
     Parameters
     ----------
@@ -334,7 +334,7 @@ class Dropout(Module):
 
 
 class Flatten(Module):
-    """All axes but the first as one: (n, ...) -> (n, features).
+    """Merge all axes but the first into one: (n, ...) -> (n, features).
 
     Examples
     --------
@@ -344,13 +344,13 @@ class Flatten(Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Lay each sample out as a vector."""
+        """Return each sample as a vector."""
         features = x.size // x.shape[0] if x.shape[0] else int(np.prod(x.shape[1:]))
         return ops.reshape(x, (x.shape[0], features))
 
 
 class Identity(Module):
-    """x.
+    """The identity: it returns its input.
 
     Examples
     --------

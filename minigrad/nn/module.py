@@ -2,7 +2,7 @@
 
 A Module is an ordinary object. Its attributes are found by their type, alone or in a list: a :class:`Parameter` is
 trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of batch norm); a Module
-is a part. Names are paths of attributes, ``layer1.0.conv1.w``.
+is a child. Names are paths of attributes, ``layer1.0.conv1.w``.
 
 Next: :mod:`minigrad.nn.layers`.
 """
@@ -50,7 +50,7 @@ class Buffer:
     Attributes
     ----------
     data : array
-        Write into it, or set another one.
+        It may be written into, or replaced.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class Buffer:
 
 
 class Module:
-    """The base of layers and nets: write ``__init__`` and ``forward``.
+    """The parent class of layers and nets: define ``__init__`` and ``forward``.
 
     Attributes
     ----------
@@ -98,14 +98,14 @@ class Module:
     forward: Callable[..., Any]
 
     def __call__(self, *inputs: Any) -> Tensor:
-        """Compute the output, and show it to the hooks."""
+        """Return the output, after calling the hooks with it."""
         out: Tensor = self.forward(*inputs)
         for f in tuple(vars(self).get("_hooks", ())):
             once(lambda f=f: f(self, out))  # type: ignore[misc]
         return out
 
     def hook(self, f: Callable[[Self, Tensor], object]) -> Callable[[], None]:
-        """Call ``f(module, output)`` after every forward pass; return a function that ends it.
+        """Call ``f(module, output)`` after every forward pass; return a function that removes this hook.
 
         Examples
         --------
@@ -124,7 +124,7 @@ class Module:
     # What it holds ---------------------------------------------------------------------------
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the parts with their names, in the order in which they were set."""
+        """Yield the child Modules with their names, in the order in which they were set."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -134,7 +134,7 @@ class Module:
                         yield f"{name}.{i}", part
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Yield this Module and everything in it, with paths; one that is shared comes once."""
+        """Yield this Module and all Modules in it with their paths, a shared Module only once."""
         seen, ahead = set(), [("", self)]
         while ahead:
             path, module = ahead.pop()
@@ -144,7 +144,7 @@ class Module:
                 ahead += [(_join(path, name), part) for name, part in reversed(list(module.children()))]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield the parameters with their paths; one that is shared comes once."""
+        """Yield the parameters with their paths, a shared parameter only once."""
         return ((path, value) for path, value in self._values() if isinstance(value, Parameter))
 
     def parameters(self) -> Iterator[Parameter]:
@@ -152,7 +152,7 @@ class Module:
         return (p for _, p in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Yield the buffers with their paths; one that is shared comes once."""
+        """Yield the buffers with their paths, a shared buffer only once."""
         return ((path, value) for path, value in self._values() if isinstance(value, Buffer))
 
     def buffers(self) -> Iterator[Buffer]:
@@ -160,7 +160,7 @@ class Module:
         return (b for _, b in self.named_buffers())
 
     def _values(self) -> Iterator[tuple[str, Parameter | Buffer]]:
-        """Yield parameters and buffers with their paths; refuse what looks like one but would be overlooked."""
+        """Yield parameters and buffers with their paths; refuse attributes in which they would be overlooked."""
         seen = set()
         for path, module in self.named_modules():
             for name, attribute in vars(module).items():
@@ -186,7 +186,7 @@ class Module:
     # What is done to all of it ---------------------------------------------------------------
 
     def apply(self, f: Callable[[Module], object]) -> Self:
-        """Call `f` on this Module and everything in it."""
+        """Call `f` on this Module and all Modules in it; return this Module."""
         for _, module in self.named_modules():
             f(module)
         return self
@@ -201,7 +201,7 @@ class Module:
 
     @property
     def device(self) -> str:
-        """Where the parameters are, and so where images have to be: ``"cpu"`` without any."""
+        """The device of the parameters, on which inputs must be, too; ``"cpu"`` if there are no parameters."""
         return next((p.device for p in self.parameters()), "cpu")
 
     def to(self, device: str) -> Self:
@@ -233,7 +233,7 @@ class Module:
         Raises
         ------
         ValueError
-            If names or shapes do not fit. All that do not are listed, and nothing is loaded.
+            If names or shapes do not fit. The message lists every mismatch, and nothing is loaded.
         """
         mine, given = self._arrays(), state
         state = {}
@@ -254,7 +254,7 @@ class Module:
             array[...] = to_host(state[name]) if on_host(array) else namespace(array).asarray(state[name])
 
     def renamed(self, path: str) -> str:
-        """Return today's path for one in a file of an earlier version.
+        """Return the present path of a parameter or buffer, given its path in a file of an earlier version.
 
         Examples
         --------
@@ -274,13 +274,13 @@ class Module:
         return f"{type(self).__name__}({body})"
 
     def extra(self) -> str:
-        """Return what ``repr`` says of the settings of a layer."""
+        """Return the settings of a layer, as ``repr`` shows them."""
         return ""
 
 
 @contextmanager
 def evaluation(*models: Module) -> Iterator[None]:
-    """Put models into evaluation mode, and at the end give every layer back its own mode.
+    """Put models into evaluation mode inside the context; at the end restore the mode of every layer.
 
     Examples
     --------
@@ -303,5 +303,5 @@ def evaluation(*models: Module) -> Iterator[None]:
 
 
 def _join(path: str, name: str) -> str:
-    """Return the path of a name below a path."""
+    """Return the path of an attribute of the Module at `path`."""
     return f"{path}.{name}" if path else name

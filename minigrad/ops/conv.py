@@ -118,7 +118,7 @@ def conv2d(
     _check(x, w, b, settings["padding"], settings["dilation"], groups)
     if groups == 1:
         return _conv2d(x, w, b, **settings)
-    ci, co = w.shape[2], w.shape[3] // groups  # of a group
+    ci, co = w.shape[2], w.shape[3] // groups  # channels of one group
     parts = []
     for i in range(groups):
         inputs, outputs = slice(i * ci, (i + 1) * ci), slice(i * co, (i + 1) * co)

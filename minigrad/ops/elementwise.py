@@ -127,7 +127,7 @@ def _pow_da(g: Gradient, a: Gradient, b: Gradient) -> Gradient:
     """b a ** (b - 1), but 0 where b is 0."""
     if not is_array(array_of(b)):
         return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
-    flat = (array_of(a) == 0) & (array_of(b) == 0)  # where 0 ** -1 would stand
+    flat = (array_of(a) == 0) & (array_of(b) == 0)  # where a ** (b - 1) would be 0 ** -1
     return g * b * a ** (where(flat, 1.0, b) - 1)
 
 
@@ -212,7 +212,7 @@ tanh.vjp(lambda g, out: g * (1 - out * out))
 def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x)).   dx = g out (1 - out)
 
-    Computed from ``exp(-|x|)``, which cannot overflow; the rule's 1 - out is sigmoid(-x), which keeps its digits
+    Computed from ``exp(-|x|)``, which cannot overflow; the rule's 1 - out is sigmoid(-x), which is accurate
     where out is almost 1.
 
     Examples

@@ -1,7 +1,7 @@
 """Python's operators and NumPy's methods on Tensors.
 
-:class:`~minigrad.autograd.tensor.Tensor` stands below the operators, so they are installed on it here; their signatures
-are declared in the class.
+The file of :class:`~minigrad.autograd.tensor.Tensor` cannot import the operators, which import it. So they become its
+methods here; their signatures are declared in the class.
 
 Next: :mod:`minigrad.checks.identities`.
 """

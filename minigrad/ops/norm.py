@@ -54,7 +54,7 @@ def batch_norm_twin(
     training: bool,
     eps: float,
 ) -> TensorOrArray:
-    """Normalise by the definition."""
+    """Normalise each channel by the definition, then scale and shift."""
     mu: TensorOrArray = running_mean
     var: TensorOrArray = running_var
     if training:

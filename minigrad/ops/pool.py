@@ -1,6 +1,6 @@
 r"""Pooling: max_pool2d, avg_pool2d, global_avg_pool2d.
 
-The average of a window is the sum of its pixels divided by their number, and it is computed just so. The maximum is
+The average of a window is the sum of its pixels divided by their number, and it is computed in this way. The maximum is
 found tap by tap: tap (i, j) of all windows together is one strided view of the image, and the result is the elementwise
 maximum of these views. So no window is ever copied.
 
@@ -93,7 +93,7 @@ def max_pool2d(
     stride : int or (int, int), optional
         The kernel's size by default, so that windows do not overlap.
     padding : int or (int, int)
-        Minus infinity is put around the image, so that the border is never the largest; smaller than the kernel.
+        The border is minus infinity, so it is never the largest element. Must be smaller than the kernel.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def max_pool2d(
 def avg_pool2d(
     x: TensorOrArray, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0
 ) -> TensorOrArray:
-    """The mean of each window; zeros of the border count.
+    """The mean of each window, in which the zeros of the border count as elements.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def avg_pool2d(
     stride : int or (int, int), optional
         The kernel's size by default, so that windows do not overlap.
     padding : int or (int, int)
-        Zeros are put around the image, and count as elements (PyTorch's default); smaller than the kernel.
+        The border is zeros, which count as elements (PyTorch's default). Must be smaller than the kernel.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def global_avg_pool2d(x: TensorOrArray) -> TensorOrArray:
     Raises
     ------
     ValueError
-        If `x` has no four axes, or no pixels.
+        If `x` does not have four axes, or has no pixels.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """Operators that rearrange elements: every element of the result is an element of the argument, or a constant.
 
-They are linear, so each rule is the adjoint: it sends every element of the gradient back to the place that its element
-came from, and adds where an element was used several times. The adjoint of one of these operators is usually another.
+They are linear, so each rule is the adjoint: it adds every element of the gradient at the place in the argument
+that it came from, so gradients of an element that was used several times add up. Most adjoints are themselves operators
+of this file.
 
 Next: :mod:`minigrad.ops.windows`.
 """
@@ -173,7 +174,7 @@ def _(g: T, *, need: tuple[bool, ...], axis: int, sizes: list[int]) -> list[T | 
 
 
 def _listed(name: str, arrays: object) -> list[Any]:
-    """Refuse a single array where several are asked for."""
+    """Return a sequence of arrays as a list; refuse a single array."""
     if not isinstance(arrays, tuple | list):
         raise TypeError(f"{name}: expected a list or tuple of Tensors or arrays, got {type(arrays).__name__}")
     return list(arrays)
@@ -352,7 +353,7 @@ def _parts(index: Index) -> tuple[Any, ...]:
 
 @operator
 def im2col(x: Array, /, kernel: Pair, stride: Pair, dilation: Pair) -> Saved:
-    """Return all windows that a kernel covers: im2col.   dx = col2im(g)
+    """Return all windows of images that a kernel covers.   dx = col2im(g)
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The window of a convolution or a pooling: does it fit into the image?
+"""The check that the window of a convolution or a pooling fits into the image.
 
 Next: :mod:`minigrad.ops.pool`.
 """
