@@ -2,7 +2,7 @@
 
 "Deep Residual Learning", section 4.1, Table 2 and Fig. 4. On ImageNet plain-34 is worse than plain-18 (an error of
 28.54 against 27.94 %), also on the training set and throughout training; ResNet-34 is better than ResNet-18 (25.03
-against 27.88 %). With option A, the residual nets have no parameters more than the plain nets.
+against 27.88 %). With option A, the residual nets have no more parameters than the plain nets.
 
 This demo trains the same nets, including the stem and its pooling, with 8 filters instead of 64, on digits enlarged
 from 8x8 to 32x32 pixels (each pixel becomes 4x4). In the four stages, their maps have 8, 4, 2 and 1 pixels instead of

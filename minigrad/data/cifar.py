@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100: 60,000 colour photographs of 32x32 pixels each, in the official binary format.
 
 A record is one label byte (CIFAR-100: two, coarse and fine) and 3,072 bytes of pixels: the red plane, then the green,
-then the blue. A file consists of records alone, so its size is known exactly, and nothing is unpickled.
+then the blue. A file consists of records only, so its size is known exactly. Nothing is unpickled.
 
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
 https://www.cs.toronto.edu/~kriz/cifar.html. The files come from :mod:`minigrad.data.fetch`.
@@ -29,7 +29,7 @@ class CIFAR10(ByteImages):
         The folder with ``cifar-10-batches-bin``, with the official archive, which is then unpacked, or with the
         ``.bin`` files themselves. Default: :func:`minigrad.data.fetch.cache`.
     train : bool
-        The training set, or else the test set.
+        True for the training set, False for the test set.
     download : bool
         Fetch the files if they are missing.
 

@@ -24,7 +24,7 @@ class Digits:
     Parameters
     ----------
     train : bool
-        The training set, or else the test set.
+        True for the training set, False for the test set.
 
     Attributes
     ----------

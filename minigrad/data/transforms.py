@@ -10,7 +10,7 @@ The recipe of "Deep Residual Learning", section 4.2, for CIFAR::
     normalize = Normalize.per_pixel(train)
     augment = Compose([normalize, RandomCrop(32, padding=4), RandomHorizontalFlip()])
 
-Normalize stands before RandomCrop, so that the zeros of its padding are the mean.
+Normalize comes before RandomCrop, so that the zeros that RandomCrop pads with stand for the mean.
 
 Next: :mod:`minigrad.data.loader`.
 """
@@ -70,12 +70,12 @@ class Normalize:
 
     @classmethod
     def per_pixel(cls, dataset: Dataset) -> Self:
-        """Return a transform that subtracts the mean image of a data set, as in the paper, and divides by nothing.
+        """Return a transform that subtracts the mean image of a data set, as in the paper, and does not divide.
 
         Parameters
         ----------
         dataset : Dataset
-            The training set, also if test images are to be normalised.
+            The training set, even if test images are to be normalised.
 
         Examples
         --------

@@ -17,7 +17,7 @@ from minigrad.typing import Shape
 #: A place on the grid of a drawing: column and row, from the top left.
 Place = tuple[int, int]
 
-#: What takes a place: a node, or a bend of an edge in a row that the edge crosses, as (edge, row).
+#: An item on the grid: a node, or a bend of an edge in a row that the edge crosses, as (edge, row).
 Item = int | tuple[int, int]
 
 #: The height of a row and of the boxes in it, in pixels.

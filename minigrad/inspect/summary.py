@@ -1,6 +1,6 @@
 """summary: the layers of a model, with shapes, parameters and multiply-adds.
 
-:func:`summary` asks of a model only that it runs: hooks note the output of each layer. One image of zeros runs through
+For :func:`summary` a model only has to run: hooks note the output of each layer. One image of zeros runs through
 the model. That computes more than the shapes need, but takes a fraction of a second for the largest nets of the paper.
 
 Next: :mod:`minigrad.inspect.statistics`.
@@ -38,7 +38,7 @@ class Row:
     shape : tuple of ints
         The shape of its output, without the batch axis.
     parameters : int
-        The number of its parameters that no row above counts.
+        The number of its parameters that no earlier row counts.
     macs : int
         Multiply-adds.
     formula : str

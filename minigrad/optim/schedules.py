@@ -41,7 +41,7 @@ class Schedule:
         self.apply()
 
     def factor(self, iteration: int) -> float:
-        """Return the factor of the first learning rate in an iteration: every schedule defines it."""
+        """Return the factor by which an iteration multiplies the first learning rate; every schedule defines it."""
         raise NotImplementedError
 
     def step(self) -> None:
@@ -111,7 +111,7 @@ class MultiStepLR(Schedule):
         super().__init__(optimizer)
 
     def factor(self, iteration: int) -> float:
-        """Return gamma to the number of milestones passed."""
+        """Return gamma to the power of the number of milestones passed."""
         return float(self.gamma ** sum(milestone <= iteration for milestone in self.milestones))
 
 
@@ -182,13 +182,13 @@ class ReduceOnPlateau(Schedule):
         super().__init__(optimizer)
 
     def factor(self, iteration: int) -> float:
-        """Return gamma to the number of plateaus so far."""
+        """Return gamma to the power of the number of plateaus so far."""
         return float(self.gamma**self.drops)
 
     def observe(self, **figures: float) -> None:
         """Count the evaluations since the minimum."""
         if self.figure not in figures:
-            is_record = "iteration" in figures  # not of a single batch
+            is_record = "iteration" in figures  # and not the error of a single batch
             expect(not is_record, "ReduceOnPlateau", f"{self.figure!r} to be measured", list(figures))
             return
         self.waited = 0 if figures[self.figure] < self.best else self.waited + 1

@@ -46,7 +46,7 @@ class SGD:
     Raises
     ------
     TypeError
-        If `params` holds something else than leaf Tensors that require a gradient.
+        If `params` holds anything but leaf Tensors that require a gradient.
     ValueError
         If there are no parameters, one is given twice, or a number is out of range.
 

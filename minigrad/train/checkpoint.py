@@ -1,4 +1,4 @@
-"""save and load: trees of arrays in safetensors files, which a crash leaves whole.
+"""save and load: trees of arrays in safetensors files; a crash never leaves a damaged file.
 
 A safetensors file holds named arrays and a text. Here a tree of dicts and lists is stored so that an array's name is
 its path, ``model.fc.w``. The text is the rest of the tree as JSON, with the names in place of the arrays. Nothing is
@@ -103,7 +103,7 @@ def load(path: str | Path) -> Tree:
     """
     import safetensors
 
-    with open(path, "rb"):  # a missing file is an OSError, not one of the format
+    with open(path, "rb"):  # a missing file raises OSError, not an error of the format
         pass
     try:
         with safetensors.safe_open(str(path), framework="np") as file:
@@ -132,13 +132,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")  # always the same name: the next write removes what a kill left
+    temporary = path.with_name(f".{path.name}.part")  # always the same name: the next write replaces a leftover
     try:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
         if os.name == "posix":
-            _sync(path.parent)  # the new name
+            _sync(path.parent)  # so that the new name is on the disk
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -52,7 +52,7 @@ def fault(loss: float, parameters: Mapping[str, Parameter]) -> str:
 def cause(model: Module, images: Array, labels: Array) -> str:
     """Repeat an iteration operator by operator, and return what made the first number that is not finite.
 
-    Generators that the layers draw from must be in the state in which the iteration began.
+    Generators that the layers draw from must be in the state that they had when the iteration began.
 
     Examples
     --------

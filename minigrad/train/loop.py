@@ -61,7 +61,7 @@ def fit(
         The training set.
     optimizer : SGD
     schedule : Schedule, optional
-        Sets the learning rate of the next iteration after each one, and is told what was measured.
+        After each iteration, sets the learning rate of the next one; it also receives the measurements.
     iterations : int
         The length of the run. ``len(batches)`` iterations are an epoch.
     evaluate_on : dict of DataLoaders, optional
@@ -77,16 +77,16 @@ def fit(
         Resume the run from its checkpoint, bit-exactly; begin anew if there is none yet. The settings of optimizer and
         schedule are then those of the checkpoint.
     config : dict, optional
-        What else the run depends on, as JSON can hold it. It is saved in the checkpoint; only a run with the same
-        `config` is resumed.
+        Other settings that the run depends on, as JSON can hold them. They are saved in the checkpoint; only a run with
+        the same `config` is resumed.
     title : str
-        Stands before the progress.
+        Printed before the progress.
 
     Returns
     -------
     list of dicts
         The records. Each holds epoch, iteration, lr, loss and batch_error (means over the batches since the last
-        record, measured as they were trained on), ``NAME_loss`` and ``NAME_error`` (a share of 1) for each set, seconds
+        record, measured in their training steps), ``NAME_loss`` and ``NAME_error`` (a share of 1) for each set, seconds
         since the start, images_per_second (of training) and loader_share (the share of the training time that was spent
         waiting for the next batch).
 
@@ -98,7 +98,7 @@ def fit(
     FileExistsError
         If there is a checkpoint, and it is not to be resumed.
     ValueError
-        If the checkpoint is of another run, or a number is out of range.
+        If the checkpoint belongs to another run, or a number is out of range.
 
     Notes
     -----
@@ -195,7 +195,7 @@ def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
     Parameters
     ----------
     model : Module
-        Maps images to logits. Its layers are put into evaluation mode, and back into their own at the end.
+        Maps images to logits. Its layers are put into evaluation mode, and back into their previous mode at the end.
     batches : DataLoader
 
     Returns
@@ -252,7 +252,7 @@ def refresh_statistics(model: Module, batches: DataLoader) -> None:
             for images, labels in batches:
                 count += len(labels)
                 for norm in norms:
-                    norm.training, norm.momentum = True, len(labels) / count  # the mean of all so far
+                    norm.training, norm.momentum = True, len(labels) / count  # the mean over all images so far
                 model(Tensor(images).to(device))
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):

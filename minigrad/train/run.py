@@ -37,9 +37,9 @@ class Run:
     lr : float
         The learning rate of the last iteration.
     generators : dict of numpy Generators
-        By name, the Generators that the layers draw from: those of dropout, for one.
+        By name, the Generators that the layers draw from, such as those of dropout.
     config : dict
-        What the run depends on besides, as JSON gives it back. Only a run of the same may be resumed.
+        Other settings that the run depends on, as JSON returns them. Only a run with equal settings is resumed.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Run:
         save(path, self.state_dict())
 
     def load(self, path: Path) -> None:
-        """Restore the state from a checkpoint, if it is one of this run."""
+        """Restore the state from a checkpoint, if it belongs to this run."""
         tree, parts = load(path), self.state_dict().keys()
         if not isinstance(tree, dict) or tree.keys() != parts:
             raise ValueError(f"fit: {path} is no checkpoint of a training run, which has {', '.join(parts)}")
@@ -157,7 +157,7 @@ class Run:
 
 
 def _named_generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
-    """Yield the Generators among the attributes of all layers, or in lists of them, by name."""
+    """Yield the Generators in the attributes of all layers, also those in lists, each with its name."""
     for path, module in model.named_modules():
         for name, value in vars(module).items():
             for i, rng in enumerate(value if isinstance(value, list | tuple) else [value]):

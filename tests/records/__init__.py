@@ -1,7 +1,7 @@
-"""One record for each operator: everything that must be said of it, and the one table that all generic tests run over.
+"""One record for each operator: its samples, its definition, its counterparts; all generic tests run over this table.
 
-To add an operator: write it, export it from ``minigrad.ops``, and add its record to the family it belongs to. If the
-record lacks something, tests/ops/test_records.py says what. This is the whole record of softplus, in
+To add an operator: write it, export it from ``minigrad.ops``, and add its record to the file of its family. If the
+record lacks something, tests/ops/test_records.py names it. This is the whole record of softplus, in
 tests/records/elementwise.py::
 
     "softplus": OperatorRecord(
@@ -19,7 +19,7 @@ and it checks memory, layouts, threads, and the strict double of a GPU. Then ``p
 plants faults in the rule, which must all be caught, and runs the example of the docstring; tests/test_house.py counts
 lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
 
-A fused operator, whose rule works on raw arrays, says ``fused=...`` besides: see batch_norm's record in
+The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its
 joint rule, the public function with its checks. :class:`~tests.records.record.OperatorRecord` says what else a record
 may hold: linearity, kinks, large cases.
@@ -47,7 +47,7 @@ RECORDS: dict[str, OperatorRecord] = (
 
 
 def every_sample(where: Callable[..., bool] = lambda record, sample: True) -> list[Any]:
-    """List (name, sample) for pytest, of all records or of those that satisfy a condition, by ids as conv2d-stride2."""
+    """List (name, sample) for pytest, of all records or of some, with ids such as conv2d-stride2."""
     import pytest
 
     return [

@@ -1,4 +1,4 @@
-"""Records of what chooses among elements, and has kinks or masks: minigrad/ops/elementwise.py."""
+"""Records of the operators that choose among elements, and have kinks or masks: minigrad/ops/elementwise.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refu
 
 
 def _tensors(a: Any, b: Any) -> list[Any]:
-    """PyTorch's maximum takes no numbers."""
+    """Convert the arguments to PyTorch's tensors: its maximum takes no numbers."""
     like = a if isinstance(a, torch.Tensor) else b
     return [v if isinstance(v, torch.Tensor) else torch.tensor(v, dtype=like.dtype) for v in (a, b)]
 

@@ -66,7 +66,7 @@ def correlate(x: Any, w: Any, mode: str) -> Any:
 def _conv2d_by_scipy(
     x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
-    """Correlate with a kernel that has zeros between its taps, group by group, and keep every so many pixels."""
+    """Correlate with a kernel that has zeros between its taps, group by group, and keep one pixel per stride."""
     (sh, sw), (ph, pw), (dh, dw), (kh, kw, c, o) = *map(_pair, (stride, padding, dilation)), w.shape
     if not len(x):
         return conv2d_by_loops(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -82,7 +82,7 @@ def _conv2d_by_scipy(
 
 
 def _kernel(w: Any, *axes: int) -> Any:
-    """Copy: PyTorch's backward refuses a weight whose strides are permuted."""
+    """Copy a kernel: PyTorch's backward refuses a weight whose strides are permuted."""
     return w.permute(axes).clone(memory_format=torch.contiguous_format)
 
 

@@ -1,4 +1,4 @@
-"""Numbers to compute with, and how arrays get to where the others are."""
+"""Random inputs for the records, and helpers that call operators and move arrays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ones(*shape: int, dtype: str = "float64") -> Any:
 
 
 def t(*shape: int, dtype: str = "float32") -> mg.Tensor:
-    """Return a Tensor of ones, a leaf if it can be one."""
+    """Return a Tensor of ones; a leaf where its dtype can have a gradient."""
     return mg.Tensor(ones(*shape, dtype=dtype), requires_grad=dtype.startswith("float"))
 
 
@@ -98,7 +98,7 @@ def as_list(op: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
 
 
 def beside(x: Any, array: Any) -> Any:
-    """Copy a host array to the library and the device of `x`; floats, to its dtype, too."""
+    """Copy a host array to the library and the device of `x`; an array of floats also gets the dtype of `x`."""
     if type(x).__module__ == "torch":
         return torch.tensor(array, dtype=x.dtype if array.dtype.kind == "f" else None)
     data = x.data if isinstance(x, mg.Tensor) else x
@@ -108,7 +108,7 @@ def beside(x: Any, array: Any) -> Any:
 
 
 def kink(call: Callable[..., Any], at: float, slope: float) -> Kink:
-    """Make a kink of a function of one number."""
+    """Return the record of a kink of a function of one number."""
     return Kink(call, np.array([at]), np.array([slope]))
 
 

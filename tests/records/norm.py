@@ -25,7 +25,7 @@ def _by_torch(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, **settings: An
 
 
 def _norm(*shape: int, **settings: Any) -> Sample:
-    """Make a sample, whose running statistics are copied for every call: they are updated in place."""
+    """Make a sample; its running statistics, which are updated in place, are copied for every call."""
     c = shape[-1]
     mean, var = randn(c, seed=4), positive(c, seed=5)
 
@@ -36,7 +36,7 @@ def _norm(*shape: int, **settings: Any) -> Sample:
 
 
 def norm_of(x: Any, training: bool = True, eps: float = 1e-5, **given: Any) -> Any:
-    """Normalise with ones for all that is not given."""
+    """Normalise, with ones for all arguments that are not given."""
     c = x.shape[-1]
     arrays = {"gamma": ones(c), "beta": ones(c), "running_mean": ones(c), "running_var": ones(c)} | given
     return mg.batch_norm(x, *arrays.values(), training=training, eps=eps)

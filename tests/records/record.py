@@ -11,7 +11,7 @@ import minigrad as mg
 
 
 class Absent(NamedTuple):
-    """Stands where a record has nothing to give, and says why."""
+    """Marks a part of a record that does not exist for an operator, and says why."""
 
     reason: str
 
@@ -97,7 +97,7 @@ class Elementwise(NamedTuple):
     draw : callable
         ``draw(rng, shape)``: numbers at which it is differentiable, or has a convention.
     gradients : callable
-        In NumPy alone: ``gradients(g, *inputs)``, one for each input, before they are summed back to its shape.
+        In NumPy alone: ``gradients(g, *inputs)``, one for each input, not yet summed back to its shape.
     """
 
     draw: Callable[..., Any]
@@ -112,9 +112,9 @@ class Reduction(NamedTuple):
     draw : callable
         ``draw(rng, shape)``.
     slope : callable
-        In NumPy alone: ``slope(x, axes)``, the derivative of each result in each element that it was made of.
+        In NumPy alone: ``slope(x, axes)``, the derivatives of each result in the elements it was computed from.
     of_nothing : bool
-        Whether it has a value where there is nothing to reduce.
+        Whether it has a value for an empty array.
     """
 
     draw: Callable[..., Any]
@@ -134,16 +134,16 @@ REQUIRED = {
 
 @dataclass(frozen=True)
 class OperatorRecord:
-    """Everything that must be said of one operator; the generic tests run over it.
+    """All facts about one operator that the generic tests need.
 
     Attributes
     ----------
     definition : callable
         What it computes, in NumPy alone, as one would explain it on a blackboard.
     samples : dict of str to Sample
-        By readable names. Together they cover its settings.
+        By readable names. Together the samples cover the operator's settings.
     analytic : bool
-        Whether it is made of analytic functions: then complex steps give derivatives to machine precision.
+        Whether the operator is made of analytic functions: then complex steps give derivatives to machine precision.
     torch : callable or Absent
         The same in PyTorch, in minigrad's layout.
     refuses : dict of str to Refusal, or Absent
@@ -151,7 +151,7 @@ class OperatorRecord:
     linear : {"jointly", "each", None}
         Whether it is linear in all inputs together, or in each while the others are held.
     fused : bool
-        Whether it has a rule on arrays beside its definition in simpler operators, its twin.
+        Whether it has a rule on arrays, and beside it a twin: its definition in simpler operators.
     elementwise : Elementwise, optional
     reduction : Reduction, optional
     scipy : callable, optional
@@ -162,9 +162,9 @@ class OperatorRecord:
         For settings that are numbers: ``f(kind, x, *vectors)`` makes a call in which each of them is given as
         ``kind(number)``, of `x` (4, 3) and vectors (3,).
     accepts : dict of str to callable
-        Calls, of arrays, at the limit of what is refused.
+        Calls on arrays that are just within the limits, and must not be refused.
     kinks : dict of str to Kink
-        For operators that are not analytic: the points without a derivative, and the convention there.
+        For operators that are not analytic: the points without a derivative, and the slope that is used there.
     """
 
     definition: Callable[..., Any] | None = None

@@ -53,7 +53,7 @@ def _count(x: Any, axes: tuple[int, ...]) -> int:
 
 
 def _first(largest: bool) -> Callable[..., Any]:
-    """Mark the first largest (smallest) element over `axes` in C order, by looking at one after the other."""
+    """Mark the first largest (smallest) element over `axes` in C order, by comparing the elements one by one."""
 
     def mark(x: Any, axes: tuple[int, ...]) -> Any:
         best: dict[Any, Any] = {}

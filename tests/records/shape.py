@@ -1,4 +1,4 @@
-"""Records of the operators that put elements elsewhere: minigrad/ops/shape.py."""
+"""Records of the operators that rearrange elements: minigrad/ops/shape.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.records.record import OperatorRecord, Refusal, sample, type_error
 
 
 def _getitem(x: Any, index: Any) -> Any:
-    """Index PyTorch's tensor, also backwards, which PyTorch does not know."""
+    """Index PyTorch's tensor, also with negative steps, which PyTorch does not support."""
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
         places = np.arange(x.numel()).reshape(x.shape)[index]

@@ -1,9 +1,9 @@
 """An audit of what minigrad asks of CuPy: names and keywords, against the CuPy that is installed.
 
-``python -m tests.tools.audit`` runs the device suite on the strict double, which writes down every call that minigrad
-makes through it, looks each of them up in CuPy, and prints the table of docs/dispatch.md. CuPy can be imported, and
-asked for its names and signatures, on a machine without a GPU or a driver. With ``--write`` the table is written into
-docs/dispatch.md; that needs no CuPy, but what it adds has then not been looked up.
+``python -m tests.tools.audit`` runs the device suite on the strict double, which records every call that minigrad
+makes through it. It then looks up each call in CuPy, and prints the table of docs/dispatch.md. CuPy can be imported,
+and asked for its names and signatures, on a machine without a GPU or a driver. With ``--write`` the table is written
+into docs/dispatch.md; that needs no CuPy, but the calls that it adds have then not been looked up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Call = tuple[str, int, tuple[str, ...]]
 
 
 def main() -> int:
-    """Run the suite, print the table or write it, and print what CuPy does not take; return how many calls that is."""
+    """Run the suite, print the table or write it, and print the calls that CuPy refuses; return their number."""
     import pytest
 
     strict.calls.clear()
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def table(calls: set[Call]) -> str:
-    """Return a table in Markdown: keyword by keyword what has some, and the rest in a row for each kind."""
+    """Return a table in Markdown: functions with their keywords; those without keywords share a row for each kind."""
     keywords: dict[str, set[str]] = defaultdict(set)
     for name, _, names in calls:
         keywords[name].update(names)
@@ -65,7 +65,7 @@ def table(calls: set[Call]) -> str:
 
 
 def fault_of(call: Call, library: Any) -> str:
-    """Say why the library does not take a call; nothing if it does."""
+    """Return why the library refuses a call; an empty text if it accepts the call."""
     name, count, keywords = call
     thing = library
     for part in name.split("."):

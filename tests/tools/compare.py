@@ -1,4 +1,4 @@
-"""What many tests share: leaves, random cotangents, comparison of arrays, sizes for Hypothesis."""
+"""Helpers that many tests share: leaves, random cotangents, comparison of arrays, sizes for Hypothesis."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def sum_back(d: Any, shape: tuple[int, ...]) -> Any:
 
 
 def examples(share: float) -> Any:
-    """Draw so many times the profile's number of examples."""
+    """Return settings that multiply the profile's number of examples by `share`."""
     return settings(max_examples=max(1, round(share * settings.default.max_examples)))
 
 

@@ -1,7 +1,7 @@
-"""dpnp in CuPy's dialect: what it lacks of the few things that minigrad asks for, added for the tests.
+"""dpnp with CuPy's interface: the few functions that minigrad calls and dpnp lacks, added for the tests.
 
 dpnp is NumPy's interface over SYCL. Its arrays have a memory of their own, and refuse NumPy's as CuPy's do, but it runs
-on a CPU, too: a foreign library to prove dispatch with where there is no GPU. In minigrad nothing is done for it.
+on a CPU, too: an independent library that tests dispatch where there is no GPU. minigrad has no code for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Array = dpnp.ndarray
 
 
 def as_strided(x: Any, shape: Any = None, strides: Any = None) -> Any:
-    """View the memory of `x` otherwise: dpnp has no such function, but its constructor takes a buffer."""
+    """View the memory of `x` with other strides: dpnp lacks the function, but its constructor takes a buffer."""
     if 0 in shape:
         return dpnp.empty(shape, dtype=x.dtype)
     return Array(shape, dtype=x.dtype, buffer=x, strides=strides)
@@ -32,7 +32,7 @@ def add_at(a: Any, indices: Any, b: Any) -> None:
 
 
 def with_lists(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let an index have lists in it, which CuPy takes for arrays, as NumPy does."""
+    """Accept an index that contains lists, which CuPy takes for arrays, as NumPy does."""
 
     def indexed(self: Any, index: Any, *value: Any) -> Any:
         parts = index if isinstance(index, tuple) else (index,)
@@ -43,7 +43,7 @@ def with_lists(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def maximum(a: Any, b: Any, out: Any = None) -> Any:
-    """Take the larger, also into one of the two: dpnp's own refuses to."""
+    """Return the elementwise maximum; `out` may be one of the arguments, which dpnp refuses."""
     if out is None:
         return _maximum(a, b)
     out[...] = _maximum(a, b)

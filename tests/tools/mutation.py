@@ -1,7 +1,7 @@
-"""Is the suite any good? Change the code a little, and see whether a test notices: ``python -m tests.tools.mutation``.
+"""Is the suite any good? Change the code a little, and see whether a test fails: ``python -m tests.tools.mutation``.
 
 A *mutant* is the source with one small change: a sign, a comparison, a constant, a dropped term, a statement left out.
-Each is what a slip of the hand could have made of the right code. The suite runs on it, in a copy of the project: if a
+Each is a mistake that could be made while typing. The suite runs on it, in a copy of the project: if a
 test fails, the mutant is *killed*; if it *timed out*, it counts as killed, since the suite would have hung. A mutant
 that *survived* is one of two things:
 
@@ -13,14 +13,14 @@ that *survived* is one of two things:
 
   The text in brackets is the new code, or its end. Such mutants are not run, except with ``--equivalents``.
 
-Read the result from its end: the table per file, where only *survived* asks for work, and above it the list of those.
-The kill rate is killed / (mutants - equivalent). What is changed by which rule stands in `changes`. Left alone are
-error messages (not the conditions that lead to them), assertions (``assert``, and ``strict`` of zip, which only ever
-refuse), docstrings, annotations, decorators and imports.
+Read the result from its end: a table with one row for each file. Only *survived* mutants need work; they are listed
+above the table. The kill rate is killed / (mutants - equivalent). The rules of the changes are in `changes`. The tool
+does not change error messages (it changes the conditions that lead to them), assertions (``assert``, and ``strict`` of
+zip, which can only refuse), docstrings, annotations, decorators and imports.
 
 A mutant is named by its file, its function, the code before and after, and a number where that comes twice: the name
 stays when lines move. It runs through stages, from the tests that are most likely to notice to all that are fast, and
-stops at the first failure. What is slow to import is imported once: each stage is a fork of that process.
+stops at the first failure. Modules that are slow to import are imported once: each stage is a fork of that process.
 
     python -m tests.tools.mutation --files ops/conv.py     only this file; several may be given
     python -m tests.tools.mutation --limit 100 --seed 1    a random sample
@@ -60,16 +60,16 @@ FILES = [
     if path.name != "__init__.py"
 ]
 
-#: What is imported once for all mutants, where it is installed.
+#: Modules that are imported once for all mutants, where they are installed.
 PRELOADED = ["pytest", "numpy.testing", "scipy.special", "scipy.signal", "threadpoolctl", "hypothesis", "torch", "tqdm"]
-#: What ends a trial that takes too long: of the processor's time, or of the clock's.
+#: The signals that end a trial that takes too long, in processor time or in wall-clock time.
 TIME_OUT = (signal.SIGPROF, signal.SIGALRM)
 
 #: The last stages: folders of tests.
 QUICK = ["tests/autograd", "tests/ops", "tests/kernels"]
 REST = ["tests/checks", "tests/device", "tests/nn", "tests/optim", "tests/train", "tests/models", "tests/inspect"]
 
-#: A comment that says of which mutants of its line nobody can know: the new code in brackets, and why.
+#: A comment that marks equivalent mutants of its line: the new code in brackets, and the reason.
 EQUIVALENT = re.compile(r"# equivalent ((?:\[[^\]]*(?:\[[^\]]*\][^\]]*)*\] ?)+): (\S.*)")
 
 ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
@@ -205,7 +205,7 @@ def marked(source: str) -> dict[int, list[tuple[str, str]]]:
 
 
 def stale(mutants: list[Mutant], file: str) -> list[str]:
-    """List the comments of a file that call equivalent what is no mutant of their line."""
+    """List the "equivalent" comments of a file that match no mutant of their line."""
     new = {(mutant.line, mutant.text.strip("()")) for mutant in mutants}
     return [
         f"minigrad/{file}:{line}: no mutant of this line is [{text}]"
@@ -236,7 +236,7 @@ def stages(mutant: Mutant) -> list[tuple[list[str], list[str]]]:
 
 
 def trial(tests: list[str], operators: list[str], seconds: int) -> tuple[str, str]:
-    """Run test files in a fork of this process; return what became of it and the test that failed."""
+    """Run test files in a fork of this process; return the verdict and the test that failed."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -274,7 +274,7 @@ def trial(tests: list[str], operators: list[str], seconds: int) -> tuple[str, st
 def settle(project: Path) -> None:
     """Give this worker a copy of the project of its own."""
     move_to(Path(shutil.copytree(project, tempfile.mkdtemp(dir=project.parent), dirs_exist_ok=True)))
-    sys.dont_write_bytecode = True  # each mutant would leave some; that of what does not change has been copied
+    sys.dont_write_bytecode = True  # each mutant would leave some; bytecode of unchanged files was copied
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
@@ -303,7 +303,7 @@ def judge(job: tuple[Mutant, int]) -> tuple[Mutant, str, str, float]:
                 break
     finally:
         path.write_bytes(source)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that its bytecode counts again
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that the copied bytecode is valid again
     return mutant, verdict, by, time.time() - began
 
 
@@ -324,7 +324,7 @@ def table(results: list[tuple[Mutant, str]]) -> str:
 
 
 def main() -> None:
-    """Make the mutants, run them, and print what became of them."""
+    """Make the mutants, run them, and print their verdicts."""
     parser = argparse.ArgumentParser(description="Mutation testing: does a test notice each small change of the code?")
     parser.add_argument("--files", nargs="+", default=FILES, choices=FILES, metavar="FILE", help="within minigrad/")
     parser.add_argument("--limit", type=int, help="run a random sample of so many")

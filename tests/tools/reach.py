@@ -1,7 +1,7 @@
-"""Where tests look at private names of the source: all in one place, so that one who renames them finds them here.
+"""Private names of the source that tests use, all in one place: whoever renames one finds it here.
 
-What cannot be seen from outside is how a result came about: what was computed on the way, which of several ways to
-the same result was taken, how work was cut up.
+Results do not show how they were computed: which intermediate results, which of several paths to the same result,
+and which division of the work.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def entry_of(tensor: Any) -> Any:
 
 
 def entries_of(tensor: Any) -> list[Any]:
-    """Return all entries of the tape that a result was made by."""
+    """Return all entries of the tape that a result was computed by."""
     found: dict[int, Any] = {}
     waiting = [tensor._node]
     while waiting:
@@ -60,7 +60,7 @@ def entries_of(tensor: Any) -> list[Any]:
 
 
 def stored(entry: Any) -> tuple[Any, ...] | None:
-    """Return what an entry stores for its rules; None if it was released, or is to be computed again."""
+    """Return what an entry stores for its rules; None if it was released, or will be recomputed."""
     return entry.stored if isinstance(entry.stored, tuple) else None
 
 
@@ -88,7 +88,7 @@ def note_pixels_at_once(monkeypatch: Any) -> list[int]:
 
 
 def note_small_products(monkeypatch: Any, available: bool) -> list[int]:
-    """Let there be kernels for small products or none; note how many rows each block leaves over to a last product."""
+    """Switch the kernels for small products on or off; record how many rows each block leaves to a last product."""
     left: list[int] = []
     choose = products._rows_of_small_product
 

@@ -1,8 +1,8 @@
-"""The strict double: CuPy's manners without a GPU.
+"""The strict double: an array library that refuses what CuPy refuses, without a GPU.
 
 `strict` is a module that stands in for ``cupy``, and :class:`StrictArray` for ``cupy.ndarray``. The array
-holds a NumPy array, and does what CuPy's does by means of it, but refuses what CuPy's refuses: to be mixed
-with NumPy arrays, to be taken for one in silence, names and keywords that CuPy lacks. So an operator that
+holds a NumPy array, and computes with it. But it refuses what CuPy's array refuses: to be mixed with NumPy
+arrays, to be converted to one implicitly, and names and keywords that CuPy lacks. So an operator that
 runs on it keeps CuPy's rules, and an operator that reaches for ``np`` where it should ask for
 ``namespace(x)`` does not run. Every refusal is a TypeError whose message starts with ``strict:``.
 
@@ -14,7 +14,7 @@ Bringing a value to the host makes a GPU's program wait. The double lets it pass
     assert syncs.count == 1
 
 There are two devices, and as in CuPy one of them is the current one: the functions work on its arrays only. And
-the double writes down what minigrad calls through it, in `calls`, for :mod:`tests.tools.audit`.
+the double records what minigrad calls through it, in `calls`, for :mod:`tests.tools.audit`.
 
 In a few places the double is stricter than CuPy, where what CuPy does is undefined, or a trap: assignment to an
 index that names an element twice, lists and NumPy arrays as values or indices, indices out of range. What it
@@ -49,7 +49,7 @@ _counters = [syncs]
 
 @contextmanager
 def count_syncs() -> Iterator[Syncs]:
-    """Count from zero what happens inside; may be nested."""
+    """Count the transfers to the host inside the context, from zero; contexts may be nested."""
     counter = Syncs()
     _counters.append(counter)
     try:
@@ -74,7 +74,7 @@ calls: set[tuple[str, int, tuple[str, ...]]] = set()
 
 
 def _recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Write down the calls that come from minigrad itself, and not those of a test or of this file."""
+    """Record the calls that come from minigrad itself, not those of a test or of this file."""
     methods = int(name.startswith("ndarray."))
 
     @wraps(function)
@@ -90,7 +90,7 @@ def _recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CUDARuntimeError(RuntimeError):
-    """What CuPy raises where there is no such device."""
+    """The error that CuPy raises where there is no such device."""
 
 
 class Device:
@@ -118,7 +118,7 @@ class Device:
 
 
 def _wrap(result: Any, number: int | None = None) -> Any:
-    """Take NumPy's result to the device: arrays and scalars become StrictArrays, what is no array stays."""
+    """Take NumPy's result to the device: arrays and scalars become StrictArrays; other objects stay as they are."""
     if isinstance(result, tuple | list):
         return type(result)(map(_wrap, result))
     return StrictArray(np.asarray(result), number) if isinstance(result, np.ndarray | np.generic | bool) else result
@@ -147,7 +147,7 @@ def _operands(caller: str, values: Any) -> list[Any]:
 
 
 def _setting(caller: str, name: str, value: Any) -> Any:
-    """Return what is no operand, such as an axis; the only array among them is `out`."""
+    """Return a setting, such as an axis; the only array among the settings is `out`."""
     if name == "out":
         return None if value is None else _operand(caller, value, scalars=False)
     if isinstance(value, np.ndarray | StrictArray):
@@ -326,7 +326,7 @@ for _name in ["shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides",
 
 
 def _function(name: str, call: Callable[..., Any], signature: str) -> Callable[..., Any]:
-    """Make a function that takes what CuPy's takes, and hands it on to NumPy's.
+    """Make a function that accepts what CuPy's accepts, and passes it on to NumPy's.
 
     The signature is "operands | settings": operands are arrays; those with a question mark may be scalars, and those
     with dots are sequences of arrays.

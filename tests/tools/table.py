@@ -33,7 +33,7 @@ COLUMNS = {
 
 
 def row(name: str) -> dict[str, float]:
-    """Run every check on every sample of an operator; return the worst of each."""
+    """Run every check on every sample of an operator; return the worst error of each."""
     worst: dict[str, float] = {}
 
     def note(check: str, value: float | None) -> None:

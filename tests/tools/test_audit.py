@@ -1,4 +1,4 @@
-"""The audit finds what it is for, and its table in the docs holds all that minigrad asks of an array library."""
+"""The audit finds calls that CuPy lacks, and its table in the docs holds all that minigrad asks of an array library."""
 
 import ast
 import re
@@ -120,7 +120,7 @@ def test_what_the_operators_call_is_in_the_docs():
 
 
 def test_every_name_that_the_source_asks_of_a_library_is_in_the_docs():
-    """What the suite never ran on the double would be missing here: a gap in the suite."""
+    """A name that the suite never ran on the double would be missing here: a gap in the suite."""
     known, asked = documented(), set()
     for path in (ROOT / "minigrad").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
