@@ -1,6 +1,5 @@
 """Modes: who is blamed for a NaN, and where no_grad and detect_anomaly hold, however they are entered and combined."""
 
-import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import product
@@ -11,6 +10,7 @@ import pytest
 
 import minigrad as mg
 from tests.tools.compare import leaf_of
+from tests.tools.forwards import FORWARDS, in_another_thread
 
 # Who is blamed --------------------------------------------------------------------------------
 
@@ -76,13 +76,6 @@ NANS = {
     "sum at a result": Nan(hidden_in_the_middle, None, IN_SUM.format("up"), ADD),
     "last of four": Nan(lambda x: down(x) + up(x) + x * 1.0 + x * 1.0, None, IN_SUM.format("down"), ADD),
 }
-FORWARDS = {
-    "direct": lambda f, x: f(x),
-    "recompute": mg.recompute,
-    "nested": lambda f, x: mg.recompute(lambda x: mg.recompute(f, x), x),
-}
-
-
 WAYS = {
     "backward": lambda out, x, start, **settings: out.backward(start, **settings),
     "grad": lambda out, x, start, **settings: mg.grad(out, x, start, **settings),
@@ -172,13 +165,9 @@ def test_a_mode_is_changed_by_its_own_context_alone(names, expected):
 
     def elsewhere():
         with mg.no_grad(), mg.detect_anomaly():
-            made.extend(getattr(mg, name)() for name in names.split())
+            return [getattr(mg, name)() for name in names.split()]
 
-    made.clear()
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    go_into(made, expected)
+    go_into(in_another_thread(elsewhere), expected)
     with pytest.raises(ZeroDivisionError), mg.no_grad(), mg.detect_anomaly():
         raise ZeroDivisionError
     assert modes() == (True, False)

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import threading
 from contextlib import nullcontext
 from itertools import product
 
@@ -12,6 +11,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from tests.tools.compare import leaf, leaf_of
+from tests.tools.forwards import in_another_thread
 from tests.tools.strict import strict
 
 # Accumulation ---------------------------------------------------------------------------------
@@ -233,15 +233,6 @@ def test_an_error_in_a_hook_leaves_grad_and_mode_as_they_were(place, create_grap
     assert (x.grad, w.grad.item()) == (None, 5.0)
 
 
-def record(f):
-    """Run `f` in another thread, in which operators are recorded."""
-    results = []
-    thread = threading.Thread(target=lambda: results.append(f()))
-    thread.start()
-    thread.join()
-    return results[0]
-
-
 def test_a_hook_may_replay_a_tape_of_its_own():
     x, w = leaf_of(2.0), leaf_of(5.0)
     y = x * 3.0
@@ -272,10 +263,10 @@ def test_a_hook_on_a_tensor_that_is_used_in_many_places_sees_the_sum_once(create
 def test_one_tape_may_be_made_and_replayed_in_several_threads():
     x = leaf_of(2.0)
     with mg.no_grad():
-        y = record(lambda: x * x)
-    z = record(lambda: y * y) + y  # x^4 + x^2
-    assert record(lambda: mg.grad(z, [x, y], create_graph=True))[0].item() == 36.0
-    record(z.backward)
+        y = in_another_thread(lambda: x * x)
+    z = in_another_thread(lambda: y * y) + y  # x^4 + x^2
+    assert in_another_thread(lambda: mg.grad(z, [x, y], create_graph=True))[0].item() == 36.0
+    in_another_thread(z.backward)
     assert x.grad.item() == 36.0
 
 

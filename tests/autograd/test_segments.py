@@ -10,11 +10,12 @@ import minigrad as mg
 from minigrad import nn
 from tests.records.draw import randn
 from tests.tools.compare import leaf, leaf_of
+from tests.tools.forwards import FORWARDS
 
-FORWARDS = {
+SEGMENTS = {
     "recompute": mg.recompute,
-    "nested": lambda f, *xs: mg.recompute(lambda *xs: mg.recompute(f, *xs), *xs),
-    "three deep": lambda f, *xs: mg.recompute(lambda *xs: mg.recompute(lambda *xs: mg.recompute(f, *xs), *xs), *xs),
+    "nested": FORWARDS["nested"],
+    "three deep": lambda f, *xs: mg.recompute(lambda *xs: FORWARDS["nested"](f, *xs), *xs),
     "nested, and more": lambda f, *xs: mg.recompute(lambda *xs: mg.recompute(f, *xs) * 1.0, *xs),
 }
 CONTEXTS = [nullcontext, mg.no_grad, mg.detect_anomaly]
@@ -38,7 +39,7 @@ def test_a_function_is_run_again_once_for_each_segment_that_it_is_in(forward, co
         return x * x * mg.once(lambda: (effects.append(1), 3.0)[1])
 
     x = leaf_of(2.0)
-    out = FORWARDS[forward](f, x)
+    out = SEGMENTS[forward](f, x)
     counts = [len(runs)]
     with context():
         for _ in range(2):
@@ -96,12 +97,12 @@ def by_second_order(out, x, net, g):
 
 
 @pytest.mark.parametrize("way", [by_backward, by_grad, by_two_replays, by_second_order])
-@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("forward", SEGMENTS)
 def test_draws_and_statistics_are_those_of_one_run(way, forward):
     """Gradients, running statistics and the state of the generator are equal to the last bit."""
     for context in CONTEXTS:
         results = []
-        for call in (lambda f, x: f(x) * 1.0 if forward == "nested, and more" else f(x), FORWARDS[forward]):
+        for call in (lambda f, x: f(x) * 1.0 if forward == "nested, and more" else f(x), SEGMENTS[forward]):
             net, rng = noisy_net()
             x = leaf(randn(6, 4))
             out = call(net, x)
@@ -116,7 +117,7 @@ def test_draws_and_statistics_are_those_of_one_run(way, forward):
 # Hooks ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("forward", SEGMENTS)
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_hooks_of_all_that_a_segment_touches_are_called_once(forward, create_graph):
     """Of an input, a result that is an input, a leaf and a result from the closure, a result inside, the output."""
@@ -133,7 +134,7 @@ def test_hooks_of_all_that_a_segment_touches_are_called_once(forward, create_gra
         def f(x, y, w=w, v=v, note=note):
             return note("inside", y * v) * (w * x)  # y v w x, with x = y = 2 and w = v = 3
 
-        out = note("out", FORWARDS[forward](f, x, y))
+        out = note("out", SEGMENTS[forward](f, x, y))
         with context():
             out.backward(create_graph=create_graph)
         assert seen == ["out 1", "inside 6", "v 12", "y 18", "w 24", "x 36"]  # newest first, then leaves
@@ -143,11 +144,11 @@ def test_hooks_of_all_that_a_segment_touches_are_called_once(forward, create_gra
 # What f takes ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("forward", SEGMENTS)
 def test_an_input_may_be_given_twice_and_need_no_gradient(forward):
     for needed, create_graph in product([True, False], [False, True]):
         x, c = leaf_of(2.0), mg.Tensor(np.array([5.0]), requires_grad=needed)
-        out = FORWARDS[forward](lambda a, b, c: a * a * b * c, x, x, c)  # c x^3
+        out = SEGMENTS[forward](lambda a, b, c: a * a * b * c, x, x, c)  # c x^3
         (dx,) = mg.grad(out, x, create_graph=create_graph, retain_graph=True)
         assert dx.item() == 60.0
         if create_graph:
@@ -172,7 +173,7 @@ def test_segments_one_after_another_and_beside_one_another():
     assert (x.grad.item(), runs) == (64.0, ["third", "second", "first"])
 
 
-@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("forward", SEGMENTS)
 def test_operators_under_no_grad_inside_a_segment_stay_unrecorded(forward):
     x = leaf_of(2.0)
 
@@ -183,4 +184,4 @@ def test_operators_under_no_grad_inside_a_segment_stay_unrecorded(forward):
         return x * factor
 
     for create_graph in (False, True):
-        assert mg.grad(FORWARDS[forward](f, x), x, create_graph=create_graph)[0].item() == 8.0
+        assert mg.grad(SEGMENTS[forward](f, x), x, create_graph=create_graph)[0].item() == 8.0
