@@ -11,6 +11,7 @@ from minigrad import nn
 from tests.records.draw import randn
 from tests.tools.compare import leaf, leaf_of
 from tests.tools.forwards import FORWARDS
+from tests.tools.reach import entries_of, stored
 
 SEGMENTS = {
     "recompute": mg.recompute,
@@ -65,6 +66,17 @@ def test_a_replay_that_needs_nothing_of_a_segment_does_not_run_it():
     assert len(runs) == 1
     assert mg.grad(out, x)[0].item() == 12.0
     assert len(runs) == 2
+
+
+@pytest.mark.parametrize("forward", SEGMENTS)
+def test_what_a_recorded_replay_inside_a_segment_stores_is_discarded_too(forward):
+    x = leaf_of(2.0)
+    out = SEGMENTS[forward](lambda x: mg.grad(x * x * x, x, create_graph=True)[0] * x, x)  # 3 x^3
+    asked = [entry for entry in entries_of(out) if entry.plan.names]
+    assert len(asked) > 4
+    assert all(stored(entry) is None for entry in asked)
+    out.backward()
+    assert x.grad.item() == 36.0
 
 
 # Draws and statistics -------------------------------------------------------------------------
