@@ -17,6 +17,9 @@ from tests.tools.forwards import FORWARDS
 # Outputs, inputs and starts --------------------------------------------------------------------
 
 
+CONTEXTS = [mg.no_grad, nullcontext, mg.detect_anomaly]
+
+
 class Call(NamedTuple):
     """A call of grad, where x = 2, z = 3, y = x x = 4, w = y z = 12, v = z z = 9."""
 
@@ -61,8 +64,8 @@ CALLS = [
 UNREACHED = [("v", "x", 0), ("y", "xz", 1), ("y", "wx", 0), ("x", "y", 0), ("", "x", 0), ("z", "zx", 1)]
 
 
-def small_graph(forward="direct"):
-    seen, tensors = [], {"x": leaf([2.0]), "z": leaf([3.0])}
+def small_graph(forward="direct", shape=(1,), hooks=True):
+    seen, tensors = [], {"x": leaf(np.full(shape, 2.0)), "z": leaf(np.full(shape, 3.0))}
 
     def f(x):
         y = x * x
@@ -70,18 +73,19 @@ def small_graph(forward="direct"):
 
     tensors["y"], tensors["w"] = FORWARDS[forward](f, tensors["x"])
     tensors["v"] = tensors["z"] * tensors["z"]
-    for name, tensor in tensors.items():
+    for name, tensor in tensors.items() if hooks else ():
         tensor.hook(lambda g, name=name: seen.append(name))
     return tensors, seen
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.outputs or 'no'} in {call.inputs or 'nothing'}")
 def test_outputs_and_inputs_of_grad(call):
-    settings = product([False, True], [None, False, True], [mg.no_grad, nullcontext, mg.detect_anomaly], FORWARDS)
-    for create_graph, retain_graph, context, forward in settings:
-        tensors, seen = small_graph(forward)
+    """No gradient shares memory with another or with what was given: hooks would hide it, which cause copies."""
+    settings = product([False, True], [None, False, True], CONTEXTS, FORWARDS, [(), (1,)], [False, True])
+    for create_graph, retain_graph, context, forward, shape, hooks in settings:
+        tensors, seen = small_graph(forward, shape, hooks)
         outputs, inputs = ([tensors[name] for name in names] for names in (call.outputs, call.inputs))
-        starts = call.starts and [None if g is None else mg.Tensor(np.array([g])) for g in call.starts]
+        starts = call.starts and [None if g is None else mg.Tensor(np.full(shape, g)) for g in call.starts]
         kept = create_graph if retain_graph is None else retain_graph
         for _ in range(2 if kept else 1):
             seen.clear()
@@ -89,10 +93,10 @@ def test_outputs_and_inputs_of_grad(call):
                 result = mg.grad(outputs, inputs, starts, create_graph=create_graph, retain_graph=retain_graph)
             assert type(result) is tuple
             assert [d.item() for d in result] == call.expected
-            assert all((d.shape, d.dtype) == ((1,), np.float64) for d in result)
+            assert all((d.shape, d.dtype) == (shape, np.float64) for d in result)
             arrays = [a.data for a in [*result, *tensors.values(), *(starts or [])] if a is not None]
             assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
-            assert "".join(seen) == call.hooks
+            assert "".join(seen) == (call.hooks if hooks else "")
             assert all(tensor.grad is None for tensor in tensors.values())
 
 

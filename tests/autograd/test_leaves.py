@@ -55,16 +55,18 @@ def test_a_gradient_is_added_to_the_one_before(before, create_graph, value, deri
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_nothing_shares_memory_with_grad(create_graph):
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (2, 1)])
+def test_nothing_shares_memory_with_grad(create_graph, shape):
     """Neither the leaves' gradients among themselves, nor the gradient to start from, nor the data."""
-    a, b, c, start = leaf_of(1.0, 2.0), leaf_of(3.0, 4.0), leaf_of(5.0, 6.0), np.array([7.0, -8.0])
+    a, b, c, start = leaf(np.ones(shape)), leaf(np.ones(shape)), leaf(np.ones(shape)), np.full(shape, -7.0)
     for _ in range(2):  # the first is stored, the second is added
-        (a + b.reshape(2) + (c + 0.0)).backward(start, create_graph=create_graph)
-        a.backward(start, create_graph=create_graph)
+        (a + b.reshape(*shape) + (c + 0.0)).backward(start, create_graph=create_graph)
+        c.backward(start, create_graph=create_graph)
         arrays = [start, *(array for x in (a, b, c) for array in (x.data, x.grad.data))]
         assert not any(np.shares_memory(p, q) for i, p in enumerate(arrays) for q in arrays[:i])
-    np.testing.assert_array_equal([x.grad.data for x in (a, b, c)], [[28.0, -32.0], [14.0, -16.0], [14.0, -16.0]])
-    np.testing.assert_array_equal(start, [7.0, -8.0])
+    for x, total in [(a, -14.0), (b, -14.0), (c, -28.0)]:
+        np.testing.assert_array_equal(x.grad.data, np.full(shape, total), strict=True)
+    np.testing.assert_array_equal(start, np.full(shape, -7.0), strict=True)
 
 
 def test_an_error_in_one_sum_changes_no_grad():
