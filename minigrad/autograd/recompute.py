@@ -142,7 +142,6 @@ class Segment:
                 "recompute: the second run was shorter than the first; f must do the same when it is run again, in the "
                 "same mode (train, eval)"
             )
-        self.inputs = []
 
 
 def _freed() -> None:

@@ -108,13 +108,13 @@ class Tensor:
                 "grad: only a Tensor made with requires_grad=True holds a gradient; for others use mg.grad(y, x)"
             )
         if value is not None:
-            fits = (value.shape, value.dtype) == (self.shape, self.dtype)
-            expect(fits, "grad", f"{self.shape} {self.dtype}", f"{value.shape} {value.dtype}")
+            held, given = [f"{x.shape} {x.dtype} on {x.device}" for x in (self, value)]
+            expect(held == given, "grad", held, given)
         self._node.grad = value
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow through this Tensor. False, set on a leaf, freezes it, and drops its grad and hooks."""
+        """Whether gradients flow through this Tensor. False, set on a leaf, freezes it and drops grad and hooks."""
         return self._node is not None
 
     @requires_grad.setter

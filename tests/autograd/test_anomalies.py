@@ -124,6 +124,35 @@ def test_a_nan_that_nobody_asked_for_is_not_found(create_graph):
     assert dx.item() == (0.0 if create_graph else 5.0)  # of the twin: sqrt(3) * 0
 
 
+def test_a_nan_is_found_in_every_dtype_shape_and_place():
+    """In the result of an operator and in a gradient, also in an imaginary part alone."""
+    for dtype, shape in product(
+        ["float16", "float32", "float64", "complex64", "complex128"], [(), (1,), (2, 3), (2, 0)]
+    ):
+        array = np.ones(shape, dtype)
+        for value in (np.nan, complex(1.0, np.nan)) if array.dtype.kind == "c" else (np.nan,):
+            nan = array.copy()
+            nan.ravel()[-1:] = value
+            expected = (
+                None if nan.size == 0 else f"made the first NaN, in its result of shape {shape}; its inputs held NaNs"
+            )
+            for a, b in [(nan, array), (array, nan)]:
+                said, _ = in_anomaly(mg.add, mg.Tensor(a), b)
+                assert expected is None if said is None else expected in said, (dtype, shape, value)
+            x = mg.Tensor(array, requires_grad=True)
+            said, _ = in_anomaly(mg.grad, x + x, x, nan)
+            expected = expected and expected.replace("result", "gradient").replace("its g", "a g").replace(
+                "inputs", "cotangent"
+            )
+            assert expected is None if said is None else expected in said, (dtype, shape, value)
+
+
+def in_anomaly(f, *args):
+    """Call a function where anomalies are detected."""
+    with mg.detect_anomaly(), np.errstate(all="ignore"):
+        return message_of(f, *args)
+
+
 # Where modes hold -----------------------------------------------------------------------------
 
 

@@ -84,6 +84,23 @@ def test_an_error_in_one_sum_changes_no_grad():
     assert x.grad.item() == np.inf
 
 
+@pytest.mark.parametrize("given", ["float32", "shape", "fewer axes", "device"])
+@pytest.mark.parametrize("held", [None, 7.0])
+def test_a_gradient_of_another_kind_is_refused(given, held):
+    x = leaf(np.ones((1, 2)))
+    x.grad = None if held is None else mg.Tensor(np.full((1, 2), held))
+    g = np.ones((1, 2))
+    kinds = {"float32": g.astype("float32"), "shape": g.T, "fewer axes": g[0], "device": strict.asarray(g)}
+    with pytest.raises(ValueError, match=r"grad: expected \(1, 2\) float64 on cpu, got "):
+        x.grad = mg.Tensor(kinds[given])
+    with pytest.raises(
+        ValueError, match=r"backward: (expected a gradient of \(1, 2\) float64, got|the output is on cpu, but)"
+    ):
+        (x * 1.0).backward(kinds[given])
+    assert (x.grad is None) == (held is None)
+    assert held is None or np.all(x.grad.data == held)
+
+
 # Rebinding ------------------------------------------------------------------------------------
 
 REBOUND = {

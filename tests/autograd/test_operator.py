@@ -171,6 +171,20 @@ def test_a_numpy_scalar_as_a_setting_or_an_argument_keeps_float32():
     assert mg.mul(np.float32(2.0), np.float64(2.0)).dtype == np.float64  # no Tensor: NumPy's own rules
 
 
+def test_numpy_scalars_keep_their_value():
+    """Large integers, imaginary parts and booleans; only their dtype gives way."""
+    large = 2**53 + 1
+    for scalar, tensor, expected in [
+        (np.int64(large), mg.Tensor(np.array([1])), np.array([large])),
+        (np.complex128(1 + 2j), mg.Tensor(np.array([2.0 + 0j])), np.array([2 + 4j])),
+        (np.complex64(1 + 2j), mg.Tensor(np.array([2.0 + 0j])), np.array([2 + 4j])),
+        (np.bool_(True), leaf_of(3.0, dtype="float32"), np.array([3.0], "float32")),
+        (np.float16(0.5), leaf_of(3.0, dtype="float32"), np.array([1.5], "float32")),
+    ]:
+        for product in (scalar * tensor, tensor * scalar):
+            np.testing.assert_array_equal(product.data, expected, strict=True)
+
+
 def test_tensors_on_two_devices_are_refused_also_by_an_operator_that_does_not_mix_them():
     @mg.operator
     def first_of(a, b, /):
@@ -326,6 +340,17 @@ def test_a_saved_array_is_never_silently_detached():
     square.vjp(lambda g, double: g * double)
     x = leaf_of(3.0)
     assert mg.grad(square(x), x)[0].item() == 6.0
+    with pytest.raises(RuntimeError, match="square: its rule uses 'double'.*give it a twin"):
+        mg.grad(square(x), x, create_graph=True)
+
+
+def test_a_saved_array_of_complex_numbers_is_not_detached_either():
+    @mg.operator
+    def square(x, /):
+        return x * x, {"double": 2 * x}
+
+    square.vjp(lambda g, double: g * double)
+    x = mg.Tensor(np.array([3.0 + 1j]), requires_grad=True)
     with pytest.raises(RuntimeError, match="square: its rule uses 'double'.*give it a twin"):
         mg.grad(square(x), x, create_graph=True)
 
