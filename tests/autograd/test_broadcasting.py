@@ -66,6 +66,8 @@ def is_sum_of(ours, p, q, shape):
 
 @examples(1.0)
 @given(pairs(), seeds, st.booleans())
+@example(((2, 2, 1, 3, 2, 2), (2, 1, 1, 3, 1, 2)), 0, False)
+@example(((2, 2, 2, 2, 2, 2), (2,)), 0, True)
 def test_the_gradients_of_a_product_are_summed_back(shapes, seed, swap):
     """Of both factors, together and alone, and their derivatives, in both dtypes."""
     rng = np.random.default_rng(seed)

@@ -109,6 +109,16 @@ def test_an_input_beside_the_path_is_named(outputs, inputs, which, create_graph)
     assert all(tensor.grad is None for tensor in tensors.values())
 
 
+def test_an_input_that_requires_no_gradient_is_named():
+    tensors, seen = small_graph()
+    for place in range(3):
+        inputs = [tensors["x"]] * 3
+        inputs[place] = mg.Tensor(np.ones(1))
+        with pytest.raises(RuntimeError, match=rf"grad: inputs\[{place}\] of shape \(1,\) requires no gradient"):
+            mg.grad(tensors["w"], inputs)
+    assert seen == []
+
+
 @pytest.mark.parametrize("retain_graph", [None, False, True])
 def test_the_tape_beside_the_path_is_not_released(retain_graph):
     tensors, _ = small_graph()

@@ -1,4 +1,4 @@
-"""Leaves: what adds up in .grad, rebinding .data, freezing, hooks that come and go, copies."""
+"""Leaves: what adds up in .grad, rebinding .data, freezing, copies."""
 
 import copy
 import pickle
@@ -11,7 +11,6 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from tests.tools.compare import leaf, leaf_of
-from tests.tools.forwards import in_another_thread
 from tests.tools.strict import strict
 
 # Accumulation ---------------------------------------------------------------------------------
@@ -201,92 +200,6 @@ def test_freezing_drops_gradient_and_hooks_and_thawing_starts_anew():
     seen.clear()
     (x * w).backward()
     assert (x.grad.item(), seen) == (3.0, [])
-
-
-# Hooks ----------------------------------------------------------------------------------------
-
-
-def test_hooks_may_be_added_at_any_time():
-    """Between forward and backward, between two replays, and by a hook: then from the next replay on."""
-    x, seen = leaf_of(2.0), []
-    y = x * 3.0
-    out = y * y
-
-    def add(g):
-        seen.append("x1")
-        x.hook(lambda g: seen.append("x2"))
-
-    y.hook(lambda g: seen.append("y1"))
-    x.hook(add)
-    out.backward(retain_graph=True)
-    y.hook(lambda g: seen.append("y2"))
-    seen.append("/")
-    out.backward()
-    assert seen == ["y1", "x1", "/", "y1", "y2", "x1", "x2"]
-    assert (x.grad.item(), (x * 1.0).grad) == (72.0, None)
-
-
-def test_a_hook_belongs_to_one_tensor():
-    x, w, seen = leaf_of(2.0), leaf_of(3.0), []
-    y = x * 1.0
-    x.hook(lambda g: seen.append("x"))
-    y.hook(lambda g: seen.append("y"))
-    (y + w + leaf_of(1.0)).backward()
-    (w * w).backward()
-    assert seen == ["y", "x"]
-
-
-@pytest.mark.parametrize("place", ["leaf", "result"])
-@pytest.mark.parametrize("create_graph", [False, True])
-def test_an_error_in_a_hook_leaves_grad_and_mode_as_they_were(place, create_graph):
-    x, w = leaf_of(2.0), leaf_of(3.0)
-    y = x * 3.0
-    {"leaf": x, "result": y}[place].hook(lambda g: 1 / 0)
-    w.grad = mg.Tensor(np.array([5.0]))
-    out = y * w
-    with mg.no_grad():
-        with pytest.raises(ZeroDivisionError):
-            out.backward(create_graph=create_graph)
-        assert not (x * 1.0).requires_grad
-    assert (x * 1.0).requires_grad
-    assert (x.grad, w.grad.item()) == (None, 5.0)
-
-
-def test_a_hook_may_replay_a_tape_of_its_own():
-    x, w = leaf_of(2.0), leaf_of(5.0)
-    y = x * 3.0
-
-    def replay(g):
-        (w * w * 2.0).backward()
-        return g * mg.grad(w * w, w)[0]
-
-    y.hook(replay)
-    (y * 1.0).backward()
-    assert (x.grad.item(), w.grad.item()) == (30.0, 20.0)
-
-
-@pytest.mark.parametrize("create_graph", [False, True])
-def test_a_hook_on_a_tensor_that_is_used_in_many_places_sees_the_sum_once(create_graph):
-    x, seen = leaf_of(2.0), []
-    y = x * 1.0
-    for tensor in (x, y):
-        tensor.hook(lambda g: seen.append(g.item()))
-    out = y + y * y + mg.concatenate([y, y]).sum() + x * 100.0  # 1 + 4 + 2, and 100
-    out.backward(create_graph=create_graph)
-    assert seen == [7.0, 107.0]
-
-
-# Threads --------------------------------------------------------------------------------------
-
-
-def test_one_tape_may_be_made_and_replayed_in_several_threads():
-    x = leaf_of(2.0)
-    with mg.no_grad():
-        y = in_another_thread(lambda: x * x)
-    z = in_another_thread(lambda: y * y) + y  # x^4 + x^2
-    assert in_another_thread(lambda: mg.grad(z, [x, y], create_graph=True))[0].item() == 36.0
-    in_another_thread(z.backward)
-    assert x.grad.item() == 36.0
 
 
 # Copies ---------------------------------------------------------------------------------------
