@@ -70,6 +70,7 @@ NANS = {
     "result": Nan(lambda x: mg.log(x - 3.0), IN_RESULT.format("log", "none"), None, None),
     "rule": Nan(lambda x: mg.sqrt(x - 2.0) * 0.0, None, IN_GRADIENT.format("sqrt", "its rule", "none"), DIV),
     "joint rule": Nan(lambda x: joint(x, x), None, IN_GRADIENT.format("joint", "its rule", "none"), DIV),
+    "second input": Nan(lambda x: joint(x * 1.0, x), None, IN_GRADIENT.format("joint", "its rule", "none"), DIV),
     "hook": Nan(with_a_hook_that_gives_nan, None, ALREADY, MUL),
     "start": Nan(lambda x: x * 3.0, None, ALREADY, MUL, start=np.nan),
     "sum at a leaf": Nan(lambda x: up(x) + down(x), None, IN_SUM.format("up"), ADD),

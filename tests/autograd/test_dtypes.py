@@ -71,6 +71,19 @@ def test_numpy_scalars_keep_their_value():
             np.testing.assert_array_equal(product.data, expected, strict=True)
 
 
+@pytest.mark.parametrize("factor", [np.int64(3), np.uint8(3), np.float64(3.0), np.float16(3.0), np.bool_(True)])
+def test_a_numpy_scalar_of_any_dtype_is_a_setting_like_a_python_number(factor):
+    @mg.operator
+    def scaled(x, /, factor):
+        return x * factor
+
+    scaled.vjp(lambda g, factor: g * factor)
+    x = leaf_of(2.0, dtype="float32")
+    y = scaled(x, factor=factor)
+    (dx,) = mg.grad(y, x)
+    assert (y.dtype, y.item(), dx.dtype, dx.item()) == (np.float32, 2.0 * float(factor), np.float32, float(factor))
+
+
 def test_tensors_on_two_devices_are_refused_also_by_an_operator_that_does_not_mix_them():
     @mg.operator
     def first_of(a, b, /):

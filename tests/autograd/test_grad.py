@@ -119,6 +119,16 @@ def test_an_input_that_requires_no_gradient_is_named():
     assert seen == []
 
 
+def test_each_of_many_inputs_of_one_operator_is_reached():
+    """Also through results: of 12 parts, the k-th is weighted by k."""
+    leaves = [leaf([1.0]) for _ in range(12)]
+    out = (mg.concatenate([x * 2.0 for x in leaves]) * np.arange(12.0)).sum()
+    for create_graph in (False, True):
+        for k, x in enumerate(leaves):
+            assert mg.grad(out, x, create_graph=create_graph, retain_graph=True)[0].item() == 2.0 * k
+        assert [d.item() for d in mg.grad(out, leaves[::-1], retain_graph=True)] == [2.0 * k for k in range(12)][::-1]
+
+
 @pytest.mark.parametrize("retain_graph", [None, False, True])
 def test_the_tape_beside_the_path_is_not_released(retain_graph):
     tensors, _ = small_graph()
