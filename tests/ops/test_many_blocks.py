@@ -3,7 +3,9 @@
 A small block is made by tests/tools/cuts.py; the calls are in tests/records/many.py and tests/records/large.py.
 """
 
+import inspect
 import itertools
+import math
 from contextlib import nullcontext
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.testing import assert_allclose
 import minigrad as mg
 from minigrad.kernels import blocks
 from tests.records import RECORDS, every
+from tests.records.record import Sample
 from tests.tools.compare import cotangent, leaves, same, threads_restored
 from tests.tools.cuts import noted_cuts, small_blocks
 from tests.tools.reach import note_small_products
@@ -168,19 +171,58 @@ def bound(terms):
     return 4 * np.finfo("float32").eps * terms
 
 
-@pytest.mark.parametrize(("name", "large"), [p if p.values[1].numbers < 10**6 else slow(p) for p in every("large")])
+def near(ours, expected, terms, what=""):
+    """Compare in float32: within the bound or, where all numbers are small, within the bound times the largest one."""
+    assert ours.dtype == np.float32
+    assert ours.shape == expected.shape
+    atol = bound(terms) * min(1.0, np.abs(expected).max())
+    assert_allclose(ours.data, expected, rtol=0, atol=atol, equal_nan=False, err_msg=what)
+
+
+@pytest.mark.parametrize(("name", "large"), [p if p.values[1].numbers < 3_000_000 else slow(p) for p in every("large")])
 def test_value_and_gradients_of_large_calls_in_float32(name, large):
     """Each choice of gradients, element by element, against formulas in float64."""
     sample = large.sample()
-    everything = range(len(sample.inputs))
-    out, _ = record(name, sample, [0])
+    with noted_cuts() as cuts:
+        out, _ = record(name, sample, [0])
+    assert cuts.most >= large.blocks
     g = cotangent(out)
     value, *expected = defined(name, sample, g)
-    assert_allclose(out.data, value, rtol=0, atol=bound(large.terms[0]), equal_nan=False)
-    for needed in subsets(len(everything)):
+    near(out, value, large.terms[0])
+    for needed in subsets(len(sample.inputs)):
         for i, ours in zip(needed, record(name, sample, needed)[1](g), strict=True):
-            assert ours.dtype == np.float32
-            what = f"gradient {i} of {needed}"
-            assert_allclose(
-                ours.data, expected[i], rtol=0, atol=bound(large.terms[1 + i]), equal_nan=False, err_msg=what
-            )
+            near(ours, expected[i], large.terms[1 + i], f"gradient {i} of {needed}")
+
+
+#: 80,200 numbers. Reductions are over all axes, and over each.
+SHAPE = (401, 200)
+
+
+@pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.elementwise])
+def test_value_and_gradients_of_elementwise_operators_on_many_numbers(name):
+    """More than 65,536, in float32. Each function is computed in a few steps, so only a few roundings add up."""
+    draw, formulas = RECORDS[name].elementwise
+    rng = np.random.default_rng(1)
+    inputs = [draw(rng, SHAPE).astype("float32") for _ in range(len(inspect.signature(formulas).parameters) - 1)]
+    sample = Sample(tuple(inputs))
+    out, _ = record(name, sample, [0])
+    g, wide = cotangent(out), [x.astype("float64") for x in inputs]
+    value, expected = RECORDS[name].definition(*wide), formulas(g.astype("float64"), *wide)
+    assert_allclose(out.data, value, rtol=1e-6, atol=1e-6, equal_nan=False)
+    for needed in subsets(len(inputs)):
+        for i, ours in zip(needed, record(name, sample, needed)[1](g), strict=True):
+            assert_allclose(ours.data, expected[i], rtol=2e-6, atol=1e-6, equal_nan=False, err_msg=f"{i} of {needed}")
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.reduction])
+def test_value_and_gradients_of_reductions_of_many_numbers(name, axis):
+    """More than 65,536, in float32."""
+    reduction = RECORDS[name].reduction
+    axes = (0, 1) if axis is None else (axis,)
+    sample = Sample((reduction.draw(np.random.default_rng(1), SHAPE).astype("float32"),), {"axis": axis})
+    out, pull = record(name, sample, [0])
+    x, g = sample.inputs[0].astype("float64"), cotangent(out)
+    terms = math.prod(SHAPE[a] for a in axes) if name == "sum" else 16  # the others divide by a number, or choose
+    near(out, np.asarray(RECORDS[name].definition(x, axis=axis)), terms)
+    near(pull(g)[0], np.expand_dims(g.astype("float64"), axes) * reduction.slope(x, axes), 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.records.draw import tied
 from tests.records.many import with_statistics
 from tests.records.record import Large
 
@@ -28,7 +29,7 @@ def _norm(*shape: int, training: bool = True) -> Large:
 
 LARGE: dict[str, dict[str, Large]] = {
     "relu": {
-        f"{count}": Large(((count,),), (0, 0))  # exact
+        f"{count}": Large(((count,),), (0, 0), blocks=count // 250_000)  # exact
         for count in (70_001, 530_001, 2_300_003, 8_700_001)
     },
     "matmul": {"blocks": _product(5000, 500, 210), "narrow": _product(180_003, 24, 24)},
@@ -49,6 +50,7 @@ LARGE: dict[str, dict[str, Large]] = {
     },
     "max_pool2d": {
         "overlapping": Large(((150, 33, 32, 16),), (0, 9), {"kernel": 3, "stride": 2, "padding": 1}),
+        "ties": Large(((140, 33, 32, 16),), (0, 9), {"kernel": 3, "stride": 2, "padding": 1}, draw=tied),
         "many-blocks": Large(((520, 33, 32, 16),), (0, 1), {"kernel": 2}),
     },
     "batch_norm": {

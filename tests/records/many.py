@@ -109,7 +109,7 @@ MANY: dict[str, dict[str, Many]] = {
         "1x1-stride2": _many([(5, 7, 9, 5), (1, 1, 5, 2), (2,)], (460, 220), stride=2),
         "groups2": _many([(17, 3, 3, 4), (3, 3, 2, 4), (4,)], (1800, 100), padding=1, groups=2),
         "small-products": _many([(26, 5, 5, 1), (3, 3, 1, 9), (9,)], (4400,), 48 * 81, padding=1),
-        "small-products-stride2": _many([(26, 9, 9, 1), (3, 3, 1, 9)], (3700,), 48 * 81, stride=2, padding=1),
+        "small-products-stride2": _many([(41, 9, 9, 1), (3, 3, 1, 9)], (6100,), 48 * 81, stride=2, padding=1),
     },
     "conv_transpose2d": {
         "stride2": _many([(1, 6, 6, 17), (2, 2, 17, 2), (2,)], (1000, 100), uncut=(2,), stride=2, padding=1)

@@ -98,22 +98,29 @@ class Large:
     settings : dict
     call : callable, optional
         As in a sample.
+    blocks : int
+        At least so many blocks make the value.
+    draw : callable, optional
+        ``draw(rng, shape)``, where the inputs are not to be normal.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     terms: tuple[int, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     call: Callable[..., Any] | None = None
+    blocks: int = 8
+    draw: Callable[..., Any] | None = None
 
     @property
     def numbers(self) -> int:
         """How many numbers the inputs consist of."""
         return sum(map(math.prod, self.shapes))
 
-    def sample(self, seed: int = 0) -> Sample:
-        """Draw the inputs, in float32."""
+    def sample(self, seed: int = 1) -> Sample:
+        """Draw the inputs, in float32; not by the seed of the cotangent, which would equal the first input."""
         rng = np.random.default_rng(seed)
-        inputs = tuple(rng.standard_normal(shape, "float32") for shape in self.shapes)
+        draw = self.draw or type(rng).standard_normal
+        inputs = tuple(draw(rng, shape).astype("float32") for shape in self.shapes)
         return Sample(inputs, self.settings, self.call)
 
 
@@ -246,8 +253,8 @@ def lacks(name: str, op: Callable[..., Any], record: OperatorRecord | None) -> l
     missing = {key: what for key, what in REQUIRED.items() if getattr(record, key) in (None, {})}
     if record.analytic is False and record.kinks == {}:
         missing["kinks"] = "its points without a derivative by name, or Absent('why it has none')"
-    if record.many and not record.large:
-        missing["large"] = "calls of many blocks in float32, since it cuts its work"
+    if not (record.large or record.elementwise or record.reduction):
+        missing["large"] = "calls as large as in use, in float32"
     if record.large and record.gradients is None:
         missing["gradients"] = "those of its large calls, in NumPy alone"
     numbers = [key for key, p in inspect.signature(op).parameters.items() if isinstance(p.default, float)]
