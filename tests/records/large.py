@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.records.draw import tied
 from tests.records.many import with_statistics
 from tests.records.record import Large
 
@@ -32,14 +31,18 @@ LARGE: dict[str, dict[str, Large]] = {
         f"{count}": Large(((count,),), (0, 0), blocks=count // 250_000)  # exact
         for count in (70_001, 530_001, 2_300_003, 8_700_001)
     },
-    "matmul": {"blocks": _product(3000, 500, 210), "narrow": _product(180_003, 24, 24)},
+    "matmul": {
+        "blocks": _product(3700, 500, 210),
+        "narrow": _product(180_003, 24, 24),
+        "columns": Large(((49, 512), (512, 2048)), (512, 2048, 49), blocks=4),  # one block of rows
+    },
     "linear": {"blocks": _product(3000, 500, 210, bias=True)},
     "conv2d": {
         "3x3": _conv((260, 18, 17, 16), (3, 3, 16, 16), 260 * 18 * 17, padding=1),
         "rows-of-images": _conv((3, 180, 141, 4), (3, 3, 4, 8), 3 * 180 * 141, padding=1),
         "pairs-of-pixels": _conv((150, 32, 32, 3), (3, 3, 3, 16), 150 * 32 * 32, padding=1),
         "3x3-stride2": _conv((260, 33, 32, 8), (3, 3, 8, 16), 260 * 17 * 16, padding=1, stride=2),
-        "rows-stride2": _conv((9, 161, 160, 4), (3, 3, 4, 8), 9 * 81 * 80, padding=1, stride=2),
+        "rows-stride2": _conv((9, 161, 160, 8), (3, 3, 8, 8), 9 * 81 * 80, padding=1, stride=2),
         "dilation2": _conv((150, 18, 17, 8), (3, 3, 8, 8), 150 * 18 * 17, bias=False, padding=2, dilation=2),
         "1x1": _conv((150, 18, 17, 16), (1, 1, 16, 32), 150 * 18 * 17),
         "1x1-many-blocks": _conv((570, 18, 17, 16), (1, 1, 16, 32), 570 * 18 * 17),
@@ -51,7 +54,6 @@ LARGE: dict[str, dict[str, Large]] = {
     },
     "max_pool2d": {
         "overlapping": Large(((150, 33, 32, 16),), (0, 9), {"kernel": 3, "stride": 2, "padding": 1}),
-        "ties": Large(((140, 33, 32, 16),), (0, 9), {"kernel": 3, "stride": 2, "padding": 1}, draw=tied),
         "many-blocks": Large(((520, 33, 32, 16),), (0, 1), {"kernel": 2}),
     },
     "batch_norm": {

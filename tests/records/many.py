@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.records.draw import distinct, randn
+from tests.records.draw import distinct, randn, tied
 from tests.records.record import Many, sample
 
 # Gradients -------------------------------------------------------------------------------------
@@ -116,6 +116,9 @@ MANY: dict[str, dict[str, Many]] = {
     },
     "max_pool2d": {
         "images": Many(sample(distinct(35, 3, 4, 1), kernel=2, stride=1), (200, 96)),
+        "ties": Many(
+            sample(tied(np.random.default_rng(0), (35, 3, 4, 1)), kernel=2, stride=1), (200, 96), smooth=False
+        ),
         "overlapping": Many(sample(distinct(17, 5, 4, 1), kernel=3, stride=2, padding=1), (320, 1)),
     },
     "batch_norm": {

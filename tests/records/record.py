@@ -76,12 +76,15 @@ class Many(NamedTuple):
         The largest number of multiply-adds of a small product, or 0 if the call has none.
     uncut : tuple of int
         The inputs whose gradients are not cut.
+    smooth : bool
+        Whether finite differences exist: not where elements tie.
     """
 
     sample: Sample
     sizes: tuple[int, ...]
     small_product: int = 0
     uncut: tuple[int, ...] = ()
+    smooth: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,6 @@ class Large:
         As in a sample.
     blocks : int
         At least so many blocks make the value.
-    draw : callable, optional
-        ``draw(rng, shape)``, where the inputs are not to be normal.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -109,7 +110,6 @@ class Large:
     settings: dict[str, Any] = field(default_factory=dict)
     call: Callable[..., Any] | None = None
     blocks: int = 8
-    draw: Callable[..., Any] | None = None
 
     @property
     def numbers(self) -> int:
@@ -119,8 +119,7 @@ class Large:
     def sample(self, seed: int = 1) -> Sample:
         """Draw the inputs, in float32; not by the seed of the cotangent, which would equal the first input."""
         rng = np.random.default_rng(seed)
-        draw = self.draw or type(rng).standard_normal
-        inputs = tuple(draw(rng, shape).astype("float32") for shape in self.shapes)
+        inputs = tuple(rng.standard_normal(shape, "float32") for shape in self.shapes)
         return Sample(inputs, self.settings, self.call)
 
 
