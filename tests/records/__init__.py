@@ -28,9 +28,10 @@ may hold: linearity, kinks, large cases.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from tests.records import choices, conv, elementwise, loss, matmul, norm, pool, reduction, shape
+from tests.records import choices, conv, elementwise, loss, matmul, norm, plain, pool, reduction, shape
 from tests.records.record import OperatorRecord
 
 RECORDS: dict[str, OperatorRecord] = (
@@ -44,6 +45,10 @@ RECORDS: dict[str, OperatorRecord] = (
     | norm.RECORDS
     | loss.RECORDS
 )
+RECORDS |= {
+    name: replace(RECORDS[name], large=large, gradients=plain.gradients_of(name, RECORDS[name].definition))
+    for name, large in plain.LARGE.items()
+}
 
 
 def every_sample(where: Callable[..., bool] = lambda record, sample: True) -> list[Any]:

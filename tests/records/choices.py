@@ -9,6 +9,8 @@ import numpy as np
 import minigrad as mg
 from tests.records.draw import beside, distinct, kink, ones, randn, t, tied, torch, unary
 from tests.records.elementwise import ANY_ARRAY, AS_ADD
+from tests.records.large import LARGE
+from tests.records.many import MANY
 from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
 
 
@@ -47,6 +49,9 @@ RECORDS = {
         analytic=False,
         torch=lambda x: torch.relu(x),
         elementwise=Elementwise(tied, lambda g, x: (np.where(x > 0, g, 0.0),)),
+        many=MANY["relu"],
+        large=LARGE["relu"],
+        gradients=lambda g, x: (np.where(x > 0, g, 0.0),),
         refuses=ANY_ARRAY,
         kinks={"0": kink(mg.relu, 0.0, 0.0), "around-0": Kink(mg.relu, [-1.0, 0.0, 2.0], [0.0, 0.0, 1.0])},
     ),

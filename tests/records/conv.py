@@ -9,7 +9,9 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from tests.records.draw import F, channels_first, channels_last, ones, randn, signal, t, torch
-from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
+from tests.records.large import LARGE
+from tests.records.many import MANY, conv2d_gradients, conv_transpose2d_gradients
+from tests.records.record import OperatorRecord, Refusal, Sample, sample, type_error
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -28,12 +30,12 @@ def conv2d_by_loops(
     out = np.zeros((n, ho, wo, o), x.dtype)
     for y in range(ho):
         for z in range(wo):
-            for k in range(o):
-                group = k // (o // groups)
+            for group in range(groups):
+                into = slice(group * o // groups, (group + 1) * o // groups)
                 for i in range(kh):
                     for j in range(kw):
                         pixel = x[:, y * sh + i * dh, z * sw + j * dw, group * c : (group + 1) * c]
-                        out[:, y, z, k] += pixel @ w[i, j, :, k]
+                        out[:, y, z, into] += pixel @ w[i, j, :, into]
     return out if b is None else out + b
 
 
@@ -137,12 +139,9 @@ RECORDS = {
         fused=True,
         torch=_conv2d_by_torch,
         scipy=_conv2d_by_scipy,
-        large={
-            "3x3": Large(((40, 18, 17, 8), (3, 3, 8, 16)), lambda x, w: mg.conv2d(x, w, padding=1)),
-            "3x3-stride2": Large(((40, 33, 32, 8), (3, 3, 8, 16)), lambda x, w: mg.conv2d(x, w, padding=1, stride=2)),
-            "rows-of-images": Large(((2, 150, 140, 4), (3, 3, 4, 8)), lambda x, w: mg.conv2d(x, w, padding=1)),
-            "1x1": Large(((40, 18, 17, 16), (1, 1, 16, 32)), mg.conv2d),
-        },
+        many=MANY["conv2d"],
+        large=LARGE["conv2d"],
+        gradients=conv2d_gradients,
         accepts={
             "kernel-of-the-image": _conv(IMAGES, ones(4, 5, 2, 1)),
             "kernel-of-the-dilated-image": _conv(IMAGES, ones(2, 3, 2, 1), dilation=(3, 2)),
@@ -214,6 +213,9 @@ RECORDS = {
         analytic=True,
         linear="each",
         torch=_conv_transpose2d_by_torch,
+        many=MANY["conv_transpose2d"],
+        large=LARGE["conv_transpose2d"],
+        gradients=conv_transpose2d_gradients,
         accepts={"all-but-one-pixel-cut": _transposed(IMAGES, ones(2, 3, 2, 1), padding=(2, 3))},
         refuses={
             "list-of-b": type_error(

@@ -7,7 +7,9 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from tests.records.draw import F, ones, randn, t, torch
-from tests.records.record import Large, OperatorRecord, Refusal, sample, type_error
+from tests.records.large import LARGE
+from tests.records.many import MANY
+from tests.records.record import OperatorRecord, Refusal, sample, type_error
 
 SHAPES = {
     "matrices": ((2, 3), (3, 4)),
@@ -29,7 +31,9 @@ RECORDS = {
         analytic=True,
         linear="each",
         torch=lambda a, b: torch.matmul(a, b),
-        large={"blocks": Large(((1300, 300), (300, 210)), mg.matmul)},
+        many=MANY["matmul"],
+        large=LARGE["matmul"],
+        gradients=lambda g, a, b: (g @ b.T, a.T @ g),
         refuses={
             "list": type_error(lambda: mg.matmul([[1.0]], t(1, 1)), "expected a to be a Tensor or an array, got list"),
             "inner": Refusal(lambda: t(2, 3) @ t(2, 3), r"inner sizes differ: \(2, 3\) @ \(2, 3\)"),
@@ -53,7 +57,9 @@ RECORDS = {
         analytic=True,
         linear="each",
         torch=lambda x, w, b=None: F.linear(x, w.T, b),
-        large={"blocks": Large(((20, 65, 300), (300, 210)), mg.linear)},
+        many=MANY["linear"],
+        large=LARGE["linear"],
+        gradients=lambda g, x, w, b: (g @ w.T, x.T @ g, g.sum(0)),
         accepts={"vector": lambda: mg.linear(ones(3), ones(3, 1))},
         refuses={
             "features": Refusal(

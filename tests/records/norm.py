@@ -9,7 +9,9 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
-from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
+from tests.records.large import LARGE
+from tests.records.many import MANY, batch_norm_gradients
+from tests.records.record import OperatorRecord, Refusal, Sample, sample, type_error
 
 
 def _definition(
@@ -67,12 +69,9 @@ RECORDS = {
         analytic=True,
         fused=True,
         torch=_by_torch,
-        large={
-            "blocks": Large(
-                ((40, 30, 31, 16), (16,)),
-                lambda x, w: mg.batch_norm(x, w, w, np.zeros(16, x.dtype), np.ones(16, x.dtype), training=True),
-            )
-        },
+        many=MANY["batch_norm"],
+        large=LARGE["batch_norm"],
+        gradients=batch_norm_gradients,
         numbers={"training": _with_numbers(True), "evaluation": _with_numbers(False)},
         accepts={
             "two-values": lambda: norm_of(np.array([[0.0], [1.0]])),

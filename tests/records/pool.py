@@ -10,7 +10,9 @@ import numpy as np
 
 import minigrad as mg
 from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
-from tests.records.record import Kink, Large, OperatorRecord, Refusal, sample
+from tests.records.large import LARGE
+from tests.records.many import MANY, max_pool2d_gradients
+from tests.records.record import Kink, OperatorRecord, Refusal, sample
 
 
 def pool_by_loops(x: Any, kernel: Any, *, largest: bool, stride: Any = None, padding: Any = 0) -> Any:
@@ -58,9 +60,9 @@ RECORDS = {
         analytic=False,
         fused=True,
         torch=_by_torch("max_pool2d", -np.inf),
-        large={
-            "overlapping": Large(((40, 33, 32, 16),), lambda x: mg.max_pool2d(x, 3, stride=2, padding=1)),
-        },
+        many=MANY["max_pool2d"],
+        large=LARGE["max_pool2d"],
+        gradients=max_pool2d_gradients,
         accepts={
             "kernel-of-the-image": lambda: mg.max_pool2d(IMAGES, (4, 5)),
             "padding-but-for-one-pixel": lambda: mg.max_pool2d(IMAGES, 2, padding=1),
