@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import sizes
 from tests.records.draw import beside, distinct, kink, ones, randn, t, tied, torch, unary
 from tests.records.elementwise import ANY_ARRAY, AS_ADD
 from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
@@ -42,6 +43,7 @@ def _choose(op: Any, a: Any, b: Any, condition: Any = _condition) -> Any:
 
 RECORDS = {
     "relu": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.spread),
         definition=lambda x: np.where(x > 0, x, 0.0),
         samples=unary(distinct),
         analytic=False,
@@ -51,6 +53,7 @@ RECORDS = {
         kinks={"0": kink(mg.relu, 0.0, 0.0), "around-0": Kink(mg.relu, [-1.0, 0.0, 2.0], [0.0, 0.0, 1.0])},
     ),
     "abs": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.spread),
         definition=np.abs,
         samples=unary(distinct),
         analytic=False,
@@ -60,6 +63,7 @@ RECORDS = {
         kinks={"0": kink(mg.abs, 0.0, 0.0), "around-0": Kink(mg.abs, [-1.0, 0.0, 2.0], [-1.0, 0.0, 1.0])},
     ),
     "clip": OperatorRecord(
+        drawn=sizes.clip,
         definition=lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
         samples={
             "both": sample(distinct(2, 3), a_min=-0.25, a_max=0.35),
@@ -83,6 +87,7 @@ RECORDS = {
         },
     ),
     "dropout": OperatorRecord(
+        drawn=sizes.dropout,
         definition=_dropout,
         samples={
             "training": sample(randn(4, 3), call=_drop, training=True),
@@ -101,6 +106,7 @@ RECORDS = {
         numbers={"p": lambda kind, x: mg.dropout(x, kind(0.5), rng=np.random.default_rng(0), training=True)},
     ),
     "maximum": OperatorRecord(
+        drawn=sizes.compared,
         definition=np.maximum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -117,6 +123,7 @@ RECORDS = {
         },
     ),
     "minimum": OperatorRecord(
+        drawn=sizes.compared,
         definition=np.minimum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -133,6 +140,7 @@ RECORDS = {
         },
     ),
     "where": OperatorRecord(
+        drawn=sizes.where,
         definition=np.where,
         samples={
             "equal": sample(randn(2, 3), randn(2, 3, seed=1), call=_choose),

@@ -8,6 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import windows
 from tests.records.draw import F, channels_first, channels_last, ones, randn, signal, t, torch
 from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
 
@@ -25,15 +26,11 @@ def conv2d_by_loops(
     n, h, wd, _ = x.shape
     kh, kw, c, o = w.shape
     ho, wo = (h - dh * (kh - 1) - 1) // sh + 1, (wd - dw * (kw - 1) - 1) // sw + 1
-    out = np.zeros((n, ho, wo, o), x.dtype)
-    for y in range(ho):
-        for z in range(wo):
-            for k in range(o):
-                group = k // (o // groups)
-                for i in range(kh):
-                    for j in range(kw):
-                        pixel = x[:, y * sh + i * dh, z * sw + j * dw, group * c : (group + 1) * c]
-                        out[:, y, z, k] += pixel @ w[i, j, :, k]
+    out = np.zeros((n, ho, wo, o), np.result_type(x, w))
+    for y, z, group in np.ndindex(ho, wo, groups):
+        ins, outs = slice(group * c, (group + 1) * c), slice(group * (o // groups), (group + 1) * (o // groups))
+        window = x[:, y * sh :, z * sw :][:, : dh * kh : dh, : dw * kw : dw, ins]
+        out[:, y, z, outs] = np.tensordot(window, w[..., outs], axes=3)
     return out if b is None else out + b
 
 
@@ -112,6 +109,7 @@ IMAGES = ones(2, 4, 5, 2)
 
 RECORDS = {
     "conv2d": OperatorRecord(
+        drawn=windows.either_convolution,
         definition=conv2d_by_loops,
         samples={
             "padding1": _convolution((1, 4, 5, 2), (3, 3, 2, 2), padding=1),
@@ -204,6 +202,7 @@ RECORDS = {
         },
     ),
     "conv_transpose2d": OperatorRecord(
+        drawn=windows.conv_transpose2d,
         definition=conv_transpose2d_by_loops,
         samples={
             "padding1": _convolution((1, 3, 2, 2), (3, 3, 2, 1), padding=1),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import sizes
 from tests.records.draw import (
     binary,
     kink,
@@ -35,6 +36,7 @@ def _power(a: Any, b: Any) -> Any:
 
 RECORDS = {
     "add": OperatorRecord(
+        drawn=sizes.binary(),
         definition=np.add,
         samples=binary(),
         analytic=True,
@@ -51,6 +53,7 @@ RECORDS = {
         },
     ),
     "sub": OperatorRecord(
+        drawn=sizes.binary(),
         definition=np.subtract,
         samples=binary(),
         analytic=True,
@@ -60,6 +63,7 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "mul": OperatorRecord(
+        drawn=sizes.binary(),
         definition=np.multiply,
         samples=binary(),
         analytic=True,
@@ -69,6 +73,7 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "div": OperatorRecord(
+        drawn=sizes.binary(sizes.Sizes.away),
         definition=np.divide,
         samples=binary(lambda *s, seed=0: randn(*s, seed=seed, away=0.5)),
         analytic=True,
@@ -79,6 +84,7 @@ RECORDS = {
         },
     ),
     "neg": OperatorRecord(
+        drawn=sizes.unary(),
         definition=np.negative,
         samples=unary(),
         analytic=True,
@@ -88,6 +94,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "pow": OperatorRecord(
+        drawn=sizes.power,
         definition=lambda a, b: a**b,
         samples={
             **binary(positive),
@@ -116,6 +123,7 @@ RECORDS = {
         },
     ),
     "exp": OperatorRecord(
+        drawn=sizes.unary(),
         definition=np.exp,
         samples=unary(),
         analytic=True,
@@ -124,6 +132,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "log": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.positive),
         definition=np.log,
         samples=unary(positive),
         analytic=True,
@@ -132,6 +141,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sqrt": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.positive),
         definition=np.sqrt,
         samples=unary(positive),
         analytic=True,
@@ -140,6 +150,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "tanh": OperatorRecord(
+        drawn=sizes.unary(),
         definition=np.tanh,
         samples=unary(),
         analytic=True,
@@ -148,6 +159,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sigmoid": OperatorRecord(
+        drawn=sizes.unary(),
         definition=lambda x: 1 / (1 + np.exp(-x)),
         samples=unary(),
         analytic=True,

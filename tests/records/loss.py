@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import sizes, windows
 from tests.records.draw import F, ones, randn, special, t, torch
 from tests.records.record import OperatorRecord, Refusal, sample, type_error
 
@@ -31,6 +32,7 @@ _axes = {"last": -1, "first": 0, "middle": 1}
 
 RECORDS = {
     "softmax": OperatorRecord(
+        drawn=sizes.along_an_axis,
         definition=_softmax,
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -43,6 +45,7 @@ RECORDS = {
         },
     ),
     "log_softmax": OperatorRecord(
+        drawn=sizes.along_an_axis,
         definition=lambda x, axis=-1: np.log(_softmax(x, axis)),
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -54,6 +57,7 @@ RECORDS = {
         },
     ),
     "cross_entropy": OperatorRecord(
+        drawn=windows.cross_entropy,
         definition=_cross_entropy,
         samples={
             "three": sample(randn(3, 4), labels=np.array([0, 3, 3])),
@@ -82,6 +86,7 @@ RECORDS = {
         },
     ),
     "mse_loss": OperatorRecord(
+        drawn=windows.two_of_one_shape,
         definition=lambda x, y: ((x - y) ** 2).mean(),
         samples={"matrices": sample(randn(2, 3), randn(2, 3, seed=1))},
         analytic=True,

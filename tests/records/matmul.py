@@ -6,6 +6,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import windows
 from tests.records.draw import F, ones, randn, t, torch
 from tests.records.record import Large, OperatorRecord, Refusal, sample, type_error
 
@@ -24,6 +25,7 @@ SHAPES = {
 
 RECORDS = {
     "matmul": OperatorRecord(
+        drawn=windows.matmul,
         definition=np.matmul,
         samples={name: sample(randn(*a), randn(*b, seed=1)) for name, (a, b) in SHAPES.items()},
         analytic=True,
@@ -43,6 +45,7 @@ RECORDS = {
         },
     ),
     "linear": OperatorRecord(
+        drawn=windows.linear,
         definition=lambda x, w, b=0.0: x @ w + b,
         samples={
             "matrix": sample(randn(2, 3), randn(3, 4, seed=1)),

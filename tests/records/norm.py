@@ -8,6 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import windows
 from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
 from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
 
@@ -55,6 +56,7 @@ ONE_DTYPE = "expected one dtype"
 
 RECORDS = {
     "batch_norm": OperatorRecord(
+        drawn=windows.batch_norm,
         definition=_definition,
         samples={
             "images": _norm(2, 3, 2, 2, training=True),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import sizes, windows
 from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
 from tests.records.record import Kink, Large, OperatorRecord, Refusal, sample
 
@@ -47,6 +48,7 @@ def _marks(*rows: list[int]) -> Any:
 
 RECORDS = {
     "max_pool2d": OperatorRecord(
+        drawn=windows.pool(sizes.Sizes.spread),
         definition=partial(pool_by_loops, largest=True),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -90,6 +92,7 @@ RECORDS = {
         },
     ),
     "avg_pool2d": OperatorRecord(
+        drawn=windows.pool(),
         definition=partial(pool_by_loops, largest=False),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -107,6 +110,7 @@ RECORDS = {
         },
     ),
     "global_avg_pool2d": OperatorRecord(
+        drawn=windows.images,
         definition=lambda x: x.mean((1, 2)),
         samples={"images": sample(randn(2, 3, 2, 2))},
         analytic=True,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import sizes
 from tests.records.draw import distinct, normal, ones, randn, special, t, tied, torch
 from tests.records.record import Kink, OperatorRecord, Reduction, Refusal, Sample, sample, type_error
 
@@ -73,6 +74,7 @@ _ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
 
 RECORDS = {
     "sum": OperatorRecord(
+        drawn=sizes.reduction(),
         definition=np.sum,
         samples=_samples(of_nothing=True),
         analytic=True,
@@ -95,6 +97,7 @@ RECORDS = {
         },
     ),
     "mean": OperatorRecord(
+        drawn=sizes.reduction(),
         definition=np.mean,
         samples=_samples(),
         analytic=True,
@@ -107,6 +110,7 @@ RECORDS = {
         },
     ),
     "var": OperatorRecord(
+        drawn=sizes.reduction(),
         definition=np.var,
         samples=_samples(),
         analytic=True,
@@ -118,6 +122,7 @@ RECORDS = {
         },
     ),
     "max": OperatorRecord(
+        drawn=sizes.reduction(sizes.Sizes.spread),
         definition=np.max,
         samples=_samples(distinct),
         analytic=False,
@@ -138,6 +143,7 @@ RECORDS = {
         },
     ),
     "min": OperatorRecord(
+        drawn=sizes.reduction(sizes.Sizes.spread),
         definition=np.min,
         samples=_samples(distinct),
         analytic=False,
@@ -153,6 +159,7 @@ RECORDS = {
         },
     ),
     "logsumexp": OperatorRecord(
+        drawn=sizes.reduction(),
         definition=_logsumexp,
         samples=_samples(),
         analytic=True,
