@@ -36,18 +36,25 @@ def linear(s: Sizes) -> Sample:
 # Windows ----------------------------------------------------------------------------------------
 
 
-def _side(s: Sizes, outputs: int, dilated: bool = True) -> tuple[int, ...]:
-    """Draw image size, kernel, stride, padding and dilation along one side, for at most so many output pixels."""
-    kernel, stride, dilation = s.size(11), s.size(11), s.size(9) if dilated else 1
-    padding = s.some(10) if dilated else s.some(kernel - 1)
-    span = dilation * (kernel - 1) + 1
-    most = span + stride * (s.size(outputs) - 1) + s.integer(0, stride - 1)  # some pixels may be beyond the last window
-    return max(1, most - 2 * padding), kernel, stride, padding, dilation
+def _sides(s: Sizes, dilated: bool) -> list[Any]:
+    """Draw sizes of image and kernel, stride, padding and dilation, along height and width: alike, or each its own.
+
+    The result has at most 6 x 6 pixels. The image may have some more pixels, beyond the last window.
+    """
+    height, width = ([s.size(11), s.size(11), s.size(9) if dilated else 1, s.random()] for _ in range(2))
+    if s.integer(0, 2) == 0:
+        width = height
+    sides = []
+    for kernel, stride, dilation, share in (height, width):
+        padding = int(share * (12 if dilated else kernel))
+        whole = dilation * (kernel - 1) + 1 + stride * (s.size(6) - 1) + s.integer(0, stride - 1)
+        sides.append((max(1, whole - 2 * padding), kernel, stride, padding, dilation))
+    return list(zip(*sides, strict=True))
 
 
 def conv2d(s: Sizes) -> Sample:
     """Convolve with kernels up to 11, strides, dilations and paddings up to 10, up to 16 groups, many channels."""
-    size, kernel, stride, padding, dilation = zip(_side(s, 6), _side(s, 6), strict=True)
+    size, kernel, stride, padding, dilation = _sides(s, dilated=True)
     groups = s.size(16)
     left = 150_000 // (math.prod(kernel) * 36 * groups)  # of the multiply-adds
     c, o = s.shuffled([c := s.size(min(100, left)), s.size(min(100, left // c))])
@@ -62,14 +69,17 @@ def conv2d(s: Sizes) -> Sample:
 def same_convolution(s: Sizes) -> Sample:
     """Convolve with stride 1, where gradients take the shortest way, and neighbouring pixels are computed at once."""
     size, kernel = (s.size(12), s.size(12)), (s.size(11), s.size(11))
-    dilation = (s.size(6), s.size(6)) if s.integer(0, 3) == 3 else (1, 1)
-    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    least = [max(0, -(-(span - n) // 2)) for span, n in zip(spans, size, strict=True)]
-    padding = tuple(max(at_least, s.integer(0, k)) for at_least, k in zip(least, kernel, strict=True))
+    kernel = kernel if s.chance() else kernel[:1] * 2
+    dilation = (s.size(6), s.size(6)) if s.integer(0, 2) == 0 else (1, 1)
+    dilation = dilation if s.chance() else dilation[:1] * 2
+    padding = [d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True)]
+    if s.chance():
+        padding = [s.integer(p, 2 * p + 1) for p in padding]
+    size = tuple(n + d * (k - 1) % 2 for n, d, k in zip(size, dilation, kernel, strict=True))
     left = 300_000 // (math.prod(kernel) * math.prod(size))
     c, o = s.shuffled([c := s.size(min(100, left)), s.size(min(100, left // c))])
     inputs = [s.normal(s.size(3), *size, c), s.normal(*kernel, c, o), s.normal(o)][: 2 + s.chance()]
-    return sample(*inputs, affine=len(inputs) == 3, padding=padding, dilation=dilation)
+    return sample(*inputs, affine=len(inputs) == 3, padding=tuple(padding), dilation=dilation)
 
 
 def either_convolution(s: Sizes) -> Sample:
@@ -92,7 +102,7 @@ def pool(numbers: Callable[..., Any] = Sizes.normal) -> Drawn:
     """Pool windows up to 11 pixels wide, with strides up to 11."""
 
     def draw(s: Sizes) -> Sample:
-        size, kernel, stride, padding, _ = zip(_side(s, 6, dilated=False), _side(s, 6, dilated=False), strict=True)
+        size, kernel, stride, padding, _ = _sides(s, dilated=False)
         left = max(1, 6000 // math.prod(size))
         x = numbers(s, s.size(min(3, left)), *size, s.size(min(100, max(1, left // 3))))
         default = {} if s.integer(0, 3) == 3 and padding == (0, 0) else {"stride": stride, "padding": padding}
