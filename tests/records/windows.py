@@ -75,7 +75,8 @@ def same_convolution(s: Sizes) -> Sample:
     padding = [d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True)]
     if s.chance():
         padding = [s.integer(p, 2 * p + 1) for p in padding]
-    size = tuple(n + d * (k - 1) % 2 for n, d, k in zip(size, dilation, kernel, strict=True))
+    least = [max(1, d * (k - 1) + 1 - 2 * p) for p, d, k in zip(padding, dilation, kernel, strict=True)]
+    size = tuple(n + m - 1 for n, m in zip(size, least, strict=True))
     left = 300_000 // (math.prod(kernel) * math.prod(size))
     c, o = s.shuffled([c := s.size(min(100, left)), s.size(min(100, left // c))])
     inputs = [s.normal(s.size(3), *size, c), s.normal(*kernel, c, o), s.normal(o)][: 2 + s.chance()]
