@@ -62,8 +62,7 @@ def conv2d(s: Sizes) -> Sample:
     inputs = [s.normal(n, *size, c * groups), s.normal(*kernel, c, o * groups), s.normal(o * groups)]
     inputs = inputs[: 2 + s.chance()]
     settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    drawn = {name: value for name, value in settings.items() if value not in (1, (0, 0), (1, 1))}
-    return sample(*inputs, affine=len(inputs) == 3, **drawn)
+    return sample(*inputs, affine=len(inputs) == 3, **settings)
 
 
 def same_convolution(s: Sizes) -> Sample:
