@@ -69,7 +69,7 @@ class Sizes:
 
     def axes(self, among: Sequence[int], ndim: int) -> tuple[int, ...]:
         """Draw any number of the given axes, in any order, each by its positive or its negative name."""
-        chosen = self.shuffled(among)[: self.integer(0, len(among))]
+        chosen = self.shuffled(among)[: self.pick([len(among), self.integer(0, len(among))])]
         return tuple(a - ndim if self.chance() else a for a in chosen)
 
     def axis(self, ndim: int) -> int:
