@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from tests.records import sizes
+from tests.records import offsets, sizes
 from tests.records.draw import beside, distinct, kink, ones, randn, t, tied, torch, unary
 from tests.records.elementwise import ANY_ARRAY, AS_ADD
 from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
@@ -44,6 +44,7 @@ def _choose(op: Any, a: Any, b: Any, condition: Any = _condition) -> Any:
 RECORDS = {
     "relu": OperatorRecord(
         drawn=sizes.unary(sizes.Sizes.spread),
+        offset=offsets.one(),
         definition=lambda x: np.where(x > 0, x, 0.0),
         samples=unary(distinct),
         analytic=False,
@@ -54,6 +55,7 @@ RECORDS = {
     ),
     "abs": OperatorRecord(
         drawn=sizes.unary(sizes.Sizes.spread),
+        offset=offsets.one(),
         definition=np.abs,
         samples=unary(distinct),
         analytic=False,
@@ -64,6 +66,7 @@ RECORDS = {
     ),
     "clip": OperatorRecord(
         drawn=sizes.clip,
+        offset=offsets.one(a_min=9999.5, a_max=10001.0),
         definition=lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
         samples={
             "both": sample(distinct(2, 3), a_min=-0.25, a_max=0.35),
@@ -88,6 +91,7 @@ RECORDS = {
     ),
     "dropout": OperatorRecord(
         drawn=sizes.dropout,
+        offset=offsets.dropped(),
         definition=_dropout,
         samples={
             "training": sample(randn(4, 3), call=_drop, training=True),
@@ -107,6 +111,7 @@ RECORDS = {
     ),
     "maximum": OperatorRecord(
         drawn=sizes.compared,
+        offset=offsets.two(),
         definition=np.maximum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -124,6 +129,7 @@ RECORDS = {
     ),
     "minimum": OperatorRecord(
         drawn=sizes.compared,
+        offset=offsets.two(),
         definition=np.minimum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -141,6 +147,7 @@ RECORDS = {
     ),
     "where": OperatorRecord(
         drawn=sizes.where,
+        offset=offsets.chosen(),
         definition=np.where,
         samples={
             "equal": sample(randn(2, 3), randn(2, 3, seed=1), call=_choose),

@@ -8,7 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
-from tests.records import windows
+from tests.records import offsets, windows
 from tests.records.draw import F, channels_first, channels_last, ones, randn, signal, t, torch
 from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
 
@@ -110,6 +110,9 @@ IMAGES = ones(2, 4, 5, 2)
 RECORDS = {
     "conv2d": OperatorRecord(
         drawn=windows.either_convolution,
+        offset=offsets.Offset(
+            sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4), padding=1), 84, 84
+        ),
         definition=conv2d_by_loops,
         samples={
             "padding1": _convolution((1, 4, 5, 2), (3, 3, 2, 2), padding=1),
@@ -203,6 +206,7 @@ RECORDS = {
     ),
     "conv_transpose2d": OperatorRecord(
         drawn=windows.conv_transpose2d,
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4)), 84, 84),
         definition=conv_transpose2d_by_loops,
         samples={
             "padding1": _convolution((1, 3, 2, 2), (3, 3, 2, 1), padding=1),

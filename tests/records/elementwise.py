@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from tests.records import sizes
+from tests.records import offsets, sizes
 from tests.records.draw import (
     binary,
     kink,
@@ -37,6 +37,7 @@ def _power(a: Any, b: Any) -> Any:
 RECORDS = {
     "add": OperatorRecord(
         drawn=sizes.binary(),
+        offset=offsets.two(),
         definition=np.add,
         samples=binary(),
         analytic=True,
@@ -54,6 +55,7 @@ RECORDS = {
     ),
     "sub": OperatorRecord(
         drawn=sizes.binary(),
+        offset=offsets.two(),
         definition=np.subtract,
         samples=binary(),
         analytic=True,
@@ -64,6 +66,7 @@ RECORDS = {
     ),
     "mul": OperatorRecord(
         drawn=sizes.binary(),
+        offset=offsets.two(),
         definition=np.multiply,
         samples=binary(),
         analytic=True,
@@ -74,6 +77,7 @@ RECORDS = {
     ),
     "div": OperatorRecord(
         drawn=sizes.binary(sizes.Sizes.away),
+        offset=offsets.two(),
         definition=np.divide,
         samples=binary(lambda *s, seed=0: randn(*s, seed=seed, away=0.5)),
         analytic=True,
@@ -85,6 +89,7 @@ RECORDS = {
     ),
     "neg": OperatorRecord(
         drawn=sizes.unary(),
+        offset=offsets.one(),
         definition=np.negative,
         samples=unary(),
         analytic=True,
@@ -95,6 +100,7 @@ RECORDS = {
     ),
     "pow": OperatorRecord(
         drawn=sizes.power,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(30) / 1e4), 20, 28),
         definition=lambda a, b: a**b,
         samples={
             **binary(positive),
@@ -124,6 +130,7 @@ RECORDS = {
     ),
     "exp": OperatorRecord(
         drawn=sizes.unary(),
+        offset=Absent("exp(1e4) overflows"),
         definition=np.exp,
         samples=unary(),
         analytic=True,
@@ -133,6 +140,7 @@ RECORDS = {
     ),
     "log": OperatorRecord(
         drawn=sizes.unary(sizes.Sizes.positive),
+        offset=offsets.one(),
         definition=np.log,
         samples=unary(positive),
         analytic=True,
@@ -142,6 +150,7 @@ RECORDS = {
     ),
     "sqrt": OperatorRecord(
         drawn=sizes.unary(sizes.Sizes.positive),
+        offset=offsets.one(),
         definition=np.sqrt,
         samples=unary(positive),
         analytic=True,
@@ -151,6 +160,7 @@ RECORDS = {
     ),
     "tanh": OperatorRecord(
         drawn=sizes.unary(),
+        offset=offsets.one(),
         definition=np.tanh,
         samples=unary(),
         analytic=True,
@@ -160,6 +170,7 @@ RECORDS = {
     ),
     "sigmoid": OperatorRecord(
         drawn=sizes.unary(),
+        offset=offsets.one(),
         definition=lambda x: 1 / (1 + np.exp(-x)),
         samples=unary(),
         analytic=True,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from tests.records import sizes, windows
+from tests.records import offsets, sizes, windows
 from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
 from tests.records.record import Kink, Large, OperatorRecord, Refusal, sample
 
@@ -49,6 +49,7 @@ def _marks(*rows: list[int]) -> Any:
 RECORDS = {
     "max_pool2d": OperatorRecord(
         drawn=windows.pool(sizes.Sizes.spread),
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), kernel=3, stride=2, padding=1)),
         definition=partial(pool_by_loops, largest=True),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -93,6 +94,7 @@ RECORDS = {
     ),
     "avg_pool2d": OperatorRecord(
         drawn=windows.pool(),
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), kernel=3, stride=2), 9, 9),
         definition=partial(pool_by_loops, largest=False),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -111,6 +113,7 @@ RECORDS = {
     ),
     "global_avg_pool2d": OperatorRecord(
         drawn=windows.images,
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3)), 42),
         definition=lambda x: x.mean((1, 2)),
         samples={"images": sample(randn(2, 3, 2, 2))},
         analytic=True,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from tests.records import sizes
+from tests.records import offsets, sizes
 from tests.records.draw import distinct, normal, ones, randn, special, t, tied, torch
 from tests.records.record import Kink, OperatorRecord, Reduction, Refusal, Sample, sample, type_error
 
@@ -75,6 +75,7 @@ _ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
 RECORDS = {
     "sum": OperatorRecord(
         drawn=sizes.reduction(),
+        offset=offsets.one(value=30, axis=1),
         definition=np.sum,
         samples=_samples(of_nothing=True),
         analytic=True,
@@ -98,6 +99,7 @@ RECORDS = {
     ),
     "mean": OperatorRecord(
         drawn=sizes.reduction(),
+        offset=offsets.one(value=30, axis=1),
         definition=np.mean,
         samples=_samples(),
         analytic=True,
@@ -111,6 +113,7 @@ RECORDS = {
     ),
     "var": OperatorRecord(
         drawn=sizes.reduction(),
+        offset=offsets.one(value=30, gradients=offsets.ROUNDED_MEAN, axis=1),
         definition=np.var,
         samples=_samples(),
         analytic=True,
@@ -123,6 +126,7 @@ RECORDS = {
     ),
     "max": OperatorRecord(
         drawn=sizes.reduction(sizes.Sizes.spread),
+        offset=offsets.one(axis=1),
         definition=np.max,
         samples=_samples(distinct),
         analytic=False,
@@ -144,6 +148,7 @@ RECORDS = {
     ),
     "min": OperatorRecord(
         drawn=sizes.reduction(sizes.Sizes.spread),
+        offset=offsets.one(axis=1),
         definition=np.min,
         samples=_samples(distinct),
         analytic=False,
@@ -160,6 +165,7 @@ RECORDS = {
     ),
     "logsumexp": OperatorRecord(
         drawn=sizes.reduction(),
+        offset=offsets.one(gradients=offsets.ROUNDED_MEAN, axis=1),
         definition=_logsumexp,
         samples=_samples(),
         analytic=True,

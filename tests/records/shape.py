@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from tests.records import sizes
+from tests.records import offsets, sizes
 from tests.records.draw import F, as_list, ones, randn, t, torch
 from tests.records.record import OperatorRecord, Refusal, sample, type_error
 
@@ -35,6 +35,7 @@ _x = randn(4, 3, 2)
 RECORDS = {
     "reshape": OperatorRecord(
         drawn=sizes.reshape,
+        offset=offsets.one(shape=(30, 8)),
         definition=lambda x, shape: x.reshape(shape),
         samples={
             "matrix": sample(randn(2, 3, 2), shape=(6, 2)),
@@ -55,6 +56,7 @@ RECORDS = {
     ),
     "transpose": OperatorRecord(
         drawn=sizes.transpose,
+        offset=offsets.one(axes=(1, 0)),
         definition=lambda x, axes: x.transpose(axes),
         samples={
             "default": sample(randn(2, 3, 4), axes=None),
@@ -75,6 +77,7 @@ RECORDS = {
     ),
     "broadcast_to": OperatorRecord(
         drawn=sizes.broadcast_to,
+        offset=offsets.Offset(sample(offsets.near(30), shape=(8, 30)), gradients=8),
         definition=np.broadcast_to,
         samples={
             "new-axis": sample(randn(3), shape=(2, 3)),
@@ -91,6 +94,7 @@ RECORDS = {
     ),
     "squeeze": OperatorRecord(
         drawn=sizes.squeeze,
+        offset=offsets.Offset(sample(offsets.near(1, 30), axis=0)),
         definition=np.squeeze,
         samples={
             "first": sample(randn(1, 3, 1), axis=0),
@@ -109,6 +113,7 @@ RECORDS = {
     ),
     "expand_dims": OperatorRecord(
         drawn=sizes.expand_dims,
+        offset=offsets.one(axis=1),
         definition=np.expand_dims,
         samples={
             "first": sample(randn(2, 3), axis=0),
@@ -130,6 +135,7 @@ RECORDS = {
     ),
     "concatenate": OperatorRecord(
         drawn=sizes.concatenate,
+        offset=offsets.listed(8, 30, axis=1),
         definition=np.concatenate,
         samples={
             "three": sample(randn(2, 3), randn(2, 1), randn(2, 2), call=as_list, axis=1),
@@ -149,6 +155,7 @@ RECORDS = {
     ),
     "stack": OperatorRecord(
         drawn=sizes.stack,
+        offset=offsets.listed(8, 30, axis=1),
         definition=np.stack,
         samples={
             "first": sample(randn(2, 3), randn(2, 3, seed=1), call=as_list, axis=0),
@@ -170,6 +177,7 @@ RECORDS = {
     ),
     "pad": OperatorRecord(
         drawn=sizes.pad,
+        offset=offsets.one(pad_width=[(1, 2), (3, 0)]),
         definition=lambda x, pad_width, constant_values=0.0: np.pad(x, pad_width, constant_values=constant_values),
         samples={
             "one-side": sample(randn(2, 3), pad_width=[(1, 0), (0, 2)]),
@@ -195,6 +203,7 @@ RECORDS = {
     ),
     "flip": OperatorRecord(
         drawn=sizes.flip,
+        offset=offsets.one(axis=1),
         definition=np.flip,
         samples={
             "all": sample(randn(2, 3), axis=None),
@@ -209,6 +218,7 @@ RECORDS = {
     ),
     "getitem": OperatorRecord(
         drawn=sizes.getitem,
+        offset=offsets.one(index=[0, 3, 3, 3, 7], gradients=3),
         definition=lambda x, index: x[index],
         samples={
             "int": sample(_x, index=1),

@@ -1,4 +1,4 @@
-"""Calls whose sizes are drawn log-uniformly, well past every constant in the code: kernels, groups, ranks, parts, classes.
+"""Calls whose sizes are drawn log-uniformly, well past every constant in the code: ranks, axes, parts, repeats.
 
 Every record names one of these functions in its part `drawn`. A call has some thousand elements at most, so that an
 example takes milliseconds; the numbers keep a distance from kinks, so that differences can be taken.
@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.records.draw import beside
 from tests.records.record import Sample, sample
+
 
 class Sizes:
     """Draws sizes, choices and numbers from one generator, whose seed Hypothesis draws.
