@@ -113,7 +113,7 @@ RECORDS = {
     ),
     "var": OperatorRecord(
         drawn=sizes.reduction(),
-        offset=offsets.one(value=30, gradients=offsets.ROUNDED_MEAN, axis=1),
+        offset=offsets.one(value=30, gradients=30, axis=1),
         definition=np.var,
         samples=_samples(),
         analytic=True,
@@ -165,7 +165,7 @@ RECORDS = {
     ),
     "logsumexp": OperatorRecord(
         drawn=sizes.reduction(),
-        offset=offsets.one(gradients=offsets.ROUNDED_MEAN, axis=1),
+        offset=offsets.one(gradients=offsets.ROUNDED, axis=1),
         definition=_logsumexp,
         samples=_samples(),
         analytic=True,
