@@ -18,7 +18,7 @@ from tests.tools.reach import blocks_of_images
 def poolings(draw):
     sides = []
     for _ in range(2):
-        k, s = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+        k, s = draw(st.integers(1, 9)), draw(st.integers(1, 9))
         p = draw(st.integers(0, k - 1))
         least = max(0, k - 2 * p)
         sides.append((draw(st.integers(least, least + s + 2)), k, s, p))

@@ -68,7 +68,7 @@ RECORDS = {
         },
         analytic=True,
         fused=True,
-        torch=lambda logits, labels: F.cross_entropy(logits, torch.tensor(labels)),
+        torch=lambda logits, labels: F.cross_entropy(logits, torch.tensor(np.asarray(labels, "int64"))),
         scipy=_cross_entropy_by_scipy,
         accepts={
             "first-and-last-label": _loss(ones(2, 3), [0, 2]),

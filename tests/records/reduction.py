@@ -40,9 +40,11 @@ def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _torch(name: str, **settings: Any) -> Callable[..., Any]:
-    """Name PyTorch's function, which takes `dim` and `keepdim`, and not everywhere None for all axes."""
+    """Name PyTorch's function, which takes `dim` and `keepdim`, and not everywhere None for all axes, or () for none."""
 
     def apply(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        if axis == ():
+            return getattr(torch, name)(x[..., None], dim=-1, **settings)
         dims = (tuple(range(x.ndim)) or 0) if axis is None else axis
         return getattr(torch, name)(x, dim=dims, keepdim=keepdims, **settings)
 

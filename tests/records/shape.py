@@ -18,7 +18,8 @@ def _getitem(x: Any, index: Any) -> Any:
     if any(isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
         places = np.arange(x.numel()).reshape(x.shape)[index]
         return x.reshape(-1)[torch.tensor(places.copy())]
-    parts = tuple(torch.tensor(part) if isinstance(part, list | np.ndarray) else part for part in parts)
+    # PyTorch takes uint8 for a mask, and does not index with most other kinds of integers
+    parts = tuple(torch.tensor(np.asarray(p, "int64")) if isinstance(p, list | np.ndarray) else p for p in parts)
     return x[parts]
 
 

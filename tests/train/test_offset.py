@@ -9,6 +9,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn, train
 from minigrad.data import DataLoader
+from minigrad.kernels import blocks
 
 HALF_UNIT = 2.0**-11
 
@@ -43,6 +44,18 @@ def test_running_statistics_around_an_offset():
         var = 0.9 * var + 0.1 * batch.var((0, 1, 2), ddof=1)
     assert np.abs(norm.running_mean.data - mean).max() <= 30 * HALF_UNIT
     np.testing.assert_allclose(norm.running_var.data, var, rtol=1e-5)  # some tens of roundings
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+def test_the_mean_of_a_batch_is_rounded_once(count, monkeypatch):
+    """It is combined in float64 from the means of several blocks, each corrected by the sum of its deviations."""
+    x = around(4, 64, 60, 3)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", -(-x.nbytes // count))
+    norm = nn.BatchNorm2d(3, momentum=1.0)
+    norm(mg.Tensor(x))
+    exact = x.astype("float64")
+    assert np.abs(norm.running_mean.data - exact.mean((0, 1, 2))).max() <= 1.01 * HALF_UNIT
+    np.testing.assert_allclose(norm.running_var.data, exact.var((0, 1, 2), ddof=1), rtol=2e-6)
 
 
 def test_refreshed_statistics_around_an_offset():
