@@ -40,7 +40,7 @@ def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _torch(name: str, **settings: Any) -> Callable[..., Any]:
-    """Name PyTorch's function, which takes `dim` and `keepdim`, and not everywhere None for all axes, or () for none."""
+    """Name PyTorch's function, which takes `dim` and `keepdim`, and in places neither None (all axes) nor ()."""
 
     def apply(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         if axis == ():

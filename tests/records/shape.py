@@ -18,7 +18,9 @@ def _getitem(x: Any, index: Any) -> Any:
     if any(isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
         places = np.arange(x.numel()).reshape(x.shape)[index]
         return x.reshape(-1)[torch.tensor(places.copy())]
-    # PyTorch takes uint8 for a mask, and does not index with most other kinds of integers
+    # PyTorch takes uint8 for a mask, knows few kinds of integers, and does not broadcast a number with arrays
+    if any(isinstance(p, list | np.ndarray) for p in parts):
+        parts = tuple([p] if isinstance(p, int) else p for p in parts)
     parts = tuple(torch.tensor(np.asarray(p, "int64")) if isinstance(p, list | np.ndarray) else p for p in parts)
     return x[parts]
 
