@@ -79,6 +79,7 @@ def test_folding_around_an_offset(offset):
     net = nn.Sequential(nn.Conv2d(4, 5, 3, rng=0), nn.BatchNorm2d(5))
     net.layers[0].b.data[...] = around(5, seed=1, offset=offset)
     net.layers[1].running_mean.data[...] = around(5, seed=2, offset=offset)
+    net.layers[1].running_var.data[...] = [0.3, 0.7, 1.1, 1.9, 2.3]
     folded = nn.fold_batch_norm(net.eval())
     x = np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype("float32")
     conv, norm = ({name: value.astype("float64") for name, value in layer.state_dict().items()} for layer in net.layers)
