@@ -15,7 +15,7 @@ from tests.records.sizes import Sizes
 from tests.tools.compare import cotangent, examples, leaf, same, seeds
 
 #: The share of the examples, for operators with many settings.
-SHARES = {"conv2d": 2.0, "getitem": 1.0}
+SHARES = {"conv2d": 2.0, "getitem": 3.0, "batch_norm": 1.0}
 
 
 def slope(f, record):

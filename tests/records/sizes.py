@@ -212,19 +212,19 @@ def _as_list(op: Any, *inputs: Any, **settings: Any) -> Any:
 
 
 def concatenate(s: Sizes) -> Sample:
-    """Join up to 40 parts of unequal size."""
-    shape = list(s.shape(1, 6, elements=100))
+    """Join up to 100 parts of unequal size."""
+    shape = list(s.shape(1, 6, elements=60))
     axis, parts = s.axis(len(shape)), []
-    for _ in range(s.size(40)):
+    for _ in range(s.size(100)):
         shape[axis] = s.some(12)
         parts.append(s.normal(*shape))
     return sample(*parts, call=_as_list, axis=axis)
 
 
 def stack(s: Sizes) -> Sample:
-    """Stack up to 40 parts."""
-    shape = s.shape(0, 6, elements=100)
-    return sample(*(s.normal(*shape) for _ in range(s.size(40))), call=_as_list, axis=s.axis(len(shape) + 1))
+    """Stack up to 100 parts."""
+    shape = s.shape(0, 6, elements=60)
+    return sample(*(s.normal(*shape) for _ in range(s.size(100))), call=_as_list, axis=s.axis(len(shape) + 1))
 
 
 def pad(s: Sizes) -> Sample:
@@ -248,10 +248,10 @@ INTEGERS = ("int64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "uin
 
 def _part_of_index(s: Sizes, n: int, count: int) -> Any:
     """Draw the index of one axis of size n: integers that repeat, a slice, or a number."""
-    kind = s.integer(0, 4)
+    kind = s.integer(0, 5)
     if kind == 0:
         return s.integer(-n, n - 1)
-    if kind == 1:
+    if kind in (1, 3):
         step = s.pick([1, 1, 2, 3, 7, -1, -2, -5])
         return slice(*s.pick([(None, None), (s.integer(-n, n), None), (None, s.integer(-n, n))]), step)
     dtype = s.pick([d for d in INTEGERS if np.iinfo(d).max >= n])

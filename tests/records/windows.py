@@ -123,6 +123,8 @@ def batch_norm(s: Sizes) -> Sample:
     """Normalise up to 300 channels, of up to six axes."""
     training, c = s.chance(), s.size(300)
     pixels = s.shape(1, 5, elements=max(4, 3000 // c))
+    if s.chance():  # a power of two, of which as many as possible make one row: see kernels/pixels.py
+        pixels = (2 ** (4096 // c).bit_length() // 2**4, *s.shuffled([1, 2, 4]))
     if math.prod(pixels) < 4:  # of two values the result is plus and minus one, and the gradient all rounding
         training = False
     mean, var = s.normal(c), s.positive(c)
