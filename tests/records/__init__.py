@@ -19,7 +19,8 @@ With it, ``python -m pytest tests/ops -k softplus`` compares values with the def
 both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; drawn sizes, up to seven
 axes, with the definition; float32 with float64, also around an offset of 10,000; and it checks memory, layouts,
 threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also plants faults in the rule,
-which must all be caught, and runs the example of the docstring; tests/test_house.py counts lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
+which must all be caught, and runs the example of the docstring; tests/test_house.py counts lines.
+(``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
 
 The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its
