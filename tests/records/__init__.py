@@ -11,13 +11,16 @@ tests/records/elementwise.py::
         torch=lambda x: torch.nn.functional.softplus(x),
         refuses=ANY_ARRAY,
         elementwise=Elementwise(normal, lambda g, x: (g / (1 + np.exp(-x)),)),
+        drawn=sizes.unary(),
+        offset=offsets.one(),
     ),
 
 With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
-both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; float32 with float64;
-and it checks memory, layouts, threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also
-plants faults in the rule, which must all be caught, and runs the example of the docstring; tests/test_house.py counts
-lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
+both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; drawn sizes, up to seven
+axes, with the definition; float32 with float64, also around an offset of 10,000; and it checks memory, layouts,
+threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also plants faults in the rule,
+which must all be caught, and runs the example of the docstring; tests/test_house.py counts lines.
+(``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
 
 The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its

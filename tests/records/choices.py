@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes
 from tests.records.draw import beside, distinct, kink, ones, randn, t, tied, torch, unary
 from tests.records.elementwise import ANY_ARRAY, AS_ADD
 from tests.records.large import LARGE
@@ -44,6 +45,8 @@ def _choose(op: Any, a: Any, b: Any, condition: Any = _condition) -> Any:
 
 RECORDS = {
     "relu": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.spread),
+        offset=offsets.one(),
         definition=lambda x: np.where(x > 0, x, 0.0),
         samples=unary(distinct),
         analytic=False,
@@ -56,6 +59,8 @@ RECORDS = {
         kinks={"0": kink(mg.relu, 0.0, 0.0), "around-0": Kink(mg.relu, [-1.0, 0.0, 2.0], [0.0, 0.0, 1.0])},
     ),
     "abs": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.spread),
+        offset=offsets.one(),
         definition=np.abs,
         samples=unary(distinct),
         analytic=False,
@@ -65,6 +70,8 @@ RECORDS = {
         kinks={"0": kink(mg.abs, 0.0, 0.0), "around-0": Kink(mg.abs, [-1.0, 0.0, 2.0], [-1.0, 0.0, 1.0])},
     ),
     "clip": OperatorRecord(
+        drawn=sizes.clip,
+        offset=offsets.one(a_min=9999.5, a_max=10001.0),
         definition=lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
         samples={
             "both": sample(distinct(2, 3), a_min=-0.25, a_max=0.35),
@@ -88,6 +95,8 @@ RECORDS = {
         },
     ),
     "dropout": OperatorRecord(
+        drawn=sizes.dropout,
+        offset=offsets.dropped(),
         definition=_dropout,
         samples={
             "training": sample(randn(4, 3), call=_drop, training=True),
@@ -106,6 +115,8 @@ RECORDS = {
         numbers={"p": lambda kind, x: mg.dropout(x, kind(0.5), rng=np.random.default_rng(0), training=True)},
     ),
     "maximum": OperatorRecord(
+        drawn=sizes.compared,
+        offset=offsets.two(),
         definition=np.maximum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -122,6 +133,8 @@ RECORDS = {
         },
     ),
     "minimum": OperatorRecord(
+        drawn=sizes.compared,
+        offset=offsets.two(),
         definition=np.minimum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -138,6 +151,8 @@ RECORDS = {
         },
     ),
     "where": OperatorRecord(
+        drawn=sizes.where,
+        offset=offsets.chosen(),
         definition=np.where,
         samples={
             "equal": sample(randn(2, 3), randn(2, 3, seed=1), call=_choose),

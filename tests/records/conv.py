@@ -8,6 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import offsets, windows
 from tests.records.draw import F, channels_first, channels_last, ones, randn, signal, t, torch
 from tests.records.large import LARGE
 from tests.records.many import MANY, conv2d_gradients, conv_transpose2d_gradients
@@ -27,15 +28,11 @@ def conv2d_by_loops(
     n, h, wd, _ = x.shape
     kh, kw, c, o = w.shape
     ho, wo = (h - dh * (kh - 1) - 1) // sh + 1, (wd - dw * (kw - 1) - 1) // sw + 1
-    out = np.zeros((n, ho, wo, o), x.dtype)
-    for y in range(ho):
-        for z in range(wo):
-            for group in range(groups):
-                into = slice(group * o // groups, (group + 1) * o // groups)
-                for i in range(kh):
-                    for j in range(kw):
-                        pixel = x[:, y * sh + i * dh, z * sw + j * dw, group * c : (group + 1) * c]
-                        out[:, y, z, into] += pixel @ w[i, j, :, into]
+    out = np.zeros((n, ho, wo, o), np.result_type(x, w))
+    for y, z, group in np.ndindex(ho, wo, groups):
+        ins, outs = slice(group * c, (group + 1) * c), slice(group * (o // groups), (group + 1) * (o // groups))
+        window = x[:, y * sh :, z * sw :][:, : dh * kh : dh, : dw * kw : dw, ins]
+        out[:, y, z, outs] = np.tensordot(window, w[..., outs], axes=3)
     return out if b is None else out + b
 
 
@@ -114,6 +111,10 @@ IMAGES = ones(2, 4, 5, 2)
 
 RECORDS = {
     "conv2d": OperatorRecord(
+        drawn=windows.either_convolution,
+        offset=offsets.Offset(
+            sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4), padding=1), 84, 84
+        ),
         definition=conv2d_by_loops,
         samples={
             "padding1": _convolution((1, 4, 5, 2), (3, 3, 2, 2), padding=1),
@@ -203,6 +204,8 @@ RECORDS = {
         },
     ),
     "conv_transpose2d": OperatorRecord(
+        drawn=windows.conv_transpose2d,
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4)), 84, 84),
         definition=conv_transpose2d_by_loops,
         samples={
             "padding1": _convolution((1, 3, 2, 2), (3, 3, 2, 1), padding=1),

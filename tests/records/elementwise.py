@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes
 from tests.records.draw import (
     binary,
     kink,
@@ -35,6 +36,8 @@ def _power(a: Any, b: Any) -> Any:
 
 RECORDS = {
     "add": OperatorRecord(
+        drawn=sizes.binary(),
+        offset=offsets.two(),
         definition=np.add,
         samples=binary(),
         analytic=True,
@@ -51,6 +54,8 @@ RECORDS = {
         },
     ),
     "sub": OperatorRecord(
+        drawn=sizes.binary(),
+        offset=offsets.two(),
         definition=np.subtract,
         samples=binary(),
         analytic=True,
@@ -60,6 +65,8 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "mul": OperatorRecord(
+        drawn=sizes.binary(),
+        offset=offsets.two(),
         definition=np.multiply,
         samples=binary(),
         analytic=True,
@@ -69,6 +76,8 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "div": OperatorRecord(
+        drawn=sizes.binary(sizes.Sizes.away),
+        offset=offsets.two(),
         definition=np.divide,
         samples=binary(lambda *s, seed=0: randn(*s, seed=seed, away=0.5)),
         analytic=True,
@@ -79,6 +88,8 @@ RECORDS = {
         },
     ),
     "neg": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=offsets.one(),
         definition=np.negative,
         samples=unary(),
         analytic=True,
@@ -88,6 +99,8 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "pow": OperatorRecord(
+        drawn=sizes.power,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(30) / 1e4), 20, 28),
         definition=lambda a, b: a**b,
         samples={
             **binary(positive),
@@ -116,6 +129,8 @@ RECORDS = {
         },
     ),
     "exp": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=Absent("exp(1e4) overflows"),
         definition=np.exp,
         samples=unary(),
         analytic=True,
@@ -124,6 +139,8 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "log": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.positive),
+        offset=offsets.one(),
         definition=np.log,
         samples=unary(positive),
         analytic=True,
@@ -132,6 +149,8 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sqrt": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.positive),
+        offset=offsets.one(),
         definition=np.sqrt,
         samples=unary(positive),
         analytic=True,
@@ -140,6 +159,8 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "tanh": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=offsets.one(),
         definition=np.tanh,
         samples=unary(),
         analytic=True,
@@ -148,6 +169,8 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sigmoid": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=offsets.one(),
         definition=lambda x: 1 / (1 + np.exp(-x)),
         samples=unary(),
         analytic=True,

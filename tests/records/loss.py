@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes, windows
 from tests.records.draw import F, ones, randn, special, t, torch
 from tests.records.record import OperatorRecord, Refusal, sample, type_error
 
@@ -31,6 +32,8 @@ _axes = {"last": -1, "first": 0, "middle": 1}
 
 RECORDS = {
     "softmax": OperatorRecord(
+        drawn=sizes.along_an_axis,
+        offset=offsets.one(30, 30),
         definition=_softmax,
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -43,6 +46,8 @@ RECORDS = {
         },
     ),
     "log_softmax": OperatorRecord(
+        drawn=sizes.along_an_axis,
+        offset=offsets.one(30, 30),
         definition=lambda x, axis=-1: np.log(_softmax(x, axis)),
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -54,6 +59,8 @@ RECORDS = {
         },
     ),
     "cross_entropy": OperatorRecord(
+        drawn=windows.cross_entropy,
+        offset=offsets.one(30, 30, labels=np.arange(8)),
         definition=_cross_entropy,
         samples={
             "three": sample(randn(3, 4), labels=np.array([0, 3, 3])),
@@ -61,7 +68,7 @@ RECORDS = {
         },
         analytic=True,
         fused=True,
-        torch=lambda logits, labels: F.cross_entropy(logits, torch.tensor(labels)),
+        torch=lambda logits, labels: F.cross_entropy(logits, torch.tensor(np.asarray(labels, "int64"))),
         scipy=_cross_entropy_by_scipy,
         accepts={
             "first-and-last-label": _loss(ones(2, 3), [0, 2]),
@@ -82,6 +89,8 @@ RECORDS = {
         },
     ),
     "mse_loss": OperatorRecord(
+        drawn=windows.two_of_one_shape,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(8, 30, seed=1)), 240),
         definition=lambda x, y: ((x - y) ** 2).mean(),
         samples={"matrices": sample(randn(2, 3), randn(2, 3, seed=1))},
         analytic=True,

@@ -6,6 +6,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import offsets, windows
 from tests.records.draw import F, ones, randn, t, torch
 from tests.records.large import LARGE
 from tests.records.many import MANY
@@ -26,6 +27,8 @@ SHAPES = {
 
 RECORDS = {
     "matmul": OperatorRecord(
+        drawn=windows.matmul,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(30, 9, seed=1)), 30, 30),
         definition=np.matmul,
         samples={name: sample(randn(*a), randn(*b, seed=1)) for name, (a, b) in SHAPES.items()},
         analytic=True,
@@ -47,6 +50,8 @@ RECORDS = {
         },
     ),
     "linear": OperatorRecord(
+        drawn=windows.linear,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.around_0(30, 9), offsets.near(9)), 30, 30),
         definition=lambda x, w, b=0.0: x @ w + b,
         samples={
             "matrix": sample(randn(2, 3), randn(3, 4, seed=1)),

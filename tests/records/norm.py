@@ -8,6 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import offsets, windows
 from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
 from tests.records.large import LARGE
 from tests.records.many import MANY, batch_norm_gradients
@@ -57,6 +58,8 @@ ONE_DTYPE = "expected one dtype"
 
 RECORDS = {
     "batch_norm": OperatorRecord(
+        drawn=windows.batch_norm,
+        offset=offsets.normalised(),
         definition=_definition,
         samples={
             "images": _norm(2, 3, 2, 2, training=True),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes, windows
 from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
 from tests.records.large import LARGE
 from tests.records.many import MANY, max_pool2d_gradients
@@ -49,6 +50,8 @@ def _marks(*rows: list[int]) -> Any:
 
 RECORDS = {
     "max_pool2d": OperatorRecord(
+        drawn=windows.pool(sizes.Sizes.spread),
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), kernel=3, stride=2, padding=1)),
         definition=partial(pool_by_loops, largest=True),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -92,6 +95,8 @@ RECORDS = {
         },
     ),
     "avg_pool2d": OperatorRecord(
+        drawn=windows.pool(),
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), kernel=3, stride=2), 9, 9),
         definition=partial(pool_by_loops, largest=False),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -109,6 +114,8 @@ RECORDS = {
         },
     ),
     "global_avg_pool2d": OperatorRecord(
+        drawn=windows.images,
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3)), 42),
         definition=lambda x: x.mean((1, 2)),
         samples={"images": sample(randn(2, 3, 2, 2))},
         analytic=True,

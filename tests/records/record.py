@@ -185,6 +185,8 @@ REQUIRED = {
     "analytic": "True if it is made of analytic functions, so that it takes complex numbers; else False",
     "torch": "the same in PyTorch, or Absent('why there is none')",
     "refuses": "wrong calls by name: {'axis': Refusal(call, message), ...}, or Absent('why every call is right')",
+    "offset": "a call of float32 numbers around 1e4 with its bounds (records/offsets.py), or Absent('why it has none')",
+    "drawn": "how to draw a call of any size: a function in tests/records/sizes.py or windows.py",
 }
 
 
@@ -225,6 +227,11 @@ class OperatorRecord:
         Calls on arrays that are just within the limits, and must not be refused.
     kinks : dict of str to Kink
         For operators that are not analytic: the points without a derivative, and the slope that is used there.
+    drawn : callable
+        ``drawn(sizes)``: a call whose sizes are drawn, far beyond those of the samples. Operators that are neither
+        linear nor analytic are linear within 0.01 of its inputs.
+    offset : Offset or Absent
+        A call in float32 of numbers around 10,000, and how far its value and gradients may be from float64.
     """
 
     definition: Callable[..., Any] | None = None
@@ -243,6 +250,8 @@ class OperatorRecord:
     numbers: dict[str, Callable[..., Any]] = field(default_factory=dict)
     accepts: dict[str, Callable[[], Any]] = field(default_factory=dict)
     kinks: dict[str, Kink] | Absent = field(default_factory=dict)
+    drawn: Callable[..., Sample] | None = None
+    offset: Any = None
 
 
 def lacks(name: str, op: Callable[..., Any], record: OperatorRecord | None) -> list[str]:

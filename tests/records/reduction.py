@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes
 from tests.records.draw import distinct, normal, ones, randn, special, t, tied, torch
 from tests.records.record import Kink, OperatorRecord, Reduction, Refusal, Sample, sample, type_error
 
@@ -39,9 +40,11 @@ def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _torch(name: str, **settings: Any) -> Callable[..., Any]:
-    """Name PyTorch's function, which takes `dim` and `keepdim`, and not everywhere None for all axes."""
+    """Name PyTorch's function, which takes `dim` and `keepdim`, and in places neither None (all axes) nor ()."""
 
     def apply(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        if axis == ():
+            return getattr(torch, name)(x[..., None], dim=-1, **settings)
         dims = (tuple(range(x.ndim)) or 0) if axis is None else axis
         return getattr(torch, name)(x, dim=dims, keepdim=keepdims, **settings)
 
@@ -73,6 +76,8 @@ _ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
 
 RECORDS = {
     "sum": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(value=30, axis=1),
         definition=np.sum,
         samples=_samples(of_nothing=True),
         analytic=True,
@@ -95,6 +100,8 @@ RECORDS = {
         },
     ),
     "mean": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(value=30, axis=1),
         definition=np.mean,
         samples=_samples(),
         analytic=True,
@@ -107,6 +114,8 @@ RECORDS = {
         },
     ),
     "var": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(value=30, gradients=30, axis=1),
         definition=np.var,
         samples=_samples(),
         analytic=True,
@@ -118,6 +127,8 @@ RECORDS = {
         },
     ),
     "max": OperatorRecord(
+        drawn=sizes.reduction(sizes.Sizes.spread),
+        offset=offsets.one(axis=1),
         definition=np.max,
         samples=_samples(distinct),
         analytic=False,
@@ -138,6 +149,8 @@ RECORDS = {
         },
     ),
     "min": OperatorRecord(
+        drawn=sizes.reduction(sizes.Sizes.spread),
+        offset=offsets.one(axis=1),
         definition=np.min,
         samples=_samples(distinct),
         analytic=False,
@@ -153,6 +166,8 @@ RECORDS = {
         },
     ),
     "logsumexp": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(gradients=offsets.ROUNDED, axis=1),
         definition=_logsumexp,
         samples=_samples(),
         analytic=True,
