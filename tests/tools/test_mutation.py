@@ -2,6 +2,7 @@
 
 import ast
 import json
+from pathlib import Path
 
 import pytest
 
@@ -130,7 +131,21 @@ def test_stages_begin_with_the_killers_the_operator_and_its_family(monkeypatch):
     assert own.operators == ["mean"]
     assert set(family.operators) > {"sum", "mean", "var", "max", "min", "logsumexp"}
     assert mirrored.tests == ["tests/ops/test_reduction.py"]
-    assert [stage.tests for stage in rest] == [mutation.QUICK, mutation.REST]
+    assert [stage.tests for stage in rest] == [["tests/ops"], ["tests/autograd", "tests/kernels"], mutation.REST]
+
+
+@pytest.mark.parametrize(
+    ("file", "users"),
+    [
+        ("kernels/norm.py", ["norm.py"]),
+        ("kernels/columns.py", ["conv.py"]),
+        ("ops/conv.py", ["conv.py"]),
+        ("autograd/tape.py", []),
+    ],
+)
+def test_a_kernel_is_tested_by_the_operators_that_use_it(file, users, monkeypatch):
+    monkeypatch.chdir(rules.ROOT)
+    assert [path.name for path in mutation.operator_files(Path("minigrad", file))] == users
 
 
 def test_the_likeliest_killers_are_those_that_killed_most_in_the_same_file():

@@ -164,6 +164,9 @@ def copied() -> Iterator[Path]:
         shutil.copytree(ROOT, project, ignore=ignored)
         before = Path.cwd()
         move_to(project)
+        sys.dont_write_bytecode = False
+        collect = ["-q", "-p", "no:cacheprovider", "--collect-only", "tests"]
+        in_fork(lambda: int(importlib.import_module("pytest").main(collect)), 300)  # leaves the bytecode of all files
         try:
             yield project
         finally:
@@ -197,7 +200,8 @@ def side_by_side(do: Callable[[Any], Any], jobs: Iterable[Any], project: Path, c
     Jobs are taken when there is a place for them. Results pass through JSON. A worker that dies raises RuntimeError.
     """
     waiting, running = iter(jobs), dict[int, tuple[Path, Any]]()
-    free = [Path(shutil.copytree(project, project.parent / str(i))) for i in range(count)]
+    copies = [tempfile.mkdtemp(dir=project.parent) for _ in range(count)]
+    free = [Path(shutil.copytree(project, copy, dirs_exist_ok=True)) for copy in copies]
     try:
         while True:
             while free and (job := next(waiting, None)) is not None:
