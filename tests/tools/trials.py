@@ -163,6 +163,7 @@ def copied() -> Iterator[Path]:
         ignored = shutil.ignore_patterns(".git", ".*cache", ".venv", "__pycache__", "runs", "build", "_build", "dist")
         shutil.copytree(ROOT, project, ignore=ignored)
         before = Path.cwd()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in an orderly way: trials end, and copies are removed
         move_to(project)
         sys.dont_write_bytecode = False
         collect = ["-q", "-p", "no:cacheprovider", "--collect-only", "tests"]
@@ -228,7 +229,6 @@ def _start(do: Callable[[Any], Any], job: Any, place: Path) -> int:
     if worker == 0:
         code = 1
         try:
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in an orderly way: its trial ends, too
             move_to(place)
             sys.dont_write_bytecode = True  # each change would leave some; that of unchanged files was copied
             os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
