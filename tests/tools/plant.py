@@ -35,9 +35,10 @@ The tool works in copies of the project and never writes into yours. On each fau
 the `tests` of the fault; the generic tests of the operators that the fault or its witness names; the tests of the file;
 those of its folder; the rest of the quick suite; and with ``--slow`` the slow tests. The test that failed is then run
 on the sound code, where it must pass. The result is a table: class, fault, seconds, and the test that caught it or
-SURVIVED. The exit status is 0 if every fault was caught.
+SURVIVED. The exit status is 0 if every fault was caught. With ``--caught FILE`` the tests that caught faults are written
+to a file, and the next run with this option tries each of them first: then a fault takes seconds.
 
-    python -m tests.tools.plant tests/tools/faults.toml --jobs 2    the faults that are kept: all must be caught
+    python -m tests.tools.plant tests/tools/faults.toml             the faults that are kept: all must be caught
     python -m tests.tools.plant faults.toml --check                 only the witnesses
     python -m tests.tools.plant faults.toml --only "bias" --slow    those whose class or description contains this text
 """
@@ -53,7 +54,7 @@ import os
 import re
 import time
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,8 @@ def main() -> int:
     parser.add_argument("--slow", action="store_true", help="run the slow tests, too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run at a time")
     parser.add_argument("--timeout", type=int, default=300, help="processor seconds for one stage")
-    parser.add_argument("--json", help="write the rows to this file")
+    parser.add_argument("--caught", type=Path, help="the file of the tests that caught faults: read, and written")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
     args = parser.parse_args()
     faults = [fault for path in args.faults for fault in read(path)]
     if args.file:
@@ -240,9 +242,14 @@ def main() -> int:
     faults = [fault for fault in faults if not args.only or args.only in f"{fault.class_} {fault.name}"]
     for fault in faults:
         fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))  # refuses what cannot be planted
+    caught = json.loads(args.caught.read_text(encoding="utf-8")) if args.caught and args.caught.exists() else {}
+    faults = [replace(fault, tests=[*fault.tests, *caught.get(fault.name, [])]) for fault in faults]
     rows = run(faults, jobs=args.jobs, slow=args.slow, check=args.check, seconds=args.timeout)
     if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+        args.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    if args.caught and not args.check:
+        caught |= {row["fault"]: [row["by"]] for row in rows if row["verdict"] == "caught"}
+        args.caught.write_text(json.dumps(caught, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(table(rows))
     return int(any(row["verdict"] not in ("caught", "timed out", "shown") for row in rows))
 

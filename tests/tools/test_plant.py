@@ -1,5 +1,6 @@
 """The tool that plants faults: what it refuses, what it runs and in which order, and its verdicts on a tiny project."""
 
+import ast
 import json
 import shutil
 import subprocess
@@ -97,6 +98,21 @@ def test_a_fork_returns_its_status_and_what_it_printed_and_ends_in_time(tmp_path
     assert trials.in_fork(lambda: time.sleep(60), 0.01) == (None, "")
 
 
+KEPT = plant.read(str(trials.ROOT / "tests/tools/faults.toml"))
+
+
+@pytest.mark.parametrize("fault", KEPT, ids=lambda fault: fault.name)
+def test_a_fault_that_is_kept_can_be_planted(fault):
+    code, _ = fault.planted((trials.ROOT / fault.file).read_text(encoding="utf-8"))
+    ast.parse(code)
+    ast.parse(fault.witness)
+
+
+def test_the_faults_that_are_kept_have_names_of_their_own_and_classes():
+    assert len({fault.name for fault in KEPT}) == len(KEPT)
+    assert all(fault.about and fault.class_ for fault in KEPT)
+
+
 # The whole tool, on a project of two functions -----------------------------------------------
 
 CODE = """
@@ -172,7 +188,19 @@ def test_verdicts_on_a_tiny_project(tmp_path):
         shutil.copy(Path(plant.__file__).parent / name, tmp_path / "tests/tools")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     code = "from tests.tools import trials, plant; trials.PRELOADED[:] = []; raise SystemExit(plant.main())"
-    command = [sys.executable, "-c", code, "faults.toml", "--jobs", "2", "--json", "rows.json"]
+    (tmp_path / "caught.json").write_text('{"seen by no test": ["tests/test_it.py::test_of_another_name"]}')
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "faults.toml",
+        "--jobs",
+        "2",
+        "--json",
+        "rows.json",
+        "--caught",
+        "caught.json",
+    ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONDONTWRITEBYTECODE": "1"})
     assert result.stderr == ""
     assert result.returncode == 1
@@ -185,6 +213,9 @@ def test_verdicts_on_a_tiny_project(tmp_path):
         "no fault": ("refused", "the witness shows no difference: on the faulty code it passes, too"),
         "a witness that is wrong": ("refused", "the witness fails on the sound code: AssertionError"),
     }
+    known = json.loads((tmp_path / "caught.json").read_text())
+    assert known.pop("seen by a test") == ["tests/test_it.py::test_double"]
+    assert [*known] == ["seen by no test"]
     *_, caught, total = result.stdout.splitlines()
     assert caught.startswith("a class  ")
     assert caught.endswith(" s  tests/test_it.py::test_double")
