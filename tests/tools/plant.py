@@ -35,8 +35,8 @@ The tool works in copies of the project and never writes into yours. On each fau
 the `tests` of the fault; the generic tests of the operators that the fault or its witness names; the tests of the file;
 those of its folder; the rest of the quick suite; and with ``--slow`` the slow tests. The test that failed is then run
 on the sound code, where it must pass. The result is a table: class, fault, seconds, and the test that caught it or
-SURVIVED. The exit status is 0 if every fault was caught. With ``--caught FILE`` the tests that caught faults are written
-to a file, and the next run with this option tries each of them first: then a fault takes seconds.
+SURVIVED. The exit status is 0 if every fault was caught. With ``--caught FILE`` the tests that caught faults are stored
+in a file, and the next run with this option tries each of them first: then a fault takes seconds.
 
     python -m tests.tools.plant tests/tools/faults.toml             the faults that are kept: all must be caught
     python -m tests.tools.plant faults.toml --check                 only the witnesses
