@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -83,19 +84,35 @@ def test_stages_begin_where_the_fault_is_and_end_with_everything(changes, expect
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # is multi-threaded: the forks use no locks
-def test_a_fork_returns_its_status_and_what_it_printed_and_ends_in_time(tmp_path, monkeypatch):
+def test_a_fork_returns_its_status_and_what_it_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert trials.in_fork(lambda: print("one") or 3, 5) == (3, "one")
     status, printed = trials.in_fork(lambda: 1 // 0, 5)
     assert status == 1
     assert printed.endswith("ZeroDivisionError: integer division or modulo by zero")
 
-    def busy():
-        while True:
-            pass
 
-    assert trials.in_fork(busy, 0.05) == (None, "")
-    assert trials.in_fork(lambda: time.sleep(60), 0.01) == (None, "")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_ends_at_its_limit_of_the_processor_and_at_ten_times_that_on_the_wall(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if sys.platform == "linux":
+        before = time.process_time()
+        assert before <= trials.processor_seconds(os.getpid()) <= time.process_time()
+    monkeypatch.setattr(trials, "processor_seconds", lambda process: 6.0)
+    assert trials.in_fork(lambda: time.sleep(1) or 0, 5) == (None, "")
+    monkeypatch.setattr(trials, "processor_seconds", lambda process: 0.0)
+    assert trials.in_fork(lambda: time.sleep(1) or 0, 0.01) == (None, "")
+
+
+def test_a_changed_file_never_has_the_second_of_the_bytecode_and_is_restored(tmp_path):
+    path = tmp_path / "code.py"
+    path.write_text("2 * x")
+    before = path.stat()
+    with trials.changed(path, b"2 + x"):
+        assert path.read_text() == "2 + x"
+        assert int(path.stat().st_mtime) != int(before.st_mtime)
+    assert path.read_text() == "2 * x"
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
 KEPT = plant.read(str(trials.ROOT / "tests/tools/faults.toml"))
