@@ -185,7 +185,7 @@ def disagreement(mine, theirs):
     assert np.isfinite(theirs).all()
     assert np.abs(theirs).max() > 0
     assert mine.dtype == theirs.dtype
-    return np.abs(mine - theirs).max() / np.abs(theirs).max()
+    return float(np.abs(mine - theirs).max() / np.abs(theirs).max())
 
 
 @needs_torch
@@ -258,6 +258,7 @@ def test_a_sequential_has_pytorchs_names_groups_and_flattening():
     assert disagreement(logits(net, x), expected) < 1e-6
 
 
+@pytest.mark.usefixtures("no_draws")
 def test_names_are_torchvisions():
     names = list(pretrained.to_torch(models.resnet50()))
     assert len(names) == 320 - 53 * 2 + 53 * 2  # 53 convolutions, 5 arrays for each batch norm, weight and bias of fc
