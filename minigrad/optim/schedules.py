@@ -279,7 +279,7 @@ class WarmupUntil(Schedule):
 
     def observe(self, **figures: float) -> None:
         """Average the error of the batches, and end the warm-up once the average is below `error`."""
-        if "batch_error" in figures:
+        if "batch_error" in figures and "iteration" not in figures:  # a record's is the mean of batches seen before
             self.average += (figures["batch_error"] - self.average) / 50
             self.done = self.done or self.average < self.error
         self.schedule.observe(**figures)
