@@ -38,7 +38,7 @@ def crops(images=None, size=2):
 
 def loaded(net=None, source=None):
     """The parameters after loading."""
-    net = nn.Linear(2, 1, rng=0) if net is None else net
+    net = numbered(nn.Linear(2, 1, rng=0)) if net is None else net
     source = {"weight": np.array([[1.0, 2.0]]), "bias": np.array([3.0])} if source is None else source
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(source, list):  # a file
