@@ -9,7 +9,7 @@ import minigrad as mg
 from minigrad import optim
 from minigrad.nn import Parameter
 from minigrad.optim import SGD, CosineLR, MultiStepLR, ReduceOnPlateau, Schedule, Warmup, WarmupUntil
-from tests.tools.settings import Row, check, missing
+from tests.tools.settings import Refused, Row, check, missing
 
 
 def step(sgd, *gradients):
@@ -106,7 +106,7 @@ ROWS = {
         lambda **s: plateau(patience=2, **s),
         ("test_error", [1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01, 0.001]),
         ("val_error", [1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01]),
-        ("missing_error", [1.0] * 8),
+        ("missing_error", Refused(ValueError, "expected 'missing_error' to be measured")),
     ),
     "ReduceOnPlateau.patience": Row(plateau, (5, [1.0] * 6 + [0.1] * 2), (1, [1.0, *(0.1**i for i in range(7))])),
     "ReduceOnPlateau.gamma": Row(plateau, (0.1, [1.0] * 6 + [0.1] * 2), (0.5, [1.0] * 6 + [0.5] * 2)),
@@ -250,3 +250,13 @@ def test_a_record_is_not_one_more_batch_for_a_warm_up():
     assert schedule.average == pytest.approx(0.99)
     schedule.observe(iteration=1, batch_error=0.5, test_error=0.0)
     assert schedule.average == pytest.approx(0.99)
+
+
+def test_a_batch_is_no_record_for_a_plateau():
+    """Of the training error, too, only the records count: the mean of many batches."""
+    schedule = ReduceOnPlateau(sgd(), "batch_error", patience=2)
+    for i in range(3):
+        for _ in range(5):
+            schedule.observe(batch_error=0.5)
+        schedule.observe(iteration=5 * i + 5, batch_error=0.5)
+        assert schedule.drops == (i == 2)
