@@ -22,6 +22,7 @@ from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import is_array, namespace, on_host
 from minigrad.kernels import blocks, masks
+from minigrad.ops.shape import unshared
 from minigrad.typing import Array, Gradient, Number, Operand, T, TensorOrArray
 
 # Arithmetic ----------------------------------------------------------------------------------
@@ -375,7 +376,7 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
     >>> mg.where(x > 0, x, 0.1 * x)
     Tensor([ 1. , -0.2])
     """
-    return _where(a, b, condition)
+    return _where(a, b, unshared(condition, a, b))
 
 
 @elementwise
