@@ -142,6 +142,7 @@ RECORDS = {
                 randn(2, 3), randn(3, seed=1), call=lambda op, a, b: _choose(op, a, b, ~_condition)
             ),
             "zero": sample(randn(2, 3), call=lambda op, a: _choose(op, a, 0.0)),
+            "zero-left": sample(randn(2, 3), call=lambda op, b: op(beside(b, _condition), 0.0, b)),
         },
         analytic=True,
         linear="jointly",

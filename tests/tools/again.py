@@ -109,19 +109,21 @@ def trained(dtype: str, steps: int = 3, disturb: Callable[..., None] = lambda *a
 
 
 def _calls() -> dict[str, Callable[[], list[Any]]]:
+    def normal(seed: int, shape: tuple[int, ...]) -> Any:
+        return np.random.default_rng(seed).standard_normal(shape)
+
     calls: dict[str, Callable[[], list[Any]]] = {}
     dtypes = ("float32", "float64")
     for name, record in RECORDS.items():
-        for key, sample in record.samples.items():
-            for dtype in dtypes:
+        for dtype in dtypes:
+            for key, sample in record.samples.items():
                 calls[f"{name}-{key} {dtype}"] = lambda name=name, sample=sample, dtype=dtype: forward_and_backward(
                     sample.function(name), leaves(sample, dtype)
                 )
-        for key, large in record.large.items():
-            calls[f"{name}-{key} large"] = lambda large=large: forward_and_backward(
-                large.call,
-                [leaf(np.random.default_rng(i).standard_normal(s), "float32") for i, s in enumerate(large.shapes)],
-            )
+            for key, large in record.large.items():
+                calls[f"{name}-{key} large {dtype}"] = lambda large=large, dtype=dtype: forward_and_backward(
+                    large.call, [leaf(normal(i, shape), dtype) for i, shape in enumerate(large.shapes)]
+                )
     for dtype in dtypes:
         for kind in LAYERS:
             calls[f"{kind} {dtype}"] = lambda kind=kind, dtype=dtype: layer_results(kind, dtype)
