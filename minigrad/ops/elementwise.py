@@ -437,4 +437,4 @@ def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, train
         return x
     seed = once(lambda: int(rng.integers(2**63)))
     keep = np.random.default_rng(seed).random(x.shape, dtype=np.float32) >= p
-    return x * namespace(array_of(x)).asarray((keep / (1 - p)).astype(x.dtype))
+    return _where(x * (1 / (1 - p)), 0.0, namespace(array_of(x)).asarray(keep))
