@@ -9,7 +9,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from tests.records.draw import F, channels_first, channels_last, ones, randn, signal, t, torch
-from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
+from tests.records.record import Large, OperatorRecord, Refusal, Sample, Special, sample, type_error
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -112,6 +112,7 @@ IMAGES = ones(2, 4, 5, 2)
 
 RECORDS = {
     "conv2d": OperatorRecord(
+        special=Special(),
         definition=conv2d_by_loops,
         samples={
             "padding1": _convolution((1, 4, 5, 2), (3, 3, 2, 2), padding=1),
@@ -204,6 +205,7 @@ RECORDS = {
         },
     ),
     "conv_transpose2d": OperatorRecord(
+        special=Special(),
         definition=conv_transpose2d_by_loops,
         samples={
             "padding1": _convolution((1, 3, 2, 2), (3, 3, 2, 1), padding=1),

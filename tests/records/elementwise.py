@@ -20,7 +20,17 @@ from tests.records.draw import (
     unary,
     uniform,
 )
-from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
+from tests.records.record import (
+    Absent,
+    Convention,
+    Elementwise,
+    Kink,
+    OperatorRecord,
+    Refusal,
+    Special,
+    sample,
+    type_error,
+)
 
 ANY_ARRAY = Absent("takes any array of floating-point numbers")
 AS_ADD = Absent("refuses what add refuses, by the same code")
@@ -35,6 +45,7 @@ def _power(a: Any, b: Any) -> Any:
 
 RECORDS = {
     "add": OperatorRecord(
+        special=Special(),
         definition=np.add,
         samples=binary(),
         analytic=True,
@@ -51,6 +62,7 @@ RECORDS = {
         },
     ),
     "sub": OperatorRecord(
+        special=Special(),
         definition=np.subtract,
         samples=binary(),
         analytic=True,
@@ -60,6 +72,7 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "mul": OperatorRecord(
+        special=Special(),
         definition=np.multiply,
         samples=binary(),
         analytic=True,
@@ -69,6 +82,9 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "div": OperatorRecord(
+        special=Special(
+            unlike_torch={"denormals": "PyTorch divides twice before it multiplies by the cotangent, and overflows"}
+        ),
         definition=np.divide,
         samples=binary(lambda *s, seed=0: randn(*s, seed=seed, away=0.5)),
         analytic=True,
@@ -79,6 +95,7 @@ RECORDS = {
         },
     ),
     "neg": OperatorRecord(
+        special=Special(),
         definition=np.negative,
         samples=unary(),
         analytic=True,
@@ -88,6 +105,22 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "pow": OperatorRecord(
+        special=Special(
+            torch=lambda a, b: torch.pow(a, b),
+            unlike_torch={
+                "denormals": "b = 0 times a ** -1, which overflows, is NaN; PyTorch looks at b",
+                "mixed": "PyTorch's derivative of a ** 0 is 0 also where a is NaN, and that of 0 ** b infinite",
+            },
+            conventions={
+                "nan": Convention(
+                    lambda x: x ** np.array([0.0, 0.0]),
+                    [np.nan, 0.0],
+                    [1.0, 1.0],
+                    [np.nan, 0.0],
+                    "if the exponent is in an array, it is NaN at a = NaN",
+                )
+            },
+        ),
         definition=lambda a, b: a**b,
         samples={
             **binary(positive),
@@ -116,6 +149,7 @@ RECORDS = {
         },
     ),
     "exp": OperatorRecord(
+        special=Special(),
         definition=np.exp,
         samples=unary(),
         analytic=True,
@@ -124,6 +158,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "log": OperatorRecord(
+        special=Special(),
         definition=np.log,
         samples=unary(positive),
         analytic=True,
@@ -132,6 +167,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sqrt": OperatorRecord(
+        special=Special(),
         definition=np.sqrt,
         samples=unary(positive),
         analytic=True,
@@ -140,6 +176,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "tanh": OperatorRecord(
+        special=Special(),
         definition=np.tanh,
         samples=unary(),
         analytic=True,
@@ -148,6 +185,7 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sigmoid": OperatorRecord(
+        special=Special(),
         definition=lambda x: 1 / (1 + np.exp(-x)),
         samples=unary(),
         analytic=True,

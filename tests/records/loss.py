@@ -8,7 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from tests.records.draw import F, ones, randn, special, t, torch
-from tests.records.record import OperatorRecord, Refusal, sample, type_error
+from tests.records.record import Convention, OperatorRecord, Refusal, Special, sample, type_error
 
 
 def _softmax(x: Any, axis: int = -1) -> Any:
@@ -31,6 +31,7 @@ _axes = {"last": -1, "first": 0, "middle": 1}
 
 RECORDS = {
     "softmax": OperatorRecord(
+        special=Special(definition=lambda x, axis=-1: special.softmax(x, axis=axis)),
         definition=_softmax,
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -43,6 +44,19 @@ RECORDS = {
         },
     ),
     "log_softmax": OperatorRecord(
+        special=Special(
+            definition=lambda x, axis=-1: special.log_softmax(x, axis=axis),
+            unlike_definition=dict.fromkeys(("inf", "mixed"), "SciPy has minus infinity beside infinity"),
+            conventions={
+                "inf": Convention(
+                    mg.log_softmax,
+                    [0.0, np.inf],
+                    [np.nan, np.nan],
+                    [np.nan, np.nan],
+                    "makes all results along the axis NaN",
+                )
+            },
+        ),
         definition=lambda x, axis=-1: np.log(_softmax(x, axis)),
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -54,6 +68,11 @@ RECORDS = {
         },
     ),
     "cross_entropy": OperatorRecord(
+        special=Special(
+            definition=_cross_entropy_by_scipy,
+            unlike_definition=dict.fromkeys(("inf", "mixed"), "SciPy has minus infinity beside infinity"),
+            unlike_torch={"mixed": "PyTorch multiplies an infinite cotangent by zeros"},
+        ),
         definition=_cross_entropy,
         samples={
             "three": sample(randn(3, 4), labels=np.array([0, 3, 3])),
@@ -82,6 +101,9 @@ RECORDS = {
         },
     ),
     "mse_loss": OperatorRecord(
+        special=Special(
+            unlike_torch={"mixed": "PyTorch multiplies by a denormal cotangent last: it does not become 0"}
+        ),
         definition=lambda x, y: ((x - y) ** 2).mean(),
         samples={"matrices": sample(randn(2, 3), randn(2, 3, seed=1))},
         analytic=True,

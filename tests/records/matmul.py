@@ -7,7 +7,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from tests.records.draw import F, ones, randn, t, torch
-from tests.records.record import Large, OperatorRecord, Refusal, sample, type_error
+from tests.records.record import Large, OperatorRecord, Refusal, Special, sample, type_error
 
 SHAPES = {
     "matrices": ((2, 3), (3, 4)),
@@ -24,6 +24,7 @@ SHAPES = {
 
 RECORDS = {
     "matmul": OperatorRecord(
+        special=Special(),
         definition=np.matmul,
         samples={name: sample(randn(*a), randn(*b, seed=1)) for name, (a, b) in SHAPES.items()},
         analytic=True,
@@ -43,6 +44,7 @@ RECORDS = {
         },
     ),
     "linear": OperatorRecord(
+        special=Special(),
         definition=lambda x, w, b=0.0: x @ w + b,
         samples={
             "matrix": sample(randn(2, 3), randn(3, 4, seed=1)),

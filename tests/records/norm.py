@@ -9,7 +9,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
-from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
+from tests.records.record import Convention, Large, OperatorRecord, Refusal, Sample, Special, sample, type_error
 
 
 def _definition(
@@ -55,6 +55,29 @@ ONE_DTYPE = "expected one dtype"
 
 RECORDS = {
     "batch_norm": OperatorRecord(
+        special=Special(
+            unlike_definition=dict.fromkeys(
+                ("inf", "-inf", "mixed"), "infinity minus infinity: x, the mean and beta are scaled first"
+            )
+            | dict.fromkeys(
+                ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
+            ),
+            unlike_torch=dict.fromkeys(
+                ("inf", "-inf", "plain", "mixed"), "infinity minus infinity, which PyTorch avoids"
+            )
+            | dict.fromkeys(
+                ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
+            ),
+            conventions={
+                "inf": Convention(
+                    lambda x: norm_of(x, gamma=np.full(1, np.inf)),
+                    [[1.0], [2.0]],
+                    [[np.nan], [np.nan]],
+                    [[np.nan], [np.nan]],
+                    "may become NaN throughout",
+                )
+            },
+        ),
         definition=_definition,
         samples={
             "images": _norm(2, 3, 2, 2, training=True),

@@ -10,7 +10,7 @@ import numpy as np
 
 import minigrad as mg
 from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
-from tests.records.record import Kink, Large, OperatorRecord, Refusal, sample
+from tests.records.record import Convention, Kink, Large, OperatorRecord, Refusal, Special, sample
 
 
 def pool_by_loops(x: Any, kernel: Any, *, largest: bool, stride: Any = None, padding: Any = 0) -> Any:
@@ -47,6 +47,18 @@ def _marks(*rows: list[int]) -> Any:
 
 RECORDS = {
     "max_pool2d": OperatorRecord(
+        special=Special(
+            unlike_torch={"mixed": "PyTorch takes the last of several NaNs"},
+            conventions={
+                "nan": Convention(
+                    lambda x: mg.max_pool2d(x, (1, 4)),
+                    np.array([np.inf, np.nan, 2.0, np.nan]).reshape(1, 1, 4, 1),
+                    [[[[np.nan]]]],
+                    np.array([0.0, 1.0, 0.0, 0.0]).reshape(1, 1, 4, 1),
+                    "A NaN counts as larger than any number",
+                )
+            },
+        ),
         definition=partial(pool_by_loops, largest=True),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -90,6 +102,7 @@ RECORDS = {
         },
     ),
     "avg_pool2d": OperatorRecord(
+        special=Special(),
         definition=partial(pool_by_loops, largest=False),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -107,6 +120,7 @@ RECORDS = {
         },
     ),
     "global_avg_pool2d": OperatorRecord(
+        special=Special(),
         definition=lambda x: x.mean((1, 2)),
         samples={"images": sample(randn(2, 3, 2, 2))},
         analytic=True,

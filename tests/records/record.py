@@ -122,6 +122,46 @@ class Reduction(NamedTuple):
     of_nothing: bool = False
 
 
+class Convention(NamedTuple):
+    """What an operator does with special values: a call at them, its value and slope, and the docstring's words."""
+
+    call: Callable[..., Any]
+    at: Any
+    value: Any
+    slope: Any
+    says: str
+
+
+@dataclass(frozen=True)
+class Special:
+    """What an operator does with NaN, infinities, zeros of both signs, denormals, huge numbers and ties.
+
+    The kinds of special values are those of tests/tools/special_values.py. ``Special()`` says that values are those of
+    the definition, and gradients those of PyTorch, for all of them.
+
+    Attributes
+    ----------
+    definition : callable, optional
+        A definition that holds for special values, too, where that of the record overflows.
+    torch : callable, optional
+        PyTorch's counterpart for special values, where that of the record does not serve.
+    unlike_definition, unlike_torch : dict of str to str
+        The kinds for which values differ from the definition, gradients from PyTorch's, each with the reason.
+    conventions : dict of str to Convention
+        What the docstring says about them; at least one where gradients differ from PyTorch's by choice.
+    leaks : dict of str to str
+        Samples in which special values reach elements that do not depend on them, as strict expected failures, each
+        with the reason. The test comes first: "values 3x3", "gradients 3x3", "inputs 3x3", "cotangents 3x3".
+    """
+
+    definition: Callable[..., Any] | None = None
+    torch: Callable[..., Any] | None = None
+    unlike_definition: dict[str, str] = field(default_factory=dict)
+    unlike_torch: dict[str, str] = field(default_factory=dict)
+    conventions: dict[str, Convention] = field(default_factory=dict)
+    leaks: dict[str, str] = field(default_factory=dict)
+
+
 #: What a record cannot do without: what to write there.
 REQUIRED = {
     "definition": "what it computes, in NumPy alone",
@@ -129,6 +169,7 @@ REQUIRED = {
     "analytic": "True if it is made of analytic functions, so that it takes complex numbers; else False",
     "torch": "the same in PyTorch, or Absent('why there is none')",
     "refuses": "wrong calls by name: {'axis': Refusal(call, message), ...}, or Absent('why every call is right')",
+    "special": "Special(), or Special(...) that says where special values are treated otherwise, and why",
 }
 
 
@@ -165,6 +206,8 @@ class OperatorRecord:
         Calls on arrays that are just within the limits, and must not be refused.
     kinks : dict of str to Kink
         For operators that are not analytic: the points without a derivative, and the slope that is used there.
+    special : Special
+        What it does with NaN, infinities, zeros of both signs and ties.
     """
 
     definition: Callable[..., Any] | None = None
@@ -181,6 +224,7 @@ class OperatorRecord:
     numbers: dict[str, Callable[..., Any]] = field(default_factory=dict)
     accepts: dict[str, Callable[[], Any]] = field(default_factory=dict)
     kinks: dict[str, Kink] | Absent = field(default_factory=dict)
+    special: Special | None = None
 
 
 def lacks(name: str, op: Callable[..., Any], record: OperatorRecord | None) -> list[str]:

@@ -10,7 +10,17 @@ import numpy as np
 
 import minigrad as mg
 from tests.records.draw import distinct, normal, ones, randn, special, t, tied, torch
-from tests.records.record import Kink, OperatorRecord, Reduction, Refusal, Sample, sample, type_error
+from tests.records.record import (
+    Convention,
+    Kink,
+    OperatorRecord,
+    Reduction,
+    Refusal,
+    Sample,
+    Special,
+    sample,
+    type_error,
+)
 
 AXES = {
     "all": None,
@@ -73,6 +83,7 @@ _ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
 
 RECORDS = {
     "sum": OperatorRecord(
+        special=Special(),
         definition=np.sum,
         samples=_samples(of_nothing=True),
         analytic=True,
@@ -95,6 +106,7 @@ RECORDS = {
         },
     ),
     "mean": OperatorRecord(
+        special=Special(),
         definition=np.mean,
         samples=_samples(),
         analytic=True,
@@ -107,6 +119,20 @@ RECORDS = {
         },
     ),
     "var": OperatorRecord(
+        special=Special(
+            unlike_torch=dict.fromkeys(
+                ("inf", "-inf", "mixed", "plain"), "infinity minus infinity, which PyTorch avoids"
+            ),
+            conventions={
+                "inf": Convention(
+                    mg.var,
+                    [1.0, np.inf],
+                    np.nan,
+                    [np.nan, np.nan],
+                    "An infinity makes the result and all its gradients NaN",
+                )
+            },
+        ),
         definition=np.var,
         samples=_samples(),
         analytic=True,
@@ -118,6 +144,20 @@ RECORDS = {
         },
     ),
     "max": OperatorRecord(
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch makes all gradients NaN where one element is NaN")
+            | dict.fromkeys(("zeros", "ties"), "PyTorch gives equal elements equal shares")
+            | {"plain": "PyTorch multiplies an infinite cotangent by 0"},
+            conventions={
+                "nan": Convention(
+                    mg.max,
+                    [-np.inf, np.nan, np.inf, np.nan],
+                    np.nan,
+                    [0.0, 1.0, 0.0, 0.0],
+                    "A NaN counts as larger than any number",
+                )
+            },
+        ),
         definition=np.max,
         samples=_samples(distinct),
         analytic=False,
@@ -138,6 +178,20 @@ RECORDS = {
         },
     ),
     "min": OperatorRecord(
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch makes all gradients NaN where one element is NaN")
+            | dict.fromkeys(("zeros", "ties"), "PyTorch gives equal elements equal shares")
+            | {"plain": "PyTorch multiplies an infinite cotangent by 0"},
+            conventions={
+                "nan": Convention(
+                    mg.min,
+                    [-np.inf, np.nan, np.inf, np.nan],
+                    np.nan,
+                    [0.0, 1.0, 0.0, 0.0],
+                    "A NaN counts as smaller than any number",
+                )
+            },
+        ),
         definition=np.min,
         samples=_samples(distinct),
         analytic=False,
@@ -153,6 +207,17 @@ RECORDS = {
         },
     ),
     "logsumexp": OperatorRecord(
+        special=Special(
+            definition=lambda x, axis=None, keepdims=False: special.logsumexp(x, axis=axis, keepdims=keepdims),
+            unlike_torch=dict.fromkeys(
+                ("-inf", "mixed"), "PyTorch's gradient is NaN where all elements are minus infinity"
+            ),
+            conventions={
+                "-inf": Convention(
+                    mg.logsumexp, [-np.inf, -np.inf], -np.inf, [0.0, 0.0], "so is the result, and their gradients are 0"
+                )
+            },
+        ),
         definition=_logsumexp,
         samples=_samples(),
         analytic=True,

@@ -8,7 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from tests.records.draw import F, as_list, ones, randn, t, torch
-from tests.records.record import OperatorRecord, Refusal, sample, type_error
+from tests.records.record import OperatorRecord, Refusal, Special, sample, type_error
 
 
 def _getitem(x: Any, index: Any) -> Any:
@@ -33,6 +33,7 @@ _x = randn(4, 3, 2)
 
 RECORDS = {
     "reshape": OperatorRecord(
+        special=Special(),
         definition=lambda x, shape: x.reshape(shape),
         samples={
             "matrix": sample(randn(2, 3, 2), shape=(6, 2)),
@@ -53,6 +54,7 @@ RECORDS = {
         },
     ),
     "transpose": OperatorRecord(
+        special=Special(),
         definition=lambda x, axes: x.transpose(axes),
         samples={
             "default": sample(randn(2, 3, 4), axes=None),
@@ -72,6 +74,7 @@ RECORDS = {
         },
     ),
     "broadcast_to": OperatorRecord(
+        special=Special(),
         definition=np.broadcast_to,
         samples={
             "new-axis": sample(randn(3), shape=(2, 3)),
@@ -87,6 +90,7 @@ RECORDS = {
         refuses={"shape": Refusal(lambda: mg.broadcast_to(t(2, 3), (2, 2)), r"\(2, 3\)")},
     ),
     "squeeze": OperatorRecord(
+        special=Special(),
         definition=np.squeeze,
         samples={
             "first": sample(randn(1, 3, 1), axis=0),
@@ -104,6 +108,7 @@ RECORDS = {
         },
     ),
     "expand_dims": OperatorRecord(
+        special=Special(),
         definition=np.expand_dims,
         samples={
             "first": sample(randn(2, 3), axis=0),
@@ -124,6 +129,7 @@ RECORDS = {
         },
     ),
     "concatenate": OperatorRecord(
+        special=Special(),
         definition=np.concatenate,
         samples={
             "three": sample(randn(2, 3), randn(2, 1), randn(2, 2), call=as_list, axis=1),
@@ -142,6 +148,7 @@ RECORDS = {
         },
     ),
     "stack": OperatorRecord(
+        special=Special(),
         definition=np.stack,
         samples={
             "first": sample(randn(2, 3), randn(2, 3, seed=1), call=as_list, axis=0),
@@ -162,6 +169,7 @@ RECORDS = {
         },
     ),
     "pad": OperatorRecord(
+        special=Special(),
         definition=lambda x, pad_width, constant_values=0.0: np.pad(x, pad_width, constant_values=constant_values),
         samples={
             "one-side": sample(randn(2, 3), pad_width=[(1, 0), (0, 2)]),
@@ -186,6 +194,7 @@ RECORDS = {
         },
     ),
     "flip": OperatorRecord(
+        special=Special(),
         definition=np.flip,
         samples={
             "all": sample(randn(2, 3), axis=None),
@@ -199,6 +208,7 @@ RECORDS = {
         refuses={"no-axis": Refusal(lambda: mg.flip(t(2), 1), "axis 1 is not an axis")},
     ),
     "getitem": OperatorRecord(
+        special=Special(),
         definition=lambda x, index: x[index],
         samples={
             "int": sample(_x, index=1),
