@@ -5,6 +5,7 @@ record lacks something, tests/ops/test_records.py names it. This is the whole re
 tests/records/elementwise.py::
 
     "softplus": OperatorRecord(
+        special=Special(),
         definition=lambda x: np.log(1 + np.exp(x)),
         samples=unary(randn),
         analytic=True,
@@ -15,7 +16,7 @@ tests/records/elementwise.py::
 
 With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
 both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; float32 with float64;
-and it checks memory, layouts, threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also
+special values with both; and it checks memory, layouts, threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also
 plants faults in the rule, which must all be caught, and runs the example of the docstring; tests/test_house.py counts
 lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
 

@@ -152,7 +152,7 @@ RECORDS = {
             | dict.fromkeys(("zeros", "ties", "-0"), "PyTorch gives each of two equal elements a half"),
             conventions={
                 "nan": Convention(
-                    lambda x: mg.maximum(x, np.array([1.0, np.nan, 0.0, 1.0])),
+                    lambda x: mg.maximum(x, np.array([1.0, np.nan, 0.0, 1.0], x.dtype)),
                     [np.nan, 1.0, -0.0, np.inf],
                     [np.nan, np.nan, -0.0, np.inf],
                     [0.0, 0.0, 1.0, 1.0],
@@ -181,7 +181,7 @@ RECORDS = {
             | dict.fromkeys(("zeros", "ties", "-0"), "PyTorch gives each of two equal elements a half"),
             conventions={
                 "nan": Convention(
-                    lambda x: mg.minimum(x, np.array([1.0, np.nan, 0.0, 1.0])),
+                    lambda x: mg.minimum(x, np.array([1.0, np.nan, 0.0, 1.0], x.dtype)),
                     [np.nan, 1.0, -0.0, np.inf],
                     [np.nan, np.nan, -0.0, 1.0],
                     [0.0, 0.0, 1.0, 0.0],

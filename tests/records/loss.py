@@ -70,7 +70,6 @@ RECORDS = {
     "cross_entropy": OperatorRecord(
         special=Special(
             definition=_cross_entropy_by_scipy,
-            unlike_definition=dict.fromkeys(("inf", "mixed"), "SciPy has minus infinity beside infinity"),
             unlike_torch={"mixed": "PyTorch multiplies an infinite cotangent by zeros"},
         ),
         definition=_cross_entropy,
@@ -101,9 +100,7 @@ RECORDS = {
         },
     ),
     "mse_loss": OperatorRecord(
-        special=Special(
-            unlike_torch={"mixed": "PyTorch multiplies by a denormal cotangent last: it does not become 0"}
-        ),
+        special=Special(),
         definition=lambda x, y: ((x - y) ** 2).mean(),
         samples={"matrices": sample(randn(2, 3), randn(2, 3, seed=1))},
         analytic=True,

@@ -38,7 +38,7 @@ def _norm(*shape: int, **settings: Any) -> Sample:
 def norm_of(x: Any, training: bool = True, eps: float = 1e-5, **given: Any) -> Any:
     """Normalise, with ones for all arguments that are not given."""
     c = x.shape[-1]
-    arrays = {"gamma": ones(c), "beta": ones(c), "running_mean": ones(c), "running_var": ones(c)} | given
+    arrays = {name: ones(c, dtype=x.dtype) for name in ("gamma", "beta", "running_mean", "running_var")} | given
     return mg.batch_norm(x, *arrays.values(), training=training, eps=eps)
 
 
@@ -62,15 +62,13 @@ RECORDS = {
             | dict.fromkeys(
                 ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
             ),
-            unlike_torch=dict.fromkeys(
-                ("inf", "-inf", "plain", "mixed"), "infinity minus infinity, which PyTorch avoids"
-            )
+            unlike_torch=dict.fromkeys(("inf", "-inf", "plain"), "infinity minus infinity, which PyTorch avoids")
             | dict.fromkeys(
                 ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
             ),
             conventions={
                 "inf": Convention(
-                    lambda x: norm_of(x, gamma=np.full(1, np.inf)),
+                    lambda x: norm_of(x, gamma=np.full(1, np.inf, x.dtype)),
                     [[1.0], [2.0]],
                     [[np.nan], [np.nan]],
                     [[np.nan], [np.nan]],

@@ -132,6 +132,11 @@ RECORDS = {
                     "An infinity makes the result and all its gradients NaN",
                 )
             },
+            leaks={
+                f"{test} {sample}": "the variance of one element is infinity minus infinity, its slope infinity times 0"
+                for test in ("inputs", "cotangents")
+                for sample in ("one-element", "0-d")
+            },
         ),
         definition=np.var,
         samples=_samples(),
@@ -209,14 +214,15 @@ RECORDS = {
     "logsumexp": OperatorRecord(
         special=Special(
             definition=lambda x, axis=None, keepdims=False: special.logsumexp(x, axis=axis, keepdims=keepdims),
-            unlike_torch=dict.fromkeys(
-                ("-inf", "mixed"), "PyTorch's gradient is NaN where all elements are minus infinity"
-            ),
+            unlike_torch={"-inf": "PyTorch's gradient is NaN where all elements are minus infinity"},
             conventions={
                 "-inf": Convention(
                     mg.logsumexp, [-np.inf, -np.inf], -np.inf, [0.0, 0.0], "so is the result, and their gradients are 0"
                 )
             },
+            leaks=dict.fromkeys(
+                ("inputs one-element", "inputs 0-d"), "the derivative is exp(x - out), and 1 only where x is finite"
+            ),
         ),
         definition=_logsumexp,
         samples=_samples(),
