@@ -16,9 +16,10 @@ tests/records/elementwise.py::
 
 With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
 both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; float32 with float64;
-special values with both; and it checks memory, layouts, threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also
-plants faults in the rule, which must all be caught, and runs the example of the docstring; tests/test_house.py counts
-lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
+NaN, infinities and ties with the definition and PyTorch; and it checks memory, layouts, threads, a second run, and the
+strict double of a GPU. Then ``python -m pytest tests -k softplus`` also plants faults in the rule, which must all be
+caught, and runs the example of the docstring; tests/test_house.py counts lines. (``unary``, ``randn``, ``normal`` and
+``ANY_ARRAY`` are at hand in that file.)
 
 The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its
