@@ -31,14 +31,14 @@ def _no_warnings_of_numpy():
 
 
 def special_calls(name, sample, dtype):
-    """Yield kind, leaves, result, cotangent; of the kinds "plain" and "mixed", the cotangent is special, too."""
+    """Yield kind, leaves, result, cotangent; of some kinds, the cotangent is special, too."""
     rng = np.random.default_rng(0)
     for kind in KINDS:
         for inputs in special_inputs(sample, kind, dtype, rng):
             tensors = [leaf(x) for x in inputs]
             out = sample.apply(getattr(mg, name), tensors)
             g = cotangent(out, rng)
-            yield kind, tensors, out, mixed(g, rng) if kind in ("plain", "mixed") else g
+            yield kind, tensors, out, mixed(g, rng) if kind in ("plain", "mixed", "zeros") else g
 
 
 def every_special_sample(test, where=lambda record, sample: True):
@@ -70,10 +70,11 @@ def values_that_differ(name, sample, dtype):
     """Return the kinds of special values for which the result is not that of the definition."""
     special = RECORDS[name].special
     definition = special.definition or RECORDS[name].definition
+    signed = RECORDS[name].elementwise or not (RECORDS[name].linear == "each" or RECORDS[name].fused)
     differ = {}
     for kind, tensors, out, _ in special_calls(name, sample, dtype):
         expected = np.asarray(sample.apply(definition, [x.data for x in tensors]))
-        wrong = disagree(out.data, expected, BOUNDS[dtype])
+        wrong = disagree(out.data, expected, BOUNDS[dtype], signed=bool(signed))
         if wrong.any():
             differ[kind] = f"{out.data[wrong][:3]}, not {expected[wrong][:3]}"
     return differ
@@ -111,6 +112,20 @@ def test_gradients_are_those_of_pytorch(name, sample, dtype):
     assert not differ.keys() - RECORDS[name].special.unlike_torch.keys(), differ
 
 
+@each_dtype
+@pytest.mark.parametrize(("name", "sample"), every_special_sample("twin", lambda record, _: record.fused))
+def test_gradients_are_those_of_the_twin(name, sample, dtype):
+    """The rule on arrays, and the derivative of the definition; kinds in which the values differ are left out."""
+    differ = {}
+    for kind, tensors, out, g in special_calls(name, sample, dtype):
+        fast = mg.grad(out, tensors, g, retain_graph=True)
+        for d, e in zip(fast, mg.grad(out, tensors, g, create_graph=True), strict=True):
+            wrong = disagree(d.data, e.data, BOUNDS[dtype])
+            if wrong.any():
+                differ[kind] = f"{d.data[wrong][:3]}, not {e.data[wrong][:3]}"
+    assert not differ.keys() - RECORDS[name].special.unlike_definition.keys(), differ
+
+
 @pytest.mark.parametrize("what", ["definition", "torch"])
 @pytest.mark.parametrize("name", RECORDS)
 def test_what_a_record_calls_different_is_different(name, what):
@@ -135,7 +150,9 @@ def test_the_docstring_says_what_is_done(name, convention):
         out = convention.call(x)
         np.testing.assert_array_equal(out.data, np.asarray(convention.value, dtype), strict=True)
         for create_graph in (False, True):
-            (dx,) = mg.grad(out, x, np.ones(out.shape, dtype), create_graph=create_graph, retain_graph=True)
+            (dx,) = mg.grad(
+                out, x, np.full(out.shape, convention.cotangent, dtype), create_graph=create_graph, retain_graph=True
+            )
             np.testing.assert_array_equal(dx.data, np.asarray(convention.slope, dtype), strict=True)
 
 

@@ -109,16 +109,31 @@ RECORDS = {
             torch=lambda a, b: torch.pow(a, b),
             unlike_torch={
                 "denormals": "b = 0 times a ** -1, which overflows, is NaN; PyTorch looks at b",
+                "zeros": "PyTorch multiplies an infinite cotangent by the logarithm of 0",
                 "mixed": "PyTorch's derivative of a ** 0 is 0 also where a is NaN, and that of 0 ** b infinite",
             },
             conventions={
+                "0-to-the-x": Convention(
+                    lambda x: np.zeros(2, x.dtype) ** x,
+                    [0.5, 2.0],
+                    [0.0, 0.0],
+                    [0.0, 0.0],
+                    "of 0 ** b in b is 0",
+                    np.inf,
+                ),
+                "number-0-to-the-x": Convention(
+                    lambda x: 0.0**x, [0.5, 2.0], [0.0, 0.0], [0.0, 0.0], "of 0 ** b in b is 0", np.inf
+                ),
+                "x-to-the-0": Convention(
+                    lambda x: x**0, [0.0, np.nan], [1.0, 1.0], [0.0, 0.0], "of a ** 0 is 0 also at a = 0", np.inf
+                ),
                 "nan": Convention(
                     lambda x: x ** np.zeros(2, x.dtype),
                     [np.nan, 0.0],
                     [1.0, 1.0],
                     [np.nan, 0.0],
                     "if the exponent is in an array, it is NaN at a = NaN",
-                )
+                ),
             },
             leaks=dict.fromkeys(
                 ("inputs exponents-in-an-array", "cotangents exponents-in-an-array"),

@@ -123,13 +123,17 @@ class Reduction(NamedTuple):
 
 
 class Convention(NamedTuple):
-    """What an operator does with special values: a call at them, its value and slope, and the docstring's words."""
+    """What an operator does with special values: a call at them, its value and slope, and the docstring's words.
+
+    The slope is the gradient for this cotangent, in every element.
+    """
 
     call: Callable[..., Any]
     at: Any
     value: Any
     slope: Any
     says: str
+    cotangent: float = 1.0
 
 
 @dataclass(frozen=True)

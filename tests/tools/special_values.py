@@ -49,15 +49,17 @@ def special_inputs(sample: Sample, kind: str, dtype: Any, rng: np.random.Generat
         yield [np.asarray(draw(x), dtype) for x in plain]
 
 
-def disagree(ours: Any, expected: Any, rtol: float) -> Any:
+def disagree(ours: Any, expected: Any, rtol: float, signed: bool = False) -> Any:
     """Mark the elements that differ: NaN equals NaN, infinities count with their sign, numbers agree within `rtol`.
 
-    Where numbers are added, the error is relative to the largest of them, so a tenth of `rtol` of the largest number
-    is allowed, too, and a few steps between denormals.
+    Where numbers are added, the error is relative to the largest of them, so a tenth of `rtol` of the largest number is
+    allowed, too, and a few steps between denormals. The signs of zeros count if they are `signed`: the sign of a sum of
+    zeros depends on the order.
     """
     assert (ours.shape, ours.dtype) == (expected.shape, expected.dtype)
     finite = np.isfinite(ours) & np.isfinite(expected)
     scale = np.abs(expected, where=np.isfinite(expected), out=np.zeros_like(expected)).max(initial=0.0)
     allowed = rtol * np.abs(expected) + (rtol / 10) * scale + 4 * np.finfo(ours.dtype).smallest_subnormal
-    same = (ours == expected) | (np.isnan(ours) & np.isnan(expected))
-    return ~(same | (finite & (np.abs(ours - expected) <= allowed)))
+    signs = (ours != 0) | (np.signbit(ours) == np.signbit(expected)) | (not signed)
+    same = ((ours == expected) & signs) | (np.isnan(ours) & np.isnan(expected))
+    return ~(same | (finite & signs & (np.abs(ours - expected) <= allowed)))
