@@ -5,6 +5,7 @@ record lacks something, tests/ops/test_records.py names it. This is the whole re
 tests/records/elementwise.py::
 
     "softplus": OperatorRecord(
+        special=Special(),
         definition=lambda x: np.log(1 + np.exp(x)),
         samples=unary(randn),
         analytic=True,
@@ -17,10 +18,11 @@ tests/records/elementwise.py::
 
 With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
 both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; drawn sizes, up to seven
-axes, with the definition; float32 with float64, also around an offset of 10,000; and it checks memory, layouts,
-threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also plants faults in the rule,
-which must all be caught, and runs the example of the docstring; tests/test_house.py counts lines.
-(``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
+axes, with the definition; float32 with float64, also around an offset of 10,000; NaN, infinities and ties with the
+definition and PyTorch; and it checks memory, layouts, threads, a second run, and the strict double of a GPU. Then
+``python -m pytest tests -k softplus`` also plants faults in the rule, which must all be caught, and runs the example of
+the docstring; tests/test_house.py counts lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that
+file.)
 
 The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its

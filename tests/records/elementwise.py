@@ -21,7 +21,17 @@ from tests.records.draw import (
     unary,
     uniform,
 )
-from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
+from tests.records.record import (
+    Absent,
+    Convention,
+    Elementwise,
+    Kink,
+    OperatorRecord,
+    Refusal,
+    Special,
+    sample,
+    type_error,
+)
 
 ANY_ARRAY = Absent("takes any array of floating-point numbers")
 AS_ADD = Absent("refuses what add refuses, by the same code")
@@ -38,6 +48,7 @@ RECORDS = {
     "add": OperatorRecord(
         drawn=sizes.binary(),
         offset=offsets.two(),
+        special=Special(),
         definition=np.add,
         samples=binary(),
         analytic=True,
@@ -56,6 +67,7 @@ RECORDS = {
     "sub": OperatorRecord(
         drawn=sizes.binary(),
         offset=offsets.two(),
+        special=Special(),
         definition=np.subtract,
         samples=binary(),
         analytic=True,
@@ -67,6 +79,7 @@ RECORDS = {
     "mul": OperatorRecord(
         drawn=sizes.binary(),
         offset=offsets.two(),
+        special=Special(),
         definition=np.multiply,
         samples=binary(),
         analytic=True,
@@ -78,6 +91,9 @@ RECORDS = {
     "div": OperatorRecord(
         drawn=sizes.binary(sizes.Sizes.away),
         offset=offsets.two(),
+        special=Special(
+            unlike_torch={"denormals": "PyTorch divides twice before it multiplies by the cotangent, and overflows"}
+        ),
         definition=np.divide,
         samples=binary(lambda *s, seed=0: randn(*s, seed=seed, away=0.5)),
         analytic=True,
@@ -90,6 +106,7 @@ RECORDS = {
     "neg": OperatorRecord(
         drawn=sizes.unary(),
         offset=offsets.one(),
+        special=Special(),
         definition=np.negative,
         samples=unary(),
         analytic=True,
@@ -101,6 +118,41 @@ RECORDS = {
     "pow": OperatorRecord(
         drawn=sizes.power,
         offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(30) / 1e4), 20, 28),
+        special=Special(
+            torch=lambda a, b: torch.pow(a, b),
+            unlike_torch={
+                "denormals": "b = 0 times a ** -1, which overflows, is NaN; PyTorch looks at b",
+                "zeros": "PyTorch multiplies an infinite cotangent by the logarithm of 0",
+                "mixed": "PyTorch's derivative of a ** 0 is 0 also where a is NaN, and that of 0 ** b infinite",
+            },
+            conventions={
+                "0-to-the-x": Convention(
+                    lambda x: np.zeros(2, x.dtype) ** x,
+                    [0.5, 2.0],
+                    [0.0, 0.0],
+                    [0.0, 0.0],
+                    "of 0 ** b in b is 0",
+                    np.inf,
+                ),
+                "number-0-to-the-x": Convention(
+                    lambda x: 0.0**x, [0.5, 2.0], [0.0, 0.0], [0.0, 0.0], "of 0 ** b in b is 0", np.inf
+                ),
+                "x-to-the-0": Convention(
+                    lambda x: x**0, [0.0, np.nan], [1.0, 1.0], [0.0, 0.0], "of a ** 0 is 0 also at a = 0", np.inf
+                ),
+                "nan": Convention(
+                    lambda x: x ** np.zeros(2, x.dtype),
+                    [np.nan, 0.0],
+                    [1.0, 1.0],
+                    [np.nan, 0.0],
+                    "if the exponent is in an array, it is NaN at a = NaN",
+                ),
+            },
+            leaks=dict.fromkeys(
+                ("inputs exponents-in-an-array", "cotangents exponents-in-an-array"),
+                "an exponent of 0 in an array is multiplied: its derivative in the exponent is wanted at second order",
+            ),
+        ),
         definition=lambda a, b: a**b,
         samples={
             **binary(positive),
@@ -131,6 +183,7 @@ RECORDS = {
     "exp": OperatorRecord(
         drawn=sizes.unary(),
         offset=Absent("exp(1e4) overflows"),
+        special=Special(),
         definition=np.exp,
         samples=unary(),
         analytic=True,
@@ -141,6 +194,7 @@ RECORDS = {
     "log": OperatorRecord(
         drawn=sizes.unary(sizes.Sizes.positive),
         offset=offsets.one(),
+        special=Special(),
         definition=np.log,
         samples=unary(positive),
         analytic=True,
@@ -151,6 +205,7 @@ RECORDS = {
     "sqrt": OperatorRecord(
         drawn=sizes.unary(sizes.Sizes.positive),
         offset=offsets.one(),
+        special=Special(),
         definition=np.sqrt,
         samples=unary(positive),
         analytic=True,
@@ -161,6 +216,7 @@ RECORDS = {
     "tanh": OperatorRecord(
         drawn=sizes.unary(),
         offset=offsets.one(),
+        special=Special(),
         definition=np.tanh,
         samples=unary(),
         analytic=True,
@@ -171,6 +227,7 @@ RECORDS = {
     "sigmoid": OperatorRecord(
         drawn=sizes.unary(),
         offset=offsets.one(),
+        special=Special(),
         definition=lambda x: 1 / (1 + np.exp(-x)),
         samples=unary(),
         analytic=True,

@@ -10,7 +10,7 @@ from tests.records import offsets, windows
 from tests.records.draw import F, ones, randn, t, torch
 from tests.records.large import LARGE
 from tests.records.many import MANY
-from tests.records.record import OperatorRecord, Refusal, sample, type_error
+from tests.records.record import OperatorRecord, Refusal, Special, sample, type_error
 
 SHAPES = {
     "matrices": ((2, 3), (3, 4)),
@@ -29,6 +29,7 @@ RECORDS = {
     "matmul": OperatorRecord(
         drawn=windows.matmul,
         offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(30, 9, seed=1)), 30, 30),
+        special=Special(),
         definition=np.matmul,
         samples={name: sample(randn(*a), randn(*b, seed=1)) for name, (a, b) in SHAPES.items()},
         analytic=True,
@@ -52,6 +53,7 @@ RECORDS = {
     "linear": OperatorRecord(
         drawn=windows.linear,
         offset=offsets.Offset(sample(offsets.near(8, 30), offsets.around_0(30, 9), offsets.near(9)), 30, 30),
+        special=Special(),
         definition=lambda x, w, b=0.0: x @ w + b,
         samples={
             "matrix": sample(randn(2, 3), randn(3, 4, seed=1)),

@@ -12,7 +12,7 @@ from tests.records import offsets, windows
 from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
 from tests.records.large import LARGE
 from tests.records.many import MANY, batch_norm_gradients
-from tests.records.record import OperatorRecord, Refusal, Sample, sample, type_error
+from tests.records.record import Convention, OperatorRecord, Refusal, Sample, Special, sample, type_error
 
 
 def _definition(
@@ -41,7 +41,7 @@ def _norm(*shape: int, **settings: Any) -> Sample:
 def norm_of(x: Any, training: bool = True, eps: float = 1e-5, **given: Any) -> Any:
     """Normalise, with ones for all arguments that are not given."""
     c = x.shape[-1]
-    arrays = {"gamma": ones(c), "beta": ones(c), "running_mean": ones(c), "running_var": ones(c)} | given
+    arrays = {name: ones(c, dtype=x.dtype) for name in ("gamma", "beta", "running_mean", "running_var")} | given
     return mg.batch_norm(x, *arrays.values(), training=training, eps=eps)
 
 
@@ -60,6 +60,27 @@ RECORDS = {
     "batch_norm": OperatorRecord(
         drawn=windows.batch_norm,
         offset=offsets.normalised(),
+        special=Special(
+            unlike_definition=dict.fromkeys(
+                ("inf", "-inf", "mixed"), "infinity minus infinity: x, the mean and beta are scaled first"
+            )
+            | dict.fromkeys(
+                ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
+            ),
+            unlike_torch=dict.fromkeys(("inf", "-inf", "plain"), "infinity minus infinity, which PyTorch avoids")
+            | dict.fromkeys(
+                ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
+            ),
+            conventions={
+                "inf": Convention(
+                    lambda x: norm_of(x, gamma=np.full(1, np.inf, x.dtype)),
+                    [[1.0], [2.0]],
+                    [[np.nan], [np.nan]],
+                    [[np.nan], [np.nan]],
+                    "may become NaN throughout",
+                )
+            },
+        ),
         definition=_definition,
         samples={
             "images": _norm(2, 3, 2, 2, training=True),

@@ -178,6 +178,50 @@ class Reduction(NamedTuple):
     of_nothing: bool = False
 
 
+class Convention(NamedTuple):
+    """What an operator does with special values: a call at them, its value and slope, and the docstring's words.
+
+    The slope is the gradient for this cotangent, in every element.
+    """
+
+    call: Callable[..., Any]
+    at: Any
+    value: Any
+    slope: Any
+    says: str
+    cotangent: float = 1.0
+
+
+@dataclass(frozen=True)
+class Special:
+    """What an operator does with NaN, infinities, zeros of both signs, denormals, huge numbers and ties.
+
+    The kinds of special values are those of tests/tools/special_values.py. ``Special()`` says that values are those of
+    the definition, and gradients those of PyTorch, for all of them.
+
+    Attributes
+    ----------
+    definition : callable, optional
+        A definition that holds for special values, too, where that of the record overflows.
+    torch : callable, optional
+        PyTorch's counterpart for special values, where that of the record does not serve.
+    unlike_definition, unlike_torch : dict of str to str
+        The kinds for which values differ from the definition, gradients from PyTorch's, each with the reason.
+    conventions : dict of str to Convention
+        What the docstring says about them; at least one where gradients differ from PyTorch's by choice.
+    leaks : dict of str to str
+        Samples in which special values reach elements that do not depend on them, as strict expected failures, each
+        with the reason. The test comes first: "values 3x3", "gradients 3x3", "inputs 3x3", "cotangents 3x3".
+    """
+
+    definition: Callable[..., Any] | None = None
+    torch: Callable[..., Any] | None = None
+    unlike_definition: dict[str, str] = field(default_factory=dict)
+    unlike_torch: dict[str, str] = field(default_factory=dict)
+    conventions: dict[str, Convention] = field(default_factory=dict)
+    leaks: dict[str, str] = field(default_factory=dict)
+
+
 #: What a record cannot do without: what to write there.
 REQUIRED = {
     "definition": "what it computes, in NumPy alone",
@@ -187,6 +231,7 @@ REQUIRED = {
     "refuses": "wrong calls by name: {'axis': Refusal(call, message), ...}, or Absent('why every call is right')",
     "offset": "a call of float32 numbers around 1e4 with its bounds (records/offsets.py), or Absent('why it has none')",
     "drawn": "how to draw a call of any size: a function in tests/records/sizes.py or windows.py",
+    "special": "Special(), or Special(...) that says where special values are treated otherwise, and why",
 }
 
 
@@ -232,6 +277,8 @@ class OperatorRecord:
         linear nor analytic are linear within 0.01 of its inputs.
     offset : Offset or Absent
         A call in float32 of numbers around 10,000, and how far its value and gradients may be from float64.
+    special : Special
+        What it does with NaN, infinities, zeros of both signs and ties.
     """
 
     definition: Callable[..., Any] | None = None
@@ -252,6 +299,7 @@ class OperatorRecord:
     kinks: dict[str, Kink] | Absent = field(default_factory=dict)
     drawn: Callable[..., Sample] | None = None
     offset: Any = None
+    special: Special | None = None
 
 
 def lacks(name: str, op: Callable[..., Any], record: OperatorRecord | None) -> list[str]:
