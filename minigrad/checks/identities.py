@@ -184,6 +184,7 @@ def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
         # at these steps the curvature is below rounding, and the slope, right or wrong, cancels: what is left is noise
         noise = max(abs(remainder(x, slope, h * v) + remainder(x, slope, -h * v)) for h in (1e-9, 2e-9, 3e-9))
         rise = float(np.abs(slope * v).sum())
+        noise = min(noise, 1e-9 * (size + rise))  # what is noisier has no order, and must not pass as linear
         errors = [(h, abs(remainder(x, slope, h * v))) for h in TAYLOR_STEPS]
         seen = [(h, e) for h, e in errors if not e <= 30 * max(noise, 4e-16 * (size + h * rise))]  # NaN is seen
         if len(seen) > 1:

@@ -132,11 +132,11 @@ def check_aliasing(f: Function, arrays: Sequence[Array]) -> float:
     out = f(*inputs)
     g = _cotangent(out)
     before = g.copy()
-    g.setflags(write=False)  # a write to the cotangent or to an input raises
+    g.setflags(write=False)  # NumPy's writes to it or to an input raise; those of a kernel in C are seen below
     out.backward(g)
     if not np.array_equal(g, before) or any(not np.array_equal(x.data, a) for x, a in zip(inputs, arrays, strict=True)):
         raise GradientError("an input or the cotangent was changed")
-    others = [("the cotangent", g)]
+    others = [("the cotangent", g), ("the result", out.data)]
     others += [(f"input {i}", x.data) for i, x in enumerate(inputs)]
     for i, x in enumerate(inputs):
         if x.grad is None:
