@@ -224,7 +224,7 @@ ax.legend()
 #
 # .. literalinclude:: /../minigrad/checks/identities.py
 #    :start-at: seen = [(h, e)
-#    :end-at: if order < 1.8
+#    :end-at: if not order >=
 #    :dedent:
 #
 # An experiment: which check finds which mistake?

@@ -100,7 +100,7 @@ def gradcheck(
         bad = ~(difference <= atol + rtol * scale)  # so that NaN is bad, too
         if bad.any():
             raise GradientError(_report(comparison, bad, f, tensors, eps))
-        worst = max(worst, float(difference.max(initial=0.0)) / max(scale, atol / rtol))
+        worst = max(worst, float(difference.max(initial=0.0)) / max(scale, atol / (rtol or 1.0), 1e-300))
     return worst
 
 

@@ -1,8 +1,8 @@
 """check_operator: all checks of an operator at once, from a list of samples.
 
-A right gradient is not enough. An operator that writes to its input, that returns the cotangent itself as a gradient,
-that turns float32 into float64, or that computes something else on two threads passes finite differences, and breaks a
-training run. Each check below finds one such fault.
+A right gradient is not enough. An operator that writes to its input or, in its rule, to its result, that turns float32
+into float64, or that computes something else on two threads passes finite differences, and breaks a training run. Each
+check below finds one such fault. (A rule may return the cotangent itself: the tape copies it where it must.)
 
 Next: :mod:`minigrad.nn.init`.
 """
@@ -40,8 +40,9 @@ def check_operator(
     """Run every check on an operator, and return the worst error of each.
 
     The checks: first and second order by finite differences; the order of the Taylor remainder; float32 in, float32
-    out; no write to an input or the cotangent, and no gradient that shares memory with another array; equal bits in a
-    second run and for every number of threads; and the values of the twin, if there is one.
+    out; no write to an input, the result or the cotangent, and a gradient for every input; equal bits in a second run
+    and on 1, 2 and 3 threads; and the values of the twin, if there is one. A fault beyond the samples, such as one of
+    large arrays or of another setting, is not found.
 
     Parameters
     ----------
@@ -106,45 +107,41 @@ def check_operator(
 
 
 def check_dtype(f: Function, arrays: Sequence[Array]) -> float:
-    """Check that float32 inputs give float32 results and gradients, close to those of float64 inputs."""
+    """Check that results and gradients of float32 inputs are close to those of float64 inputs.
+
+    That they are float32, too, is up to the tape, which refuses others.
+    """
     results: dict[str, list[Tensor]] = {}
     for dtype in ("float32", "float64"):
         inputs = _leaves(arrays, dtype)
         out = f(*inputs)
         results[dtype] = [out, *grad(out, inputs, _cotangent(out))]
-        for tensor in results[dtype]:
-            if tensor.dtype != dtype:
-                raise GradientError(f"{dtype} inputs gave {tensor.dtype}")
     worst = 0.0
     for single, double in zip(results["float32"], results["float64"], strict=True):
-        scale = np.abs(double.data).max(initial=1e-300)
-        worst = max(worst, float(np.abs(single.data - double.data).max(initial=0.0) / max(scale, 1e-3)))
+        scale = np.abs(double.data).max(initial=1e-3)
+        worst = float(np.maximum(worst, np.abs(single.data - double.data).max(initial=0.0) / scale))  # NaN stays
     if not worst <= FLOAT32_ERROR:
         raise GradientError(f"float32 and float64 differ by {worst:.2g} of the largest element")
     return worst
 
 
 def check_aliasing(f: Function, arrays: Sequence[Array]) -> float:
-    """Check that no input and no cotangent is written to, and that no gradient shares memory with another array."""
+    """Check that no input, no result and no cotangent is written to, and that every input gets a gradient."""
     inputs = _leaves(arrays)
     for x in inputs:
         x.data.setflags(write=False)
     out = f(*inputs)
     g = _cotangent(out)
-    before = g.copy()
-    g.setflags(write=False)  # a write to the cotangent or to an input raises
+    guarded = {f"input {i}": (x.data, a) for i, (x, a) in enumerate(zip(inputs, arrays, strict=True))}
+    guarded |= {"the result": (out.data, out.data.copy()), "the cotangent": (g, g.copy())}
+    g.setflags(write=False)  # NumPy's writes to it or to an input raise; those of a kernel in C are found below
     out.backward(g)
-    if not np.array_equal(g, before) or any(not np.array_equal(x.data, a) for x, a in zip(inputs, arrays, strict=True)):
-        raise GradientError("an input or the cotangent was changed")
-    others = [("the cotangent", g)]
-    others += [(f"input {i}", x.data) for i, x in enumerate(inputs)]
+    for name, (array, before) in guarded.items():
+        if not np.array_equal(array, before):
+            raise GradientError(f"{name} was changed")
     for i, x in enumerate(inputs):
         if x.grad is None:
             raise GradientError(f"input {i} got no gradient")
-        for name, array in others:
-            if np.shares_memory(array, x.grad.data):
-                raise GradientError(f"the gradient of input {i} shares memory with {name}")
-        others.append((f"the gradient of input {i}", x.grad.data))
     return 0.0
 
 

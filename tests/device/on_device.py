@@ -104,11 +104,19 @@ class OnDevice:
                     energy = energy + (d * d).sum()
                 second = mg.grad(energy, leaves)
             results.append([out, *first, *plain, *second])
+            for recorded, d in zip(first, plain, strict=True):
+                self.same(recorded, d, "recorded and plain gradients")
         assert self.is_away(*results[1])
         for theirs, ours in zip(results[1], results[0], strict=True):
-            assert (theirs.shape, theirs.dtype) == (ours.shape, ours.dtype)
-            scale = max(1.0, float(np.abs(ours.data).max(initial=0.0)))
-            assert_allclose(theirs.numpy() / scale, ours.data / scale, rtol=0, atol=self.tolerance, strict=True)
+            self.same(theirs, ours, "device and host")
+
+    def same(self, a: mg.Tensor, b: mg.Tensor, what: str) -> None:
+        """Compare two Tensors, in proportion to the largest element of the second, or to 1."""
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), what
+        there, here = a.numpy(), b.numpy()
+        scale = max(1.0, float(np.abs(here).max(initial=0.0)))
+        exact = {"equal_nan": False, "strict": True}
+        assert_allclose(there / scale, here / scale, rtol=0, atol=self.tolerance, err_msg=what, **exact)
 
     # Training --------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ Every public operator, its number of samples, and for each check the worst relat
 - adjoint: <f(x), y> against <x, f'(y)>, for linear operators;
 - twin: a fused operator against its definition;
 - float32: results and gradients of float32 against float64;
-- and, by a tick: inputs untouched and no gradient shared; equal to the bit on 1, 2 and 3 threads.
+- and, by a tick: inputs, results and cotangents untouched; equal to the bit on 1, 2 and 3 threads.
 """
 
 from __future__ import annotations
