@@ -26,9 +26,9 @@ NOT_OVERWRITTEN |= {"int", "float", "float | None", "Axis", "Shape", "int | tupl
 def test_equal_to_another_process_that_makes_all_calls_in_reversed_order():
     """Nothing depends on what ran before: calls of other shapes and dtypes, arrays at the same address."""
     command = [sys.executable, "-m", "tests.tools.again"]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    ours = table()
-    theirs = json.loads(child.communicate()[0])
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        ours = table()
+        theirs = json.loads(child.communicate()[0])
     assert len(ours) > 2 * sum(len(record.samples) for record in RECORDS.values())
     assert [name for name in ours if ours[name] != theirs[name]] == []
     assert ours.keys() == theirs.keys()
