@@ -30,7 +30,7 @@ import numpy as np
 import minigrad as mg
 from demos import lab, style
 from minigrad.device import windows
-from minigrad.kernels.columns import COLUMN_BYTES
+from minigrad.kernels.blocks import COLUMN_BYTES
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
