@@ -110,95 +110,100 @@ def counted(*calls):
     return Compose([lambda x, r, f=f: f(x) if r is rng else None for f in calls])(np.ones(1), rng).tolist()
 
 
-ROWS = settings_of_files.ROWS | {
-    "Digits.train": Row(
-        lambda **s: Digits(**s).labels.tolist(), (True, LABELS[~FIFTH].tolist()), (False, LABELS[FIFTH].tolist())
-    ),
-    "ByteImages.images": Row(
-        lambda images: bytes_of(images),
-        ((0, 51), [np.array([0.0, 0.2]), [3, 4]]),
-        ((255, 0), [np.array([1.0, 0.0]), [3, 4]]),
-    ),
-    "ByteImages.labels": Row(
-        lambda labels: bytes_of(labels=labels),
-        ((3, 4), [np.array([0.0, 0.2]), [3, 4]]),
-        ((5, 6), [np.array([0.0, 0.2]), [5, 6]]),
-    ),
-    "resize.photo": Row(
-        lambda photo: images.resize(photo, 2).shape,
-        (np.zeros((4, 6, 3), np.uint8), (2, 3, 3)),
-        (np.zeros((6, 4, 3), np.uint8), (3, 2, 3)),
-    ),
-    # at half the size, a triangle of weights 1/4, 3/4, 3/4, 1/4 around each pixel: the fourth is outside
-    "resize.short_side": Row(
-        lambda short_side: images.resize(STEP, short_side)[:, :, 0].tolist(),
-        (2, [[25, 150], [25, 150]]),
-        (4, [[0, 0, 175, 175]] * 4),
-        (0, Refused(ValueError, "a positive short side")),
-    ),
-    "center_square.photo": Row(
-        lambda photo: images.center_square(photo)[:, :, 0].tolist(),
-        (np.arange(8).reshape(2, 4, 1), [[1, 2], [5, 6]]),
-        (np.arange(8).reshape(4, 2, 1), [[2, 3], [4, 5]]),
-        (np.arange(5).reshape(1, 5, 1), [[2]]),
-    ),
-    "DataLoader.dataset": Row(lambda dataset: batches(dataset), (5, [[0.0, 1], [2.0, 3], [4.0]]), (2, [[0.0, 1]])),
-    "DataLoader.batch_size": Row(
-        lambda batch_size: batches(5, batch_size), (2, [[0.0, 1], [2.0, 3], [4.0]]), (3, [[0.0, 1, 2], [3.0, 4]])
-    ),
-    "DataLoader.rng": Row(batches, (None, [[0.0, 1], [2.0, 3], [4.0]]), (0, shuffled(0, 0)), (3, shuffled(3, 0))),
-    "DataLoader.transform": Row(
-        batches,
-        (None, [[0.0, 1], [2.0, 3], [4.0]]),
-        (lambda x, rng: 10 * x, [[0.0, 10], [20.0, 30], [40.0]]),
-        (lambda x, rng: [rng.random()] + 0 * x[:1], [[number(0, 0, i)] for i in range(3)]),
-    ),
-    "DataLoader.prefetch": Row(lambda **s: made_ahead(1 + s.get("prefetch", 2), **s), (2, 3), (0, 1), (5, 6)),
-    "Subset.dataset": Row(
-        lambda dataset: Subset(dataset, [1])[:][1].tolist(), (Digits(), [2]), (Digits(train=False), [5])
-    ),
-    "Subset.indices": Row(
-        lambda indices: Subset(Numbers(), indices)[:][1].tolist(), ([0, 3], [0, 3]), ([3, -1, 3], [3, -1, 3])
-    ),
-    "split.dataset": Row(lambda dataset: parts(dataset), (5, permuted(5, 2, 0)), (7, permuted(7, 2, 0))),
-    "split.held_out": Row(parts, (2, permuted(5, 2, 0)), (3, permuted(5, 3, 0))),
-    "split.rng": Row(parts, (0, permuted(5, 2, 0)), (1, permuted(5, 2, 1))),
-    "Normalize.mean": Row(
-        normalised,
-        (0.0, np.array([2.0, 4, 2, 4])),
-        (1.0, np.array([1.0, 3, 1, 3])),
-        ([1.0, 3.0], np.array([1.0, 1, 1, 1])),
-        ([[[1.0, 2.0], [3.0, 4.0]]], np.array([1.0, 2, -1, 0])),
-    ),
-    "Normalize.std": Row(
-        normalised,
-        (1.0, np.array([2.0, 4, 2, 4])),
-        (2.0, np.array([1.0, 2, 1, 2])),
-        ([2.0, 4.0], np.array([1.0, 1, 1, 1])),
-        ([[[1.0, 2.0], [4.0, 8.0]]], np.array([2.0, 2, 0.5, 0.5])),
-    ),
-    "RandomCrop.size": Row(
-        lambda size: crops(size),
-        (3, PIXELS),
-        (2, np.array([x[i : i + 2, j : j + 2] for x, (i, j) in zip(PIXELS, PLACES, strict=True)])),
-    ),
-    "RandomCrop.padding": Row(
-        lambda **s: RandomCrop(5, **s)(FRAMED, np.random.default_rng(0)), (0, FRAMED), (1, MOVED)
-    ),
-    "RandomHorizontalFlip.p": Row(
-        lambda **s: RandomHorizontalFlip(**s)(PIXELS, np.random.default_rng(0)),
-        (0.5, flipped(0.5)),
-        (0.1, flipped(0.1)),
-        (0.0, PIXELS),
-        (1.0, PIXELS[:, :, ::-1]),
-    ),
-    "Compose.transforms": Row(
-        lambda transforms: counted(*transforms),
-        ([lambda x: x + 1, lambda x: 3 * x], [6.0]),
-        ([lambda x: 3 * x, lambda x: x + 1], [4.0]),
-        ([], [1.0]),
-    ),
-}
+ROWS = (
+    settings_of_files.ROWS
+    | {
+        "Digits.train": Row(
+            lambda **s: Digits(**s).labels.tolist(), (True, LABELS[~FIFTH].tolist()), (False, LABELS[FIFTH].tolist())
+        ),
+        "ByteImages.images": Row(
+            lambda images: bytes_of(images),
+            ((0, 51), [np.array([0.0, 0.2]), [3, 4]]),
+            ((255, 0), [np.array([1.0, 0.0]), [3, 4]]),
+        ),
+        "ByteImages.labels": Row(
+            lambda labels: bytes_of(labels=labels),
+            ((3, 4), [np.array([0.0, 0.2]), [3, 4]]),
+            ((5, 6), [np.array([0.0, 0.2]), [5, 6]]),
+        ),
+        "resize.photo": Row(
+            lambda photo: images.resize(photo, 2).shape,
+            (np.zeros((4, 6, 3), np.uint8), (2, 3, 3)),
+            (np.zeros((6, 4, 3), np.uint8), (3, 2, 3)),
+            (np.zeros((5, 9, 3), np.uint8), (2, 4, 3)),  # 3.6 is nearer to 4
+            (np.zeros((8, 5, 3), np.uint8), (3, 2, 3)),  # 3.2 is nearer to 3
+        ),
+        # at half the size, a triangle of weights 1/4, 3/4, 3/4, 1/4 around each pixel: the fourth is outside
+        "resize.short_side": Row(
+            lambda short_side: images.resize(STEP, short_side)[:, :, 0].tolist(),
+            (2, [[25, 150], [25, 150]]),
+            (4, [[0, 0, 175, 175]] * 4),
+            (0, Refused(ValueError, "a positive short side")),
+        ),
+        "center_square.photo": Row(
+            lambda photo: images.center_square(photo)[:, :, 0].tolist(),
+            (np.arange(8).reshape(2, 4, 1), [[1, 2], [5, 6]]),
+            (np.arange(8).reshape(4, 2, 1), [[2, 3], [4, 5]]),
+            (np.arange(5).reshape(1, 5, 1), [[2]]),
+        ),
+        "DataLoader.dataset": Row(lambda dataset: batches(dataset), (5, [[0.0, 1], [2.0, 3], [4.0]]), (2, [[0.0, 1]])),
+        "DataLoader.batch_size": Row(
+            lambda batch_size: batches(5, batch_size), (2, [[0.0, 1], [2.0, 3], [4.0]]), (3, [[0.0, 1, 2], [3.0, 4]])
+        ),
+        "DataLoader.rng": Row(batches, (None, [[0.0, 1], [2.0, 3], [4.0]]), (0, shuffled(0, 0)), (3, shuffled(3, 0))),
+        "DataLoader.transform": Row(
+            batches,
+            (None, [[0.0, 1], [2.0, 3], [4.0]]),
+            (lambda x, rng: 10 * x, [[0.0, 10], [20.0, 30], [40.0]]),
+            (lambda x, rng: [rng.random()] + 0 * x[:1], [[number(0, 0, i)] for i in range(3)]),
+        ),
+        "DataLoader.prefetch": Row(lambda **s: made_ahead(1 + s.get("prefetch", 2), **s), (2, 3), (0, 1), (5, 6)),
+        "Subset.dataset": Row(
+            lambda dataset: Subset(dataset, [1])[:][1].tolist(), (Digits(), [2]), (Digits(train=False), [5])
+        ),
+        "Subset.indices": Row(
+            lambda indices: Subset(Numbers(), indices)[:][1].tolist(), ([0, 3], [0, 3]), ([3, -1, 3], [3, -1, 3])
+        ),
+        "split.dataset": Row(lambda dataset: parts(dataset), (5, permuted(5, 2, 0)), (7, permuted(7, 2, 0))),
+        "split.held_out": Row(parts, (2, permuted(5, 2, 0)), (3, permuted(5, 3, 0))),
+        "split.rng": Row(parts, (0, permuted(5, 2, 0)), (1, permuted(5, 2, 1))),
+        "Normalize.mean": Row(
+            normalised,
+            (0.0, np.array([2.0, 4, 2, 4])),
+            (1.0, np.array([1.0, 3, 1, 3])),
+            ([1.0, 3.0], np.array([1.0, 1, 1, 1])),
+            ([[[1.0, 2.0], [3.0, 4.0]]], np.array([1.0, 2, -1, 0])),
+        ),
+        "Normalize.std": Row(
+            normalised,
+            (1.0, np.array([2.0, 4, 2, 4])),
+            (2.0, np.array([1.0, 2, 1, 2])),
+            ([2.0, 4.0], np.array([1.0, 1, 1, 1])),
+            ([[[1.0, 2.0], [4.0, 8.0]]], np.array([2.0, 2, 0.5, 0.5])),
+        ),
+        "RandomCrop.size": Row(
+            lambda size: crops(size),
+            (3, PIXELS),
+            (2, np.array([x[i : i + 2, j : j + 2] for x, (i, j) in zip(PIXELS, PLACES, strict=True)])),
+        ),
+        "RandomCrop.padding": Row(
+            lambda **s: RandomCrop(5, **s)(FRAMED, np.random.default_rng(0)), (0, FRAMED), (1, MOVED)
+        ),
+        "RandomHorizontalFlip.p": Row(
+            lambda **s: RandomHorizontalFlip(**s)(PIXELS, np.random.default_rng(0)),
+            (0.5, flipped(0.5)),
+            (0.1, flipped(0.1)),
+            (0.0, PIXELS),
+            (1.0, PIXELS[:, :, ::-1]),
+        ),
+        "Compose.transforms": Row(
+            lambda transforms: counted(*transforms),
+            ([lambda x: x + 1, lambda x: 3 * x], [6.0]),
+            ([lambda x: 3 * x, lambda x: x + 1], [4.0]),
+            ([], [1.0]),
+        ),
+    }
+)
 
 
 def test_every_setting_has_a_row():

@@ -41,6 +41,10 @@ def epsilons(net, rng):
     return {norm.eps for norm in modules(net, nn.BatchNorm2d)}
 
 
+def momenta(net, rng):
+    return {norm.momentum for norm in modules(net, nn.BatchNorm2d)}
+
+
 def first_draw(net, rng):
     """Drawn anew from the seed; dropout draws from the same Generator."""
     assert all(layer.rng is rng for layer in modules(net, nn.Dropout))

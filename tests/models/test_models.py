@@ -275,6 +275,7 @@ def test_vgg():
     assert len(layers_of(normed, nn.BatchNorm2d)) == 8
     kinds = [type(layer).__name__ for layer in net.classifier.layers]
     assert kinds == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
+    assert [layer.p for layer in layers_of(net, nn.Dropout)] == [0.5, 0.5]
     assert [net.classifier.layers[i].w.shape for i in (0, 3, 6)] == [(2 * 2 * 512, 4096), (4096, 4096), (4096, 3)]
     assert all(layer.b is not None for layer in layers_of(net, nn.Conv2d, nn.Linear))
     x = images(2, 64, 64, 1)

@@ -200,3 +200,24 @@ def test_every_setting_has_a_row():
 @pytest.mark.parametrize("name", ROWS)
 def test_a_setting_has_its_effect(name):
     check(models, name, ROWS[name])
+
+
+#: The options that decide which layers a net has.
+OPTIONS = [
+    *((functools.partial(VGG, 11, image_size=32), {"batch_norm": on}) for on in (False, True)),
+    *((RESIDUAL, {"shortcut": s, "stride_in": where}) for s in "ABC" for where in ("1x1", "3x3")),
+    *((functools.partial(models.cifar_resnet, 14), {"shortcut": s, "zero_gamma": on}) for s in "ABC" for on in (0, 1)),
+    (functools.partial(plain_net, "imagenet", *TINY), {}),
+]
+
+
+@pytest.mark.parametrize(("make", "options"), OPTIONS, ids=lambda v: str(v) if isinstance(v, dict) else "")
+def test_a_setting_reaches_every_layer_whatever_the_options(make, options):
+    """Layers that are there only with an option get the dtype, the Generator and the epsilon as well."""
+    eps = {} if "batch_norm" in options else {"bn_eps": 0.01}
+    net, rng = nets.built(make, dtype=np.float64, rng=5, num_classes=7, in_channels=1, **eps, **options)
+    assert nets.dtypes(net, rng) == {"float64"}
+    assert nets.epsilons(net, rng) <= {0.01 if eps else 1e-5}
+    assert nets.momenta(net, rng) <= {0.1}
+    assert nets.first_draw(net, rng) == nets.seed(5)
+    assert (nets.classes(net, rng), nets.channels(net, rng)) == (7, 1)

@@ -123,6 +123,17 @@ def test_a_resumed_run_counts_the_seconds_of_all_sessions_and_the_pace_of_this_o
     assert left(capsys) == ["0:00:29", "0:00:00"]  # an iteration and an evaluation took 14.5 seconds
 
 
+def test_the_bar_of_a_resumed_run_begins_where_it_was_stopped(clock, tmp_path, monkeypatch):
+    """Otherwise the bar would show the iterations of all sessions over the seconds of this one."""
+    import tqdm
+
+    bars, make = [], tqdm.tqdm
+    monkeypatch.setattr(tqdm, "tqdm", lambda **settings: (bars.append(settings), make(**settings))[1])
+    for iterations in (2, 6):
+        Job(clock).fit(iterations=iterations, checkpoint=tmp_path / "x", resume=True, title="net")
+    assert [(bar["initial"], bar["total"], bar["desc"]) for bar in bars] == [(0, 2, "net"), (2, 6, "net")]
+
+
 def test_time_before_the_first_iteration_is_no_training(clock):
     """A model and loaders that were made long ago."""
     job = Job(clock)
