@@ -206,6 +206,19 @@ ROWS = (
 )
 
 
+def test_no_batch_and_no_epoch_is_the_256th_again():
+    """Orders and draws of far places, by the formula; and all of 300 batches come."""
+    loader = DataLoader(Numbers(300), 1, rng=4, transform=lambda x, rng: [rng.random()] + 0 * x, prefetch=0)
+    assert len(loader) == 300
+    drawn = [images.item() for images, _ in loader]
+    assert drawn == [number(4, 0, i) for i in range(300)]
+    assert len(set(drawn)) == 300
+    for epoch in (256, 257, 70_000):
+        loader = DataLoader(Numbers(), 2, rng=4)
+        loader.load_state_dict({"seed": 4, "epoch": epoch, "batch": 0})
+        assert [images.tolist() for images, _ in loader] == shuffled(4, epoch)
+
+
 def test_every_setting_has_a_row():
     assert missing(data, ROWS) == []
 

@@ -95,7 +95,9 @@ ROWS = {
         printed, (5, [row(4, "5"), ["4,000", "5"]]), (1234, [row(4, "1,234"), ["4,000", "1,234"]])
     ),
     "Row.formula": settings.Row(
-        printed, ("1 * 5", [row(5, "1 * 5"), ["4,000", "5"]]), ("not called", [row(5, "not called"), ["4,000", "5"]])
+        printed,
+        ("1 * 5", [row(5, "1 * 5"), ["4,000", "5"]]),
+        ("1024*1024 * 11*11*4096 * 16384", [row(5, "1024*1024 * 11*11*4096 * 16384"), ["4,000", "5"]]),
     ),
     "Summary.rows": settings.Row(
         lambda rows: [Summary(rows).parameters, Summary(rows).macs],
@@ -220,3 +222,15 @@ def test_every_setting_has_a_row():
 @pytest.mark.parametrize("name", ROWS)
 def test_a_setting_has_its_effect(name):
     check(inspect, name, ROWS[name])
+
+
+def test_moments_are_those_of_all_numbers_of_a_large_map():
+    """The last of 300,000 numbers is another: 1 of 3 * 10**5 raises the mean by 1, and the norm to 300,000."""
+    x = np.zeros((1, 300, 1000, 1), np.float32)
+    x[0, -1, -1, 0] = 3e5
+    model = nn.ReLU()
+    with statistics(model) as responses:
+        model(mg.Tensor(x))
+    (response_,) = responses
+    assert response_.output.mean == pytest.approx(1.0)
+    assert response_.output.norm == pytest.approx(3e5)

@@ -72,6 +72,7 @@ ROWS = {
         (net(1.0), np.array([0.75, 0.25])),
         (net(2.0), np.array([0.9, 0.1])),
         ([net(1.0), net(2.0)], np.array([0.825, 0.175])),
+        ([net(1.0)] * 7 + [net(2.0)] * 5, np.array([0.8125, 0.1875])),
     ),
     "predict.views": Row(
         scores,
@@ -104,6 +105,16 @@ ROWS = {
         (numbered(nn.Linear(2, 2, rng=0)), {"weight": [0.0, 2, 1, 3], "bias": [0.0, 0]}),
         (numbered(nn.Conv2d(2, 2, 1, bias=False, rng=0)), {"weight": [0.0, 2, 1, 3]}),
         (numbered(nn.Conv2d(1, 1, (1, 2), bias=False, rng=0)), {"weight": [0.0, 1]}),
+        (
+            nn.BatchNorm2d(1),
+            {
+                "weight": [1.0],
+                "bias": [0.0],
+                "running_mean": [0.0],
+                "running_var": [1.0],
+                "num_batches_tracked": [0],
+            },
+        ),
     ),
     "Pretrained.net": Row(given, (nn.ReLU(), ["ReLU", ["cat"], 2.0]), (nn.Flatten(), ["Flatten", ["cat"], 2.0])),
     "Pretrained.labels": Row(given, (["cat"], ["ReLU", ["cat"], 2.0]), (["dog"], ["ReLU", ["dog"], 2.0])),

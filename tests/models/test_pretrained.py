@@ -235,24 +235,24 @@ def test_the_line_in_the_docstring_turns_a_pth_into_safetensors(tmp_path, monkey
 
 @needs_torch
 def test_a_sequential_has_pytorchs_names_groups_and_flattening():
-    """Maps of 2 x 3 pixels, not square, are laid out as (h, w, c) here and as (c, h, w) there."""
+    """Maps of 2 x 3 pixels and 4 channels, all different, are laid out as (h, w, c) here and as (c, h, w) there."""
     rng = np.random.default_rng(0)
     net = nn.Sequential(
-        nn.Conv2d(4, 6, (3, 1), groups=2, rng=rng),
+        nn.Conv2d(8, 4, (3, 1), groups=2, rng=rng),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(36, 12, rng=rng),
+        nn.Linear(24, 12, rng=rng),
         nn.Linear(12, 6, rng=rng),
     )
     theirs = torch.nn.Sequential(
-        torch.nn.Conv2d(4, 6, (3, 1), groups=2),
+        torch.nn.Conv2d(8, 4, (3, 1), groups=2),
         torch.nn.ReLU(),
         torch.nn.Flatten(),
-        torch.nn.Linear(36, 12),
+        torch.nn.Linear(24, 12),
         torch.nn.Linear(12, 6),
     )
     pretrained.load_torch(net, {name: array.numpy() for name, array in theirs.state_dict().items()})
-    x = rng.standard_normal((2, 4, 3, 4)).astype("float32")
+    x = rng.standard_normal((2, 4, 3, 8)).astype("float32")
     with torch.no_grad():
         expected = theirs(torch.tensor(x.transpose(0, 3, 1, 2))).numpy()
     assert disagreement(logits(net, x), expected) < 1e-6

@@ -221,3 +221,10 @@ def test_a_setting_reaches_every_layer_whatever_the_options(make, options):
     assert nets.momenta(net, rng) <= {0.1}
     assert nets.first_draw(net, rng) == nets.seed(5)
     assert (nets.classes(net, rng), nets.channels(net, rng)) == (7, 1)
+
+
+def test_a_net_may_have_more_stages_than_the_papers():
+    """Eleven, each of another number of blocks and filters, run in their order."""
+    net = Net("cifar", PlainBlock, tuple(range(1, 12)), tuple(range(2, 14)), num_classes=5)
+    assert [(len(stage), stage[0].conv2.w.shape[3]) for stage in net.stages] == [(n, n + 2) for n in range(1, 12)]
+    assert net(np.zeros((2, 4, 4, 3), np.float32)).shape == (2, 5)

@@ -14,6 +14,10 @@ from tests.tools.settings import Row, check, missing
 SQUARE = mg.Tensor(np.arange(16.0).reshape(1, 4, 4, 1))
 
 
+#: A seed that fits into no 64 bits.
+SEED = 2**70 + 1
+
+
 def on_square(layer):
     """Apply a layer to the square; the weights of a convolution are ones."""
     for p in layer.parameters():
@@ -71,9 +75,10 @@ def normalised(**settings):
 
 
 def dropped(**settings):
-    """The share of zeros to a twentieth (8 standard deviations), and the factor of the rest, in 40,000 numbers."""
-    out = nn.Dropout(rng=0, **settings)(mg.Tensor(np.ones(40_000))).data
-    return [round(20 * (out == 0).mean()) / 20, *np.unique(out[out != 0])]
+    """The share of zeros to a twentieth (8 standard deviations), the factor of the rest; what evaluation changes."""
+    layer, ones = nn.Dropout(rng=0, **settings), mg.Tensor(np.ones(40_000))
+    out = layer(ones).data
+    return [round(20 * (out == 0).mean()) / 20, *np.unique(out[out != 0]), *np.unique(layer.eval()(ones).data - 1)]
 
 
 def folded(eps):
@@ -123,7 +128,7 @@ ROWS = {
         (4, [normal((3, 4), 3), np.zeros(4)]),
     ),
     "Linear.bias": Row(lambda **s: list(linear(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
-    "Linear.rng": Row(lambda rng: linear(rng=rng).w.data, (0, normal((3, 2), 3)), (1, normal((3, 2), 3, 1))),
+    "Linear.rng": Row(lambda rng: linear(rng=rng).w.data, (0, normal((3, 2), 3)), (SEED, normal((3, 2), 3, SEED))),
     "Linear.dtype": Row(
         lambda **s: dtypes(linear(**s)),
         (np.float32, {"w": "float32", "b": "float32"}),
@@ -167,7 +172,7 @@ ROWS = {
     ),
     "Conv2d.bias": Row(lambda **s: list(conv(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
     "Conv2d.rng": Row(
-        lambda rng: conv(rng=rng).w.data, (0, normal((3, 3, 4, 6), 36)), (1, normal((3, 3, 4, 6), 36, 1))
+        lambda rng: conv(rng=rng).w.data, (0, normal((3, 3, 4, 6), 36)), (SEED, normal((3, 3, 4, 6), 36, SEED))
     ),
     "Conv2d.dtype": Row(
         lambda **s: dtypes(conv(**s)),
@@ -220,11 +225,13 @@ ROWS = {
         (1, np.array([[0.0, 3, 3], [12, 30, 18], [12, 27, 15]]) / 4),
         ((1, 0), np.array([[1.0, 5], [26, 34], [25, 29]]) / 4),
     ),
-    "Dropout.p": Row(dropped, (0.5, [0.5, 2.0]), (0.25, [0.25, 4 / 3]), (0.9, [0.9, 10.0]), (0.0, [0.0, 1.0])),
+    "Dropout.p": Row(
+        dropped, (0.5, [0.5, 2.0, 0]), (0.25, [0.25, 4 / 3, 0]), (0.9, [0.9, 10.0, 0]), (0.0, [0.0, 1.0, 0])
+    ),
     "Dropout.rng": Row(
         lambda rng: nn.Dropout(rng=rng).rng.random(),
         (0, np.random.default_rng(0).random()),
-        (1, np.random.default_rng(1).random()),
+        (SEED, np.random.default_rng(SEED).random()),
     ),
     "Sequential.layers": Row(
         lambda layers: nn.Sequential(*layers)(mg.Tensor([-1.0, 2.0])).data,
@@ -252,7 +259,7 @@ RULES = {"he_normal": (nn.init.he_normal, normal), "he_uniform": (nn.init.he_uni
 RULES["glorot_uniform"] = nn.init.glorot_uniform, lambda shape, fan_in, seed: uniform(shape, sum(shape), seed)
 for name, (rule, draws) in RULES.items():
     ROWS[f"{name}.rng"] = Row(
-        lambda rng, rule=rule: rule((3, 2), rng=rng), (0, draws((3, 2), 3, 0)), (7, draws((3, 2), 3, 7))
+        lambda rng, rule=rule: rule((3, 2), rng=rng), (0, draws((3, 2), 3, 0)), (SEED, draws((3, 2), 3, SEED))
     )
     ROWS[f"{name}.dtype"] = Row(
         lambda rule=rule, **s: rule((3, 2), rng=0, **s).dtype.name, (np.float32, "float32"), (np.float64, "float64")
@@ -266,3 +273,24 @@ def test_every_setting_has_a_row():
 @pytest.mark.parametrize("name", ROWS)
 def test_a_setting_has_its_effect(name):
     check(nn, name, ROWS[name])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: nn.init.he_normal((3, 2), rng=rng),
+        lambda rng: nn.init.he_uniform((3, 2), rng=rng),
+        lambda rng: nn.init.glorot_uniform((3, 2), rng=rng),
+        lambda rng: linear(rng=rng).w.data,
+        lambda rng: conv(rng=rng).w.data,
+        lambda rng: nn.Dropout(rng=rng)(mg.Tensor(np.ones(20))).data,
+    ],
+)
+def test_a_generator_is_used_itself(draw):
+    """Wherever its state came from: a second call goes on, and another user of the Generator goes on from there."""
+    rng, same, other = (np.random.Generator(np.random.MT19937(seed)) for seed in (3, 3, 4))
+    first, second = draw(rng), draw(rng)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal([draw(same), draw(same)], [first, second])
+    assert not np.array_equal(draw(other), first)
+    assert rng.random() == same.random()

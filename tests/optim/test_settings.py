@@ -260,3 +260,37 @@ def test_a_batch_is_no_record_for_a_plateau():
             schedule.observe(batch_error=0.5)
         schedule.observe(iteration=5 * i + 5, batch_error=0.5)
         assert schedule.drops == (i == 2)
+
+
+def test_what_a_state_lacks_is_forgotten():
+    """A state of before the first step has no velocity: the next step begins with none."""
+    w = Parameter(np.array(1.0))
+    optimizer = SGD([w], 0.1)
+    state = optimizer.state_dict()
+    step(optimizer, 5.0)
+    optimizer.load_state_dict(state)
+    w.data = np.array(1.0)
+    assert step(optimizer, 1.0, 1.0) == pytest.approx([0.9, 0.71])
+
+
+def test_all_groups_lose_their_gradients():
+    w = [Parameter(np.array(1.0)) for _ in range(4)]
+    for p in w:
+        p.grad = mg.Tensor(np.array(1.0))
+    SGD([{"params": w[:1]}, {"params": w[1:3]}, {"params": w[3:]}], 0.1).zero_grad()
+    assert [p.grad for p in w] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        # a tenth until the error is low, after 6 batches; within, the ramp goes on unseen
+        (lambda o: WarmupUntil(Warmup(MultiStepLR(o, []), 8), error=0.9), [0.1] * 6 + [7 / 8, 1.0, 1.0]),
+        (lambda o: Warmup(WarmupUntil(MultiStepLR(o, []), error=0.9), 2), [0.05, *[0.1] * 5, 1.0, 1.0, 1.0]),
+        (lambda o: Warmup(Warmup(MultiStepLR(o, [8]), 4), 2), [1 / 8, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1]),
+        (lambda o: WarmupUntil(WarmupUntil(MultiStepLR(o, []), 0.87, 0.5), 0.9), [0.1] * 6 + [0.5, 1.0, 1.0]),
+    ],
+)
+def test_schedules_within_schedules_begin_from_the_rate_of_the_optimizer(make, expected):
+    """With an error of 0 the average is 0.98**n: below 0.9 after 6 batches (0.886), below 0.87 after 7 (0.868)."""
+    assert rates(make, 9, batch_error=[0.0] * 9) == pytest.approx(expected)

@@ -141,6 +141,17 @@ def test_time_before_the_first_iteration_is_no_training(clock):
     assert column(job.fit(), "seconds") == [15.0, 30.0, 45.0]
 
 
+def test_a_schedule_observes_the_share_of_each_batch_and_each_record(clock):
+    """Of 4, 4 and 2 images, all wrong: the share is 1, also in the smaller batch."""
+    job, seen = Job(clock), []
+    job.net.layers[1].b.data[...] = 0.0, 9.0
+    sgd = SGD(job.net.parameters(), 0.0)
+    schedule = MultiStepLR(sgd, [])
+    schedule.observe = lambda **figures: seen.append((figures.get("iteration"), figures["batch_error"]))
+    train.fit(job.net, job.batches, optimizer=sgd, schedule=schedule, iterations=3)
+    assert seen == [(None, 1.0), (None, 1.0), (None, 1.0), (3, 1.0)]
+
+
 @pytest.mark.parametrize("every", [1, 2, 5, 12])
 def test_the_warm_up_does_not_depend_on_how_often_is_evaluated(clock, every):
     """With an error of 0, the average 0.98**n is below 0.9 after 6 batches; records are no batches."""

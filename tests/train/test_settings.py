@@ -153,6 +153,7 @@ ROWS = settings_of_reports.ROWS | {
     "fit.schedule": Row(
         lambda **s: figures("lr", lr=1.0, iterations=3, evaluate_every=1, **s),
         (None, [[1.0], [1.0], [1.0]]),
+        (lambda sgd: optim.MultiStepLR(sgd, [1, 2], gamma=1 / 3e3), [[1.0], [1 / 3e3], [1 / 9e6]]),
         (lambda sgd: optim.MultiStepLR(sgd, [1, 2]), [[1.0], [0.1], [0.01]]),
     ),
     "fit.iterations": Row(
@@ -238,3 +239,10 @@ def test_every_setting_has_a_row():
 @pytest.mark.parametrize("name", ROWS)
 def test_a_setting_has_its_effect(name):
     check(train, name, ROWS[name])
+
+
+def test_each_norm_keeps_its_own_settings_when_statistics_are_refreshed():
+    model = nn.Sequential(*(nn.BatchNorm2d(1, momentum=m) for m in (0.1, 0.2, 0.3)))
+    model[1].eval()
+    train.refresh_statistics(model, white(n=4))
+    assert [(norm.momentum, norm.training) for norm in model] == [(0.1, True), (0.2, False), (0.3, True)]
