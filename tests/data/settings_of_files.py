@@ -68,6 +68,7 @@ def somewhere():
     """An empty folder to work in; the cache is ``cache`` in it."""
     here = mock.patch.dict(os.environ, {"MINIGRAD_CACHE": "cache"})
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), here:
+        os.environ["HOME"] = os.environ["USERPROFILE"] = os.getcwd()
         yield
 
 
@@ -90,7 +91,7 @@ def fetched(name="mnist", **settings):
     """The folder that `fetch` returns, and what it asks for."""
     asked = []
     with somewhere(), mock.patch.object(fetch, "retrieve", lambda file, root=None: asked.append((file, root))):
-        folder = fetch.fetch(name, **settings).as_posix()
+        folder = Path(os.path.relpath(fetch.fetch(name, **settings))).as_posix()
     return [folder, len(asked), {file.rpartition("/")[0] for file, _ in asked}, {root for _, root in asked}]
 
 
@@ -101,7 +102,7 @@ def retrieved(file="a.bin", **settings):
         for path in ("cache/a.bin", "mine/a.bin", "cache/b.bin"):
             Path(path).parent.mkdir(exist_ok=True)
             Path(path).write_bytes(b"abc" if path != "cache/b.bin" else b"abd")
-        return fetch.retrieve(file, **settings).as_posix()
+        return Path(os.path.relpath(fetch.retrieve(file, **settings))).as_posix()
 
 
 def located(**settings):
@@ -140,13 +141,14 @@ ROWS = {
         fetched,
         (None, ["cache/MNIST/raw", 4, {"MNIST/raw"}, {None}]),
         ("mine", ["mine/MNIST/raw", 4, {"MNIST/raw"}, {"mine"}]),
+        ("~/mine", ["mine/MNIST/raw", 4, {"MNIST/raw"}, {"~/mine"}]),
     ),
     "retrieve.file": Row(
         retrieved,
         ("a.bin", "cache/a.bin"),
         ("b.bin", Refused(ValueError, "expected cache/b.bin to have 3 bytes")),
     ),
-    "retrieve.root": Row(retrieved, (None, "cache/a.bin"), ("mine", "mine/a.bin")),
+    "retrieve.root": Row(retrieved, (None, "cache/a.bin"), ("mine", "mine/a.bin"), ("~/mine", "mine/a.bin")),
     "existing.caller": Row(
         lambda caller: located(caller=caller, files=["b"]),
         ("Mine", Refused(FileNotFoundError, "^Mine: there is no there/b\n")),
@@ -186,7 +188,7 @@ ROWS = {
 }
 for kind in (Tiny10, Tiny100, TinyMNIST, TinyFashion):
     name = kind.__base__.__name__
-    ROWS[f"{name}.root"] = Row(functools.partial(labels_of, kind), (None, [1, 2]), ("mine", [4, 5]))
+    ROWS[f"{name}.root"] = Row(functools.partial(labels_of, kind), (None, [1, 2]), ("mine", [4, 5]), ("~/mine", [4, 5]))
     ROWS[f"{name}.train"] = Row(functools.partial(labels_of, kind), (True, [1, 2]), (False, [3]))
     ROWS[f"{name}.download"] = Row(
         functools.partial(downloaded, kind), (False, Refused(FileNotFoundError, "there is no cache/")), (True, [7, 8])

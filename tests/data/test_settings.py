@@ -226,3 +226,10 @@ def test_every_setting_has_a_row():
 @pytest.mark.parametrize("name", ROWS)
 def test_a_setting_has_its_effect(name):
     check(data, name, ROWS[name])
+
+
+def test_a_split_draws_from_the_generator_itself():
+    rng, same = (np.random.Generator(np.random.MT19937(3)) for _ in range(2))
+    for n in (5, 7):
+        order = same.permutation(n).tolist()
+        assert parts(n, 2, rng) == [sorted(order[2:]), sorted(order[:2])]

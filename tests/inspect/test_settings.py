@@ -234,3 +234,10 @@ def test_moments_are_those_of_all_numbers_of_a_large_map():
     (response_,) = responses
     assert response_.output.mean == pytest.approx(1.0)
     assert response_.output.norm == pytest.approx(3e5)
+
+
+def test_a_column_is_as_wide_as_its_widest_box():
+    """28 pixels and 8 for each letter; 12 lie between two columns."""
+    for labels in (("a" * 20, "b" * 5, "c"), ("a", "b" * 20, "c" * 5), ("a", "b" * 5, "c" * 20)):
+        svg = Graph([GraphNode(label, (), False) for label in labels], [(0, 1), (1, 2)]).svg
+        assert [line.split('width="')[1].split('"')[0] for line in svg.splitlines() if "<rect" in line] == ["176"] * 3

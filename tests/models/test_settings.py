@@ -228,3 +228,9 @@ def test_a_net_may_have_more_stages_than_the_papers():
     net = Net("cifar", PlainBlock, tuple(range(1, 12)), tuple(range(2, 14)), num_classes=5)
     assert [(len(stage), stage[0].conv2.w.shape[3]) for stage in net.stages] == [(n, n + 2) for n in range(1, 12)]
     assert net(np.zeros((2, 4, 4, 3), np.float32)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(("make", "options"), OPTIONS, ids=lambda v: str(v) if isinstance(v, dict) else "")
+def test_a_net_draws_from_the_generator_itself(make, options):
+    rng = np.random.Generator(np.random.MT19937(3))
+    assert nets.built(make, rng=rng, **options)[1] is rng

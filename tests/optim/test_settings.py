@@ -90,6 +90,7 @@ ROWS = {
         lambda milestones: rates(lambda o: MultiStepLR(o, milestones), 4),
         ([2], [1.0, 1.0, 0.1, 0.1]),
         ((3, 1), [1.0, 0.1, 0.1, 0.01]),
+        ([1] * 5 + [2] * 300, [1.0, 1e-5, 1e-305, 1e-305]),
     ),
     "MultiStepLR.gamma": Row(
         lambda **s: rates(lambda o: MultiStepLR(o, [1, 3], **s), 4),
@@ -294,3 +295,12 @@ def test_all_groups_lose_their_gradients():
 def test_schedules_within_schedules_begin_from_the_rate_of_the_optimizer(make, expected):
     """With an error of 0 the average is 0.98**n: below 0.9 after 6 batches (0.886), below 0.87 after 7 (0.868)."""
     assert rates(make, 9, batch_error=[0.0] * 9) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("without", range(5))
+def test_one_parameter_without_a_gradient_holds_up_no_other(without):
+    w = [Parameter(np.array(1.0)) for _ in range(5)]
+    for i, p in enumerate(w):
+        p.grad = None if i == without else mg.Tensor(np.array(1.0))
+    SGD([{"params": w[:3]}, {"params": w[3:]}], 0.1).step()
+    assert [p.item() for p in w] == [1.0 if i == without else 0.9 for i in range(5)]

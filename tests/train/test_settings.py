@@ -246,3 +246,21 @@ def test_each_norm_keeps_its_own_settings_when_statistics_are_refreshed():
     model[1].eval()
     train.refresh_statistics(model, white(n=4))
     assert [(norm.momentum, norm.training) for norm in model] == [(0.1, True), (0.2, False), (0.3, True)]
+
+
+def test_counts_go_beyond_what_a_byte_holds():
+    """300 batches, and a batch of 70,000 images, all wrong."""
+    model = Double(net())
+    many = DataLoader(ByteImages(np.full((300, 1, 1, 1), 255, np.uint8), np.ones(300, int)), 1, prefetch=0)
+    history = fit(model, many, iterations=601)
+    assert [(record["iteration"], record["epoch"]) for record in history] == [(300, 1), (600, 2), (601, 3)]
+    assert history[0]["batch_error"] == 1.0
+    assert loop.count_wrong(mg.Tensor(np.tile([1.0, 0.0], (70_000, 1))), np.ones(70_000, int)) == 70_000
+
+
+def test_a_list_may_hold_hundreds_of_arrays(tmp_path):
+    tree = {"velocity": [np.full(1, i) for i in range(300)], "nested": [[np.full(1, -i)] for i in range(12)]}
+    mg.save(tmp_path / "x", tree)
+    found = mg.load(tmp_path / "x")
+    assert [array.item() for array in found["velocity"]] == list(range(300))
+    assert [array.item() for (array,) in found["nested"]] == [-i for i in range(12)]
