@@ -332,8 +332,8 @@ def cifar_resnet(depth: int, shortcut: Shortcut = "A", width: int = 16, **settin
     width : int
         Filters of the first stage; doubled in each of the next two.
     **settings
-        As :func:`residual_net` takes them: zero_gamma=False, pad_channels="after", num_classes=10 here, in_channels=3,
-        bn_eps=1e-5, rng=0, dtype=float32.
+        As :func:`residual_net` takes them: stride_in="1x1", zero_gamma=False, pad_channels="after", num_classes=10
+        here, in_channels=3, bn_eps=1e-5, rng=0, dtype=float32.
 
     Returns
     -------

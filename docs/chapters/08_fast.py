@@ -31,9 +31,7 @@ from threadpoolctl import threadpool_limits
 
 import minigrad as mg
 from minigrad.device import windows
-from minigrad.kernels.blocks import spans
-from minigrad.kernels.columns import COLUMN_BYTES
-from minigrad.kernels.products import PARTIAL_SUMS
+from minigrad.kernels.blocks import COLUMN_BYTES, PARTIAL_SUMS, spans
 from minigrad.train.report import tidy
 
 rng = np.random.default_rng(8)

@@ -35,7 +35,7 @@ def grad(
 ) -> tuple[Tensor, ...]:
     """Return the gradients of `outputs` with respect to `inputs`, without changing any ``.grad``.
 
-    Only entries on a path from `outputs` to `inputs` are replayed.
+    Only entries on a path from `outputs` to `inputs` are replayed, and only hooks on the path are called.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def grad(
     grad_outputs : Tensor, array or None, or a sequence of them
         The gradient to start from, one for each output. None means 1, for an output with one element.
     create_graph : bool
-        Record the replay itself: the gradients can then be differentiated.
+        Record the replay itself, also within ``no_grad``: the gradients can then be differentiated.
     retain_graph : bool, optional
         Keep the arrays on the tape, so that it can be replayed again. The default is the value of `create_graph`.
 
@@ -101,9 +101,9 @@ def backward(
     grad : Tensor or array of this Tensor's shape, optional
         The gradient to start from. A Tensor with one element starts from 1.
     create_graph : bool
-        Record the replay itself, so that the gradients can be differentiated, and keep the arrays on the tape. Leaf,
-        gradient and graph then form a reference cycle until ``.grad`` is set to None; :func:`minigrad.grad` makes no
-        such cycle.
+        Record the replay itself, also within ``no_grad``, so that the sums in ``.grad`` can be differentiated, and keep
+        the arrays on the tape. Leaf, gradient and graph then form a reference cycle until ``.grad`` is set to None;
+        :func:`minigrad.grad` makes no such cycle.
     retain_graph : bool
         Keep the arrays on the tape, so that backward can be called again.
 
@@ -123,9 +123,9 @@ def backward(
     """
     start = _start("backward", self, grad, create_graph)
     totals, owned = replay([start], None, create_graph, retain_graph or create_graph)
-    for leaf, total in totals.items():  # only after the whole replay: an error in it changes no .grad
-        if isinstance(leaf, Leaf):
-            leaf.grad = _as_result(total, leaf in owned) if leaf.grad is None else leaf.grad + total
+    sums = {leaf: _as_result(g, leaf in owned, leaf.grad) for leaf, g in totals.items() if isinstance(leaf, Leaf)}
+    for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
+        leaf.grad = total
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -187,7 +187,8 @@ def replay(
     anomaly = state.mode.anomaly
     with enable_grad() if create_graph else nullcontext():
         for node, g in roots:
-            add(node, g)
+            if wanted is None or node in wanted or node in on_path:
+                add(node, g)
         while queue:
             entry = heappop(queue)[1]
             g = totals.pop(entry)
@@ -214,9 +215,9 @@ def replay(
                         fits = False
                     if not fits:
                         gradient = _summed_back(entry, edge, gradient)
-                    if anomaly:
-                        explain.refuse_nan_gradient(entry.operator, array_of(gradient))
                     add(edge, gradient)
+                    if anomaly:
+                        explain.refuse_nan_gradient(entry.operator, *map(array_of, (g, gradient, totals[edge])))
             if not retain_graph:
                 entry.stored, entry.edges = None, ()
         for node in totals:
@@ -331,10 +332,13 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
     return tensors
 
 
-def _as_result(total: Gradient, owned: bool) -> Tensor:
-    """Return a gradient as a Tensor that shares no memory with other arrays: borrowed arrays are copied."""
-    if isinstance(total, Tensor):
+def _as_result(total: Gradient, owned: bool, before: Tensor | None = None) -> Tensor:
+    """Return a gradient, added to `before`, as a Tensor that shares no memory with others: borrowed arrays are copied.
+
+    If the gradient or `before` is recorded, then so is the result, also within ``no_grad``.
+    """
+    if before is not None or isinstance(total, Tensor):
         with enable_grad():
-            return copy(total)
+            return copy(total) if before is None else before + total
     xp = namespace(total)
     return new_tensor(xp.asarray(total) if owned else xp.array(total, copy=True), None)

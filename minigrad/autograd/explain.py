@@ -109,11 +109,13 @@ def refuse_nan_result(op: Operator, result: Array, inputs: Sequence[object]) -> 
         raise FloatingPointError(f"{op.name}: made the first NaN, in {place}; its inputs held {held}")
 
 
-def refuse_nan_gradient(op: Operator, gradient: Array) -> None:
-    """Raise if the gradient that a rule returned holds a NaN."""
-    if _has_nan(gradient):
+def refuse_nan_gradient(op: Operator, g: Array, gradient: Array, total: Array) -> None:
+    """Raise if the gradient that a rule returned, or the sum of the gradients to which it was added, holds a NaN."""
+    if _has_nan(total):
+        held = "NaNs already" if _has_nan(g) else "none"
+        made = "its rule" if _has_nan(gradient) else "the sum of its rule's gradient and others (inf - inf)"
         place = f"a gradient of shape {tuple(gradient.shape)}"
-        raise FloatingPointError(f"{op.name}: its rule made the first NaN, in {place}")
+        raise FloatingPointError(f"{op.name}: {made} made the first NaN, in {place}; its cotangent held {held}")
 
 
 def _has_nan(array: object) -> bool:

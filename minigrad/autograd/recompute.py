@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from minigrad.autograd.tape import Entry, Leaf, Mode, state, within
+from minigrad.autograd.tape import Entry, Leaf, state, within
 from minigrad.autograd.tensor import Tensor, new_tensor
 from minigrad.typing import Array, Function
 
@@ -60,7 +60,7 @@ def recompute(f: Callable[..., R], *inputs: Any) -> R:
     if not recording or (outer is not None and not outer.running_again):
         return f(*inputs)  # in an outer segment's first run all is discarded anyway: a nested one starts in its second
     segment = Segment(f, inputs, outer)
-    with within(state.mode._replace(segment=segment)):
+    with within(segment=segment):
         out = f(*inputs)
     segment.discard()
     return out
@@ -135,14 +135,13 @@ class Segment:
         inputs = [_fresh(*x) if isinstance(x, _Input) else x for x in self.inputs]
         self.running_again, self.outer = True, None
         self.entries_left, self.results_left = iter(self.entries), iter(self.results)
-        with within(Mode(recording=True, anomaly=state.mode.anomaly, segment=self)):
+        with within(recording=True, segment=self):
             self.f(*inputs)
         if next(self.entries_left, None) is not None or next(self.results_left, _freed) is not _freed:
             raise RuntimeError(
                 "recompute: the second run was shorter than the first; f must do the same when it is run again, in the "
                 "same mode (train, eval)"
             )
-        self.inputs = []
 
 
 def _freed() -> None:

@@ -37,6 +37,9 @@ T = TypeVar("T")
 #: A function that is called with a gradient; if it returns a Tensor, that replaces the gradient.
 Hook: TypeAlias = "Callable[[Tensor], Tensor | None]"
 
+#: The hooks of every new node. Adding a hook replaces this list, so it stays empty.
+NO_HOOKS: list[Hook] = []
+
 # The nodes of the graph ----------------------------------------------------------------------
 
 
@@ -45,10 +48,9 @@ class Leaf:
 
     __slots__ = ("dtype", "grad", "hooks", "shape")
 
-    def __init__(self, shape: Shape, dtype: DType) -> None:
-        self.shape, self.dtype = shape, dtype
+    def __init__(self, shape: Shape, dtype: DType, hooks: list[Hook] = NO_HOOKS) -> None:
+        self.shape, self.dtype, self.hooks = shape, dtype, hooks
         self.grad: Tensor | None = None
-        self.hooks: list[Hook] = []
 
 
 class Entry:
@@ -89,9 +91,6 @@ Node: TypeAlias = Leaf | Entry
 
 #: The counter that numbers entries in execution order.
 clock = itertools.count()
-
-#: The hooks of every new entry. Adding a hook replaces this list, so it stays empty.
-NO_HOOKS: list[Hook] = []
 
 
 class Plan:
@@ -164,10 +163,10 @@ state = _State()
 
 
 @contextmanager
-def within(mode: Mode) -> Iterator[None]:
-    """Set the mode of this thread inside the context; restore the previous mode at the end."""
+def within(**changes: Any) -> Iterator[None]:
+    """Change the mode of this thread inside the context; restore the previous mode at the end."""
     before = state.mode
-    state.mode = mode
+    state.mode = before._replace(**changes)
     try:
         yield
     finally:
@@ -185,12 +184,12 @@ def no_grad() -> AbstractContextManager[None]:
     ...     (x * 2).requires_grad
     False
     """
-    return within(state.mode._replace(recording=False))
+    return within(recording=False)
 
 
 def enable_grad() -> AbstractContextManager[None]:
     """Record inside the context, even within :func:`no_grad`: for a replay that is itself recorded."""
-    return within(state.mode._replace(recording=True))
+    return within(recording=True)
 
 
 def detect_anomaly() -> AbstractContextManager[None]:
@@ -212,7 +211,7 @@ def detect_anomaly() -> AbstractContextManager[None]:
     Traceback (most recent call last):
     FloatingPointError: log: made the first NaN, in its result of shape (2,); its inputs held none
     """
-    return within(state.mode._replace(anomaly=True))
+    return within(anomaly=True)
 
 
 def once(effect: Callable[[], T]) -> T:

@@ -33,7 +33,9 @@ class Tensor:
     Attributes
     ----------
     data : array
-        Rebinding it is safe at any time. Writing into it between forward and backward is undefined.
+        Rebinding it is safe at any time: what was recorded before uses the old array. An array of another shape, dtype
+        or device starts without a gradient, and gets none from what was recorded before; hooks stay. Writing into the
+        array between forward and backward is undefined.
     grad : Tensor or None
         The sum of the gradients that ``backward`` computed; always None on the result of an operator.
     shape, dtype, ndim, size, device
@@ -86,8 +88,10 @@ class Tensor:
         array = _as_array(array)
         floating = not self.requires_grad or array.dtype.kind in "fc"
         expect(floating, "data", "floating-point data to require a gradient", array.dtype, error=TypeError)
-        if isinstance(self._node, Leaf) and (array.shape, array.dtype) != (self._node.shape, self._node.dtype):
-            self._node = Leaf(array.shape, array.dtype)  # another shape or dtype: the old gradient does not fit
+        held, given = [f"{a.shape} {a.dtype} on {device_name(a)}" for a in (self._data, array)]
+        if self._node is not None and given != held:
+            expect(self.is_leaf, "data", f"{held}, as the operator returned it", given, "use .detach() to cut it off")
+            self._node = Leaf(array.shape, array.dtype, self._node.hooks)  # the old gradient does not fit
         self._data = array
 
     @property
@@ -104,13 +108,13 @@ class Tensor:
                 "grad: only a Tensor made with requires_grad=True holds a gradient; for others use mg.grad(y, x)"
             )
         if value is not None:
-            fits = (value.shape, value.dtype) == (self.shape, self.dtype)
-            expect(fits, "grad", f"{self.shape} {self.dtype}", f"{value.shape} {value.dtype}")
+            held, given = [f"{x.shape} {x.dtype} on {x.device}" for x in (self, value)]
+            expect(held == given, "grad", held, given)
         self._node.grad = value
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow through this Tensor. Can be set on a leaf: False freezes it."""
+        """Whether gradients flow through this Tensor. False, set on a leaf, freezes it and drops grad and hooks."""
         return self._node is not None
 
     @requires_grad.setter

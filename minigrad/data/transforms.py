@@ -58,7 +58,7 @@ class Normalize:
     """
 
     def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
-        self.mean, self.std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        self.mean, self.std = np.array(mean, np.float64), np.array(std, np.float64)  # not shared with the caller
         for name, value in (("mean", self.mean), ("std", self.std)):
             got = f"an array of shape {value.shape}"
             expect(value.ndim in (0, 1, 3), "Normalize", f"{name} to be a number, (c,) or (h, w, c)", got)

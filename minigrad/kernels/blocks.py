@@ -18,8 +18,25 @@ from minigrad.device import on_host
 from minigrad.kernels.threads import run
 from minigrad.typing import Array
 
+# All sizes by which work is cut. They are read here, as blocks.NAME, at every call: tests make them small.
+
 #: The bytes of an activation, or of the factors of a product, in one block: half of a core's L2 cache (1 to 2 MB).
 BLOCK_BYTES = 1 << 20
+
+#: The bytes of im2col's columns in a block: more than elsewhere, since each block costs a dozen NumPy calls.
+COLUMN_BYTES = 3 * BLOCK_BYTES // 2
+
+#: With rows of this many numbers, NumPy's overhead for each row no longer matters.
+ROW_LENGTH = 1024
+
+#: The number of partial sums of a sum over pixels, for every number of threads.
+PARTIAL_SUMS = 4
+
+#: A product of fewer multiply-adds is not worth a second thread.
+MIN_MULTIPLY_ADDS = 1 << 20
+
+#: OpenBLAS treats a product of at most this many multiply-adds as small.
+SMALL_MULTIPLY_ADDS = 10**6
 
 
 @functools.lru_cache(maxsize=1024)

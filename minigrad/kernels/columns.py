@@ -18,9 +18,6 @@ from minigrad.device import namespace, on_host, windows
 from minigrad.kernels import blocks
 from minigrad.typing import Array, Pair
 
-#: The bytes of columns in a block: 1.5 times the block size used elsewhere, since each block costs a dozen NumPy calls.
-COLUMN_BYTES = 3 * blocks.BLOCK_BYTES // 2
-
 
 class Columns:
     """The columns of images, made block by block.
@@ -86,9 +83,9 @@ def _blocks(x: Array, n: int, ho: int, wo: int, k: int, whole_images: bool) -> l
     if not on_host(x) or n == 0:
         return [(slice(0, n), slice(0, ho))]
     row_bytes = wo * k * x.itemsize
-    if whole_images or ho * row_bytes <= COLUMN_BYTES:
-        return [(images, slice(0, ho)) for images in blocks.spans(n, COLUMN_BYTES // (ho * row_bytes))]
-    count = len(blocks.spans(ho, COLUMN_BYTES // row_bytes))
+    if whole_images or ho * row_bytes <= blocks.COLUMN_BYTES:
+        return [(images, slice(0, ho)) for images in blocks.spans(n, blocks.COLUMN_BYTES // (ho * row_bytes))]
+    count = len(blocks.spans(ho, blocks.COLUMN_BYTES // row_bytes))
     parts = blocks.split(ho, min(count + count % 2, ho))  # an even number: two threads share one image equally
     return [(slice(image, image + 1), rows) for image in range(n) for rows in parts]
 

@@ -18,14 +18,14 @@ from minigrad.typing import Array, DType
 
 def relu(x: Array, out: Array | None = None) -> Array:
     """Return max(x, 0). NumPy takes a fifth of the time with an array of zeros instead of the number 0."""
-    zeros = _zeros(x.dtype)
+    zeros = _zeros(x.dtype, 2 * blocks.BLOCK_BYTES)
     return np.maximum(x, zeros[: x.size].reshape(x.shape) if x.size <= zeros.size else 0, out=out)
 
 
 @functools.cache
-def _zeros(dtype: DType) -> Array:
+def _zeros(dtype: DType, nbytes: int) -> Array:
     """Return zeros for a block, or for an array that is too small to be cut into blocks."""
-    return np.zeros(2 * blocks.BLOCK_BYTES // dtype.itemsize, dtype)
+    return np.zeros(nbytes // dtype.itemsize, dtype)
 
 
 def relu_gradient(g: Array, x: Array, out: Array | None = None) -> Array:

@@ -14,9 +14,6 @@ from minigrad.kernels import blocks
 from minigrad.kernels.threads import run
 from minigrad.typing import Array
 
-#: With rows of this many numbers, NumPy's overhead for each row no longer matters.
-ROW_LENGTH = 1024
-
 
 class Pixels:
     """Images (..., c) as a pass reads them: a matrix with several pixels in each row, in blocks of rows.
@@ -43,7 +40,7 @@ class Pixels:
         self.channels = x.shape[-1]
         self.count = math.prod(x.shape[:-1])
         self.repeat = 1
-        while self.repeat * self.channels < ROW_LENGTH and self.count and self.count % (2 * self.repeat) == 0:
+        while self.repeat * self.channels < blocks.ROW_LENGTH and self.count and self.count % (2 * self.repeat) == 0:
             self.repeat *= 2
         self.blocks = blocks.row_blocks(x, self.count // self.repeat, self.repeat * self.channels * x.itemsize)
 

@@ -13,19 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from minigrad.device import namespace, on_host
+from minigrad.kernels import blocks
 from minigrad.kernels.blas import has_small_kernels, on_one_thread
-from minigrad.kernels.blocks import BLOCK_BYTES, spans
 from minigrad.kernels.threads import run
 from minigrad.typing import Array
-
-#: The number of partial sums of a sum over pixels, for every number of threads.
-PARTIAL_SUMS = 4
-
-#: A product of fewer multiply-adds is not worth a second thread.
-MIN_MULTIPLY_ADDS = 1 << 20
-
-#: OpenBLAS treats a product of at most this many multiply-adds as small.
-SMALL_MULTIPLY_ADDS = 10**6
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -40,15 +31,16 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         return on_one_thread(lambda: np.matmul(a, b, out=out))
     (m, k), n = a.shape, b.shape[1]
     product = np.empty((m, n), a.dtype) if out is None else out
-    rows = spans(m, max(BLOCK_BYTES // max((k + n) * a.itemsize, 1), MIN_MULTIPLY_ADDS // max(k * n, 1)))
-    columns = spans(n, max(n * len(rows) // PARTIAL_SUMS, MIN_MULTIPLY_ADDS // max(k * rows[0].stop, 1)))
-    blocks = list(itertools.product(rows, columns))
+    least = blocks.MIN_MULTIPLY_ADDS
+    rows = blocks.spans(m, max(blocks.BLOCK_BYTES // max((k + n) * a.itemsize, 1), least // max(k * n, 1)))
+    columns = blocks.spans(n, max(n * len(rows) // blocks.PARTIAL_SUMS, least // max(k * rows[0].stop, 1)))
+    parts = list(itertools.product(rows, columns))
 
     def block(i: int) -> None:
-        row, column = blocks[i]
+        row, column = parts[i]
         multiply(a[row], b[:, column], product[row, column])
 
-    run(block, len(blocks))
+    run(block, len(parts))
     return product
 
 
@@ -59,7 +51,7 @@ def sum_products(factors: Callable[[int], tuple[Array, Array]], count: int) -> A
     `PARTIAL_SUMS` partial sums, each over its own run of blocks from the first to the last; at the end they are added
     in order.
     """
-    runs = spans(count, -(-count // PARTIAL_SUMS))
+    runs = blocks.spans(count, -(-count // blocks.PARTIAL_SUMS))
     sums: dict[int, Array] = {}
 
     def add_up(i: int) -> None:
@@ -112,5 +104,5 @@ def _rows_of_small_product(a: Array, n: int, least: int) -> int:
     m, k = a.shape
     if not on_host(a) or a.dtype.char not in "fd" or not a.flags.c_contiguous or not (k and 8 < n <= 64):
         return 0
-    rows = SMALL_MULTIPLY_ADDS // (k * n) // 4 * 4
+    rows = blocks.SMALL_MULTIPLY_ADDS // (k * n) // 4 * 4
     return rows if least <= rows < m and has_small_kernels() else 0

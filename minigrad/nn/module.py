@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
 from minigrad.typing import Array, Number
-
-if TYPE_CHECKING:
-    pass
 
 
 class Parameter(Tensor):

@@ -22,6 +22,7 @@ from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import is_array, namespace, on_host
 from minigrad.kernels import blocks, masks
+from minigrad.ops.shape import unshared
 from minigrad.typing import Array, Gradient, Number, Operand, T, TensorOrArray
 
 # Arithmetic ----------------------------------------------------------------------------------
@@ -112,7 +113,8 @@ neg.vjp(lambda g: -g)
 def pow(a: Array, b: Array, /) -> Array:
     """a ** b.   da = g b a ** (b - 1),   db = g out log a
 
-    Conventions: the derivative of a ** 0 is 0 also at a = 0; that of 0 ** b in b is 0 for b >= 0.
+    Conventions: the derivative of a ** 0 is 0 also at a = 0; if the exponent is in an array, it is NaN at a = NaN. That
+    of 0 ** b in b is 0.
 
     Examples
     --------
@@ -126,16 +128,17 @@ def pow(a: Array, b: Array, /) -> Array:
 def _pow_da(g: Gradient, a: Gradient, b: Gradient) -> Gradient:
     """b a ** (b - 1), but 0 where b is 0."""
     if not is_array(array_of(b)):
-        return g * 0.0 if b == 0 else g * (b * a ** (b - 1))
+        return where(namespace(array_of(g)).zeros(g.shape, bool), g, 0.0) if b == 0 else g * (b * a ** (b - 1))
     flat = (array_of(a) == 0) & (array_of(b) == 0)  # where a ** (b - 1) would be 0 ** -1
-    return g * b * a ** (where(flat, 1.0, b) - 1)
+    return g * (b * a ** (where(flat, 1.0, b) - 1))
 
 
 def _pow_db(g: Gradient, a: Gradient, out: Gradient) -> Gradient:
     """out log a, but 0 where a is 0."""
     if not is_array(array_of(a)):
-        return g * out * float(namespace().log(a)) if a != 0 else g * 0.0
-    return g * out * log(where(array_of(a) == 0, 1.0, a))
+        a = namespace(array_of(g)).full((), float(a), g.dtype)
+    zero = array_of(a) == 0
+    return where(zero, 0.0, g * out * log(where(zero, 1.0, a)))
 
 
 pow.vjp(_pow_da, _pow_db)
@@ -249,7 +252,7 @@ _gate.vjp(lambda g, x: _gate(g, x=x))
 
 @elementwise
 def relu(x: Array, /) -> Array:
-    """max(x, 0).   dx = g where out > 0, else 0: at 0 the derivative is taken as 0
+    """max(x, 0).   dx = g where out > 0, else 0: at 0, and at NaN, the derivative is taken as 0
 
     Examples
     --------
@@ -265,7 +268,7 @@ relu.vjp(lambda g, out: _gate(g, x=array_of(out)))
 
 @elementwise
 def abs(x: Array, /) -> Array:
-    """The absolute value of x.   dx = g sign(x): at 0 the derivative is taken as 0
+    """The absolute value of x.   dx = g sign(x): at 0 the derivative is taken as 0, at NaN as NaN
 
     Examples
     --------
@@ -282,6 +285,8 @@ abs.vjp(lambda g, x: g * namespace(array_of(x)).sign(array_of(x)))
 @elementwise
 def maximum(a: Array, b: Array, /) -> Array:
     """The larger of a and b, element by element.   da = g where a >= b, db = g elsewhere: a tie is a's
+
+    Where a or b is NaN, so is the result, and both gradients are 0.
 
     Examples
     --------
@@ -302,6 +307,8 @@ maximum.vjp(
 def minimum(a: Array, b: Array, /) -> Array:
     """The smaller of a and b, element by element.   da = g where a <= b, db = g elsewhere: a tie is a's
 
+    Where a or b is NaN, so is the result, and both gradients are 0.
+
     Examples
     --------
     >>> import minigrad as mg
@@ -319,7 +326,7 @@ minimum.vjp(
 
 @elementwise
 def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) -> Array:
-    """x, but at least a_min and at most a_max.   dx = g within the bounds, and at them; 0 outside
+    """x, but at least a_min and at most a_max.   dx = g within the bounds, and at them; 0 outside, and at NaN
 
     Parameters
     ----------
@@ -375,7 +382,7 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
     >>> mg.where(x > 0, x, 0.1 * x)
     Tensor([ 1. , -0.2])
     """
-    return _where(a, b, condition)
+    return _where(a, b, unshared(condition, a, b))
 
 
 @elementwise
@@ -436,4 +443,4 @@ def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, train
         return x
     seed = once(lambda: int(rng.integers(2**63)))
     keep = np.random.default_rng(seed).random(x.shape, dtype=np.float32) >= p
-    return x * namespace(array_of(x)).asarray((keep / (1 - p)).astype(x.dtype))
+    return _where(x * (1 / (1 - p)), 0.0, namespace(array_of(x)).asarray(keep))

@@ -49,6 +49,8 @@ softmax.vjp(lambda g, out, axis: out * (g - sum(g * out, axis, True)))
 def log_softmax(x: Array, /, axis: int = -1) -> Array:
     """x - log sum exp(x) along an axis.   dx = g - exp(out) sum(g)
 
+    Infinity in x makes all results along the axis NaN, as in :func:`softmax`; minus infinity is a probability of 0.
+
     Parameters
     ----------
     x : Tensor or array

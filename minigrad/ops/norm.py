@@ -131,6 +131,8 @@ def batch_norm(
 ) -> TensorOrArray:
     """Normalise each channel over a batch, then scale and shift it.
 
+    A channel in which something is infinite, or in which a square overflows, may become NaN throughout.
+
     Parameters
     ----------
     x : Tensor or array of shape (..., c)

@@ -69,7 +69,8 @@ def _(
                 slice(rows, rows + stride[0] * ho, stride[0]),
                 slice(columns, columns + stride[1] * wo, stride[1]),
             )
-            hit = bordered[place] == out[images[i]]
+            seen = bordered[place]
+            hit = (seen == out[images[i]]) | (seen != seen)  # a NaN is the largest
             dx[place] += xp.where(hit, left, 0.0)
             left = xp.where(hit, 0.0, left)
 
@@ -85,6 +86,8 @@ def max_pool2d(
     x: TensorOrArray, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0
 ) -> TensorOrArray:
     """The largest element of each window.   dx = g at the first largest in C order, summed over windows
+
+    A NaN counts as larger than any number.
 
     Parameters
     ----------

@@ -74,6 +74,8 @@ def mean(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorO
 def var(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOrArray:
     """Variance over axes: the mean squared deviation from the mean, NumPy's var with ddof = 0.
 
+    An infinity makes the result and all its gradients NaN.
+
     Parameters
     ----------
     x : Tensor or array
@@ -99,6 +101,8 @@ def var(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOr
 @operator
 def max(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Largest element over axes.   dx = g at the first largest in C order, 0 elsewhere
+
+    A NaN counts as larger than any number.
 
     Parameters
     ----------
@@ -129,6 +133,8 @@ def _(g: T, x: T, axis: Axis) -> T:
 @operator
 def min(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Smallest element over axes.   dx = g at the first smallest in C order, 0 elsewhere
+
+    A NaN counts as smaller than any number.
 
     Parameters
     ----------
@@ -161,7 +167,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """log sum exp x over axes, computed without overflow.   dx = g softmax(x) = g exp(x - out)
 
     The largest element m is subtracted first: log sum exp x = m + log sum exp(x - m). Elements that are minus infinity
-    contribute 0 to the sum; if all elements are minus infinity, so is the result.
+    contribute 0 to the sum; if all elements are minus infinity, so is the result, and their gradients are 0.
 
     Parameters
     ----------

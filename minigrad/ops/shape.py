@@ -18,6 +18,7 @@ from minigrad.arguments import as_int, expect
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
+from minigrad.autograd.tape import state
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import add_windows, is_array, namespace, on_host, scatter_add, windows
 from minigrad.typing import Array, Axis, Index, Pair, Saved, Shape, T, TensorOrArray
@@ -297,7 +298,7 @@ def getitem(x: TensorOrArray, index: Index) -> TensorOrArray:
     >>> x.grad
     Tensor([2., 0., 1.])
     """
-    return _getitem(x, index=index)
+    return _getitem(x, index=unshared(index, x))
 
 
 @operator
@@ -346,6 +347,24 @@ def _on_device_of(x: Array, index: Index) -> Index:
 def _parts(index: Index) -> tuple[Any, ...]:
     """Return an index as a tuple."""
     return index if isinstance(index, tuple) else (index,)
+
+
+def unshared(setting: Any, *inputs: Any) -> Any:
+    """Return a setting that the tape may keep: its arrays and lists are copied if a gradient of the inputs is wanted.
+
+    The caller may overwrite his own between forward and backward.
+    """
+    if isinstance(setting, int | slice) or not state.mode.recording:
+        return setting
+    return _copied(setting) if [x for x in inputs if isinstance(x, Tensor) and x.requires_grad] else setting
+
+
+def _copied(part: Any) -> Any:
+    """Copy the arrays and lists of an index; ints, slices and the like cannot be overwritten."""
+    if isinstance(part, tuple | list):
+        copies = [_copied(p) for p in part]
+        return tuple(copies) if isinstance(part, tuple) else copies
+    return part.copy() if is_array(part) else part
 
 
 # Windows -------------------------------------------------------------------------------------

@@ -187,10 +187,9 @@ class ReduceOnPlateau(Schedule):
 
     def observe(self, **figures: float) -> None:
         """Count the evaluations since the minimum."""
-        if self.figure not in figures:
-            is_record = "iteration" in figures  # and not the error of a single batch
-            expect(not is_record, "ReduceOnPlateau", f"{self.figure!r} to be measured", list(figures))
+        if figures.keys() == {"batch_error"}:  # of a single batch
             return
+        expect(self.figure in figures, "ReduceOnPlateau", f"{self.figure!r} to be measured", list(figures))
         self.waited = 0 if figures[self.figure] < self.best else self.waited + 1
         self.best = min(self.best, figures[self.figure])
         if self.waited >= self.patience:
@@ -279,7 +278,7 @@ class WarmupUntil(Schedule):
 
     def observe(self, **figures: float) -> None:
         """Average the error of the batches, and end the warm-up once the average is below `error`."""
-        if "batch_error" in figures:
+        if "batch_error" in figures and "iteration" not in figures:  # a record's is the mean of batches seen before
             self.average += (figures["batch_error"] - self.average) / 50
             self.done = self.done or self.average < self.error
         self.schedule.observe(**figures)

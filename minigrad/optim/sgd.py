@@ -86,8 +86,7 @@ class SGD:
         expect(every and len(set(every)) == len(every), "SGD", "each parameter once, at least one of them", count)
         unknown = sorted({name for group in groups for name in group} - {"params", *defaults})
         expect(not unknown, "SGD", f"groups with params and {list(defaults)}", unknown)
-        in_range = lr >= 0 and all(0 <= group["momentum"] < 1 and group["weight_decay"] >= 0 for group in self.groups)
-        expect(in_range, "SGD", "lr >= 0, 0 <= momentum < 1 and weight_decay >= 0", {"lr": lr} | defaults)
+        self._check_range(lr, self._settings())
 
     def _parameters(self) -> list[Tensor]:
         """Return the parameters of all groups."""
@@ -121,12 +120,21 @@ class SGD:
 
     # State -----------------------------------------------------------------------------------
 
+    def _settings(self) -> list[Group]:
+        """Return the settings of each group: all but its parameters."""
+        return [{name: value for name, value in group.items() if name != "params"} for group in self.groups]
+
+    def _check_range(self, lr: float, groups: list[Group]) -> None:
+        """Refuse settings that are out of range, given by the caller or by a state."""
+        in_range = lr >= 0 and all(0 <= group["momentum"] < 1 and group["weight_decay"] >= 0 for group in groups)
+        expect(in_range, "SGD", "lr >= 0, 0 <= momentum < 1 and weight_decay >= 0", f"lr={lr} and groups of {groups}")
+
     def state_dict(self) -> dict[str, object]:
         """Return what a later run needs to continue: the settings, and the velocities in the parameters' order."""
         velocity = [self.velocity.get(p) for p in self._parameters()]
         return {
             "lr": self.lr,
-            "groups": [{name: value for name, value in group.items() if name != "params"} for group in self.groups],
+            "groups": self._settings(),
             "velocity": [None if v is None else to_host(v).copy() for v in velocity],
         }
 
@@ -136,18 +144,21 @@ class SGD:
         Raises
         ------
         ValueError
-            If groups or velocities do not fit the parameters; nothing is loaded then.
+            If groups or velocities do not fit the parameters, a setting is missing or unknown, or a number is out of
+            range; nothing is loaded then.
         """
-        names, got = list(self.state_dict()), f"{len(state.get('groups', ()))} with {list(state)}"
-        fits = state.keys() == set(names) and len(state["groups"]) == len(self.groups)
-        expect(fits, "SGD", f"a state of {len(self.groups)} groups with {names}", got)
+        mine, given = self.state_dict(), state.get("groups", [])
+        fits = state.keys() == mine.keys() and [group.keys() for group in given] == [g.keys() for g in self._settings()]
+        expected = f"a state of {len(self.groups)} groups with {list(mine)}, like {self._settings()}"
+        expect(fits, "SGD", expected, f"{len(given)} with {list(state)}, {given}")
+        self._check_range(state["lr"], given)
         every = self._parameters()
         velocity = [None if v is None else np.asarray(v) for v in state["velocity"]]
-        shapes, mine = [None if v is None else v.shape for v in velocity], [p.shape for p in every]
-        fits = len(shapes) == len(mine) and all(a in (None, b) for a, b in zip(shapes, mine, strict=True))
-        expect(fits, "SGD", f"velocities of the shapes {mine}", shapes)
+        shapes, own = [None if v is None else v.shape for v in velocity], [p.shape for p in every]
+        fits = len(shapes) == len(own) and all(a in (None, b) for a, b in zip(shapes, own, strict=True))
+        expect(fits, "SGD", f"velocities of the shapes {own}", shapes)
         self.lr = state["lr"]
-        for group, settings in zip(self.groups, state["groups"], strict=True):
+        for group, settings in zip(self.groups, given, strict=True):
             group.update(settings)
         self.velocity = {
             p: namespace(p.data).array(v, dtype=p.dtype) for p, v in zip(every, velocity, strict=True) if v is not None

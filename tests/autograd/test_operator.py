@@ -1,4 +1,4 @@
-"""Operators: arguments and settings, rules and twins, dtypes and devices, and what their errors say."""
+"""Operators: arguments and settings, rules and twins, and what their errors say."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import pytest
 import minigrad as mg
 from tests.records.draw import randn
 from tests.tools.compare import leaf_of
-from tests.tools.strict import strict
 
 # Arguments and settings -----------------------------------------------------------------------
 
@@ -117,69 +116,6 @@ def test_array_settings_are_constants_in_every_order():
     x = leaf_of(3.0, 4.0)
     (dx,) = mg.grad(mg.where(condition, x * x, 0.0).sum(), x, create_graph=True)
     np.testing.assert_array_equal(dx.data, [6.0, 0.0])
-
-
-# Dtypes and devices ---------------------------------------------------------------------------
-
-
-def test_two_dtypes_are_refused_and_scalars_give_way():
-    single, double = leaf_of(1.0, dtype="float32"), leaf_of(1.0)
-    with pytest.raises(TypeError, match="mul: expected one dtype, got float32 and float64"):
-        single * double
-    with pytest.raises(TypeError, match="add: expected one dtype, got float32 and float64"):
-        single + np.ones(1)
-    assert (single * np.float64(2.0)).dtype == np.float32
-    assert (np.float64(2.0) * single).dtype == np.float32
-    assert (single * 2.0).dtype == np.float32
-    assert (single * 2).dtype == np.float32
-    assert (single * np.array([True])).dtype == np.float32
-    assert (mg.Tensor(np.float32(3.0)) * 2.0).dtype == np.float32
-
-
-def test_tensors_of_two_dtypes_are_refused_in_either_order():
-    """The result of float64 and float32 has the dtype of the first: looking at the result is not enough."""
-    single, double = leaf_of(1.0, dtype="float32"), leaf_of(1.0)
-    for a, b in [(single, double), (double, single)]:
-        with pytest.raises(TypeError, match="mul: expected one dtype"):
-            a * b
-
-
-def test_equal_dtypes_may_be_different_objects():
-    """As that of an array whose bytes were swapped back: looking whether it is the very same is only the fast way."""
-    swapped = np.dtype("float64").newbyteorder().newbyteorder()
-    assert swapped is not np.dtype("float64")
-    x, w = mg.Tensor(np.array([1.0, 2.0]).view(swapped), requires_grad=True), leaf_of(3.0, 4.0)
-    for a, b in [(x, w), (w, x), (x, x)]:
-        dx = mg.grad((a * b).sum(), x)[0].data
-        np.testing.assert_array_equal(dx, 2 * x.data if a is b else w.data)
-
-
-def test_numpy_scalars_as_settings_do_not_promote():
-    x = leaf_of(1.0, 2.0, dtype="float32")
-    assert mg.clip(x, np.float64(0.0), np.float64(1.0)).dtype == np.float32
-    norm = mg.nn.BatchNorm2d(1, eps=np.float64(1e-5), momentum=np.float64(0.1))
-    norm(x.reshape(2, 1)).sum().backward()
-    assert norm.gamma.grad.dtype == np.float32
-
-
-def test_a_numpy_scalar_as_a_setting_or_an_argument_keeps_float32():
-    x = mg.Tensor([0.25, 1.0], requires_grad=True)
-    assert mg.clip(x, np.float64(0.5)).dtype == np.float32
-    mg.clip(x, np.float64(0.5)).sum().backward()
-    assert x.grad.dtype == np.float32
-    assert (np.float64(2.0) * x * np.float64(2.0)).dtype == np.float32
-    assert mg.mul(np.float32(2.0), np.float64(2.0)).dtype == np.float64  # no Tensor: NumPy's own rules
-
-
-def test_tensors_on_two_devices_are_refused_also_by_an_operator_that_does_not_mix_them():
-    @mg.operator
-    def first_of(a, b, /):
-        return a * 1.0
-
-    here, there = leaf_of(1.0), mg.Tensor(strict.asarray(np.ones(1)))
-    for a, b, names in [(here, there, "cpu and cuda:0"), (there, here, "cuda:0 and cpu")]:
-        with pytest.raises(TypeError, match=f"first_of: expected Tensors on one device, got {names}"):
-            first_of(a, b)
 
 
 # Rules and twins ------------------------------------------------------------------------------

@@ -103,6 +103,21 @@ def test_entries_are_released_as_they_are_used():
     assert alive == [False]  # exp, which comes after look, had been released when look's rule ran
 
 
+@pytest.mark.parametrize("replay", [lambda out, x: out.backward(), lambda out, x: mg.grad(out, x)])
+def test_a_released_result_does_not_hold_what_it_was_computed_from(replay):
+    gc.disable()
+    try:
+        x = leaf_of(1.0, 2.0)
+        y = mg.exp(x)
+        out, first = (y * y).sum(), weakref.ref(entry_of(y))
+        del y
+        assert first() is not None
+        replay(out, x)
+        assert first() is None
+    finally:
+        gc.enable()
+
+
 def test_a_replay_holds_no_gradient_that_has_been_used():
     """A replay holds the gradients that are still to be used, not those of the whole net."""
     x, seen, alive = leaf_of(1.0, 2.0), [], []

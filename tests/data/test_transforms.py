@@ -81,6 +81,14 @@ def test_normalize_takes_one_axis_for_channels():
         np.testing.assert_array_equal(result[..., channel], images[..., channel] - (channel + 1))
 
 
+def test_normalize_keeps_numbers_of_its_own():
+    mean, std = np.array([1.0, 2.0]), np.array([2.0, 4.0])
+    normalize = Normalize(mean, std)
+    mean += 5.0
+    std *= 3.0
+    np.testing.assert_array_equal(normalize(np.full((1, 1, 1, 2), 5.0)).ravel(), [2.0, 0.75])
+
+
 def test_normalize_with_numpy_scalars_keeps_float32():
     images = pictures()
     mean, std = images.mean(0, dtype=np.float64), images.std(dtype=np.float64)  # NumPy would promote to float64

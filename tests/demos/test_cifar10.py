@@ -55,6 +55,12 @@ def figures(monkeypatch):
     return drawn
 
 
+@pytest.fixture
+def unwritten(monkeypatch):
+    """Leave the files of figures empty: each takes half a second to write, and other tests write them."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **settings: path.touch())
+
+
 def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures):
     settings = ["--iterations", 4, "--seeds", 2, "--seed", 3, "--split", "--subset", 130, "--minutes", 0]
     summary = run(*settings)
@@ -89,6 +95,7 @@ def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures):
     ]
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_stopped_and_resumed_it_ends_with_the_same_weights(run, tmp_path, monkeypatch):
     whole = run("--iterations", 3, out=tmp_path / "whole")
     step, count = mg.optim.SGD.step, iter(range(2))
@@ -117,6 +124,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(run, tmp_path, monkey
     assert {"summary.json", "mistakes.png"} < set(os.listdir(tmp_path / "parts"))
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_refreshed_statistics_are_those_of_the_training_images(run, monkeypatch):
     seen = []
     refresh = cifar10.train.refresh_statistics

@@ -1,7 +1,7 @@
 """What must hold on every device: one suite, run on the strict double, on dpnp, and on a GPU.
 
 :class:`OnDevice` has the tests, and gathers none itself. Each library has a class of its own that takes them over:
-test_dispatch.py, test_dpnp.py, gpu/test_cupy.py. What is right is what NumPy gives, from the same code.
+test_strict.py, test_dpnp.py, ../gpu/test_cupy.py. What is right is what NumPy gives, from the same code.
 """
 
 from __future__ import annotations

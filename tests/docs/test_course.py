@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from tests.tools.mutation import walk
+from tests.tools.mutants import walk
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -17,10 +17,7 @@ from tests.tools.strict import strict
 IMAGENET, CIFAR = (224, 224, 3), (32, 32, 3)
 
 
-@pytest.fixture(autouse=True)
-def _no_draws(monkeypatch):
-    """Counting needs no weights: large matrices of zeros cost no time and no memory."""
-    monkeypatch.setattr("minigrad.nn.layers.he_normal", lambda shape, *, rng, dtype: np.zeros(shape, dtype))
+pytestmark = pytest.mark.usefixtures("no_draws")  # counting needs no weights
 
 
 # By hand -----------------------------------------------------------------------------------------

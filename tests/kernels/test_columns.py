@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.device import windows
-from minigrad.kernels import columns
+from minigrad.kernels import blocks, columns
 from minigrad.kernels.columns import Columns
 from minigrad.ops.conv import conv2d_twin
 from tests.tools.strict import StrictArray, count_syncs, strict
@@ -63,7 +63,7 @@ def put_together(cols, k, x):
 def check(case, x, column_bytes, whole_images=False):
     expected = case.expected(x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "COLUMN_BYTES", column_bytes)
+        patch.setattr(blocks, "COLUMN_BYTES", column_bytes)
         patch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))  # what is not written shows
         cols = Columns(x, *case.settings, whole_images=whole_images)
         assert cols.shape == expected.shape[:3]
@@ -162,7 +162,7 @@ def test_whole_blocks_of_the_case_above_do_lie_in_the_border():
 @pytest.mark.parametrize("case", CASES)
 def test_on_a_device_they_are_one_block(case, column_bytes, monkeypatch):
     """And nothing is brought to the host."""
-    monkeypatch.setattr(columns, "COLUMN_BYTES", column_bytes)
+    monkeypatch.setattr(blocks, "COLUMN_BYTES", column_bytes)
     x = draw(CASES[case].shape)
     for there in (strict.asarray(x), strict.asarray(x[::-1].copy())[::-1]):
         with count_syncs() as syncs:
@@ -181,7 +181,7 @@ def test_on_a_device_they_are_one_block(case, column_bytes, monkeypatch):
 @pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 1, "stride": 2}])
 def test_a_convolution_frees_the_columns_of_a_block_before_it_makes_the_next(settings, monkeypatch):
     """Forward and backward: the next block then gets the same memory, which is in cache."""
-    monkeypatch.setattr(columns, "COLUMN_BYTES", 1500)
+    monkeypatch.setattr(blocks, "COLUMN_BYTES", 1500)
     mg.set_num_threads(1)
     earlier, count, block = [], [], Columns.block
 
@@ -201,7 +201,7 @@ def test_a_convolution_frees_the_columns_of_a_block_before_it_makes_the_next(set
 
 def test_what_looks_over_no_border_is_not_copied_into_one(monkeypatch):
     """Nor the rows in the middle of an image that has a border above and below."""
-    monkeypatch.setattr(columns, "COLUMN_BYTES", 1)
+    monkeypatch.setattr(blocks, "COLUMN_BYTES", 1)
     x = draw((2, 6, 5, 2))
     for padding, shared in [
         ((0, 0), [True] * 4),
@@ -213,7 +213,7 @@ def test_what_looks_over_no_border_is_not_copied_into_one(monkeypatch):
 
 
 def test_a_block_sees_no_more_of_the_image_than_its_windows_do(monkeypatch):
-    monkeypatch.setattr(columns, "COLUMN_BYTES", 1)
+    monkeypatch.setattr(blocks, "COLUMN_BYTES", 1)
     case = Case((1, 20, 7, 2), kernel=(3, 2), stride=(4, 1), padding=(1, 1), dilation=(2, 1))
     cols = Columns(draw(case.shape), *case.settings)
     assert [cols._padded(*block).shape for block in cols.blocks] == [(1, 5, 9, 2)] * 5
@@ -255,14 +255,14 @@ def test_blocks_are_as_large_as_fits_and_no_larger(shape, whole_images):
     assert cols.blocks  # also where there are no images: what is added up must have a shape
     row = shape[2] * 9 * c * 4
     sizes = [seen[block].size for block in cols.blocks]
-    unit = h if whole_images or h * row <= columns.COLUMN_BYTES else 1  # what is not cut: an image, or a row
-    assert len(cols.blocks) == 1 or 2 * max(sizes) * row + unit * row > columns.COLUMN_BYTES
+    unit = h if whole_images or h * row <= blocks.COLUMN_BYTES else 1  # what is not cut: an image, or a row
+    assert len(cols.blocks) == 1 or 2 * max(sizes) * row + unit * row > blocks.COLUMN_BYTES
     if n and unit == 1:
         assert all(images.stop - images.start == 1 for images, _ in cols.blocks)
-        assert (max(sizes) - 1) * row < columns.COLUMN_BYTES
+        assert (max(sizes) - 1) * row < blocks.COLUMN_BYTES
     else:
         assert all(rows == slice(0, h) for _, rows in cols.blocks)
-        assert max(sizes) * row <= max(columns.COLUMN_BYTES, unit * row)
+        assert max(sizes) * row <= max(blocks.COLUMN_BYTES, unit * row)
 
 
 def test_an_image_that_fits_to_the_last_byte_is_not_cut(monkeypatch):
@@ -274,7 +274,7 @@ def test_an_image_that_fits_to_the_last_byte_is_not_cut(monkeypatch):
         (4 * 2 * 3 * 144 - 1, [(slice(i, i + 3), slice(0, 2)) for i in (0, 3)]),
         (6 * 2 * 3 * 144, [(slice(0, 6), slice(0, 2))]),
     ]:
-        monkeypatch.setattr(columns, "COLUMN_BYTES", column_bytes)
+        monkeypatch.setattr(blocks, "COLUMN_BYTES", column_bytes)
         assert Columns(x, (3, 3), (1, 1), (0, 0), (1, 1)).blocks == expected
 
 
@@ -282,10 +282,10 @@ def test_an_image_that_fits_to_the_last_byte_is_not_cut(monkeypatch):
 def test_a_large_image_is_cut_into_an_even_number_of_runs(rows, fit, monkeypatch):
     """Of a single image, two threads have as much each; no run has more rows than fit."""
     x = np.empty((2, rows, 3, 1))
-    monkeypatch.setattr(columns, "COLUMN_BYTES", fit * 3 * 9 * x.itemsize)
-    blocks = Columns(x, (3, 3), (1, 1), (1, 1), (1, 1)).blocks
-    lengths = [part.stop - part.start for _, part in blocks]
-    runs = len(blocks) // 2
+    monkeypatch.setattr(blocks, "COLUMN_BYTES", fit * 3 * 9 * x.itemsize)
+    cut = Columns(x, (3, 3), (1, 1), (1, 1), (1, 1)).blocks
+    lengths = [part.stop - part.start for _, part in cut]
+    runs = len(cut) // 2
     assert lengths[:runs] == lengths[runs:]
     assert max(lengths) <= fit
     assert runs - -(-rows // fit) in (0, 1)
@@ -307,10 +307,10 @@ def test_columns_of_a_convolution_stay_in_cache(settings, width, monkeypatch):
     rng = np.random.default_rng(0)
     x, w = (mg.Tensor(rng.standard_normal(s), requires_grad=True) for s in [(60, 18, width, 8), (3, 3, 8, 4)])
     out = mg.conv2d(x, w, **settings)
-    assert columns.COLUMN_BYTES / 2 < max(sizes) <= columns.COLUMN_BYTES
+    assert blocks.COLUMN_BYTES / 2 < max(sizes) <= blocks.COLUMN_BYTES
     sizes.clear()
     mg.grad(out, [x, w], rng.standard_normal(out.shape))
-    assert columns.COLUMN_BYTES / 2 < max(sizes) <= columns.COLUMN_BYTES
+    assert blocks.COLUMN_BYTES / 2 < max(sizes) <= blocks.COLUMN_BYTES
 
 
 @pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 2, "stride": 2}, {"padding": 2, "dilation": 2}])
@@ -324,7 +324,7 @@ def test_blocks_of_a_convolution_meet_without_a_seam(settings, monkeypatch):
     defined = conv2d_twin(x, w, None, **pairs)
     expected = [defined.data, *(d.data for d in mg.grad(defined, [x, w], g))]
     for column_bytes in (1, 2000, 5000, 20_000):
-        monkeypatch.setattr(columns, "COLUMN_BYTES", column_bytes)
+        monkeypatch.setattr(blocks, "COLUMN_BYTES", column_bytes)
         out = mg.conv2d(x, w, **settings)
         for ours, theirs in zip([out, *mg.grad(out, [x, w], g)], expected, strict=True):
             np.testing.assert_allclose(ours.data, theirs, rtol=1e-11, atol=1e-12, equal_nan=False, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.kernels import blas, columns, products, threads
+from minigrad.kernels import blas, blocks, products, threads
 from minigrad.kernels.interrupts import call_then
 from tests.kernels.test_blas import lock_is_free, numbers
 
@@ -124,9 +124,9 @@ def convolve():
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(columns, "COLUMN_BYTES", 3000)
-    monkeypatch.setattr(products, "BLOCK_BYTES", 2000)
-    monkeypatch.setattr(products, "MIN_MULTIPLY_ADDS", 1)
+    monkeypatch.setattr(blocks, "COLUMN_BYTES", 3000)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(blocks, "MIN_MULTIPLY_ADDS", 1)
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -16,8 +16,8 @@ def test_rows_are_long_enough_and_blocks_fit_the_cache(shape):
     assert rows.count * c == x.size
     width = rows.repeat * c
     assert rows.count % rows.repeat == 0
-    assert rows.repeat == 1 or width < 2 * pixels.ROW_LENGTH
-    assert not c or not rows.count or width >= pixels.ROW_LENGTH or rows.count % (2 * rows.repeat) == 1 * rows.repeat
+    assert rows.repeat == 1 or width < 2 * blocks.ROW_LENGTH
+    assert not c or not rows.count or width >= blocks.ROW_LENGTH or rows.count % (2 * rows.repeat) == 1 * rows.repeat
     lengths = [s.stop - s.start for s in rows.blocks]
     assert sum(lengths) == rows.count // rows.repeat
     row = max(width * 4, 1)
@@ -28,9 +28,9 @@ def test_rows_are_long_enough_and_blocks_fit_the_cache(shape):
 def test_rounding_of_the_means_of_columns_does_not_reach_the_variance():
     """Half of the columns of a pass have a mean that is rounded down to one neighbour, half up to the other."""
     low = np.float32(1e4)
-    high = np.arange(4)[:, None] < np.where(np.arange(pixels.ROW_LENGTH) % 2, 3, 1)  # a quarter, or three quarters
+    high = np.arange(4)[:, None] < np.where(np.arange(blocks.ROW_LENGTH) % 2, 3, 1)  # a quarter, or three quarters
     x = np.where(high, np.nextafter(low, np.float32(2e4)), low).reshape(-1, 1)
-    assert pixels.Pixels(x).repeat == pixels.ROW_LENGTH
+    assert pixels.Pixels(x).repeat == blocks.ROW_LENGTH
     mean, var = ones(1, dtype="float32"), ones(1, dtype="float32")
     mg.batch_norm(x, mean, mean, mean.copy(), var, training=True, momentum=1.0)
     assert_allclose(var, x.astype("float64").var(0, ddof=1), rtol=1e-5)

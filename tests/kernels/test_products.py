@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.kernels import blas, products
+from minigrad.kernels import blas, blocks, products
 from tests.tools.strict import strict
 
 # Products on the threads -----------------------------------------------------------------------
@@ -90,8 +90,8 @@ def test_there_are_few_partial_sums_and_each_has_its_share_of_the_blocks(n, coun
     assert seen == list(range(n))
     assert total == sum(range(n))
     assert len(counts) == 1
-    assert counts[0] == -(-n // -(-n // products.PARTIAL_SUMS))
-    assert counts[0] <= products.PARTIAL_SUMS
+    assert counts[0] == -(-n // -(-n // blocks.PARTIAL_SUMS))
+    assert counts[0] <= blocks.PARTIAL_SUMS
 
 
 def test_partial_sums_are_added_in_order():

@@ -10,6 +10,7 @@ import pytest
 import minigrad as mg
 from tests.records import RECORDS, every_sample
 from tests.records.record import Absent
+from tests.records.sizes import Sizes
 from tests.tools.torch_oracle import DOUBLE, SINGLE, assert_close, random, torch
 
 COMPARED = every_sample(lambda record, _: not isinstance(record.torch, Absent))
@@ -55,3 +56,19 @@ def test_second_gradients(name, sample):
     for i, (d, e) in enumerate(zip(second, second_expected, strict=True)):
         what = f"input {i}" if i < len(ours) else "the cotangent"
         assert_close(d, e, f"second gradient of {what}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if not isinstance(record.torch, Absent)])
+def test_drawn_sizes(name):
+    """Sizes far beyond those of the samples: test_drawn_sizes.py compares them with the definition."""
+    for seed in range(100):
+        sizes = Sizes(seed)
+        sample = RECORDS[name].drawn(sizes)
+        what = f"seed {seed}: {[x.shape for x in sample.inputs]}, {sample.settings}"
+        ours, out, theirs, expected = both(name, sample)
+        assert_close(out, expected, what)
+        g = random(out.shape, seed)
+        expected_gradients = torch.autograd.grad(expected, theirs, torch.tensor(g))
+        for i, (d, e) in enumerate(zip(mg.grad(out, ours, g), expected_gradients, strict=True)):
+            assert_close(d, e, f"gradient of input {i}, {what}")

@@ -1,4 +1,4 @@
-"""Convolutions: drawn shapes and settings against definitions, loops and SciPy; every residue of stride and padding."""
+"""Convolutions: every residue of stride and padding, the transposed one, and SciPy; see also test_drawn_sizes.py."""
 
 import itertools
 
@@ -12,25 +12,9 @@ import minigrad as mg
 from minigrad import ops
 from tests.records.conv import conv2d_by_loops, conv_transpose2d_by_loops, correlate
 from tests.records.draw import normal, randn
-from tests.tools.compare import cotangent, examples, leaf, same, seeds
+from tests.tools.compare import cotangent, leaf, same, seeds
 
 # By the definition ----------------------------------------------------------------------------
-
-
-@st.composite
-def convolutions(draw):
-    """Draw shapes and settings; height and width have their own, and all residues occur."""
-    n, groups = draw(st.integers(0, 2)), draw(st.integers(1, 3))
-    c, o = draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
-    sides = []
-    for _ in range(2):
-        k, s, d = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
-        p = draw(st.integers(0, 4))
-        least = max(0, d * (k - 1) + 1 - 2 * p)
-        sides.append((draw(st.integers(least, least + s + 2)), k, s, p, d))
-    size, kernel, stride, padding, dilation = zip(*sides, strict=True)
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return (n, *size, c * groups), (*kernel, c, o), draw(st.booleans()), settings
 
 
 def definition_of_conv2d(x, w, b, stride, padding, dilation, groups=1):
@@ -67,31 +51,6 @@ def check_conv2d(x_shape, w_shape, bias, settings, seed=0):
         alone = [x if j == i else y.detach() for j, y in enumerate(inputs)]
         same(mg.grad(mg.conv2d(*alone, **settings), x, g)[0], fast[i], what=f"gradient of the only leaf, {i}")
     return [x.data for x in inputs[:2]]
-
-
-@given(case=convolutions(), seed=seeds)
-@examples(1.5)
-def test_conv2d_is_its_definition(case, seed):
-    check_conv2d(*case, seed=seed)
-
-
-@given(case=convolutions(), seed=seeds)
-@examples(0.3)
-def test_conv2d_by_loops(case, seed):
-    x_shape, w_shape, _, settings = case
-    rng = np.random.default_rng(seed)
-    x, w = normal(rng, x_shape), normal(rng, w_shape)
-    same(mg.conv2d(x, w, **settings), conv2d_by_loops(x, w, **settings))
-
-
-@given(case=convolutions(), seed=seeds)
-@examples(0.3)
-def test_adjoint_of_conv2d(case, seed):
-    x_shape, w_shape, _, settings = case
-    rng = np.random.default_rng(seed)
-    x, w = normal(rng, x_shape), normal(rng, w_shape)
-    mg.adjoint_check(lambda x: mg.conv2d(x, w, **settings), [x], rng=rng)
-    mg.adjoint_check(lambda w: mg.conv2d(x, w, **settings), [w], rng=rng)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 import minigrad as mg
 from minigrad.checks.operators import CHECKS
 from tests.records import RECORDS, every, every_sample
-from tests.tools.compare import cotangent, examples, leaf, leaves, same, seeds, threads_restored
+from tests.tools.compare import cotangent, examples, leaf, leaves, same, seeds
 from tests.tools.reach import watch_gradients
 from tests.tools.strict import StrictArray, count_syncs, strict
 
@@ -98,41 +98,6 @@ def test_the_slope_at_a_kink_is_the_one_that_the_docstring_promises(name, kink):
     out = kink.call(x)
     (dx,) = mg.grad(out, x, np.full(out.shape, -1.5))
     same(dx, -1.5 * np.array(kink.slope, float), rtol=0, atol=0)
-
-
-# Large calls, threads ------------------------------------------------------------------------
-
-
-def drawn(large, dtype, seed=0):
-    rng = np.random.default_rng(seed)
-    return [leaf(rng.standard_normal(shape).astype(dtype)) for shape in large.shapes]
-
-
-@pytest.mark.parametrize(("name", "large"), every("large"))
-def test_bit_equal_for_every_number_of_threads(name, large):
-    """Large enough for many blocks, so that threads do share the work."""
-    results = []
-    with threads_restored():
-        for threads in (1, 2, 3, 4, 1):
-            mg.set_num_threads(threads)
-            inputs = drawn(large, "float32")
-            out = large.call(*inputs)
-            results.append([out, *mg.grad(out, inputs, cotangent(out))])
-    for result in results[1:]:
-        for a, b in zip(results[0], result, strict=True):
-            np.testing.assert_array_equal(a.data, b.data)
-
-
-@pytest.mark.parametrize(("name", "large"), [p for p in every("large") if RECORDS[p.values[0]].fused])
-def test_blocks_meet_without_a_seam(name, large):
-    """Where one block ends and the next begins, the results are those of the twin."""
-    inputs = drawn(large, "float64", seed=1)
-    CHECKS["twin"](large.call, [x.data for x in inputs])
-    out = large.call(*inputs)
-    g = cotangent(out)
-    by_definition = mg.grad(out, inputs, g, create_graph=True, retain_graph=True)
-    for fast, plain in zip(mg.grad(out, inputs, g), by_definition, strict=True):
-        same(fast, plain, rtol=1e-10, atol=1e-9)
 
 
 # Memory --------------------------------------------------------------------------------------

@@ -18,13 +18,18 @@ from tests.tools.reach import blocks_of_images
 def poolings(draw):
     sides = []
     for _ in range(2):
-        k, s = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+        k, s = draw(st.integers(1, 9)), draw(st.integers(1, 9))
         p = draw(st.integers(0, k - 1))
         least = max(0, k - 2 * p)
         sides.append((draw(st.integers(least, least + s + 2)), k, s, p))
     size, kernel, stride, padding = zip(*sides, strict=True)
     settings = {"kernel": kernel, "stride": stride, "padding": padding}
     return (draw(st.integers(0, 2)), *size, draw(st.integers(1, 3))), settings
+
+
+def rarely_1(rng, shape):
+    """Draw zeros and some ones: in a large window the first of several ones comes late."""
+    return np.asarray(1.0 * (rng.random(shape) < 0.06))
 
 
 def pool_gradient_by_loops(x, g, kernel, stride, padding, largest):
@@ -45,11 +50,11 @@ def pool_gradient_by_loops(x, g, kernel, stride, padding, largest):
 
 
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
-@given(case=poolings(), seed=seeds, ties=st.booleans())
-def test_pooling_by_loops(name, case, seed, ties):
+@given(case=poolings(), seed=seeds, draw=st.sampled_from([normal, tied, rarely_1]))
+def test_pooling_by_loops(name, case, seed, draw):
     shape, settings = case
     rng, largest = np.random.default_rng(seed), name == "max_pool2d"
-    x = leaf((tied if ties else normal)(rng, shape))
+    x = leaf(draw(rng, shape))
     out = getattr(mg, name)(x, **settings)
     same(out, pool_by_loops(x.data, **settings, largest=largest))
     g = cotangent(out, rng)

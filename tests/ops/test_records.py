@@ -9,7 +9,9 @@ from minigrad.checks.operators import CHECKS
 from tests import records
 from tests.records import RECORDS
 from tests.records.conv import conv2d_by_loops
-from tests.records.record import Absent, OperatorRecord, lacks, sample
+from tests.records.draw import normal
+from tests.records.record import Absent, Elementwise, OperatorRecord, Special, lacks, sample
+from tests.records.sizes import unary
 
 
 @pytest.mark.parametrize("name", mg.ops.__all__)
@@ -32,7 +34,8 @@ def test_what_a_record_lacks_is_named():
     assert lacks("softplus", mg.exp, None) == ["softplus: has no record; add one in tests/records"]
     empty = lacks("softplus", mg.exp, OperatorRecord())
     assert [line.split(":")[1] for line in empty] == [
-        f" its record lacks {part}" for part in ("definition", "samples", "analytic", "torch", "refuses")
+        f" its record lacks {part}"
+        for part in ("definition", "samples", "analytic", "torch", "refuses", "offset", "drawn", "special", "large")
     ]
     assert empty[3] == "softplus: its record lacks torch: the same in PyTorch, or Absent('why there is none')"
 
@@ -43,6 +46,10 @@ def test_a_kink_is_asked_of_operators_that_are_not_analytic_and_numbers_of_setti
         "samples": {"vector": sample(np.ones(3))},
         "torch": Absent("an example"),
         "refuses": Absent("an example"),
+        "elementwise": Elementwise(normal, lambda g, x: (g,)),
+        "offset": Absent("an example"),
+        "drawn": unary(),
+        "special": Special(),
     }
     assert lacks("softplus", mg.exp, OperatorRecord(**parts, analytic=True)) == []
     (kinks,) = lacks("softplus", mg.exp, OperatorRecord(**parts, analytic=False))

@@ -11,7 +11,8 @@ from scipy import special
 
 import minigrad as mg
 from tests.records import RECORDS
-from tests.records.draw import randn
+from tests.records.draw import randn, tied
+from tests.records.sizes import Sizes
 from tests.tools.compare import cotangent, leaf, same, seeds, shapes
 from tests.tools.extremes import AXES, ROWS
 
@@ -19,8 +20,8 @@ from tests.tools.extremes import AXES, ROWS
 @st.composite
 def reductions(draw):
     """Draw a shape with axes of size 0 and 1, and some of its axes: None, an int, or a tuple in any order and sign."""
-    shape = draw(shapes())
-    axes = draw(st.lists(st.sampled_from(range(len(shape))), unique=True)) if shape else []
+    shape = draw(shapes(max_dims=6))
+    axes = draw(st.permutations(range(len(shape))))[: draw(st.integers(0, len(shape)))]
     axes = [a - len(shape) if draw(st.booleans()) else a for a in axes]
     options = [st.none(), st.just(tuple(axes))] + ([st.just(axes[0])] if axes else [])
     return shape, draw(st.one_of(options)), draw(st.booleans())
@@ -44,6 +45,19 @@ def test_reductions(name, case, seed):
     g = cotangent(out, rng)
     restored = g.reshape([1 if i in axes else n for i, n in enumerate(shape)])
     same(mg.grad(out, x, g)[0], restored * slope(x.data, axes))
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@given(seed=seeds)
+def test_ties_over_many_axes_go_to_the_first_in_c_order(name, seed):
+    """In whatever order the axes are named."""
+    s = Sizes(seed)
+    shape = s.shape(4, 6, elements=200)
+    axes = tuple(s.shuffled(range(len(shape)))[: s.integer(3, len(shape))])
+    x = leaf(tied(s.rng, shape))
+    out = getattr(mg, name)(x, axes, keepdims=True)
+    g = cotangent(out, s.rng)
+    same(mg.grad(out, x, g)[0], g * RECORDS[name].reduction.slope(x.data, axes), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.reduction])

@@ -5,19 +5,24 @@ record lacks something, tests/ops/test_records.py names it. This is the whole re
 tests/records/elementwise.py::
 
     "softplus": OperatorRecord(
+        special=Special(),
         definition=lambda x: np.log(1 + np.exp(x)),
         samples=unary(randn),
         analytic=True,
         torch=lambda x: torch.nn.functional.softplus(x),
         refuses=ANY_ARRAY,
         elementwise=Elementwise(normal, lambda g, x: (g / (1 + np.exp(-x)),)),
+        drawn=sizes.unary(),
+        offset=offsets.one(),
     ),
 
 With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
-both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; float32 with float64;
-and it checks memory, layouts, threads, and the strict double of a GPU. Then ``python -m pytest tests -k softplus`` also
-plants faults in the rule, which must all be caught, and runs the example of the docstring; tests/test_house.py counts
-lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that file.)
+both orders with finite differences, complex steps and PyTorch; drawn shapes with the formula; drawn sizes, up to seven
+axes, with the definition; float32 with float64, also around an offset of 10,000; NaN, infinities and ties with the
+definition and PyTorch; and it checks memory, layouts, threads, a second run, and the strict double of a GPU. Then
+``python -m pytest tests -k softplus`` also plants faults in the rule, which must all be caught, and runs the example of
+the docstring; tests/test_house.py counts lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that
+file.)
 
 The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its
@@ -28,9 +33,10 @@ may hold: linearity, kinks, large cases.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from tests.records import choices, conv, elementwise, loss, matmul, norm, pool, reduction, shape
+from tests.records import choices, conv, elementwise, loss, matmul, norm, plain, pool, reduction, shape
 from tests.records.record import OperatorRecord
 
 RECORDS: dict[str, OperatorRecord] = (
@@ -44,6 +50,10 @@ RECORDS: dict[str, OperatorRecord] = (
     | norm.RECORDS
     | loss.RECORDS
 )
+RECORDS |= {
+    name: replace(RECORDS[name], large=large, gradients=plain.gradients_of(name, RECORDS[name].definition))
+    for name, large in plain.LARGE.items()
+}
 
 
 def every_sample(where: Callable[..., bool] = lambda record, sample: True) -> list[Any]:

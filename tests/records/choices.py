@@ -7,9 +7,22 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes
 from tests.records.draw import beside, distinct, kink, ones, randn, t, tied, torch, unary
 from tests.records.elementwise import ANY_ARRAY, AS_ADD
-from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
+from tests.records.large import LARGE
+from tests.records.many import MANY
+from tests.records.record import (
+    Absent,
+    Convention,
+    Elementwise,
+    Kink,
+    OperatorRecord,
+    Refusal,
+    Special,
+    sample,
+    type_error,
+)
 
 
 def _tensors(a: Any, b: Any) -> list[Any]:
@@ -21,7 +34,7 @@ def _tensors(a: Any, b: Any) -> list[Any]:
 def _dropout(x: Any, p: float, rng: np.random.Generator, training: bool) -> Any:
     """Keep each element with probability 1 - p, by float32 draws of a generator that the given one seeds."""
     keep = np.random.default_rng(int(rng.integers(2**63))).random(x.shape, dtype=np.float32) >= p
-    return x * keep / (1 - p) if training else x
+    return np.where(keep, x / (1 - p), 0.0) if training else x
 
 
 def _drop(op: Any, x: Any, training: bool) -> Any:
@@ -42,15 +55,46 @@ def _choose(op: Any, a: Any, b: Any, condition: Any = _condition) -> Any:
 
 RECORDS = {
     "relu": OperatorRecord(
-        definition=lambda x: np.where(x > 0, x, 0.0),
+        drawn=sizes.unary(sizes.Sizes.spread),
+        offset=offsets.one(),
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch passes the cotangent on at NaN"),
+            conventions={
+                "nan": Convention(
+                    mg.relu,
+                    [np.nan, -0.0, np.inf],
+                    [np.nan, 0.0, np.inf],
+                    [0.0, 0.0, 1.0],
+                    "at 0, and at NaN, the derivative is taken as 0",
+                )
+            },
+        ),
+        definition=lambda x: np.maximum(x, 0.0),
         samples=unary(distinct),
         analytic=False,
         torch=lambda x: torch.relu(x),
         elementwise=Elementwise(tied, lambda g, x: (np.where(x > 0, g, 0.0),)),
+        many=MANY["relu"],
+        large=LARGE["relu"],
+        gradients=lambda g, x: (np.where(x > 0, g, 0.0),),
         refuses=ANY_ARRAY,
         kinks={"0": kink(mg.relu, 0.0, 0.0), "around-0": Kink(mg.relu, [-1.0, 0.0, 2.0], [0.0, 0.0, 1.0])},
     ),
     "abs": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.spread),
+        offset=offsets.one(),
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch's derivative is 0 at NaN"),
+            conventions={
+                "nan": Convention(
+                    mg.abs,
+                    [np.nan, -0.0, -np.inf],
+                    [np.nan, 0.0, np.inf],
+                    [np.nan, 0.0, -1.0],
+                    "at 0 the derivative is taken as 0, at NaN as NaN",
+                )
+            },
+        ),
         definition=np.abs,
         samples=unary(distinct),
         analytic=False,
@@ -60,6 +104,19 @@ RECORDS = {
         kinks={"0": kink(mg.abs, 0.0, 0.0), "around-0": Kink(mg.abs, [-1.0, 0.0, 2.0], [-1.0, 0.0, 1.0])},
     ),
     "clip": OperatorRecord(
+        drawn=sizes.clip,
+        offset=offsets.one(a_min=9999.5, a_max=10001.0),
+        special=Special(
+            conventions={
+                "nan": Convention(
+                    lambda x: mg.clip(x, -1.0, 1.0),
+                    [np.nan, np.inf, -0.0],
+                    [np.nan, 1.0, 0.0],
+                    [0.0, 0.0, 1.0],
+                    "0 outside, and at NaN",
+                )
+            },
+        ),
         definition=lambda x, a_min=None, a_max=None: np.clip(x, a_min, a_max),
         samples={
             "both": sample(distinct(2, 3), a_min=-0.25, a_max=0.35),
@@ -83,6 +140,9 @@ RECORDS = {
         },
     ),
     "dropout": OperatorRecord(
+        drawn=sizes.dropout,
+        offset=offsets.dropped(),
+        special=Special(),
         definition=_dropout,
         samples={
             "training": sample(randn(4, 3), call=_drop, training=True),
@@ -101,6 +161,21 @@ RECORDS = {
         numbers={"p": lambda kind, x: mg.dropout(x, kind(0.5), rng=np.random.default_rng(0), training=True)},
     ),
     "maximum": OperatorRecord(
+        drawn=sizes.compared,
+        offset=offsets.two(),
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch passes the cotangent on to both where one is NaN")
+            | dict.fromkeys(("zeros", "ties", "-0"), "PyTorch gives each of two equal elements a half"),
+            conventions={
+                "nan": Convention(
+                    lambda x: mg.maximum(x, np.array([1.0, np.nan, 0.0, 1.0], x.dtype)),
+                    [np.nan, 1.0, -0.0, np.inf],
+                    [np.nan, np.nan, -0.0, np.inf],
+                    [0.0, 0.0, 1.0, 1.0],
+                    "Where a or b is NaN, so is the result, and both gradients are 0",
+                )
+            },
+        ),
         definition=np.maximum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -117,6 +192,21 @@ RECORDS = {
         },
     ),
     "minimum": OperatorRecord(
+        drawn=sizes.compared,
+        offset=offsets.two(),
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch passes the cotangent on to both where one is NaN")
+            | dict.fromkeys(("zeros", "ties", "-0"), "PyTorch gives each of two equal elements a half"),
+            conventions={
+                "nan": Convention(
+                    lambda x: mg.minimum(x, np.array([1.0, np.nan, 0.0, 1.0], x.dtype)),
+                    [np.nan, 1.0, -0.0, np.inf],
+                    [np.nan, np.nan, -0.0, 1.0],
+                    [0.0, 0.0, 1.0, 0.0],
+                    "Where a or b is NaN, so is the result, and both gradients are 0",
+                )
+            },
+        ),
         definition=np.minimum,
         samples={
             "equal": sample(distinct(2, 3), distinct(2, 3, seed=1) + 0.05),
@@ -133,6 +223,19 @@ RECORDS = {
         },
     ),
     "where": OperatorRecord(
+        drawn=sizes.where,
+        offset=offsets.chosen(),
+        special=Special(
+            conventions={
+                "unselected": Convention(
+                    lambda x: mg.where(np.array([True, False]), x, 2.0),
+                    [np.inf, np.nan],
+                    [np.inf, 2.0],
+                    [1.0, 0.0],
+                    "a where `condition` holds, else b",
+                )
+            },
+        ),
         definition=np.where,
         samples={
             "equal": sample(randn(2, 3), randn(2, 3, seed=1), call=_choose),
@@ -142,6 +245,7 @@ RECORDS = {
                 randn(2, 3), randn(3, seed=1), call=lambda op, a, b: _choose(op, a, b, ~_condition)
             ),
             "zero": sample(randn(2, 3), call=lambda op, a: _choose(op, a, 0.0)),
+            "zero-left": sample(randn(2, 3), call=lambda op, b: op(beside(b, _condition), 0.0, b)),
         },
         analytic=True,
         linear="jointly",

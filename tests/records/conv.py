@@ -8,8 +8,11 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import offsets, windows
 from tests.records.draw import F, channels_first, channels_last, ones, randn, signal, t, torch
-from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
+from tests.records.large import LARGE
+from tests.records.many import MANY, conv2d_gradients, conv_transpose2d_gradients
+from tests.records.record import OperatorRecord, Refusal, Sample, Special, sample, type_error
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -25,15 +28,11 @@ def conv2d_by_loops(
     n, h, wd, _ = x.shape
     kh, kw, c, o = w.shape
     ho, wo = (h - dh * (kh - 1) - 1) // sh + 1, (wd - dw * (kw - 1) - 1) // sw + 1
-    out = np.zeros((n, ho, wo, o), x.dtype)
-    for y in range(ho):
-        for z in range(wo):
-            for k in range(o):
-                group = k // (o // groups)
-                for i in range(kh):
-                    for j in range(kw):
-                        pixel = x[:, y * sh + i * dh, z * sw + j * dw, group * c : (group + 1) * c]
-                        out[:, y, z, k] += pixel @ w[i, j, :, k]
+    out = np.zeros((n, ho, wo, o), np.result_type(x, w))
+    for y, z, group in np.ndindex(ho, wo, groups):
+        ins, outs = slice(group * c, (group + 1) * c), slice(group * (o // groups), (group + 1) * (o // groups))
+        window = x[:, y * sh :, z * sw :][:, : dh * kh : dh, : dw * kw : dw, ins]
+        out[:, y, z, outs] = np.tensordot(window, w[..., outs], axes=3)
     return out if b is None else out + b
 
 
@@ -107,11 +106,49 @@ def _transposed(x: Any, w: Any, *rest: Any, **settings: Any) -> Any:
     return lambda: mg.conv_transpose2d(x, w, *rest, **settings)
 
 
+def _leaks(test: str, *samples: str) -> dict[str, str]:
+    """Name the samples in which a NaN or an infinity times an added zero spoils what does not depend on it."""
+    reason = "zeros are added for the border, for pairs of pixels, and for what is cut off; infinity times 0 is NaN"
+    return {f"{test} {sample}": reason for sample in samples}
+
+
 X, W = t(2, 6, 5, 3), t(3, 3, 3, 4)
 IMAGES = ones(2, 4, 5, 2)
 
 RECORDS = {
     "conv2d": OperatorRecord(
+        drawn=windows.either_convolution,
+        offset=offsets.Offset(
+            sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4), padding=1), 84, 84
+        ),
+        special=Special(
+            leaks=_leaks("values", "padding-beyond-the-kernel", "groups2-bias")
+            | _leaks("gradients", "padding1", "padding1-bias", "1x3", "dilation2", "groups2-bias")
+            | _leaks(
+                "inputs",
+                "padding1",
+                "padding1-bias",
+                "stride2",
+                "stride-of-width",
+                "1x3",
+                "3x1-stride3",
+                "1x1-padding",
+                "padding-beyond-the-kernel",
+                "dilation2",
+                "dilation-of-height",
+                "groups2-bias",
+            )
+            | _leaks(
+                "cotangents",
+                "stride2",
+                "stride-of-width",
+                "3x1-stride3",
+                "1x1-padding",
+                "padding-beyond-the-kernel",
+                "dilation-of-height",
+                "groups2-bias",
+            )
+        ),
         definition=conv2d_by_loops,
         samples={
             "padding1": _convolution((1, 4, 5, 2), (3, 3, 2, 2), padding=1),
@@ -137,12 +174,9 @@ RECORDS = {
         fused=True,
         torch=_conv2d_by_torch,
         scipy=_conv2d_by_scipy,
-        large={
-            "3x3": Large(((40, 18, 17, 8), (3, 3, 8, 16)), lambda x, w: mg.conv2d(x, w, padding=1)),
-            "3x3-stride2": Large(((40, 33, 32, 8), (3, 3, 8, 16)), lambda x, w: mg.conv2d(x, w, padding=1, stride=2)),
-            "rows-of-images": Large(((2, 150, 140, 4), (3, 3, 4, 8)), lambda x, w: mg.conv2d(x, w, padding=1)),
-            "1x1": Large(((40, 18, 17, 16), (1, 1, 16, 32)), mg.conv2d),
-        },
+        many=MANY["conv2d"],
+        large=LARGE["conv2d"],
+        gradients=conv2d_gradients,
         accepts={
             "kernel-of-the-image": _conv(IMAGES, ones(4, 5, 2, 1)),
             "kernel-of-the-dilated-image": _conv(IMAGES, ones(2, 3, 2, 1), dilation=(3, 2)),
@@ -204,6 +238,12 @@ RECORDS = {
         },
     ),
     "conv_transpose2d": OperatorRecord(
+        drawn=windows.conv_transpose2d,
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4)), 84, 84),
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "inf", "-inf", "mixed"), "in float32 PyTorch skips what is cut off"),
+            leaks=_leaks("inputs", "padding1", "stride2-bias"),
+        ),
         definition=conv_transpose2d_by_loops,
         samples={
             "padding1": _convolution((1, 3, 2, 2), (3, 3, 2, 1), padding=1),
@@ -214,6 +254,9 @@ RECORDS = {
         analytic=True,
         linear="each",
         torch=_conv_transpose2d_by_torch,
+        many=MANY["conv_transpose2d"],
+        large=LARGE["conv_transpose2d"],
+        gradients=conv_transpose2d_gradients,
         accepts={"all-but-one-pixel-cut": _transposed(IMAGES, ones(2, 3, 2, 1), padding=(2, 3))},
         refuses={
             "list-of-b": type_error(

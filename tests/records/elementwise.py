@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes
 from tests.records.draw import (
     binary,
     kink,
@@ -20,7 +21,17 @@ from tests.records.draw import (
     unary,
     uniform,
 )
-from tests.records.record import Absent, Elementwise, Kink, OperatorRecord, Refusal, sample, type_error
+from tests.records.record import (
+    Absent,
+    Convention,
+    Elementwise,
+    Kink,
+    OperatorRecord,
+    Refusal,
+    Special,
+    sample,
+    type_error,
+)
 
 ANY_ARRAY = Absent("takes any array of floating-point numbers")
 AS_ADD = Absent("refuses what add refuses, by the same code")
@@ -35,6 +46,9 @@ def _power(a: Any, b: Any) -> Any:
 
 RECORDS = {
     "add": OperatorRecord(
+        drawn=sizes.binary(),
+        offset=offsets.two(),
+        special=Special(),
         definition=np.add,
         samples=binary(),
         analytic=True,
@@ -51,6 +65,9 @@ RECORDS = {
         },
     ),
     "sub": OperatorRecord(
+        drawn=sizes.binary(),
+        offset=offsets.two(),
+        special=Special(),
         definition=np.subtract,
         samples=binary(),
         analytic=True,
@@ -60,6 +77,9 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "mul": OperatorRecord(
+        drawn=sizes.binary(),
+        offset=offsets.two(),
+        special=Special(),
         definition=np.multiply,
         samples=binary(),
         analytic=True,
@@ -69,6 +89,11 @@ RECORDS = {
         refuses=AS_ADD,
     ),
     "div": OperatorRecord(
+        drawn=sizes.binary(sizes.Sizes.away),
+        offset=offsets.two(),
+        special=Special(
+            unlike_torch={"denormals": "PyTorch divides twice before it multiplies by the cotangent, and overflows"}
+        ),
         definition=np.divide,
         samples=binary(lambda *s, seed=0: randn(*s, seed=seed, away=0.5)),
         analytic=True,
@@ -79,6 +104,9 @@ RECORDS = {
         },
     ),
     "neg": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=offsets.one(),
+        special=Special(),
         definition=np.negative,
         samples=unary(),
         analytic=True,
@@ -88,6 +116,43 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "pow": OperatorRecord(
+        drawn=sizes.power,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(30) / 1e4), 20, 28),
+        special=Special(
+            torch=lambda a, b: torch.pow(a, b),
+            unlike_torch={
+                "denormals": "b = 0 times a ** -1, which overflows, is NaN; PyTorch looks at b",
+                "zeros": "PyTorch multiplies an infinite cotangent by the logarithm of 0",
+                "mixed": "PyTorch's derivative of a ** 0 is 0 also where a is NaN, and that of 0 ** b infinite",
+            },
+            conventions={
+                "0-to-the-x": Convention(
+                    lambda x: np.zeros(2, x.dtype) ** x,
+                    [0.5, 2.0],
+                    [0.0, 0.0],
+                    [0.0, 0.0],
+                    "of 0 ** b in b is 0",
+                    np.inf,
+                ),
+                "number-0-to-the-x": Convention(
+                    lambda x: 0.0**x, [0.5, 2.0], [0.0, 0.0], [0.0, 0.0], "of 0 ** b in b is 0", np.inf
+                ),
+                "x-to-the-0": Convention(
+                    lambda x: x**0, [0.0, np.nan], [1.0, 1.0], [0.0, 0.0], "of a ** 0 is 0 also at a = 0", np.inf
+                ),
+                "nan": Convention(
+                    lambda x: x ** np.zeros(2, x.dtype),
+                    [np.nan, 0.0],
+                    [1.0, 1.0],
+                    [np.nan, 0.0],
+                    "if the exponent is in an array, it is NaN at a = NaN",
+                ),
+            },
+            leaks=dict.fromkeys(
+                ("inputs exponents-in-an-array", "cotangents exponents-in-an-array"),
+                "an exponent of 0 in an array is multiplied: its derivative in the exponent is wanted at second order",
+            ),
+        ),
         definition=lambda a, b: a**b,
         samples={
             **binary(positive),
@@ -116,6 +181,9 @@ RECORDS = {
         },
     ),
     "exp": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=Absent("exp(1e4) overflows"),
+        special=Special(),
         definition=np.exp,
         samples=unary(),
         analytic=True,
@@ -124,6 +192,9 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "log": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.positive),
+        offset=offsets.one(),
+        special=Special(),
         definition=np.log,
         samples=unary(positive),
         analytic=True,
@@ -132,6 +203,9 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sqrt": OperatorRecord(
+        drawn=sizes.unary(sizes.Sizes.positive),
+        offset=offsets.one(),
+        special=Special(),
         definition=np.sqrt,
         samples=unary(positive),
         analytic=True,
@@ -140,6 +214,9 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "tanh": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=offsets.one(),
+        special=Special(),
         definition=np.tanh,
         samples=unary(),
         analytic=True,
@@ -148,6 +225,9 @@ RECORDS = {
         refuses=ANY_ARRAY,
     ),
     "sigmoid": OperatorRecord(
+        drawn=sizes.unary(),
+        offset=offsets.one(),
+        special=Special(),
         definition=lambda x: 1 / (1 + np.exp(-x)),
         samples=unary(),
         analytic=True,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes, windows
 from tests.records.draw import F, ones, randn, special, t, torch
-from tests.records.record import OperatorRecord, Refusal, sample, type_error
+from tests.records.record import Convention, OperatorRecord, Refusal, Special, sample, type_error
 
 
 def _softmax(x: Any, axis: int = -1) -> Any:
@@ -31,6 +32,9 @@ _axes = {"last": -1, "first": 0, "middle": 1}
 
 RECORDS = {
     "softmax": OperatorRecord(
+        drawn=sizes.along_an_axis,
+        offset=offsets.one(30, 30),
+        special=Special(definition=lambda x, axis=-1: special.softmax(x, axis=axis)),
         definition=_softmax,
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -43,6 +47,21 @@ RECORDS = {
         },
     ),
     "log_softmax": OperatorRecord(
+        drawn=sizes.along_an_axis,
+        offset=offsets.one(30, 30),
+        special=Special(
+            definition=lambda x, axis=-1: special.log_softmax(x, axis=axis),
+            unlike_definition=dict.fromkeys(("inf", "mixed"), "SciPy has minus infinity beside infinity"),
+            conventions={
+                "inf": Convention(
+                    mg.log_softmax,
+                    [0.0, np.inf],
+                    [np.nan, np.nan],
+                    [np.nan, np.nan],
+                    "makes all results along the axis NaN",
+                )
+            },
+        ),
         definition=lambda x, axis=-1: np.log(_softmax(x, axis)),
         samples={name: sample(randn(2, 3, 2), axis=axis) for name, axis in _axes.items()},
         analytic=True,
@@ -54,6 +73,12 @@ RECORDS = {
         },
     ),
     "cross_entropy": OperatorRecord(
+        drawn=windows.cross_entropy,
+        offset=offsets.one(30, 30, labels=np.arange(8)),
+        special=Special(
+            definition=_cross_entropy_by_scipy,
+            unlike_torch={"mixed": "PyTorch multiplies an infinite cotangent by zeros"},
+        ),
         definition=_cross_entropy,
         samples={
             "three": sample(randn(3, 4), labels=np.array([0, 3, 3])),
@@ -61,7 +86,7 @@ RECORDS = {
         },
         analytic=True,
         fused=True,
-        torch=lambda logits, labels: F.cross_entropy(logits, torch.tensor(labels)),
+        torch=lambda logits, labels: F.cross_entropy(logits, torch.tensor(np.asarray(labels, "int64"))),
         scipy=_cross_entropy_by_scipy,
         accepts={
             "first-and-last-label": _loss(ones(2, 3), [0, 2]),
@@ -82,6 +107,9 @@ RECORDS = {
         },
     ),
     "mse_loss": OperatorRecord(
+        drawn=windows.two_of_one_shape,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(8, 30, seed=1)), 240),
+        special=Special(),
         definition=lambda x, y: ((x - y) ** 2).mean(),
         samples={"matrices": sample(randn(2, 3), randn(2, 3, seed=1))},
         analytic=True,

@@ -6,8 +6,11 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import offsets, windows
 from tests.records.draw import F, ones, randn, t, torch
-from tests.records.record import Large, OperatorRecord, Refusal, sample, type_error
+from tests.records.large import LARGE
+from tests.records.many import MANY
+from tests.records.record import OperatorRecord, Refusal, Special, sample, type_error
 
 SHAPES = {
     "matrices": ((2, 3), (3, 4)),
@@ -24,12 +27,17 @@ SHAPES = {
 
 RECORDS = {
     "matmul": OperatorRecord(
+        drawn=windows.matmul,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.near(30, 9, seed=1)), 30, 30),
+        special=Special(),
         definition=np.matmul,
         samples={name: sample(randn(*a), randn(*b, seed=1)) for name, (a, b) in SHAPES.items()},
         analytic=True,
         linear="each",
         torch=lambda a, b: torch.matmul(a, b),
-        large={"blocks": Large(((1300, 300), (300, 210)), mg.matmul)},
+        many=MANY["matmul"],
+        large=LARGE["matmul"],
+        gradients=lambda g, a, b: (g @ b.T, a.T @ g),
         refuses={
             "list": type_error(lambda: mg.matmul([[1.0]], t(1, 1)), "expected a to be a Tensor or an array, got list"),
             "inner": Refusal(lambda: t(2, 3) @ t(2, 3), r"inner sizes differ: \(2, 3\) @ \(2, 3\)"),
@@ -43,6 +51,9 @@ RECORDS = {
         },
     ),
     "linear": OperatorRecord(
+        drawn=windows.linear,
+        offset=offsets.Offset(sample(offsets.near(8, 30), offsets.around_0(30, 9), offsets.near(9)), 30, 30),
+        special=Special(),
         definition=lambda x, w, b=0.0: x @ w + b,
         samples={
             "matrix": sample(randn(2, 3), randn(3, 4, seed=1)),
@@ -53,7 +64,9 @@ RECORDS = {
         analytic=True,
         linear="each",
         torch=lambda x, w, b=None: F.linear(x, w.T, b),
-        large={"blocks": Large(((20, 65, 300), (300, 210)), mg.linear)},
+        many=MANY["linear"],
+        large=LARGE["linear"],
+        gradients=lambda g, x, w, b: (g @ w.T, x.T @ g, g.sum(0)),
         accepts={"vector": lambda: mg.linear(ones(3), ones(3, 1))},
         refuses={
             "features": Refusal(

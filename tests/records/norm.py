@@ -8,8 +8,11 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from tests.records import offsets, windows
 from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
-from tests.records.record import Large, OperatorRecord, Refusal, Sample, sample, type_error
+from tests.records.large import LARGE
+from tests.records.many import MANY, batch_norm_gradients
+from tests.records.record import Convention, OperatorRecord, Refusal, Sample, Special, sample, type_error
 
 
 def _definition(
@@ -38,7 +41,7 @@ def _norm(*shape: int, **settings: Any) -> Sample:
 def norm_of(x: Any, training: bool = True, eps: float = 1e-5, **given: Any) -> Any:
     """Normalise, with ones for all arguments that are not given."""
     c = x.shape[-1]
-    arrays = {"gamma": ones(c), "beta": ones(c), "running_mean": ones(c), "running_var": ones(c)} | given
+    arrays = {name: ones(c, dtype=x.dtype) for name in ("gamma", "beta", "running_mean", "running_var")} | given
     return mg.batch_norm(x, *arrays.values(), training=training, eps=eps)
 
 
@@ -55,6 +58,29 @@ ONE_DTYPE = "expected one dtype"
 
 RECORDS = {
     "batch_norm": OperatorRecord(
+        drawn=windows.batch_norm,
+        offset=offsets.normalised(),
+        special=Special(
+            unlike_definition=dict.fromkeys(
+                ("inf", "-inf", "mixed"), "infinity minus infinity: x, the mean and beta are scaled first"
+            )
+            | dict.fromkeys(
+                ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
+            ),
+            unlike_torch=dict.fromkeys(("inf", "-inf", "plain"), "infinity minus infinity, which PyTorch avoids")
+            | dict.fromkeys(
+                ("huge", "-huge"), "the squares of float64 overflow; PyTorch has the result of an infinite variance"
+            ),
+            conventions={
+                "inf": Convention(
+                    lambda x: norm_of(x, gamma=np.full(1, np.inf, x.dtype)),
+                    [[1.0], [2.0]],
+                    [[np.nan], [np.nan]],
+                    [[np.nan], [np.nan]],
+                    "may become NaN throughout",
+                )
+            },
+        ),
         definition=_definition,
         samples={
             "images": _norm(2, 3, 2, 2, training=True),
@@ -67,12 +93,9 @@ RECORDS = {
         analytic=True,
         fused=True,
         torch=_by_torch,
-        large={
-            "blocks": Large(
-                ((40, 30, 31, 16), (16,)),
-                lambda x, w: mg.batch_norm(x, w, w, np.zeros(16, x.dtype), np.ones(16, x.dtype), training=True),
-            )
-        },
+        many=MANY["batch_norm"],
+        large=LARGE["batch_norm"],
+        gradients=batch_norm_gradients,
         numbers={"training": _with_numbers(True), "evaluation": _with_numbers(False)},
         accepts={
             "two-values": lambda: norm_of(np.array([[0.0], [1.0]])),

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes, windows
 from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
-from tests.records.record import Kink, Large, OperatorRecord, Refusal, sample
+from tests.records.large import LARGE
+from tests.records.many import MANY, max_pool2d_gradients
+from tests.records.record import Convention, Kink, OperatorRecord, Refusal, Special, sample
 
 
 def pool_by_loops(x: Any, kernel: Any, *, largest: bool, stride: Any = None, padding: Any = 0) -> Any:
@@ -47,6 +50,20 @@ def _marks(*rows: list[int]) -> Any:
 
 RECORDS = {
     "max_pool2d": OperatorRecord(
+        drawn=windows.pool(sizes.Sizes.spread),
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), kernel=3, stride=2, padding=1)),
+        special=Special(
+            unlike_torch={"mixed": "PyTorch takes the last of several NaNs"},
+            conventions={
+                "nan": Convention(
+                    lambda x: mg.max_pool2d(x, (1, 4)),
+                    np.array([np.inf, np.nan, 2.0, np.nan]).reshape(1, 1, 4, 1),
+                    [[[[np.nan]]]],
+                    np.array([0.0, 1.0, 0.0, 0.0]).reshape(1, 1, 4, 1),
+                    "A NaN counts as larger than any number",
+                )
+            },
+        ),
         definition=partial(pool_by_loops, largest=True),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -58,9 +75,9 @@ RECORDS = {
         analytic=False,
         fused=True,
         torch=_by_torch("max_pool2d", -np.inf),
-        large={
-            "overlapping": Large(((40, 33, 32, 16),), lambda x: mg.max_pool2d(x, 3, stride=2, padding=1)),
-        },
+        many=MANY["max_pool2d"],
+        large=LARGE["max_pool2d"],
+        gradients=max_pool2d_gradients,
         accepts={
             "kernel-of-the-image": lambda: mg.max_pool2d(IMAGES, (4, 5)),
             "padding-but-for-one-pixel": lambda: mg.max_pool2d(IMAGES, 2, padding=1),
@@ -90,6 +107,9 @@ RECORDS = {
         },
     ),
     "avg_pool2d": OperatorRecord(
+        drawn=windows.pool(),
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), kernel=3, stride=2), 9, 9),
+        special=Special(),
         definition=partial(pool_by_loops, largest=False),
         samples={
             "2x2": sample(distinct(1, 4, 6, 2), kernel=2),
@@ -107,6 +127,9 @@ RECORDS = {
         },
     ),
     "global_avg_pool2d": OperatorRecord(
+        drawn=windows.images,
+        offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3)), 42),
+        special=Special(),
         definition=lambda x: x.mean((1, 2)),
         samples={"images": sample(randn(2, 3, 2, 2))},
         analytic=True,

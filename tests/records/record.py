@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 import minigrad as mg
 
@@ -60,11 +63,64 @@ def sample(*inputs: Any, call: Callable[..., Any] | None = None, affine: bool = 
     return Sample(inputs, settings, call, affine)
 
 
-class Large(NamedTuple):
-    """A call large enough for many blocks, so that threads share the work: shapes of its inputs, and how to call."""
+class Many(NamedTuple):
+    """A small call that is cut into many blocks where blocks are small: see tests/tools/cuts.py.
+
+    Attributes
+    ----------
+    sample : Sample
+    sizes : tuple of int
+        Bytes of a block. Under one of them at least, the value and each gradient alone is made of at least eight
+        blocks, one shorter than others.
+    small_product : int
+        The largest number of multiply-adds of a small product, or 0 if the call has none.
+    uncut : tuple of int
+        The inputs whose gradients are not cut.
+    smooth : bool
+        Whether finite differences exist: not where elements tie.
+    """
+
+    sample: Sample
+    sizes: tuple[int, ...]
+    small_product: int = 0
+    uncut: tuple[int, ...] = ()
+    smooth: bool = True
+
+
+@dataclass(frozen=True)
+class Large:
+    """A call in float32 that is as large as in use: of many blocks, where the operator cuts its work.
+
+    Attributes
+    ----------
+    shapes : tuple of shapes
+        Of inputs that are drawn from a normal distribution.
+    terms : tuple of int
+        How many rounded numbers are added up in each number of the value, and of the gradient of each input. The error
+        may be proportional to it: see `bound` in tests/ops/test_many_blocks.py.
+    settings : dict
+    call : callable, optional
+        As in a sample.
+    blocks : int
+        At least so many blocks make the value.
+    """
 
     shapes: tuple[tuple[int, ...], ...]
-    call: Callable[..., Any]
+    terms: tuple[int, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    call: Callable[..., Any] | None = None
+    blocks: int = 8
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the inputs consist of."""
+        return sum(map(math.prod, self.shapes))
+
+    def sample(self, seed: int = 1) -> Sample:
+        """Draw the inputs, in float32; not by the seed of the cotangent, which would equal the first input."""
+        rng = np.random.default_rng(seed)
+        inputs = tuple(rng.standard_normal(shape, "float32") for shape in self.shapes)
+        return Sample(inputs, self.settings, self.call)
 
 
 class Refusal(NamedTuple):
@@ -122,6 +178,50 @@ class Reduction(NamedTuple):
     of_nothing: bool = False
 
 
+class Convention(NamedTuple):
+    """What an operator does with special values: a call at them, its value and slope, and the docstring's words.
+
+    The slope is the gradient for this cotangent, in every element.
+    """
+
+    call: Callable[..., Any]
+    at: Any
+    value: Any
+    slope: Any
+    says: str
+    cotangent: float = 1.0
+
+
+@dataclass(frozen=True)
+class Special:
+    """What an operator does with NaN, infinities, zeros of both signs, denormals, huge numbers and ties.
+
+    The kinds of special values are those of tests/tools/special_values.py. ``Special()`` says that values are those of
+    the definition, and gradients those of PyTorch, for all of them.
+
+    Attributes
+    ----------
+    definition : callable, optional
+        A definition that holds for special values, too, where that of the record overflows.
+    torch : callable, optional
+        PyTorch's counterpart for special values, where that of the record does not serve.
+    unlike_definition, unlike_torch : dict of str to str
+        The kinds for which values differ from the definition, gradients from PyTorch's, each with the reason.
+    conventions : dict of str to Convention
+        What the docstring says about them; at least one where gradients differ from PyTorch's by choice.
+    leaks : dict of str to str
+        Samples in which special values reach elements that do not depend on them, as strict expected failures, each
+        with the reason. The test comes first: "values 3x3", "gradients 3x3", "inputs 3x3", "cotangents 3x3".
+    """
+
+    definition: Callable[..., Any] | None = None
+    torch: Callable[..., Any] | None = None
+    unlike_definition: dict[str, str] = field(default_factory=dict)
+    unlike_torch: dict[str, str] = field(default_factory=dict)
+    conventions: dict[str, Convention] = field(default_factory=dict)
+    leaks: dict[str, str] = field(default_factory=dict)
+
+
 #: What a record cannot do without: what to write there.
 REQUIRED = {
     "definition": "what it computes, in NumPy alone",
@@ -129,6 +229,9 @@ REQUIRED = {
     "analytic": "True if it is made of analytic functions, so that it takes complex numbers; else False",
     "torch": "the same in PyTorch, or Absent('why there is none')",
     "refuses": "wrong calls by name: {'axis': Refusal(call, message), ...}, or Absent('why every call is right')",
+    "offset": "a call of float32 numbers around 1e4 with its bounds (records/offsets.py), or Absent('why it has none')",
+    "drawn": "how to draw a call of any size: a function in tests/records/sizes.py or windows.py",
+    "special": "Special(), or Special(...) that says where special values are treated otherwise, and why",
 }
 
 
@@ -156,8 +259,12 @@ class OperatorRecord:
     reduction : Reduction, optional
     scipy : callable, optional
         The same in SciPy, where SciPy has it.
+    many : dict of str to Many
+        Of every operator that cuts its work into blocks: small calls, and the sizes of small blocks.
     large : dict of str to Large
-        Calls that threads share.
+        Calls as large as in use.
+    gradients : callable, optional
+        Of an operator that has large calls: ``gradients(g, *inputs, **settings)``, one for each input, in NumPy alone.
     numbers : dict of str to callable
         For settings that are numbers: ``f(kind, x, *vectors)`` makes a call in which each of them is given as
         ``kind(number)``, of `x` (4, 3) and vectors (3,).
@@ -165,6 +272,13 @@ class OperatorRecord:
         Calls on arrays that are just within the limits, and must not be refused.
     kinks : dict of str to Kink
         For operators that are not analytic: the points without a derivative, and the slope that is used there.
+    drawn : callable
+        ``drawn(sizes)``: a call whose sizes are drawn, far beyond those of the samples. Operators that are neither
+        linear nor analytic are linear within 0.01 of its inputs.
+    offset : Offset or Absent
+        A call in float32 of numbers around 10,000, and how far its value and gradients may be from float64.
+    special : Special
+        What it does with NaN, infinities, zeros of both signs and ties.
     """
 
     definition: Callable[..., Any] | None = None
@@ -177,10 +291,15 @@ class OperatorRecord:
     elementwise: Elementwise | None = None
     reduction: Reduction | None = None
     scipy: Callable[..., Any] | None = None
+    many: dict[str, Many] = field(default_factory=dict)
     large: dict[str, Large] = field(default_factory=dict)
+    gradients: Callable[..., tuple[Any, ...]] | None = None
     numbers: dict[str, Callable[..., Any]] = field(default_factory=dict)
     accepts: dict[str, Callable[[], Any]] = field(default_factory=dict)
     kinks: dict[str, Kink] | Absent = field(default_factory=dict)
+    drawn: Callable[..., Sample] | None = None
+    offset: Any = None
+    special: Special | None = None
 
 
 def lacks(name: str, op: Callable[..., Any], record: OperatorRecord | None) -> list[str]:
@@ -190,6 +309,10 @@ def lacks(name: str, op: Callable[..., Any], record: OperatorRecord | None) -> l
     missing = {key: what for key, what in REQUIRED.items() if getattr(record, key) in (None, {})}
     if record.analytic is False and record.kinks == {}:
         missing["kinks"] = "its points without a derivative by name, or Absent('why it has none')"
+    if not (record.large or record.elementwise or record.reduction):
+        missing["large"] = "calls as large as in use, in float32"
+    if record.large and record.gradients is None:
+        missing["gradients"] = "those of its large calls, in NumPy alone"
     numbers = [key for key, p in inspect.signature(op).parameters.items() if isinstance(p.default, float)]
     if numbers and not record.numbers:
         missing["numbers"] = f"a call with NumPy scalars for {', '.join(numbers)}"

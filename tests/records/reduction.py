@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes
 from tests.records.draw import distinct, normal, ones, randn, special, t, tied, torch
-from tests.records.record import Kink, OperatorRecord, Reduction, Refusal, Sample, sample, type_error
+from tests.records.record import (
+    Convention,
+    Kink,
+    OperatorRecord,
+    Reduction,
+    Refusal,
+    Sample,
+    Special,
+    sample,
+    type_error,
+)
 
 AXES = {
     "all": None,
@@ -39,9 +50,11 @@ def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _torch(name: str, **settings: Any) -> Callable[..., Any]:
-    """Name PyTorch's function, which takes `dim` and `keepdim`, and not everywhere None for all axes."""
+    """Name PyTorch's function, which takes `dim` and `keepdim`, and in places neither None (all axes) nor ()."""
 
     def apply(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        if axis == ():
+            return getattr(torch, name)(x[..., None], dim=-1, **settings)
         dims = (tuple(range(x.ndim)) or 0) if axis is None else axis
         return getattr(torch, name)(x, dim=dims, keepdim=keepdims, **settings)
 
@@ -73,6 +86,9 @@ _ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
 
 RECORDS = {
     "sum": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(value=30, axis=1),
+        special=Special(),
         definition=np.sum,
         samples=_samples(of_nothing=True),
         analytic=True,
@@ -95,6 +111,9 @@ RECORDS = {
         },
     ),
     "mean": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(value=30, axis=1),
+        special=Special(),
         definition=np.mean,
         samples=_samples(),
         analytic=True,
@@ -107,6 +126,27 @@ RECORDS = {
         },
     ),
     "var": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(value=30, gradients=30, axis=1),
+        special=Special(
+            unlike_torch=dict.fromkeys(
+                ("inf", "-inf", "mixed", "plain"), "infinity minus infinity, which PyTorch avoids"
+            ),
+            conventions={
+                "inf": Convention(
+                    mg.var,
+                    [1.0, np.inf],
+                    np.nan,
+                    [np.nan, np.nan],
+                    "An infinity makes the result and all its gradients NaN",
+                )
+            },
+            leaks={
+                f"{test} {sample}": "the variance of one element is infinity minus infinity, its slope infinity times 0"
+                for test in ("inputs", "cotangents")
+                for sample in ("one-element", "0-d")
+            },
+        ),
         definition=np.var,
         samples=_samples(),
         analytic=True,
@@ -118,6 +158,22 @@ RECORDS = {
         },
     ),
     "max": OperatorRecord(
+        drawn=sizes.reduction(sizes.Sizes.spread),
+        offset=offsets.one(axis=1),
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch makes all gradients NaN where one element is NaN")
+            | dict.fromkeys(("zeros", "ties"), "PyTorch gives equal elements equal shares")
+            | {"plain": "PyTorch multiplies an infinite cotangent by 0"},
+            conventions={
+                "nan": Convention(
+                    mg.max,
+                    [-np.inf, np.nan, np.inf, np.nan],
+                    np.nan,
+                    [0.0, 1.0, 0.0, 0.0],
+                    "A NaN counts as larger than any number",
+                )
+            },
+        ),
         definition=np.max,
         samples=_samples(distinct),
         analytic=False,
@@ -138,6 +194,22 @@ RECORDS = {
         },
     ),
     "min": OperatorRecord(
+        drawn=sizes.reduction(sizes.Sizes.spread),
+        offset=offsets.one(axis=1),
+        special=Special(
+            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch makes all gradients NaN where one element is NaN")
+            | dict.fromkeys(("zeros", "ties"), "PyTorch gives equal elements equal shares")
+            | {"plain": "PyTorch multiplies an infinite cotangent by 0"},
+            conventions={
+                "nan": Convention(
+                    mg.min,
+                    [-np.inf, np.nan, np.inf, np.nan],
+                    np.nan,
+                    [0.0, 1.0, 0.0, 0.0],
+                    "A NaN counts as smaller than any number",
+                )
+            },
+        ),
         definition=np.min,
         samples=_samples(distinct),
         analytic=False,
@@ -153,6 +225,20 @@ RECORDS = {
         },
     ),
     "logsumexp": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(gradients=offsets.ROUNDED, axis=1),
+        special=Special(
+            definition=lambda x, axis=None, keepdims=False: special.logsumexp(x, axis=axis, keepdims=keepdims),
+            unlike_torch={"-inf": "PyTorch's gradient is NaN where all elements are minus infinity"},
+            conventions={
+                "-inf": Convention(
+                    mg.logsumexp, [-np.inf, -np.inf], -np.inf, [0.0, 0.0], "so is the result, and their gradients are 0"
+                )
+            },
+            leaks=dict.fromkeys(
+                ("inputs one-element", "inputs 0-d"), "the derivative is exp(x - out), and 1 only where x is finite"
+            ),
+        ),
         definition=_logsumexp,
         samples=_samples(),
         analytic=True,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from tests.records import offsets, sizes
 from tests.records.draw import F, as_list, ones, randn, t, torch
-from tests.records.record import OperatorRecord, Refusal, sample, type_error
+from tests.records.record import OperatorRecord, Refusal, Special, sample, type_error
 
 
 def _getitem(x: Any, index: Any) -> Any:
@@ -17,7 +18,10 @@ def _getitem(x: Any, index: Any) -> Any:
     if any(isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
         places = np.arange(x.numel()).reshape(x.shape)[index]
         return x.reshape(-1)[torch.tensor(places.copy())]
-    parts = tuple(torch.tensor(part) if isinstance(part, list | np.ndarray) else part for part in parts)
+    # PyTorch takes uint8 for a mask, knows few kinds of integers, and does not broadcast a number with arrays
+    if any(isinstance(p, list | np.ndarray) for p in parts):
+        parts = tuple([p] if isinstance(p, int) else p for p in parts)
+    parts = tuple(torch.tensor(np.asarray(p, "int64")) if isinstance(p, list | np.ndarray) else p for p in parts)
     return x[parts]
 
 
@@ -33,6 +37,9 @@ _x = randn(4, 3, 2)
 
 RECORDS = {
     "reshape": OperatorRecord(
+        drawn=sizes.reshape,
+        offset=offsets.one(shape=(30, 8)),
+        special=Special(),
         definition=lambda x, shape: x.reshape(shape),
         samples={
             "matrix": sample(randn(2, 3, 2), shape=(6, 2)),
@@ -40,6 +47,7 @@ RECORDS = {
             "int": sample(randn(2, 3, 2), shape=12),
             "rest": sample(randn(2, 3, 2), shape=(2, -1)),
             "ones": sample(randn(2, 3, 2), shape=(1, 12, 1)),
+            "list": sample(randn(2, 3, 2), shape=[4, 3]),
         },
         analytic=True,
         linear="jointly",
@@ -52,6 +60,9 @@ RECORDS = {
         },
     ),
     "transpose": OperatorRecord(
+        drawn=sizes.transpose,
+        offset=offsets.one(axes=(1, 0)),
+        special=Special(),
         definition=lambda x, axes: x.transpose(axes),
         samples={
             "default": sample(randn(2, 3, 4), axes=None),
@@ -71,6 +82,9 @@ RECORDS = {
         },
     ),
     "broadcast_to": OperatorRecord(
+        drawn=sizes.broadcast_to,
+        offset=offsets.Offset(sample(offsets.near(30), shape=(8, 30)), gradients=8),
+        special=Special(),
         definition=np.broadcast_to,
         samples={
             "new-axis": sample(randn(3), shape=(2, 3)),
@@ -86,6 +100,9 @@ RECORDS = {
         refuses={"shape": Refusal(lambda: mg.broadcast_to(t(2, 3), (2, 2)), r"\(2, 3\)")},
     ),
     "squeeze": OperatorRecord(
+        drawn=sizes.squeeze,
+        offset=offsets.Offset(sample(offsets.near(1, 30), axis=0)),
+        special=Special(),
         definition=np.squeeze,
         samples={
             "first": sample(randn(1, 3, 1), axis=0),
@@ -103,6 +120,9 @@ RECORDS = {
         },
     ),
     "expand_dims": OperatorRecord(
+        drawn=sizes.expand_dims,
+        offset=offsets.one(axis=1),
+        special=Special(),
         definition=np.expand_dims,
         samples={
             "first": sample(randn(2, 3), axis=0),
@@ -123,6 +143,9 @@ RECORDS = {
         },
     ),
     "concatenate": OperatorRecord(
+        drawn=sizes.concatenate,
+        offset=offsets.listed(8, 30, axis=1),
+        special=Special(),
         definition=np.concatenate,
         samples={
             "three": sample(randn(2, 3), randn(2, 1), randn(2, 2), call=as_list, axis=1),
@@ -141,6 +164,9 @@ RECORDS = {
         },
     ),
     "stack": OperatorRecord(
+        drawn=sizes.stack,
+        offset=offsets.listed(8, 30, axis=1),
+        special=Special(),
         definition=np.stack,
         samples={
             "first": sample(randn(2, 3), randn(2, 3, seed=1), call=as_list, axis=0),
@@ -161,6 +187,9 @@ RECORDS = {
         },
     ),
     "pad": OperatorRecord(
+        drawn=sizes.pad,
+        offset=offsets.one(pad_width=[(1, 2), (3, 0)]),
+        special=Special(),
         definition=lambda x, pad_width, constant_values=0.0: np.pad(x, pad_width, constant_values=constant_values),
         samples={
             "one-side": sample(randn(2, 3), pad_width=[(1, 0), (0, 2)]),
@@ -185,6 +214,9 @@ RECORDS = {
         },
     ),
     "flip": OperatorRecord(
+        drawn=sizes.flip,
+        offset=offsets.one(axis=1),
+        special=Special(),
         definition=np.flip,
         samples={
             "all": sample(randn(2, 3), axis=None),
@@ -198,6 +230,9 @@ RECORDS = {
         refuses={"no-axis": Refusal(lambda: mg.flip(t(2), 1), "axis 1 is not an axis")},
     ),
     "getitem": OperatorRecord(
+        drawn=sizes.getitem,
+        offset=offsets.one(index=[0, 3, 3, 3, 7], gradients=3),
+        special=Special(),
         definition=lambda x, index: x[index],
         samples={
             "int": sample(_x, index=1),
@@ -215,6 +250,8 @@ RECORDS = {
             "one-element": sample(_x, index=(1, 2, 1)),
             "tuple-in-a-tuple": sample(_x, index=((0, 0, 2),)),
             "tuple-and-slice": sample(_x, index=((0, 0), slice(None))),
+            "array": sample(_x, index=np.array([[3, 0], [1, 3]])),
+            "array-beside-a-slice": sample(_x, index=(slice(1, None), np.array([2, 0]))),
         },
         analytic=True,
         linear="jointly",

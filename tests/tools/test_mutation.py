@@ -1,9 +1,12 @@
 """The mutation runner: what it changes, what it leaves alone, and how its mutants are named."""
 
 import ast
+import json
+from pathlib import Path
 
 import pytest
 
+from tests.tools import mutants as rules
 from tests.tools import mutation
 
 
@@ -12,9 +15,9 @@ def changed(code, monkeypatch, tmp_path):
     path = tmp_path / "minigrad" / "code.py"
     path.parent.mkdir()
     path.write_text(code)
-    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    monkeypatch.setattr(rules, "ROOT", tmp_path)
     source = path.read_bytes()
-    return [(source[: m.start] + m.text.encode() + source[m.end :]).decode() for m in mutation.mutants_of("code.py")]
+    return [(source[: m.start] + m.text.encode() + source[m.end :]).decode() for m in rules.mutants_of("code.py")]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +72,9 @@ def test_a_call_is_left_out(monkeypatch, tmp_path):
 
 def test_every_mutant_is_python_and_has_a_name_of_its_own():
     total = 0
-    for file in mutation.FILES:
-        source = (mutation.ROOT / "minigrad" / file).read_bytes()
-        mutants = mutation.mutants_of(file)
+    for file in rules.FILES:
+        source = (rules.ROOT / "minigrad" / file).read_bytes()
+        mutants = rules.mutants_of(file)
         total += len(mutants)
         assert len({mutant.name for mutant in mutants}) == len(mutants)
         for mutant in mutants[::7]:
@@ -85,14 +88,14 @@ def test_names_stay_when_lines_move(monkeypatch, tmp_path):
         path = tmp_path / "minigrad" / "code.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(before + "def f(a):\n    return a + 1, a + 1\n")
-        monkeypatch.setattr(mutation, "ROOT", tmp_path)
-        names.append([mutant.name for mutant in mutation.mutants_of("code.py")])
+        monkeypatch.setattr(rules, "ROOT", tmp_path)
+        names.append([mutant.name for mutant in rules.mutants_of("code.py")])
     assert names[0] == names[1]
     assert "code.py f: a + 1 -> a - 1 #2" in names[0]
 
 
 def test_the_table_counts_time_outs_as_killed_and_leaves_equivalents_out():
-    mutants = mutation.mutants_of("autograd/recompute.py")[:5]
+    mutants = rules.mutants_of("autograd/recompute.py")[:5]
     verdicts = ["killed", "killed", "timed out", "equivalent", "survived"]
     lines = mutation.table(list(zip(mutants, verdicts, strict=True))).splitlines()
     assert lines[-1].split() == ["all", "5", "2", "1", "1", "1", "75.0%"]
@@ -108,23 +111,56 @@ def test_a_comment_says_which_mutants_of_its_line_are_equivalent(monkeypatch, tm
         "    return x[::2] if y <= 1 else x\n"
         "    return 1  # equivalent [5]: not a change that is made\n"
     )
-    monkeypatch.setattr(mutation, "ROOT", tmp_path)
-    mutants = mutation.mutants_of("code.py")
+    monkeypatch.setattr(rules, "ROOT", tmp_path)
+    mutants = rules.mutants_of("code.py")
     said = {m.text.strip("()"): m.equivalent for m in mutants if m.equivalent}
     assert said == {"a - b": "b is 0", ":": "two of the next line", "y < 1": "two of the next line"}
-    assert mutation.stale(mutants, "code.py") == ["minigrad/code.py:5: no mutant of this line is [5]"]
+    assert rules.stale(mutants, "code.py") == ["minigrad/code.py:5: no mutant of this line is [5]"]
 
 
 def test_every_comment_about_equivalents_is_about_a_mutant():
-    for file in mutation.FILES:
-        assert mutation.stale(mutation.mutants_of(file), file) == []
+    for file in rules.FILES:
+        assert rules.stale(rules.mutants_of(file), file) == []
 
 
-def test_stages_begin_with_the_operator_and_its_family(monkeypatch):
-    monkeypatch.chdir(mutation.ROOT)
-    (mutant,) = [m for m in mutation.mutants_of("ops/reduction.py") if m.where == "mean"][:1]
-    (_, own), (_, family), (mirrored, _), *rest = mutation.stages(mutant)
-    assert own == ["mean"]
-    assert set(family) > {"sum", "mean", "var", "max", "min", "logsumexp"}
-    assert mirrored == ["tests/ops/test_reduction.py"]
-    assert [paths for paths, _ in rest] == [mutation.QUICK, mutation.REST]
+def test_stages_begin_with_the_killers_the_operator_and_its_family(monkeypatch):
+    monkeypatch.chdir(rules.ROOT)
+    (mutant,) = [m for m in rules.mutants_of("ops/reduction.py") if m.where == "mean"][:1]
+    known, own, family, mirrored, *rest = mutation.stages(mutant, ["tests/a.py::test_a"])
+    assert known.tests == ["tests/a.py::test_a"]
+    assert own.operators == ["mean"]
+    assert set(family.operators) > {"sum", "mean", "var", "max", "min", "logsumexp"}
+    assert mirrored.tests == ["tests/ops/test_reduction.py"]
+    assert [stage.tests for stage in rest] == [["tests/ops"], ["tests/autograd", "tests/kernels"], mutation.REST]
+
+
+@pytest.mark.parametrize(
+    ("file", "users"),
+    [
+        ("kernels/norm.py", ["norm.py"]),
+        ("kernels/columns.py", ["conv.py"]),
+        ("ops/conv.py", ["conv.py"]),
+        ("autograd/tape.py", []),
+    ],
+)
+def test_a_kernel_is_tested_by_the_operators_that_use_it(file, users, monkeypatch):
+    monkeypatch.chdir(rules.ROOT)
+    assert [path.name for path in mutation.operator_files(Path("minigrad", file))] == users
+
+
+def test_the_likeliest_killers_are_those_that_killed_most_in_the_same_file():
+    killers = mutation.Killers()
+    for test in ["t.py::rare", "t.py::often", "t.py::often", "t.py", "the process died"]:
+        killers.add("ops/conv.py", test)
+    assert killers.of("ops/conv.py") == ["t.py::often", "t.py::rare"]
+    assert killers.of("ops/norm.py") == []
+
+
+def test_a_stopped_run_knows_what_was_killed_on_the_same_code(tmp_path, monkeypatch):
+    path, code = tmp_path / "verdicts", mutation.digest()
+    rows = [("a", "killed", code), ("b", "survived", code), ("c", "killed", "other code"), ("d", "timed out", code)]
+    lines = [json.dumps(dict(zip(("name", "verdict", "code"), row, strict=True))) for row in rows]
+    path.write_text("\n".join([*lines, '{"name": "e", "verd']))
+    assert [*mutation.known(path)] == ["a", "d"]
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    assert mutation.known(path) == {}

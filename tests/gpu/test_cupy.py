@@ -1,4 +1,4 @@
-"""The device suite on a real GPU: ``python -m pytest tests/device/test_cupy.py``. Skipped where there is none."""
+"""The device suite on a real GPU, a part of ``python -m tests.gpu``. Skipped where there is none."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,9 @@ import pytest
 import minigrad as mg
 from models import cifar_resnet
 from tests.device.on_device import FittedOnDevice, batch, trained
+from tests.gpu.hold import host_waits
+from tests.records import every_sample
+from tests.tools.compare import cotangent
 
 cupy = pytest.importorskip("cupy")
 try:
@@ -19,6 +22,29 @@ class TestCuPy(FittedOnDevice):
 
     xp = cupy
     tolerance = 1e-9
+
+
+def test_reading_a_number_waits():
+    """Otherwise, what follows would find no wait anywhere."""
+    x = mg.Tensor(np.ones(3)).to("cuda")
+    assert host_waits((x * 2.0).sum().item, 0.2)
+    assert not host_waits(lambda: x * 2.0, 0.2)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_an_operator_does_not_wait(name, sample):
+    """The host goes on while the GPU works, through the forward pass and both kinds of backward pass."""
+    leaves = [mg.Tensor(x, requires_grad=True).to("cuda") for x in sample.inputs]
+    out = sample.function(name)(*leaves)
+    g = mg.Tensor(cotangent(out)).to("cuda")
+
+    def action():
+        out = sample.function(name)(*leaves)
+        mg.grad(out, leaves, g, create_graph=True, retain_graph=True)
+        mg.grad(out, leaves, g)
+
+    action()
+    assert not host_waits(action)
 
 
 def test_training_gives_its_memory_back():

@@ -1,0 +1,268 @@
+"""Every setting of layers and initialisation, changed once; the numbers are worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.nn.module import evaluation
+from tests.tools.settings import Row, check, missing
+
+#: Rows of 0 to 3, 4 to 7, 8 to 11 and 12 to 15.
+SQUARE = mg.Tensor(np.arange(16.0).reshape(1, 4, 4, 1))
+
+
+def on_square(layer):
+    """Apply a layer to the square; the weights of a convolution are ones."""
+    for p in layer.parameters():
+        p.data = np.ones_like(p.data, np.float64)
+    return layer(SQUARE).data[0, :, :, 0]
+
+
+def sums(kernel=2, **settings):
+    """The sums of windows."""
+    return on_square(nn.Conv2d(1, 1, kernel, bias=False, rng=0, **settings))
+
+
+def largest(kernel=2, **settings):
+    """The largest numbers of windows, all below zero: padding is not among them."""
+    layer = nn.MaxPool2d(kernel, **settings)
+    return layer(SQUARE - 20.0).data[0, :, :, 0] + 20
+
+
+def averages(kernel=2, **settings):
+    return on_square(nn.AvgPool2d(kernel, **settings))
+
+
+def normal(shape, fan_in, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape) * math.sqrt(2 / fan_in)
+
+
+def uniform(shape, fan, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, shape) * math.sqrt(6 / fan)
+
+
+def linear(c_in=3, c_out=2, **settings):
+    return nn.Linear(c_in, c_out, **({"rng": 0} | settings))
+
+
+def conv(c_in=4, c_out=6, kernel=3, **settings):
+    return nn.Conv2d(c_in, c_out, kernel, **({"rng": 0} | settings))
+
+
+def dtypes(module):
+    return {name: array.dtype.name for name, array in module.state_dict().items()}
+
+
+def statistics(**settings):
+    """Mean and variance after the numbers 1 and 3, with the mean 2 and the unbiased variance 2."""
+    layer = nn.BatchNorm2d(1, **settings)
+    layer(mg.Tensor([[1.0], [3.0]]))
+    return [layer.running_mean.data.item(), layer.running_var.data.item()]
+
+
+def normalised(**settings):
+    """The numbers 1 and 3, with the variance 1, in training; and 1 in evaluation, with the statistics 0 and 1."""
+    layer = nn.BatchNorm2d(1, dtype=np.float64, **settings)
+    in_evaluation = layer.eval()(mg.Tensor(np.ones((1, 1)))).data.ravel()
+    return [*in_evaluation, *layer.train()(mg.Tensor(np.array([[1.0], [3.0]]))).data.ravel()]
+
+
+def dropped(**settings):
+    """The share of zeros to a twentieth (8 standard deviations), and the factor of the rest, in 40,000 numbers."""
+    out = nn.Dropout(rng=0, **settings)(mg.Tensor(np.ones(40_000))).data
+    return [round(20 * (out == 0).mean()) / 20, *np.unique(out[out != 0])]
+
+
+def folded(eps):
+    """Return w and b of 2 x + 1 with batch norm: gamma 3, beta 0.5, mean 4, variance 6."""
+    layers = nn.Linear(1, 1, rng=0), nn.BatchNorm2d(1, eps=eps)
+    state = {"0.w": [[2.0]], "0.b": [1.0], "1.gamma": [3.0], "1.beta": [0.5]}
+    net = nn.Sequential(*layers)
+    net.load_state_dict(state | {"1.running_mean": [4.0], "1.running_var": [6.0]})
+    (layer,) = nn.fold_batch_norm(net).layers
+    return [layer.w.item(), layer.b.item()]
+
+
+def in_context(*models):
+    """The mode of two nets within the context, and of the first one's parts afterwards."""
+    first, second = nn.Sequential(nn.ReLU()), nn.ReLU()
+    first.training = False
+    with evaluation(*(net for net, given in zip((first, second), models, strict=True) if given)):
+        inside = [first[0].training, second.training]
+    return [*inside, first.training, first[0].training, second.training]
+
+
+def modes(**settings):
+    net = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Dropout(rng=0))).eval()
+    return [module.training for _, module in net.train(**settings).named_modules()]
+
+
+ROWS = {
+    "he_normal.shape": Row(
+        lambda shape: nn.init.he_normal(shape, rng=0),
+        ((3, 2), normal((3, 2), 3)),
+        ((2, 3, 4, 5), normal((2, 3, 4, 5), 24)),
+    ),
+    "he_uniform.shape": Row(
+        lambda shape: nn.init.he_uniform(shape, rng=0),
+        ((3, 2), uniform((3, 2), 3)),
+        ((2, 3, 4, 5), uniform((2, 3, 4, 5), 24)),
+    ),
+    "glorot_uniform.shape": Row(
+        lambda shape: nn.init.glorot_uniform(shape, rng=0),
+        ((3, 2), uniform((3, 2), 3 + 2)),
+        ((2, 3, 4, 5), uniform((2, 3, 4, 5), 24 + 30)),
+    ),
+    "Linear.c_in": Row(lambda c_in: linear(c_in).w.data, (3, normal((3, 2), 3)), (5, normal((5, 2), 5))),
+    "Linear.c_out": Row(
+        lambda c_out: [linear(c_out=c_out).w.data, linear(c_out=c_out).b.data],
+        (2, [normal((3, 2), 3), np.zeros(2)]),
+        (4, [normal((3, 4), 3), np.zeros(4)]),
+    ),
+    "Linear.bias": Row(lambda **s: list(linear(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
+    "Linear.rng": Row(lambda rng: linear(rng=rng).w.data, (0, normal((3, 2), 3)), (1, normal((3, 2), 3, 1))),
+    "Linear.dtype": Row(
+        lambda **s: dtypes(linear(**s)),
+        (np.float32, {"w": "float32", "b": "float32"}),
+        (np.float64, {"w": "float64", "b": "float64"}),
+    ),
+    "Conv2d.c_in": Row(lambda c_in: conv(c_in).w.data, (4, normal((3, 3, 4, 6), 36)), (2, normal((3, 3, 2, 6), 18))),
+    "Conv2d.c_out": Row(
+        lambda c_out: [conv(c_out=c_out).w.data, conv(c_out=c_out).b.data],
+        (6, [normal((3, 3, 4, 6), 36), np.zeros(6)]),
+        (2, [normal((3, 3, 4, 2), 36), np.zeros(2)]),
+    ),
+    "Conv2d.kernel": Row(
+        sums,
+        (2, np.array([[10.0, 14, 18], [26, 30, 34], [42, 46, 50]])),
+        ((1, 2), np.array([[1.0, 3, 5], [9, 11, 13], [17, 19, 21], [25, 27, 29]])),
+        ((2, 1), np.array([[4.0, 6, 8, 10], [12, 14, 16, 18], [20, 22, 24, 26]])),
+    ),
+    "Conv2d.stride": Row(
+        sums,
+        (1, np.array([[10.0, 14, 18], [26, 30, 34], [42, 46, 50]])),
+        ((2, 1), np.array([[10.0, 14, 18], [42, 46, 50]])),
+        ((1, 2), np.array([[10.0, 18], [26, 34], [42, 50]])),
+    ),
+    "Conv2d.padding": Row(
+        sums,
+        (0, np.array([[10.0, 14, 18], [26, 30, 34], [42, 46, 50]])),
+        ((1, 0), np.array([[1.0, 3, 5], [10, 14, 18], [26, 30, 34], [42, 46, 50], [25, 27, 29]])),
+        ((0, 1), np.array([[4.0, 10, 14, 18, 10], [12, 26, 30, 34, 18], [20, 42, 46, 50, 26]])),
+    ),
+    "Conv2d.dilation": Row(
+        sums,
+        (1, np.array([[10.0, 14, 18], [26, 30, 34], [42, 46, 50]])),
+        (2, np.array([[20.0, 24], [36, 40]])),
+        ((2, 1), np.array([[18.0, 22, 26], [34, 38, 42]])),
+        ((1, 2), np.array([[12.0, 16], [28, 32], [44, 48]])),
+    ),
+    "Conv2d.groups": Row(
+        lambda **s: [conv(**s).w.data, conv(**s)(mg.Tensor(np.zeros((1, 3, 3, 4), np.float32))).shape],
+        (1, [normal((3, 3, 4, 6), 36), (1, 1, 1, 6)]),
+        (2, [normal((3, 3, 2, 6), 18), (1, 1, 1, 6)]),
+    ),
+    "Conv2d.bias": Row(lambda **s: list(conv(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
+    "Conv2d.rng": Row(
+        lambda rng: conv(rng=rng).w.data, (0, normal((3, 3, 4, 6), 36)), (1, normal((3, 3, 4, 6), 36, 1))
+    ),
+    "Conv2d.dtype": Row(
+        lambda **s: dtypes(conv(**s)),
+        (np.float32, {"w": "float32", "b": "float32"}),
+        (np.float64, {"w": "float64", "b": "float64"}),
+    ),
+    "BatchNorm2d.c": Row(
+        lambda c: {name: array.tolist() for name, array in nn.BatchNorm2d(c).state_dict().items()},
+        (1, {"gamma": [1.0], "beta": [0.0], "running_mean": [0.0], "running_var": [1.0]}),
+        (2, {"gamma": [1.0, 1], "beta": [0.0, 0], "running_mean": [0.0, 0], "running_var": [1.0, 1]}),
+    ),
+    "BatchNorm2d.momentum": Row(statistics, (0.1, [0.2, 1.1]), (0.5, [1.0, 1.5]), (1.0, [2.0, 2.0])),
+    "BatchNorm2d.eps": Row(normalised, (1e-5, [0.999995, -0.999995, 0.999995]), (3.0, [0.5, -0.5, 0.5]), rtol=1e-9),
+    "BatchNorm2d.dtype": Row(
+        lambda **s: set(dtypes(nn.BatchNorm2d(2, **s)).values()), (np.float32, {"float32"}), (np.float64, {"float64"})
+    ),
+    "MaxPool2d.kernel": Row(
+        largest,
+        (2, np.array([[5.0, 7], [13, 15]])),
+        ((1, 2), np.array([[1.0, 3], [5, 7], [9, 11], [13, 15]])),
+        ((2, 1), np.array([[4.0, 5, 6, 7], [12, 13, 14, 15]])),
+    ),
+    "MaxPool2d.stride": Row(
+        largest,
+        (None, np.array([[5.0, 7], [13, 15]])),
+        (1, np.array([[5.0, 6, 7], [9, 10, 11], [13, 14, 15]])),
+        ((2, 1), np.array([[5.0, 6, 7], [13, 14, 15]])),
+    ),
+    "MaxPool2d.padding": Row(
+        largest,
+        (0, np.array([[5.0, 7], [13, 15]])),
+        (1, np.array([[0.0, 2, 3], [8, 10, 11], [12, 14, 15]])),
+        ((1, 0), np.array([[1.0, 3], [9, 11], [13, 15]])),
+    ),
+    "AvgPool2d.kernel": Row(
+        averages,
+        (2, np.array([[2.5, 4.5], [10.5, 12.5]])),
+        ((1, 2), np.array([[0.5, 2.5], [4.5, 6.5], [8.5, 10.5], [12.5, 14.5]])),
+        ((2, 1), np.array([[2.0, 3, 4, 5], [10, 11, 12, 13]])),
+    ),
+    "AvgPool2d.stride": Row(
+        averages,
+        (None, np.array([[2.5, 4.5], [10.5, 12.5]])),
+        (1, np.array([[2.5, 3.5, 4.5], [6.5, 7.5, 8.5], [10.5, 11.5, 12.5]])),
+        ((2, 1), np.array([[2.5, 3.5, 4.5], [10.5, 11.5, 12.5]])),
+    ),
+    "AvgPool2d.padding": Row(
+        averages,
+        (0, np.array([[2.5, 4.5], [10.5, 12.5]])),
+        (1, np.array([[0.0, 3, 3], [12, 30, 18], [12, 27, 15]]) / 4),
+        ((1, 0), np.array([[1.0, 5], [26, 34], [25, 29]]) / 4),
+    ),
+    "Dropout.p": Row(dropped, (0.5, [0.5, 2.0]), (0.25, [0.25, 4 / 3]), (0.9, [0.9, 10.0]), (0.0, [0.0, 1.0])),
+    "Dropout.rng": Row(
+        lambda rng: nn.Dropout(rng=rng).rng.random(),
+        (0, np.random.default_rng(0).random()),
+        (1, np.random.default_rng(1).random()),
+    ),
+    "Sequential.layers": Row(
+        lambda layers: nn.Sequential(*layers)(mg.Tensor([-1.0, 2.0])).data,
+        ([nn.ReLU()], np.array([0.0, 2.0])),
+        ([nn.ReLU(), lambda x: x + 1.0], np.array([1.0, 3.0])),
+        ([], np.array([-1.0, 2.0])),
+    ),
+    "Parameter.data": Row(
+        lambda data: [nn.Parameter(data).data, nn.Parameter(data).dtype.name, nn.Parameter(data).requires_grad],
+        ([1.0, 2.0], [np.array([1.0, 2.0]), "float32", True]),
+        (np.array([3.0]), [np.array([3.0]), "float64", True]),
+    ),
+    "Buffer.data": Row(lambda data: nn.Buffer(data).data.tolist(), (np.ones(2), [1.0, 1.0]), (np.ones(1, int), [1])),
+    "Module.train.training": Row(modes, (True, [True] * 4), (False, [False] * 4)),
+    "evaluation.models": Row(
+        lambda models: in_context(*models),
+        ((True, False), [False, True, False, True, True]),
+        ((True, True), [False, False, False, True, True]),
+    ),
+    # scales of 3 / sqrt(6 + 3) and 3 / sqrt(6 + 19)
+    "fold_batch_norm.model": Row(lambda model: folded(model), (3.0, [2.0, -2.5]), (19.0, [1.2, -1.3])),
+}
+#: The three rules take a seed and a dtype alike; the factor of the draws is tested above.
+RULES = {"he_normal": (nn.init.he_normal, normal), "he_uniform": (nn.init.he_uniform, uniform)}
+RULES["glorot_uniform"] = nn.init.glorot_uniform, lambda shape, fan_in, seed: uniform(shape, sum(shape), seed)
+for name, (rule, draws) in RULES.items():
+    ROWS[f"{name}.rng"] = Row(
+        lambda rng, rule=rule: rule((3, 2), rng=rng), (0, draws((3, 2), 3, 0)), (7, draws((3, 2), 3, 7))
+    )
+    ROWS[f"{name}.dtype"] = Row(
+        lambda rule=rule, **s: rule((3, 2), rng=0, **s).dtype.name, (np.float32, "float32"), (np.float64, "float64")
+    )
+
+
+def test_every_setting_has_a_row():
+    assert missing(nn, ROWS) == []
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_setting_has_its_effect(name):
+    check(nn, name, ROWS[name])

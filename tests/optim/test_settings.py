@@ -1,0 +1,262 @@
+"""Every setting of the optimizer and of the schedules, changed once; the numbers are worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import optim
+from minigrad.nn import Parameter
+from minigrad.optim import SGD, CosineLR, MultiStepLR, ReduceOnPlateau, Schedule, Warmup, WarmupUntil
+from tests.tools.settings import Refused, Row, check, missing
+
+
+def step(sgd, *gradients):
+    """Take a step for each gradient, and return the first parameter after each."""
+    w, seen = sgd.groups[0]["params"][0], []
+    for g in gradients:
+        w.grad = mg.Tensor(np.array(g))
+        sgd.step()
+        seen.append(w.item())
+    return seen
+
+
+def descend(lr=0.1, **settings):
+    """From w = 1, two steps along a gradient of 1: with the settings, and with settings from a state."""
+    first = SGD([Parameter(np.array(1.0))], lr, **settings)
+    second = SGD(
+        [Parameter(np.array(1.0))], 7.0, momentum=0.3, weight_decay=0.7, nesterov=not first.groups[0]["nesterov"]
+    )
+    second.load_state_dict(first.state_dict())
+    return [step(sgd, 1.0, 1.0) for sgd in (first, second)]
+
+
+def sgd(lr=1.0):
+    return SGD([Parameter([1.0])], lr)
+
+
+def rates(make, n, lr=1.0, **figures):
+    """The rates of n iterations; in each the schedule observes the figures. A state continues in another schedule."""
+    first, second = make(sgd(lr)), make(sgd(3.0))
+    seen = []
+    for i in range(n):
+        seen.append(first.optimizer.lr)
+        second.load_state_dict(first.state_dict())
+        assert second.optimizer.lr == first.optimizer.lr
+        if figures:
+            first.observe(**{name: error[i] for name, error in figures.items()})
+        first.step()
+    return seen
+
+
+class Halving(Schedule):
+    """Half the rate after each iteration."""
+
+    def factor(self, iteration):
+        return 0.5**iteration
+
+
+def plateau(n=8, **settings):
+    return rates(lambda o: ReduceOnPlateau(o, **settings), n, test_error=[0.5] * n, val_error=[0.5, 0.4, 0.3] * n)
+
+
+def first_full(n=60, **settings):
+    """The number of batches with an error of 0.5 after which the warm-up ends, and the rate before."""
+    seen = rates(lambda o: WarmupUntil(MultiStepLR(o, [1000]), **settings), n, batch_error=[0.5] * n)
+    return [seen.index(1.0), seen[0]]
+
+
+ROWS = {
+    # v = 1, w = 0.9; v = 1.9, w = 0.71
+    "SGD.params": Row(
+        lambda params: step(SGD(params(), 0.1), 1.0, 1.0),
+        (lambda: [Parameter(np.array(1.0))], [0.9, 0.71]),
+        (lambda: [{"params": [Parameter(np.array(1.0))], "momentum": 0.0}], [0.9, 0.8]),
+        (lambda: iter([Parameter(np.array(2.0))]), [1.9, 1.71]),
+    ),
+    "SGD.lr": Row(lambda lr: descend(lr), (0.1, [[0.9, 0.71]] * 2), (0.2, [[0.8, 0.42]] * 2)),
+    "SGD.momentum": Row(descend, (0.9, [[0.9, 0.71]] * 2), (0.5, [[0.9, 0.75]] * 2), (0.0, [[0.9, 0.8]] * 2)),
+    # 0.5: g = 1.5, w = 0.85; g = 1.425, v = 2.775, w = 0.5725
+    "SGD.weight_decay": Row(descend, (0.0, [[0.9, 0.71]] * 2), (0.5, [[0.85, 0.5725]] * 2)),
+    # steps of 1 + 0.9, and of 1 + 0.9 * 1.9
+    "SGD.nesterov": Row(descend, (False, [[0.9, 0.71]] * 2), (True, [[0.81, 0.539]] * 2)),
+    "Schedule.optimizer": Row(
+        lambda optimizer: rates(lambda _: Halving(optimizer()), 3),
+        (lambda: sgd(1.0), [1.0, 0.5, 0.25]),
+        (lambda: sgd(0.2), [0.2, 0.1, 0.05]),
+    ),
+    "MultiStepLR.milestones": Row(
+        lambda milestones: rates(lambda o: MultiStepLR(o, milestones), 4),
+        ([2], [1.0, 1.0, 0.1, 0.1]),
+        ((3, 1), [1.0, 0.1, 0.1, 0.01]),
+    ),
+    "MultiStepLR.gamma": Row(
+        lambda **s: rates(lambda o: MultiStepLR(o, [1, 3], **s), 4),
+        (0.1, [1.0, 0.1, 0.1, 0.01]),
+        (0.5, [1, 0.5, 0.5, 0.25]),
+    ),
+    "CosineLR.iterations": Row(
+        lambda iterations: rates(lambda o: CosineLR(o, iterations), 5),
+        (4, [1.0, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0.0]),
+        (2, [1.0, 0.5, 0.0, 0.0, 0.0]),
+    ),
+    # the first error is the minimum; then the patience begins
+    "ReduceOnPlateau.figure": Row(
+        lambda **s: plateau(patience=2, **s),
+        ("test_error", [1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01, 0.001]),
+        ("val_error", [1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01]),
+        ("missing_error", Refused(ValueError, "expected 'missing_error' to be measured")),
+    ),
+    "ReduceOnPlateau.patience": Row(plateau, (5, [1.0] * 6 + [0.1] * 2), (1, [1.0, *(0.1**i for i in range(7))])),
+    "ReduceOnPlateau.gamma": Row(plateau, (0.1, [1.0] * 6 + [0.1] * 2), (0.5, [1.0] * 6 + [0.5] * 2)),
+    "Warmup.schedule": Row(
+        lambda schedule: rates(lambda o: Warmup(schedule(o), 2), 4),
+        (lambda o: MultiStepLR(o, [3]), [0.5, 1.0, 1.0, 0.1]),
+        (Halving, [0.5, 0.5, 0.25, 0.125]),
+    ),
+    "Warmup.iterations": Row(
+        lambda iterations: rates(lambda o: Warmup(MultiStepLR(o, []), iterations), 4),
+        (4, [0.25, 0.5, 0.75, 1.0]),
+        (1, [1.0] * 4),
+    ),
+    "WarmupUntil.schedule": Row(
+        lambda schedule: rates(lambda o: WarmupUntil(schedule(o)), 30, batch_error=[0.5] * 30)[25:28],
+        (lambda o: MultiStepLR(o, [27]), [0.1, 1.0, 0.1]),
+        (lambda o: CosineLR(o, 52), [0.1, 0.5, 0.5 - 0.5 * math.sin(math.pi / 52)]),
+    ),
+    # the average is 0.5 + 0.5 * 0.98**n. 0.98**25 = 0.603 and 0.98**26 = 0.591: below 0.8 after 26 batches;
+    # 0.98**11 = 0.801 and 0.98**12 = 0.785: below 0.9 after 12
+    "WarmupUntil.error": Row(first_full, (0.8, [26, 0.1]), (0.9, [12, 0.1])),
+    "WarmupUntil.gamma": Row(first_full, (0.1, [26, 0.1]), (0.25, [26, 0.25])),
+}
+
+
+#: A schedule takes the rate that its optimizer has, and sets its rates.
+OF_AN_OPTIMIZER = {
+    "MultiStepLR": (lambda o: MultiStepLR(o, [1]), [1.0, 0.1]),
+    "CosineLR": (lambda o: CosineLR(o, 2), [1.0, 0.5]),
+    "ReduceOnPlateau": (lambda o: ReduceOnPlateau(o, patience=1), [1.0, 1.0]),
+}
+ROWS |= {
+    f"{name}.optimizer": Row(
+        lambda optimizer, make=make: rates(make, 2, optimizer),
+        (1.0, factors),
+        (0.5, [0.5 * factor for factor in factors]),
+    )
+    for name, (make, factors) in OF_AN_OPTIMIZER.items()
+}
+
+
+def test_every_setting_has_a_row():
+    assert missing(optim, ROWS) == []
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_setting_has_its_effect(name):
+    check(optim, name, ROWS[name])
+
+
+#: Of each setting of a group: its value, and the second step's w of descend() above.
+OF_A_GROUP = {"momentum": (0.5, 0.75), "weight_decay": (0.5, 0.5725), "nesterov": (True, 0.539)}
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("name", OF_A_GROUP)
+def test_a_setting_of_one_group_is_that_of_no_other(name, place):
+    value, other = OF_A_GROUP[name]
+    w = [Parameter(np.array(1.0)) for _ in range(3)]
+    groups = [{"params": [p]} | ({name: value} if i == place else {}) for i, p in enumerate(w)]
+    for settings in ({}, {"momentum": 0.9, "weight_decay": 0.0, "nesterov": False}):
+        first = SGD(groups, 0.1, **settings)
+        second = SGD([{"params": [p]} for p in w], 0.1)
+        second.load_state_dict(first.state_dict())
+        for sgd_ in (first, second):
+            for p in w:
+                p.data = np.array(1.0)
+            for _ in range(2):
+                for p in w:
+                    p.grad = mg.Tensor(np.array(1.0))
+                sgd_.step()
+            expected = [other if i == place else 0.71 for i in range(3)]
+            np.testing.assert_allclose([p.item() for p in w], expected, rtol=1e-12)
+
+
+def test_a_group_wins_over_the_settings_of_all():
+    p, q = Parameter(np.array(1.0)), Parameter(np.array(1.0))
+    sgd_ = SGD([{"params": [p], "momentum": 0.0}, {"params": [q]}], 0.1, momentum=0.5, nesterov=True)
+    assert [group["momentum"] for group in sgd_.groups] == [0.0, 0.5]
+    assert [group["nesterov"] for group in sgd_.groups] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": -0.1}, "lr >= 0"),
+        ({"lr": math.nan}, "lr >= 0"),
+        ({"momentum": 2.0}, "momentum < 1.*'momentum': 2.0"),
+        ({"momentum": 1.0}, "momentum < 1"),
+        ({"momentum": -0.1}, "0 <= momentum"),
+        ({"weight_decay": -1.0}, "weight_decay >= 0"),
+        ({"weight_decay": math.nan}, "weight_decay >= 0"),
+    ],
+)
+def test_a_state_is_refused_like_the_arguments(change, message):
+    """By whatever way a number comes; the second group is looked at, too, and nothing is loaded."""
+    groups = [{"params": [Parameter([1.0])]}, {"params": [Parameter([2.0])]}]
+    with pytest.raises(ValueError, match=f"SGD: expected .*{message}"):
+        SGD(groups, **{"lr": 0.1} | change)
+    optimizer = SGD(groups, 0.1)
+    before, state = optimizer.state_dict(), optimizer.state_dict()
+    state["lr"] = change.get("lr", 5.0)
+    state["groups"][1] |= {name: value for name, value in change.items() if name != "lr"}
+    with pytest.raises(ValueError, match=f"SGD: expected .*{message}"):
+        optimizer.load_state_dict(state)
+    assert optimizer.state_dict() == before
+
+
+@pytest.mark.parametrize("name", ["momentum", "weight_decay", "nesterov", "params", "dampening"])
+def test_a_state_with_other_settings_is_refused(name):
+    """One that is missing or unknown; among these "params", which would take the place of the parameters."""
+    optimizer = SGD([{"params": [Parameter([1.0])]}, {"params": [Parameter([2.0])]}], 0.1)
+    state = optimizer.state_dict()
+    second = state["groups"][1]
+    if second.pop(name, None) is None:
+        second[name] = 0.5
+    with pytest.raises(ValueError, match="SGD: expected a state of 2 groups with .*'nesterov': False.*, got 2 with"):
+        optimizer.load_state_dict(state)
+    assert [p.item() for group in optimizer.groups for p in group["params"]] == [1.0, 2.0]
+
+
+def test_what_the_caller_changes_later_changes_nothing():
+    w = Parameter(np.array(1.0))
+    params, milestones = [w], [2]
+    group = {"params": params, "momentum": 0.5}
+    optimizer = SGD([group], 1.0)
+    schedule = MultiStepLR(optimizer, milestones)
+    params.append(Parameter([2.0]))
+    group["momentum"] = 0.0
+    milestones.append(1)
+    optimizer.state_dict()["groups"][0]["momentum"] = 0.0
+    assert step(optimizer, 1.0, 1.0) == [0.0, -1.5]
+    schedule.step()
+    assert optimizer.lr == 1.0
+
+
+def test_a_record_is_not_one_more_batch_for_a_warm_up():
+    """A record's batch_error is a mean over batches that were observed before."""
+    schedule = WarmupUntil(MultiStepLR(sgd(), []))
+    schedule.observe(batch_error=0.5)
+    assert schedule.average == pytest.approx(0.99)
+    schedule.observe(iteration=1, batch_error=0.5, test_error=0.0)
+    assert schedule.average == pytest.approx(0.99)
+
+
+def test_a_batch_is_no_record_for_a_plateau():
+    """Of the training error, too, only the records count: the mean of many batches."""
+    schedule = ReduceOnPlateau(sgd(), "batch_error", patience=2)
+    for i in range(3):
+        for _ in range(5):
+            schedule.observe(batch_error=0.5)
+        schedule.observe(iteration=5 * i + 5, batch_error=0.5)
+        assert schedule.drops == (i == 2)
