@@ -98,3 +98,14 @@ def test_a_copy_has_memory_of_its_own(shape):
     assert not np.shares_memory(x.data, y.data) or x.size == 0
     assert copy(x.data) is not x.data
     same(mg.grad(y, x, np.full(shape, 3.0))[0], np.full(shape, 3.0))
+
+
+@pytest.mark.parametrize("of", [(), (1,), (3,), (2, 3), (2, 1)])
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3), (2, 2, 3)])
+def test_what_is_stretched_is_a_view_that_cannot_be_written_into(of, shape):
+    """Also where there is nothing to stretch: a write would reach the argument."""
+    x = np.ones(of)
+    for y in (mg.broadcast_to(x, shape), mg.broadcast_to(mg.Tensor(x), shape).data):
+        assert np.shares_memory(x, y)
+        assert not y.flags.writeable
+    assert x.flags.writeable

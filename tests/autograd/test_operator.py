@@ -118,6 +118,30 @@ def test_array_settings_are_constants_in_every_order():
     np.testing.assert_array_equal(dx.data, [6.0, 0.0])
 
 
+def test_every_constant_of_a_recorded_call_is_locked():
+    """Whichever of four inputs it is, and however many of them are constants."""
+
+    @mg.operator
+    def product(a, b, c, d, /):
+        return a * b * c * d
+
+    product.vjp(
+        lambda g, b, c, d: g * b * c * d,
+        lambda g, a, c, d: g * a * c * d,
+        lambda g, a, b, d: g * a * b * d,
+        lambda g, a, b, c: g * a * b * c,
+    )
+    for needed in np.ndindex(2, 2, 2, 2):
+        inputs = [mg.Tensor(np.array([2.0]), requires_grad=bool(n)) for n in needed]
+        product(*inputs)
+        for x in inputs:
+            if any(needed):
+                with pytest.raises(RuntimeError, match="cannot be written into"):
+                    x[0] = 5.0
+            else:
+                x[0] = 5.0
+
+
 # Rules and twins ------------------------------------------------------------------------------
 
 

@@ -197,3 +197,31 @@ def test_operators_under_no_grad_inside_a_segment_stay_unrecorded(forward):
 
     for create_graph in (False, True):
         assert mg.grad(SEGMENTS[forward](f, x), x, create_graph=create_graph)[0].item() == 8.0
+
+
+@pytest.mark.parametrize("forward", SEGMENTS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_replay_after_an_error_in_the_second_run_starts_it_anew(forward, place):
+    """At its beginning, in its middle and at its end; an effect happens once all the same."""
+    x, effects, left = leaf_of(0.5), [], [0]
+
+    def stop(at):
+        if at == place and left[0]:
+            left[0] -= 1
+            raise KeyboardInterrupt
+
+    def f(x):
+        stop(0)
+        y = mg.exp(x) * mg.once(lambda: (effects.append(1), 3.0)[1])
+        stop(1)
+        z = mg.exp(y)
+        stop(2)
+        return z
+
+    out = SEGMENTS[forward](f, x)
+    left[0] = 1
+    with pytest.raises(KeyboardInterrupt):
+        mg.grad(out, x, retain_graph=True)
+    (dx,) = mg.grad(out, x)
+    np.testing.assert_allclose(dx.data, np.exp(3 * np.exp(0.5)) * 3 * np.exp(0.5), rtol=1e-14)
+    assert (left, effects) == ([0], [1])

@@ -1,5 +1,8 @@
 """Tensor: what it takes, how it behaves among NumPy's arrays and Python's numbers, what may be written into."""
 
+import operator
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -79,6 +82,38 @@ def test_one_element_becomes_a_python_number():
     assert [t.item() for t in mg.Tensor([1.0, 2.0])] == [1.0, 2.0]
     with pytest.raises(TypeError, match="no axes"):
         len(mg.Tensor(1.0))
+
+
+NUMBERS = [0, -1, 2**53 + 1, -(2**63), 2**64 - 1, True, False, 0.5, -0.5, -0.0, 1e-310, 1e300, np.inf, np.nan, 1j, 0j]
+
+
+@pytest.mark.parametrize("number", [*NUMBERS, *map(np.float32, [0.1, 1e-45])], ids=repr)
+def test_a_number_becomes_what_numpy_makes_of_it(number):
+    """Large integers stay exact, and a fraction is true; what NumPy refuses, such as int(nan), raises the same."""
+    array = np.array(number)
+    for convert in (float, int, bool, lambda a: a.item()):
+        try:
+            expected = convert(array.item() if convert in (float, int, bool) else array)
+        except (TypeError, ValueError, OverflowError) as error:
+            with pytest.raises(type(error)):
+                convert(mg.Tensor(array))
+        else:
+            result = convert(mg.Tensor(array))
+            assert (repr(result), type(result)) == (repr(expected), type(expected))
+
+
+def test_comparisons_of_special_values_and_large_integers_are_those_of_numpy():
+    """NaN is neither less nor more than anything; of two Tensors, and of one with an array or a number."""
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0])
+    large = np.array([2**53, 2**53 + 1, -(2**63)])
+    for values, name in product([special, large], ["eq", "ne", "lt", "le", "gt", "ge"]):
+        compare, column = getattr(operator, name), values[:, None]
+        expected = compare(column, values)
+        for a, b in ((mg.Tensor(column), mg.Tensor(values)), (mg.Tensor(column), values), (column, mg.Tensor(values))):
+            np.testing.assert_array_equal(compare(a, b), expected, strict=True)
+        for i, number in enumerate(values.tolist()):
+            np.testing.assert_array_equal(compare(mg.Tensor(values), number), expected[:, i], strict=True)
+            np.testing.assert_array_equal(compare(number, mg.Tensor(values)), expected[i], strict=True)
 
 
 def test_methods_and_python_operators_are_those_of_numpy():

@@ -220,6 +220,26 @@ def test_a_fault_for_one_number_of_threads_only(threads, where, at):
         assert mg.get_num_threads() == n
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+@pytest.mark.parametrize("where", ["forward", "rule"])
+def test_the_number_of_threads_is_restored_after_an_error(n, where):
+    """In whichever run it is: all but the first run on a number that the check has set."""
+    calls = {"forward": 0, "rule": 0}
+
+    def call(place, result):
+        calls[place] += 1
+        if place == where and calls[place] == n + 1:
+            raise ZeroDivisionError
+        return result
+
+    f = planted(lambda x, /: call("forward", x * 2.0), lambda g, *, need: call("rule", (g * 2.0,)))
+    with threads_restored():
+        mg.set_num_threads(5)
+        with pytest.raises(ZeroDivisionError):
+            check_determinism(f, [randn(3)])
+        assert mg.get_num_threads() == 5
+
+
 # Samples -------------------------------------------------------------------------------------
 
 

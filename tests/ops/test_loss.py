@@ -48,6 +48,20 @@ def test_cross_entropy(n, classes, seed, kind):
     same(mg.grad(out, x, g)[0], g * (p - np.eye(classes)[labels]) / n)
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int64", "uint64"])
+def test_labels_whose_dtype_just_holds_or_does_not_hold_the_number_of_classes(kind):
+    """The last class is taken where its label fits, and the number of classes may be beyond the dtype."""
+    for classes in (127, 128, 129, 255, 256, 257, 65_535, 65_536, 65_537):
+        last = min(classes - 1, np.iinfo(kind).max)
+        labels = np.array([0, last, last - 1], kind)
+        logits = randn(3, classes)
+        expected = -special.log_softmax(logits, 1)[np.arange(3), [0, last, last - 1]].mean()
+        same(mg.cross_entropy(logits, labels), expected)
+        if classes <= np.iinfo(kind).max:
+            with pytest.raises(ValueError, match=f"labels go from 0 to {classes}, but there are {classes} classes"):
+                mg.cross_entropy(logits, np.array([0, classes, 1], kind))
+
+
 def test_softmax_is_along_the_last_axis_by_default():
     cube = randn(2, 3, 4)
     assert_allclose(mg.softmax(cube), np.exp(cube) / np.exp(cube).sum(-1, keepdims=True))

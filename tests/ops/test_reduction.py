@@ -77,6 +77,41 @@ def test_smallest_and_largest_of_integers():
     assert mg.max(np.array([False, True]))
 
 
+@pytest.mark.parametrize("kind", ["bool", "int8", "uint8", "int16", "uint32", "int64", "float32"])
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "max", "min"])
+def test_arrays_of_every_dtype_give_what_numpy_gives(name, kind):
+    """In value and dtype: sums of small integers and of booleans do not overflow."""
+    x = (np.arange(600).reshape(2, 300) % 127 + 1).astype(kind)
+    for axis in (None, 0, 1):
+        expected = RECORDS[name].definition(x, axis=axis)
+        exact = {"rtol": 1e-6} if np.asarray(expected).dtype.kind == "f" else {"rtol": 0, "atol": 0}
+        same(getattr(mg, name)(x, axis), expected, **exact)
+
+
+#: The losses and reductions of n numbers to one, in float64.
+OF_MANY = {
+    "sum": np.sum,
+    "mean": np.mean,
+    "var": np.var,
+    "logsumexp": special.logsumexp,
+    "mse_loss": lambda x: np.mean((x - 0.5) ** 2),
+    "cross_entropy": lambda x: -special.log_softmax(np.stack([x, 0 * x], 1), 1)[:, 0].mean(),
+}
+
+
+@pytest.mark.parametrize("name", OF_MANY)
+def test_float32_keeps_its_digits_over_many_numbers(name):
+    """Numbers that are added one by one lose four of them: of 2 ** 19 of about 1, each is rounded to the sum's last."""
+    x = np.random.default_rng(0).uniform(0.5, 1.5, 1 << 19).astype("float32")
+    arguments = {
+        "mse_loss": (x, np.full_like(x, 0.5)),
+        "cross_entropy": (np.stack([x, 0 * x], 1), np.zeros(x.size, "uint8")),
+    }
+    expected = np.float32(OF_MANY[name](x.astype("float64")))
+    for wrap in (lambda a: a, lambda a: mg.Tensor(a) if a.dtype.kind == "f" else a):
+        same(getattr(mg, name)(*map(wrap, arguments.get(name, (x,)))), expected, rtol=1e-6, atol=0)
+
+
 # logsumexp ------------------------------------------------------------------------------------
 
 

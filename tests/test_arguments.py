@@ -1,0 +1,57 @@
+"""Checks of arguments: integers and pairs at their bounds, in every form in which they may be given."""
+
+import numpy as np
+import pytest
+
+from minigrad.arguments import as_int, integer, pair
+
+#: Ways to give an integer.
+INTEGERS = [int, np.int64, np.int8, lambda n: np.array(n, "int32")]
+
+#: Ways to give a pair: only the first is looked at quickly.
+PAIRS = [tuple, list, np.array, iter, lambda two: tuple(map(np.int64, two)), lambda two: (np.int8(two[0]), two[1])]
+
+#: What is no integer: an array of one element is a list of one.
+WRONG = [True, np.True_, np.array(True), 2.0, np.float64(2), "2", None, 2j, [2], np.array([2])]
+
+
+@pytest.mark.parametrize("least", [None, -1, 0, 1, 2])
+@pytest.mark.parametrize("form", INTEGERS)
+def test_an_integer_is_taken_from_its_least_value_on(form, least):
+    for number in range(-3, 4):
+        if least is not None and number < least:
+            with pytest.raises(ValueError, match=f"f: expected n to be an int of at least {least}, got "):
+                integer("f", "n", form(number), least=least)
+        else:
+            taken = integer("f", "n", form(number), least=least)
+            assert (taken, type(taken)) == (number, int)
+
+
+@pytest.mark.parametrize("least", [-1, 0, 1, 2])
+@pytest.mark.parametrize("form", PAIRS)
+def test_both_numbers_of_a_pair_have_the_least_value(form, least):
+    for two in np.ndindex(4, 4):
+        two = two[0] - 1, two[1] - 1
+        if min(two) < least:
+            with pytest.raises(ValueError, match=f"f: expected n to be an int of at least {least}, or a pair of them"):
+                pair("f", "n", form(two), least=least)
+        else:
+            taken = pair("f", "n", form(two), least=least)
+            assert (taken, [*map(type, taken)]) == (two, [int, int])
+
+
+@pytest.mark.parametrize("form", INTEGERS)
+def test_one_number_is_a_pair_of_equals(form):
+    assert pair("f", "n", form(2), least=2) == (2, 2)
+    with pytest.raises(ValueError, match="f: expected n"):
+        pair("f", "n", form(1), least=2)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_what_is_no_integer_is_refused_alone_and_in_either_place_of_a_pair(wrong):
+    assert as_int(wrong) is None
+    with pytest.raises(ValueError, match="f: expected n to be an int, got "):
+        integer("f", "n", wrong)
+    for given in (wrong, (wrong, 1), (1, wrong), [wrong, 1], [1, wrong], (), (1,), (1, 1, 1)):
+        with pytest.raises(ValueError, match="f: expected n to be an int of at least 0, or a pair"):
+            pair("f", "n", given, least=0)
