@@ -1,6 +1,8 @@
 """Tasks on threads: each is done once, errors are raised, and helpers come and go."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -83,6 +85,31 @@ def test_an_exception_is_raised_when_no_task_runs_any_more(error):
     assert len(done) == 1
 
 
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("on_helper", [True, False], ids=["helper", "caller"])
+def test_every_kind_of_exception_is_raised_whoever_met_it(on_helper, error):
+    """The caller waits for a helper in a thread of its own: a helper that ended without a word would be waited for."""
+    mg.set_num_threads(2)
+    barrier, caught = threading.Barrier(2, timeout=30), []
+
+    def task(i):
+        barrier.wait()
+        if threading.current_thread().name.startswith("minigrad-") == on_helper:
+            raise error("mine")
+
+    def call():
+        try:
+            run(task, 2)
+        except BaseException as raised:
+            caught.append(type(raised))
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(30)
+    assert caught == [error]
+    assert all_tasks_are_done()
+
+
 def test_run_neither_waits_for_a_helper_that_never_began_nor_leaves_it_the_task():
     """The helper may be busy with the tasks of another thread."""
 
@@ -154,6 +181,14 @@ def test_threads_work_under_the_errstate_of_their_caller():
         run(divide, 2)
     with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
         run(divide, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_the_default_is_the_number_of_processors_that_this_process_may_use():
+    """Not that of the machine: in a container, or beside other processes, it has a few of them."""
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import minigrad as mg; "
+    command = [sys.executable, "-c", code + "print(mg.get_num_threads())"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, "2", True])

@@ -60,6 +60,17 @@ def test_running_statistics_move_by_momentum_from_their_old_values():
         assert_allclose(var, expected_var, rtol=1e-12)
 
 
+def test_a_momentum_of_0_keeps_the_statistics_and_one_of_1_replaces_them():
+    for x in (randn(5, 4, 3), randn(5, 4, 3) + 1j * randn(5, 4, 3, seed=1)):
+        for momentum in (0.0, 0, 1.0, 1):
+            mean, var = np.full(3, 7.0, x.dtype), np.full(3, 9.0, x.dtype)
+            settings = {"training": True, "momentum": momentum}
+            mg.batch_norm(x, ones(3, dtype=x.dtype), np.zeros(3, x.dtype), mean, var, **settings)
+            mu = x.mean((0, 1))
+            assert_allclose(mean, mu if momentum else 7.0 + 0 * mu, rtol=1e-12)
+            assert_allclose(var, ((x - mu) ** 2).sum((0, 1)) / 19 if momentum else 9.0 + 0 * mu, rtol=1e-12)
+
+
 def test_the_variance_of_values_whose_mean_is_no_float32():
     """All values are one of two neighbours in float32, so their mean cannot be written down in float32."""
     low = np.float32(1e4)
