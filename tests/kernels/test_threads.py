@@ -105,7 +105,7 @@ def test_every_kind_of_exception_is_raised_whoever_met_it(on_helper, error):
 
     caller = threading.Thread(target=call, daemon=True)
     caller.start()
-    caller.join(30)
+    caller.join(10)
     assert caught == [error]
     assert all_tasks_are_done()
 
@@ -234,18 +234,19 @@ def test_there_is_one_helper_fewer_than_threads_and_helpers_end_when_the_number_
     assert end(mine)
 
 
-def test_helpers_follow_a_number_that_changes_while_they_are_made(monkeypatch):
+@pytest.mark.parametrize(("number", "changed"), [(2, 4), (4, 2), (5, 3)])
+def test_helpers_follow_a_number_that_changes_while_they_are_made(number, changed, monkeypatch):
     """As another thread may change it: the wrong number of helpers is replaced by the next call."""
-    mg.set_num_threads(2)
+    mg.set_num_threads(number)
     make = threads._Helpers
-    monkeypatch.setattr(threads, "_Helpers", lambda count: (mg.set_num_threads(4), make(count))[1])
+    monkeypatch.setattr(threads, "_Helpers", lambda count: (mg.set_num_threads(changed), make(count))[1])
     assert all_tasks_are_done()
     first = helpers()
-    assert len(first) == 1
+    assert len(first) == number - 1
     monkeypatch.setattr(threads, "_Helpers", make)
     assert all_tasks_are_done()
     assert end(first)
-    assert len(helpers()) == 3
+    assert len(helpers()) == changed - 1
 
 
 def test_helpers_finish_their_jobs_before_they_end():

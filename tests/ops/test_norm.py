@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -42,6 +43,24 @@ def test_batch_norm_is_its_definition(shape, training, seed, eps):
     g = cotangent(out, rng)
     for i, (d, e) in enumerate(zip(mg.grad(out, inputs, g), mg.grad(defined, inputs, g), strict=True)):
         same(d, e, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(e.data).max()), what=f"gradient of input {i}")
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("shape", [(2, 3, 1, 2, 4), (3, 1, 2, 2, 2, 3), (2, 1, 2, 1, 2, 2, 3)], ids=len)
+def test_all_axes_but_the_last_are_pixels_however_many_there_are(shape, training):
+    """Value, statistics and gradients of both kinds are those of the features (pixels, c)."""
+    c, results = shape[-1], []
+    for axes in (shape, (-1, c)):
+        inputs = [leaf(x) for x in (randn(*shape).reshape(axes), randn(c, seed=1), randn(c, seed=2))]
+        mean, var = randn(c, seed=3), ones(c)
+        out = mg.batch_norm(*inputs, mean, var, training=training)
+        g = randn(*shape, seed=4).reshape(axes)
+        results.append([out.data, mean, var])
+        for create_graph in (False, True):
+            gradients = mg.grad(out, inputs, g, create_graph=create_graph, retain_graph=True)
+            results[-1] += [d.data for d in gradients]
+    for ours, expected in zip(*results, strict=True):
+        same(ours, expected.reshape(ours.shape), rtol=1e-9, atol=1e-9)
 
 
 # Statistics -----------------------------------------------------------------------------------
