@@ -66,6 +66,15 @@ def test_names_of_devices():
         x.to("cuda:7")
 
 
+def test_the_number_of_a_gpu_may_have_several_digits():
+    """All of them count, in the name of the device and in that of its error."""
+    x = mg.Tensor([1.0])
+    assert x.to("cuda:01").device == "cuda:1"
+    for number in (2, 10, 11, 100):
+        with pytest.raises(RuntimeError, match=f"finds no usable GPU for 'cuda:{number}' "):
+            x.to(f"cuda:{number}")
+
+
 def test_two_gpus_are_not_mixed():
     first = mg.Tensor([1.0]).to("cuda:0")
     second = mg.Tensor([1.0]).to("cuda:1")

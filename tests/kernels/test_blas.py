@@ -47,6 +47,16 @@ def test_blas_is_on_one_thread_inside_and_as_before_outside(libraries):
     assert numbers(libraries) == [2] * len(libraries)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_every_library_is_on_one_thread_and_gets_its_own_number_back(count, monkeypatch):
+    """NumPy, SciPy and PyTorch may each bring one."""
+    now = [2 + i for i in range(count)]
+    fakes = [blas.Library(lambda i=i: now[i], lambda n, i=i: now.__setitem__(i, n), None) for i in range(count)]
+    monkeypatch.setattr(blas, "libraries", lambda: fakes)
+    assert blas.on_one_thread(lambda: list(now)) == [1] * count
+    assert now == [2 + i for i in range(count)]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_the_setting_is_restored_after_an_error(error, libraries):
     def fail():

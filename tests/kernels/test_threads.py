@@ -1,6 +1,8 @@
 """Tasks on threads: each is done once, errors are raised, and helpers come and go."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -83,6 +85,31 @@ def test_an_exception_is_raised_when_no_task_runs_any_more(error):
     assert len(done) == 1
 
 
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("on_helper", [True, False], ids=["helper", "caller"])
+def test_every_kind_of_exception_is_raised_whoever_met_it(on_helper, error):
+    """The caller waits for a helper in a thread of its own: a helper that ended without a word would be waited for."""
+    mg.set_num_threads(2)
+    barrier, caught = threading.Barrier(2, timeout=30), []
+
+    def task(i):
+        barrier.wait()
+        if threading.current_thread().name.startswith("minigrad-") == on_helper:
+            raise error("mine")
+
+    def call():
+        try:
+            run(task, 2)
+        except BaseException as raised:
+            caught.append(type(raised))
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(10)
+    assert caught == [error]
+    assert all_tasks_are_done()
+
+
 def test_run_neither_waits_for_a_helper_that_never_began_nor_leaves_it_the_task():
     """The helper may be busy with the tasks of another thread."""
 
@@ -156,6 +183,14 @@ def test_threads_work_under_the_errstate_of_their_caller():
         run(divide, 2)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_the_default_is_the_number_of_processors_that_this_process_may_use():
+    """Not that of the machine: in a container, or beside other processes, it has a few of them."""
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import minigrad as mg; "
+    command = [sys.executable, "-c", code + "print(mg.get_num_threads())"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
+
+
 @pytest.mark.parametrize("n", [0, -1, 1.5, "2", True])
 def test_set_num_threads_refuses_what_is_no_positive_integer(n):
     with pytest.raises(ValueError, match="set_num_threads: expected n to be an int of at least 1, got"):
@@ -199,18 +234,20 @@ def test_there_is_one_helper_fewer_than_threads_and_helpers_end_when_the_number_
     assert end(mine)
 
 
-def test_helpers_follow_a_number_that_changes_while_they_are_made(monkeypatch):
+@pytest.mark.parametrize(("number", "changed"), [(2, 4), (4, 2)])
+def test_helpers_follow_a_number_that_changes_while_they_are_made(number, changed, monkeypatch):
     """As another thread may change it: the wrong number of helpers is replaced by the next call."""
-    mg.set_num_threads(2)
+    mg.set_num_threads(number)
     make = threads._Helpers
-    monkeypatch.setattr(threads, "_Helpers", lambda count: (mg.set_num_threads(4), make(count))[1])
+    monkeypatch.setattr(threads, "_Helpers", lambda count: (mg.set_num_threads(changed), make(count))[1])
     assert all_tasks_are_done()
     first = helpers()
-    assert len(first) == 1
+    assert len(first) == number - 1
     monkeypatch.setattr(threads, "_Helpers", make)
     assert all_tasks_are_done()
+    assert len(threads._helpers.threads) == changed - 1
     assert end(first)
-    assert len(helpers()) == 3
+    assert len(helpers()) == changed - 1
 
 
 def test_helpers_finish_their_jobs_before_they_end():

@@ -11,6 +11,7 @@ from hypothesis import given, note
 
 import minigrad as mg
 from tests.records import RECORDS
+from tests.records.record import sample
 from tests.records.sizes import Sizes
 from tests.tools.compare import cotangent, examples, leaf, same, seeds
 
@@ -69,3 +70,28 @@ def test_sizes_beyond_the_samples(name):
         check_drawn(name, sample, sizes.rng)
 
     check()
+
+
+def _images(*shape):
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+#: Larger than any that is drawn: kernels, strides, dilations, groups.
+WIDER = {
+    "conv2d-tall": ("conv2d", sample(_images(1, 19, 4, 2), _images(17, 2, 2, 3), padding=(3, 1))),
+    "conv2d-wide": ("conv2d", sample(_images(1, 4, 36, 1), _images(2, 34, 1, 2), padding=(0, 3))),
+    "conv2d-stride": ("conv2d", sample(_images(1, 40, 37, 1), _images(14, 13, 1, 2), stride=(19, 17))),
+    "conv2d-dilation": ("conv2d", sample(_images(1, 30, 27, 1), _images(2, 2, 1, 2), dilation=(21, 18), padding=1)),
+    "conv2d-groups": ("conv2d", sample(_images(1, 4, 5, 70), _images(3, 3, 1, 140), _images(140), groups=70)),
+    "conv_transpose2d": ("conv_transpose2d", sample(_images(1, 2, 3, 1), _images(18, 16, 1, 2), stride=(21, 15))),
+    "max_pool2d": ("max_pool2d", sample(_images(1, 36, 19, 2), kernel=(34, 17), stride=1)),
+    "max_pool2d-stride": ("max_pool2d", sample(_images(1, 60, 61, 1), kernel=2, stride=(23, 29))),
+    "avg_pool2d": ("avg_pool2d", sample(_images(1, 36, 19, 2), kernel=(34, 17), stride=1)),
+}
+
+
+@pytest.mark.parametrize(("name", "call"), WIDER.values(), ids=WIDER)
+def test_windows_and_groups_beyond_those_that_are_drawn(name, call):
+    """Of the largest element, a window of 34 x 17 pixels is most likely to be read to its end."""
+    call = sample(*(1e3 * x for x in call.inputs), **call.settings) if name == "max_pool2d" else call
+    check_drawn(name, call, np.random.default_rng(1))

@@ -205,6 +205,18 @@ def test_dropout_keeps_an_element_whose_draw_is_p():
     np.testing.assert_array_equal(kept > 0, draws >= p)
 
 
+def test_dropout_drops_others_at_every_call():
+    """One generator, call after call; equal generators in equal states drop the same."""
+    first, again = ([], [])
+    for masks in (first, again):
+        rng = np.random.default_rng(3)
+        rng.random(5)  # what was drawn before counts, too
+        masks += [mg.dropout(ones(100), rng=rng, training=True) for _ in range(6)]
+    np.testing.assert_array_equal(again, first)
+    first.append(mg.dropout(ones(100), rng=np.random.default_rng(3), training=True))
+    assert len({mask.tobytes() for mask in first}) == len(first)
+
+
 def test_dropout_drops_half_by_default():
     half = mg.dropout(ones(10_000), rng=np.random.default_rng(0), training=True)
     assert set(half) == {0.0, 2.0}

@@ -228,3 +228,36 @@ def test_value_and_gradients_of_reductions_of_many_numbers(name, axis):
     terms = math.prod(SHAPE[a] for a in axes) if name == "sum" else 16  # the others divide by a number, or choose
     near(out, np.asarray(RECORDS[name].definition(x, axis=axis)), terms)
     near(pull(g)[0], np.expand_dims(g.astype("float64"), axes) * reduction.slope(x, axes), 16)
+
+
+@pytest.mark.parametrize(("name", "large"), [p for p in every("large") if not RECORDS[p.values[0]].many])
+def test_large_calls_in_float64_keep_their_digits(name, large):
+    """Of numbers that are no float32; the operators that cut their work do so by bytes, and are compared above."""
+    rng, single = np.random.default_rng(1), large.sample()
+    sample = Sample(tuple(rng.standard_normal(shape) for shape in large.shapes), single.settings, single.call)
+    out, _ = record(name, sample, [0])
+    g = cotangent(out)
+    value, *expected = defined(name, sample, g)
+    same(out, value)
+    for i, ours in enumerate(record(name, sample, range(len(sample.inputs)))[1](g)):
+        same(ours, expected[i], what=f"gradient {i}")
+
+
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [*[(name, axis) for name in ("softmax", "log_softmax", "logsumexp") for axis in (0, 1)], ("cross_entropy", 1)],
+)
+def test_rows_of_many_numbers_may_be_far_apart(name, axis):
+    """The largest number is subtracted from the others of its row, and of no other row."""
+    rng = np.random.default_rng(1)
+    x, labels = rng.standard_normal(SHAPE), rng.integers(SHAPE[1], size=SHAPE[0])
+    shift = 1000.0 * rng.permutation(SHAPE[1 - axis])
+    settings = {"labels": labels} if name == "cross_entropy" else {"axis": axis}
+    results = []
+    for rows in (x, x + np.expand_dims(shift, axis)):
+        tensor = mg.Tensor(rows, requires_grad=True)
+        out = getattr(mg, name)(tensor, **settings)
+        results.append([out.data, *mg.grad(out, tensor, cotangent(out))])
+    results[0][0] = results[0][0] + (shift if name == "logsumexp" else 0.0)
+    for ours, expected in zip(results[1], results[0], strict=True):
+        same(ours, expected, rtol=1e-9, atol=1e-9)

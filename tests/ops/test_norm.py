@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -44,6 +45,24 @@ def test_batch_norm_is_its_definition(shape, training, seed, eps):
         same(d, e, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(e.data).max()), what=f"gradient of input {i}")
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("shape", [(2, 3, 1, 2, 4), (3, 1, 2, 2, 2, 3), (2, 1, 2, 1, 2, 2, 3)], ids=len)
+def test_all_axes_but_the_last_are_pixels_however_many_there_are(shape, training):
+    """Value, statistics and gradients of both kinds are those of the features (pixels, c)."""
+    c, results = shape[-1], []
+    for axes in (shape, (-1, c)):
+        inputs = [leaf(x) for x in (randn(*shape).reshape(axes), randn(c, seed=1), randn(c, seed=2))]
+        mean, var = randn(c, seed=3), ones(c)
+        out = mg.batch_norm(*inputs, mean, var, training=training)
+        g = randn(*shape, seed=4).reshape(axes)
+        results.append([out.data, mean, var])
+        for create_graph in (False, True):
+            gradients = mg.grad(out, inputs, g, create_graph=create_graph, retain_graph=True)
+            results[-1] += [d.data for d in gradients]
+    for ours, expected in zip(*results, strict=True):
+        same(ours, expected.reshape(ours.shape), rtol=1e-9, atol=1e-9)
+
+
 # Statistics -----------------------------------------------------------------------------------
 
 
@@ -58,6 +77,17 @@ def test_running_statistics_move_by_momentum_from_their_old_values():
         mg.batch_norm(x, np.ones(3), np.zeros(3), mean, var, training=True, **given)
         assert_allclose(mean, expected_mean, rtol=1e-12)
         assert_allclose(var, expected_var, rtol=1e-12)
+
+
+def test_a_momentum_of_0_keeps_the_statistics_and_one_of_1_replaces_them():
+    for x in (randn(5, 4, 3), randn(5, 4, 3) + 1j * randn(5, 4, 3, seed=1)):
+        for momentum in (0.0, 0, 1.0, 1):
+            mean, var = np.full(3, 7.0, x.dtype), np.full(3, 9.0, x.dtype)
+            settings = {"training": True, "momentum": momentum}
+            mg.batch_norm(x, ones(3, dtype=x.dtype), np.zeros(3, x.dtype), mean, var, **settings)
+            mu = x.mean((0, 1))
+            assert_allclose(mean, mu if momentum else 7.0 + 0 * mu, rtol=1e-12)
+            assert_allclose(var, ((x - mu) ** 2).sum((0, 1)) / 19 if momentum else 9.0 + 0 * mu, rtol=1e-12)
 
 
 def test_the_variance_of_values_whose_mean_is_no_float32():

@@ -213,6 +213,13 @@ def test_pad_flip_squeeze_expand_broadcast(shape, data, seed):
     check_places(lambda xp, x: xp.broadcast_to(x, larger), [x], rng)
 
 
+@pytest.mark.parametrize("constant", [0, 2, -1.5, np.nan, np.inf, -np.inf, -0.0, 1e300])
+def test_the_border_may_be_any_number(constant):
+    out = mg.pad(np.array([1.0, 2.0]), [(1, 2)], constant)
+    np.testing.assert_array_equal(out, [constant, 1.0, 2.0, constant, constant], strict=True)
+    assert (np.signbit(out[[0, -1]]) == np.signbit(constant)).all()
+
+
 def test_defaults_are_those_of_numpy():
     a, b = randn(2, 3), randn(2, 3, seed=1)
     np.testing.assert_array_equal(mg.stack([a, b]), np.stack([a, b]))

@@ -1,0 +1,99 @@
+"""Not only plain arrays of float32 and float64: integers, float16, mapped files; NumPy's integers in settings."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from tests.records import RECORDS
+from tests.tools.again import captured
+from tests.tools.compare import cotangent, leaves, same
+
+#: Those that refuse integers, or whose border is minus infinity.
+FLOATS_ONLY = {"conv2d", "batch_norm", "max_pool2d"}
+
+#: Definitions with a constant of floating point: what they are for integers.
+OF_INTEGERS = {"relu": lambda x: np.maximum(x, 0), "linear": lambda x, w, b=0: x @ w + b}
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name not in FLOATS_ONLY])
+def test_of_integers_the_value_and_the_dtype_are_numpys(name):
+    """The sum of integers is one; only where NumPy's function gives floats, minigrad's does."""
+    for key, sample in RECORDS[name].samples.items():
+        if (name, key) == ("pow", "to-the--1"):  # NumPy refuses it
+            continue
+        inputs = [np.round(2 * np.abs(x)).astype("int32") + 1 for x in sample.inputs]
+        expected = np.asarray(sample.apply(OF_INTEGERS.get(name, RECORDS[name].definition), inputs))
+        same(np.asarray(sample.apply(getattr(mg, name), inputs)), expected, rtol=1e-10, atol=0, what=key)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_float16_stays_float16(name):
+    """Value, and gradients by the rule and recorded; each is that of float64, but for rounding."""
+    for key, sample in RECORDS[name].samples.items():
+        inputs = leaves(sample, "float16")
+        wide = [mg.Tensor(x.data.astype("float64"), requires_grad=True) for x in inputs]
+        out, expected = (sample.apply(getattr(mg, name), tensors) for tensors in (inputs, wide))
+        same(out, expected.data.astype("float16"), rtol=1e-2, atol=5e-3, what=key)
+        g = cotangent(out)
+        theirs = [d.data.astype("float16") for d in mg.grad(expected, wide, g.astype("float64"))]
+        for create_graph in (False, True):
+            ours = mg.grad(out, inputs, g, retain_graph=True, create_graph=create_graph)
+            for d, e in zip(ours, theirs, strict=True):
+                same(d, e, rtol=2e-2, atol=2e-2, what=key)
+
+
+def converted(setting):
+    """Make every int in a setting an integer of NumPy's."""
+    if isinstance(setting, tuple | list):
+        return type(setting)(map(converted, setting))
+    return np.int64(setting) if type(setting) is int else setting
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_integers_of_numpy_do_as_settings(name):
+    """Axes, shapes, sizes and indices are often computed by NumPy: each alone, and each in a tuple or a list."""
+    for key, sample in RECORDS[name].samples.items():
+        inputs, results = leaves(sample), []
+        for convert in (lambda setting: setting, converted):
+            args, settings = captured(sample, inputs)
+            out = getattr(mg, name)(*map(convert, args), **{k: convert(value) for k, value in settings.items()})
+            results.append([out, *mg.grad(out, inputs, cotangent(out), create_graph=True, retain_graph=True)])
+            results[-1] += mg.grad(out, inputs, cotangent(out))
+        for a, b in zip(*results, strict=True):
+            same(a, b, rtol=0, atol=0, what=key)
+
+
+# Subclasses ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name != "batch_norm"])  # asks for one type
+def test_arrays_that_are_mapped_from_a_file_are_arrays(name, tmp_path):
+    """As data sets often are; they are of a subclass of NumPy's arrays."""
+
+    def mapped(array, file):
+        if not isinstance(array, np.ndarray) or not array.size:
+            return array
+        there = np.memmap(tmp_path / file, array.dtype, "w+", shape=array.shape)
+        there[...] = array
+        return there
+
+    for i, (key, sample) in enumerate(RECORDS[name].samples.items()):
+        results = []
+        for convert in (lambda array, file: array, mapped):
+            inputs = [mg.Tensor(convert(x, f"{i}-{j}"), requires_grad=True) for j, x in enumerate(sample.inputs)]
+            args, settings = captured(sample, inputs)
+            args = [convert(a, f"{i}-{j}a") for j, a in enumerate(args)]
+            out = getattr(mg, name)(*args, **{k: convert(v, f"{i}-{k}") for k, v in settings.items()})
+            arrays = [convert(x, f"{i}-{j}") for j, x in enumerate(sample.inputs)]
+            value = sample.apply(getattr(mg, name), arrays)
+            results.append([value, out, *mg.grad(out, inputs, cotangent(out))])
+        for a, b in zip(*results, strict=True):
+            same(a, b, rtol=0, atol=0, what=key)
+
+
+def test_labels_that_are_mapped_from_a_file_are_checked(tmp_path):
+    labels = np.memmap(tmp_path / "labels", "int64", "w+", shape=(2,))
+    for wrong in (-1, 3):
+        labels[:] = 0, wrong
+        with pytest.raises(ValueError, match="cross_entropy: labels go from"):
+            mg.cross_entropy(np.zeros((2, 3)), labels)
