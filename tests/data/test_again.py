@@ -18,6 +18,7 @@ MAKE = {
     "flip": lambda: RandomHorizontalFlip(),
     "compose": lambda: Compose([Normalize(0.1, [0.7, 0.8, 0.9]), RandomCrop(5, padding=2), RandomHorizontalFlip()]),
 }
+MOVES = ["padded", "crop", "flip"]
 BATCHES = [(2, 5, 7), (6, 24, 9), (1, 5, 5), (9, 6, 30), (2, 5, 7)]  # images, height, width
 
 
@@ -32,7 +33,7 @@ def test_a_transform_keeps_nothing_of_the_images_before(make):
             assert_array_equal(got, fresh, strict=True)
 
 
-@pytest.mark.parametrize("transform", [RandomCrop(3, padding=1), RandomCrop(2), RandomHorizontalFlip()], ids=str)
+@pytest.mark.parametrize("transform", [RandomCrop(3, padding=1), RandomCrop(2), RandomHorizontalFlip()], ids=MOVES)
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
 def test_crops_and_flips_move_bits_whatever_they_mean(transform, size):
     """Integers stay integers; infinities, NaNs and the sign of zero arrive as they were, and spread nowhere."""
