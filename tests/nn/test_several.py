@@ -1,0 +1,205 @@
+"""Beyond the first: mixed lists and dicts, shared layers, several hooks, derived classes, large draws."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.nn.module import evaluation
+
+# What a Module finds -------------------------------------------------------------------------
+
+KINDS = [lambda: nn.Parameter([1.0]), lambda: nn.Buffer(np.ones(1)), nn.ReLU]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", range(3))
+def test_a_dict_in_which_only_one_value_would_be_overlooked_is_refused(kind, place):
+    net = nn.Sequential(nn.ReLU(), nn.ReLU())
+    values = ["text", None]
+    values.insert(place, kind())
+    net[1].settings = {"depth": 3}
+    net[1].names = {}
+    assert list(net.parameters()) == []  # dicts of other things are no concern of a Module
+    net[1].hidden = dict(zip("abc", values, strict=True))
+    with pytest.raises(TypeError, match=r"ReLU\.hidden: .*not in a dict"):
+        list(net.parameters())
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_name_in_a_list_is_the_place_in_it(kind):
+    """What is no part of the net has a place, too: a function in a Sequential, None where a layer has no bias."""
+    net = nn.Sequential(abs, nn.Linear(2, 2, bias=False, rng=0), None, nn.Sequential(abs, nn.BatchNorm2d(2)))
+    net.mixed = kind([None, nn.Parameter([1.0]), nn.ReLU(), 3, nn.Buffer(np.ones(1)), nn.Linear(1, 1, rng=0)])
+    assert [name for name, _ in net.named_modules()] == ["", "1", "3", "3.1", "mixed.2", "mixed.5"]
+    assert [name for name, _ in net.named_parameters()] == [
+        "mixed.1",
+        "1.w",
+        "3.1.gamma",
+        "3.1.beta",
+        "mixed.5.w",
+        "mixed.5.b",
+    ]
+    assert [name for name, _ in net.named_buffers()] == ["mixed.4", "3.1.running_mean", "3.1.running_var"]
+
+
+@pytest.mark.parametrize("modes", list(itertools.product([True, False], repeat=3)))
+def test_modes_are_restored_where_models_share_layers(modes):
+    """Two nets on one body, a net beside its own part, and one net twice."""
+    body = nn.Sequential(nn.ReLU())
+    a, b = nn.Sequential(body), nn.Sequential(body, nn.ReLU())
+    layers = [a, b, body]
+    for models in [(a, b), (b, a), (a, body), (body, a), (a, a), (a, b, body)]:
+        for layer, training in zip(layers, modes, strict=True):
+            layer.training = training
+        body[0].training = modes[0]
+        with evaluation(*models):
+            assert not any(module.training for model in models for _, module in model.named_modules())
+        assert [*(layer.training for layer in layers), body[0].training] == [*modes, modes[0]]
+
+
+# State ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loaded_state_is_copied_into_the_arrays_of_the_model(dtype):
+    """They stay the same arrays, of their dtype; two nets that load one state have nothing in common."""
+    state = nn.Sequential(nn.Linear(2, 3, rng=1, dtype=dtype), nn.BatchNorm2d(3, dtype=dtype)).state_dict()
+    before = {name: array.copy() for name, array in state.items()}
+    for own in ("float32", "float64"):
+        net = nn.Sequential(nn.Linear(2, 3, rng=0, dtype=own), nn.BatchNorm2d(3, dtype=own))
+        held = [value.data for value in [*net.parameters(), *net.buffers()]]
+        net.load_state_dict(state)
+        for value, array in zip([*net.parameters(), *net.buffers()], held, strict=True):
+            assert value.data is array
+            assert array.dtype == own
+            assert not any(np.shares_memory(array, given) for given in state.values())
+        net(mg.Tensor(np.ones((4, 2), own))).sum().backward()
+        mg.optim.SGD(net.parameters(), 1.0, weight_decay=0.5).step()
+        for name, array in state.items():
+            assert_array_equal(array, before[name], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("w", (2, 3)),
+        ("w", (6,)),
+        ("w", (1, 3, 2)),
+        ("w", (3, 2, 1)),
+        ("b", (1, 2)),
+        ("b", (2, 1)),
+        ("s", (1,)),
+        ("one", ()),
+        ("one", (1, 1)),
+    ],
+)
+def test_an_array_of_the_same_size_in_another_shape_is_refused(name, shape):
+    """NumPy would write (1, 2) into (2,) without a word."""
+    net = nn.Linear(3, 2, rng=0)
+    net.s, net.one = nn.Parameter(np.array(1.0)), nn.Buffer(np.ones(1))
+    state = net.state_dict()
+    changed = {key: array + 1 for key, array in state.items()} | {name: state[name].reshape(shape)}
+    with pytest.raises(ValueError, match="load_state_dict") as caught:
+        net.load_state_dict(changed)
+    assert f"{name}: expected shape {state[name].shape}, got {shape}" in str(caught.value)
+    for key, array in net.state_dict().items():
+        assert_array_equal(array, state[key], strict=True)
+
+
+# Hooks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ended", [e for n in range(4) for e in itertools.permutations(range(3), n)])
+@pytest.mark.parametrize("within", [False, True])
+def test_each_of_three_hooks_ends_when_it_is_told_to(ended, within):
+    """Before a forward pass, or by itself within it: there every hook is called once more, none is skipped."""
+    layer, seen, ends = nn.ReLU(), [], []
+
+    def note(i):
+        seen.append(i)
+        if within and i in ended and i in ends_left:
+            ends_left.pop(i)()
+
+    ends = [layer.hook(lambda module, out, i=i: note(i)) for i in range(3)]
+    ends_left = dict(enumerate(ends))
+    if not within:
+        for i in ended:
+            ends_left.pop(i)()
+    layer(mg.Tensor([1.0]))
+    assert seen == (list(range(3)) if within else sorted(ends_left))
+    seen.clear()
+    layer(mg.Tensor([1.0]))
+    assert seen == sorted(set(range(3)) - set(ended))
+
+
+# Random numbers ------------------------------------------------------------------------------
+
+X = np.ones(1000)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: nn.Linear(20, 50, rng=rng).w.data,
+        lambda rng: nn.Conv2d(4, 5, 3, rng=rng).w.data,
+        lambda rng: nn.Dropout(0.5, rng=rng)(mg.Tensor(X)).data,
+        lambda rng: nn.init.he_normal((20, 50), rng=rng),
+        lambda rng: nn.init.he_uniform((20, 50), rng=rng),
+        lambda rng: nn.init.glorot_uniform((20, 50), rng=rng),
+    ],
+)
+def test_layers_with_one_generator_draw_one_after_the_other(draw):
+    """It is the Generator itself that they draw from, not a copy in the state that it had."""
+    rng = np.random.default_rng(0)
+    first, state = draw(rng), rng.bit_generator.state
+    assert state != np.random.default_rng(0).bit_generator.state
+    second = draw(rng)
+    assert (first != second).any()
+    rng.bit_generator.state = state
+    assert_array_equal(draw(rng), second, strict=True)
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (257, 256), (3, 3, 64, 128)])
+@pytest.mark.parametrize("rule", ["he_normal", "he_uniform", "glorot_uniform"])
+def test_draws_of_every_size_are_made_in_float64_and_rounded_once(rule, shape):
+    fan_in, fan_out = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal(shape) if rule == "he_normal" else rng.uniform(-1, 1, shape)
+    variance = 2 / (fan_in + fan_out) if rule == "glorot_uniform" else 2 / fan_in
+    expected = draws * math.sqrt(variance * (1 if rule == "he_normal" else 3))
+    for dtype in ("float16", "float32", "float64"):
+        drawn = getattr(nn.init, rule)(shape, rng=0, dtype=dtype)
+        np.testing.assert_allclose(drawn, expected.astype(dtype), rtol=2 * np.finfo(dtype).eps, strict=True)
+
+
+# Folding -------------------------------------------------------------------------------------
+
+
+def derived(kind):
+    """A class whose forward computes something else."""
+    return type("Derived", (kind,), {"forward": lambda self, x: mg.exp(kind.forward(self, x) * 0.1)})
+
+
+def same(kind):
+    """A class that only has another name: even that is left, since a class may do anything."""
+    return type("Same", (kind,), {})
+
+
+@pytest.mark.parametrize("change", [derived, same])
+@pytest.mark.parametrize("changed", [nn.Linear, nn.Conv2d, nn.BatchNorm2d])
+def test_a_derived_class_is_not_folded(changed, change):
+    made = {kind: change(kind) if kind is changed else kind for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm2d)}
+    net = nn.Sequential(
+        made[nn.Conv2d](3, 3, 1, rng=0), made[nn.BatchNorm2d](3), made[nn.Linear](3, 3, rng=1), made[nn.BatchNorm2d](3)
+    )
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype("float32"))
+    net(x)
+    folded = nn.fold_batch_norm(net)
+    left = {nn.Linear: 3, nn.Conv2d: 3, nn.BatchNorm2d: 4}[changed]
+    assert len(folded) == left
+    np.testing.assert_allclose(folded(x).data, net.eval()(x).data, rtol=1e-5, atol=1e-5, strict=True)
