@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,6 +85,15 @@ def test_stages_begin_where_the_fault_is_and_end_with_everything(changes, expect
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # is multi-threaded: the forks use no locks
+def test_an_operator_is_told_by_its_whole_name():
+    """With only sum in the records, a test of logsumexp would fail, and the fault would seem to be caught."""
+    items = [SimpleNamespace(callspec=SimpleNamespace(params={"name": name})) for name in ("sum", "logsumexp", "exp")]
+    items += [SimpleNamespace(callspec=SimpleNamespace(params={})), SimpleNamespace()]
+    chosen = list(items)
+    trials.OnlyOf(["sum", "exp"]).pytest_collection_modifyitems(chosen)
+    assert chosen == [items[0], items[2]]
+
+
 def test_a_fork_returns_its_status_and_what_it_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert trials.in_fork(lambda: print("one") or 3, 5) == (3, "one")
