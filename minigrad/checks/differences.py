@@ -181,11 +181,11 @@ def _random_directions(
 
 def _difference(f: Function, tensors: list[Tensor], x: Tensor, direction: Array, eps: float) -> list[Array]:
     """Return the central difference of every output along a direction of one input."""
-    above, below = _shifted(f, tensors, x, eps * direction), _shifted(f, tensors, x, -eps * direction)
+    above, below = shifted(f, tensors, x, eps * direction), shifted(f, tensors, x, -eps * direction)
     return [(a - b) / (2 * eps) for a, b in zip(above, below, strict=True)]
 
 
-def _shifted(f: Function, tensors: list[Tensor], x: Tensor, shift: Array) -> list[Array]:
+def shifted(f: Function, tensors: list[Tensor], x: Tensor, shift: Array) -> list[Array]:
     """Return the outputs with one input shifted; the input is restored."""
     before = x.data
     x.data = before + shift
@@ -292,7 +292,7 @@ def _at_kink(f: Function, tensors: list[Tensor], x: Tensor, direction: Array, ep
 
     def bend(step: float) -> float:
         here = evaluate(f, tensors)
-        above, below = _shifted(f, tensors, x, step * direction), _shifted(f, tensors, x, -step * direction)
+        above, below = shifted(f, tensors, x, step * direction), shifted(f, tensors, x, -step * direction)
         bends = [np.abs(a - 2 * h + b).max(initial=0.0) / step for a, h, b in zip(above, here, below, strict=True)]
         return float(max(bends))
 

@@ -26,13 +26,13 @@ from minigrad.checks.differences import (
     Function,
     GradientError,
     Inputs,
-    _shifted,
     as_leaf,
     as_outputs,
     draw,
     evaluate,
     gradients,
     inner,
+    shifted,
 )
 from minigrad.typing import Array, Rng
 
@@ -175,7 +175,7 @@ def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
     cotangents = draw(here, rng)
 
     def remainder(x: Tensor, slope: Array, shift: Array) -> float:
-        changes = [b - a for a, b in zip(here, _shifted(f, tensors, x, shift), strict=True)]
+        changes = [b - a for a, b in zip(here, shifted(f, tensors, x, shift), strict=True)]
         return inner(cotangents, changes) - float(np.vdot(slope, x.data + shift - x.data))  # the shift as rounded
 
     size = inner(_absolute(cotangents), _absolute(here))

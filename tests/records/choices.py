@@ -53,6 +53,11 @@ def _choose(op: Any, a: Any, b: Any, condition: Any = _condition) -> Any:
     return op(beside(a, condition), a, b)
 
 
+#: Where maximum and minimum differ from PyTorch's.
+_PAIRS_UNLIKE_TORCH = dict.fromkeys(
+    ("nan", "mixed"), "PyTorch passes the cotangent on to both where one is NaN"
+) | dict.fromkeys(("zeros", "ties", "-0"), "PyTorch gives each of two equal elements a half")
+
 RECORDS = {
     "relu": OperatorRecord(
         drawn=sizes.unary(sizes.Sizes.spread),
@@ -164,8 +169,7 @@ RECORDS = {
         drawn=sizes.compared,
         offset=offsets.two(),
         special=Special(
-            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch passes the cotangent on to both where one is NaN")
-            | dict.fromkeys(("zeros", "ties", "-0"), "PyTorch gives each of two equal elements a half"),
+            unlike_torch=_PAIRS_UNLIKE_TORCH,
             conventions={
                 "nan": Convention(
                     lambda x: mg.maximum(x, np.array([1.0, np.nan, 0.0, 1.0], x.dtype)),
@@ -195,8 +199,7 @@ RECORDS = {
         drawn=sizes.compared,
         offset=offsets.two(),
         special=Special(
-            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch passes the cotangent on to both where one is NaN")
-            | dict.fromkeys(("zeros", "ties", "-0"), "PyTorch gives each of two equal elements a half"),
+            unlike_torch=_PAIRS_UNLIKE_TORCH,
             conventions={
                 "nan": Convention(
                     lambda x: mg.minimum(x, np.array([1.0, np.nan, 0.0, 1.0], x.dtype)),

@@ -84,6 +84,13 @@ def _first(largest: bool) -> Callable[..., Any]:
 
 _ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
 
+#: Where max and min differ from PyTorch's amax and amin.
+_EXTREMES_UNLIKE_TORCH = (
+    dict.fromkeys(("nan", "mixed"), "PyTorch makes all gradients NaN where one element is NaN")
+    | dict.fromkeys(("zeros", "ties"), "PyTorch gives equal elements equal shares")
+    | {"plain": "PyTorch multiplies an infinite cotangent by 0"}
+)
+
 RECORDS = {
     "sum": OperatorRecord(
         drawn=sizes.reduction(),
@@ -161,9 +168,7 @@ RECORDS = {
         drawn=sizes.reduction(sizes.Sizes.spread),
         offset=offsets.one(axis=1),
         special=Special(
-            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch makes all gradients NaN where one element is NaN")
-            | dict.fromkeys(("zeros", "ties"), "PyTorch gives equal elements equal shares")
-            | {"plain": "PyTorch multiplies an infinite cotangent by 0"},
+            unlike_torch=_EXTREMES_UNLIKE_TORCH,
             conventions={
                 "nan": Convention(
                     mg.max,
@@ -197,9 +202,7 @@ RECORDS = {
         drawn=sizes.reduction(sizes.Sizes.spread),
         offset=offsets.one(axis=1),
         special=Special(
-            unlike_torch=dict.fromkeys(("nan", "mixed"), "PyTorch makes all gradients NaN where one element is NaN")
-            | dict.fromkeys(("zeros", "ties"), "PyTorch gives equal elements equal shares")
-            | {"plain": "PyTorch multiplies an infinite cotangent by 0"},
+            unlike_torch=_EXTREMES_UNLIKE_TORCH,
             conventions={
                 "nan": Convention(
                     mg.min,
