@@ -14,15 +14,17 @@ from minigrad import nn
 Step = Callable[[], object]
 
 
-def train(net: list[Any], batch: int, size: int, classes: int, segment: int = 0, steps: int = 1) -> Step:
+def train(
+    net: list[Any], batch: int, size: int, classes: int, segment: int = 0, steps: int = 1, device: str = "cpu"
+) -> Step:
     """Forward, loss, backward and SGD on one batch, images (batch, size, size, 3).
 
     With `segment`, the blocks of a CIFAR net run in segments of so many, which are computed again in backward.
     """
     rng = np.random.default_rng(0)
-    model = build(net)
+    model = build(net).to(device)
     sgd = mg.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    images = mg.Tensor(rng.standard_normal((batch, size, size, 3), dtype=np.float32))
+    images = mg.Tensor(rng.standard_normal((batch, size, size, 3), dtype=np.float32)).to(device)
     labels = rng.integers(classes, size=batch)
     forward = in_segments(model, segment) if segment else model
 

@@ -12,11 +12,13 @@ from tests.benchmarks import torch_nets
 Step = Callable[[], object]
 
 
-def train(net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format") -> Step:
+def train(
+    net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format", device: str = "cpu"
+) -> Step:
     """Forward, loss, backward and SGD on one batch, images (batch, 3, size, size), which `layout` orders in memory."""
-    model, images = build(net, batch, size, layout)
+    model, images = build(net, batch, size, layout, device)
     sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    labels = torch.randint(classes, (batch,))
+    labels = torch.randint(classes, (batch,), device=device)
 
     def step() -> None:
         sgd.zero_grad()
@@ -38,13 +40,13 @@ def infer(net: list[Any], batch: int, size: int, classes: int, layout: str = "co
     return step
 
 
-def build(net: list[Any], batch: int, size: int, layout: str) -> tuple[Any, torch.Tensor]:
+def build(net: list[Any], batch: int, size: int, layout: str, device: str = "cpu") -> tuple[Any, torch.Tensor]:
     """Build a net of `torch_nets`, and images for it."""
     torch.manual_seed(0)
     name, *arguments = net
     memory_format = getattr(torch, layout)
-    model = getattr(torch_nets, name)(*arguments).to(memory_format=memory_format)
-    return model, torch.randn(batch, 3, size, size).to(memory_format=memory_format)
+    model = getattr(torch_nets, name)(*arguments).to(device, memory_format=memory_format)
+    return model, torch.randn(batch, 3, size, size).to(device, memory_format=memory_format)
 
 
 def chain(operators: int, backward: bool, chains: int = 1) -> Step:

@@ -10,7 +10,6 @@ its exit status is 2; it is 1 if something failed.
 from __future__ import annotations
 
 import argparse
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import minigrad as mg
-from tests.benchmarks.machine import cpu, numpy_and_blas
+from tests.benchmarks import machine
 from tests.gpu import measure
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"No GPU was found, so nothing was tested on one, and no page was written.\n{error}")
         return 2
     start = time.perf_counter()
-    page = [head(), machine()]
+    page = [head(), on_what()]
     section, passed = suite()
     page.append(section)
     for part in (beside_the_host, waits, times):
@@ -71,20 +70,21 @@ pip install -e ".[test,gpu]" && python -m tests.gpu
 ```"""
 
 
-def machine() -> str:
+def on_what() -> str:
     """Name the GPU, the processor, and all versions."""
     import cupy
 
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     runtime, driver = cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion()
-    torch = [side for side in [torch_version()] if side]
+    facts = machine.facts()
+    libraries = [f"CuPy {cupy.__version__}", *facts["numpy_and_blas"], f"PyTorch {facts['torch']}"]
     return table(
         ["", "this machine"],
         [
             ["GPU", f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 2**30:.0f} GiB"],
             ["CUDA", f"{version(runtime)} (the driver supports {version(driver)})"],
-            ["libraries", ", ".join([f"CuPy {cupy.__version__}", *numpy_and_blas(), *torch])],
-            ["host", f"{cpu()}, {mg.get_num_threads()} threads, Python {platform.python_version()}"],
+            ["libraries", ", ".join(libraries)],
+            ["host", f"{facts['cpu']}, {mg.get_num_threads()} threads, Python {facts['python']}"],
         ],
     ).replace("---:", "---")
 
@@ -92,15 +92,6 @@ def machine() -> str:
 def version(number: int) -> str:
     """Write CUDA's 13000 as 13.0."""
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def torch_version() -> str:
-    """Name PyTorch, if it is installed."""
-    try:
-        import torch
-    except ImportError:
-        return ""
-    return f"PyTorch {torch.__version__}"
 
 
 def suite() -> tuple[str, bool]:
@@ -175,14 +166,14 @@ cannot finish that part.
 def times() -> str:
     """Time training steps, beside PyTorch's where it is installed and finds the GPU."""
     rows = []
-    for case in measure.CASES:
+    for title, case in measure.CASES.items():
         ours, *others = sides = measure.sides(case)
         for side in sides:
             ratio = "" if side is ours else f"{ours.median / side.median:.2f}"
             figures = [f"{value:.2f}" for value in (side.median, min(side.times), min(side.submitted))]
-            rows.append([f"{case.title}: {side.name}", *figures, f"{side.peak_bytes / 1e6:,.0f}", ratio])
+            rows.append([f"{title}: {side.name}", *figures, f"{side.peak_bytes / 1e6:,.0f}", ratio])
         if not others:
-            rows.append([f"{case.title}: PyTorch is not installed, or finds no GPU", *[""] * 5])
+            rows.append([f"{title}: PyTorch is not installed, or finds no GPU", *[""] * 5])
     head = ["step", "median [ms]", "minimum [ms]", "to submit it [ms]", "peak [MB]", "minigrad's time / this"]
     return f"""## A training step
 

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
-from models import cifar_resnet, resnet50
+from models import cifar_resnet
+from tests.benchmarks import on_minigrad
+from tests.benchmarks.on_minigrad import Step
 from tests.gpu.hold import host_waits
-
-Step = Callable[[], object]
-
 
 # Training beside the host -----------------------------------------------------------------------
 
@@ -85,21 +84,11 @@ def waits() -> dict[str, int]:
 # Time and memory of a step -----------------------------------------------------------------------
 
 
-class Case(NamedTuple):
-    """A net of the benchmarks, by its name in `models` and in :mod:`tests.benchmarks.torch_nets`."""
-
-    title: str
-    net: tuple[Any, ...]
-    make: Callable[[], Any]
-    batch: int
-    size: int
-    classes: int
-
-
-CASES = [
-    Case("ResNet-20, batch 128", ("cifar_resnet", 20), lambda: cifar_resnet(20), 128, 32, 10),
-    Case("ResNet-50, batch 32", ("resnet50",), lambda: resnet50(), 32, 224, 1000),
-]
+#: The steps that are timed, by title: settings of `train` in :mod:`tests.benchmarks.on_minigrad` and its sister.
+CASES: dict[str, dict[str, Any]] = {
+    "ResNet-20, batch 128": {"net": ["cifar_resnet", 20], "batch": 128, "size": 32, "classes": 10},
+    "ResNet-50, batch 32": {"net": ["resnet50"], "batch": 32, "size": 224, "classes": 1000},
+}
 
 
 class Side(NamedTuple):
@@ -116,9 +105,9 @@ class Side(NamedTuple):
         return median(self.times)
 
 
-def sides(case: Case, rounds: int = 7, steps: int = 5) -> list[Side]:
+def sides(case: dict[str, Any], rounds: int = 7, steps: int = 5) -> list[Side]:
     """Time steps of both libraries in turns, `steps` at a time; only minigrad's where PyTorch finds no GPU."""
-    libraries = [("minigrad", minigrad_step(case), minigrad_peak), *torch_sides(case)]
+    libraries = [("minigrad", on_minigrad.train(**case, device="cuda"), minigrad_peak), *torch_sides(case)]
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name, _, _ in libraries}
     for _, step, _ in libraries:
         for _ in range(5):
@@ -143,22 +132,6 @@ def synchronize() -> None:
     cupy.cuda.Device().synchronize()
 
 
-def minigrad_step(case: Case) -> Step:
-    """Forward, loss, backward and SGD on one batch, as in :mod:`tests.benchmarks.on_minigrad`."""
-    rng = np.random.default_rng(0)
-    net = case.make().to("cuda")
-    images = mg.Tensor(rng.standard_normal((case.batch, case.size, case.size, 3)).astype(np.float32)).to("cuda")
-    labels = rng.integers(case.classes, size=case.batch)
-    sgd = mg.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
-
-    def step() -> None:
-        sgd.zero_grad()
-        mg.cross_entropy(net(images), labels).backward()
-        sgd.step()
-
-    return step
-
-
 def minigrad_peak(step: Step) -> int:
     """Return the most bytes that CuPy's pool gives out during a step."""
     import cupy
@@ -174,7 +147,7 @@ def minigrad_peak(step: Step) -> int:
     return int(highest.bytes)
 
 
-def torch_sides(case: Case) -> list[tuple[str, Step, Callable[[Step], int]]]:
+def torch_sides(case: dict[str, Any]) -> list[tuple[str, Step, Callable[[Step], int]]]:
     """Return PyTorch's steps: in float32, and as PyTorch is installed, with convolutions in TF32."""
     try:
         import torch
@@ -182,19 +155,13 @@ def torch_sides(case: Case) -> list[tuple[str, Step, Callable[[Step], int]]]:
         return []
     if not torch.cuda.is_available():
         return []
-    from tests.benchmarks import torch_nets
+    from tests.benchmarks import on_torch
 
-    name, *arguments = case.net
-    net = getattr(torch_nets, name)(*arguments).cuda()
-    images = torch.randn(case.batch, 3, case.size, case.size, device="cuda")
-    labels = torch.randint(case.classes, (case.batch,), device="cuda")
-    sgd = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    train = on_torch.train(**case, device="cuda")
 
     def step(tf32: bool) -> None:
         torch.backends.cudnn.allow_tf32 = tf32
-        sgd.zero_grad()
-        torch.nn.functional.cross_entropy(net(images), labels).backward()
-        sgd.step()
+        train()
 
     def peak(step: Step) -> int:
         torch.cuda.reset_peak_memory_stats()
