@@ -1,5 +1,7 @@
 """Each check looks at every input, output, element, direction, call, sample and number of threads."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -156,6 +158,31 @@ def test_a_fault_in_one_call_only(check, n, output):
     f, _ = at_call(line, n, output=output)
     with pytest.raises(FAULT):
         PUBLIC[check](f, DATA)
+
+
+@pytest.mark.parametrize("factor", [2.0, 2.1], ids=["right", "wrong"])
+@pytest.mark.parametrize("check", FIRST)
+def test_a_function_that_returns_its_own_buffer_each_time(check, factor):
+    """What was computed before is not overwritten by what is computed next, so nothing is compared with itself."""
+    buffers = {}
+
+    def doubled(x, /):
+        buffer = buffers.setdefault(x.dtype, np.zeros(3, x.dtype))
+        return np.multiply(x, 2.0, out=buffer)
+
+    f = planted(doubled, lambda g, *, need: (g * factor,))
+    with nullcontext() if factor == 2.0 else pytest.raises(FAULT):
+        FIRST[check](f, [randn(3)])
+
+
+@pytest.mark.parametrize("eps", [1e-2, 1e-3])
+@pytest.mark.parametrize("check", ["gradcheck", "directions", "gradgradcheck"])
+def test_the_step_reaches_every_evaluation(check, eps):
+    """Along axes it is eps; along a direction, the error of x ** 3 (of x ** 4 in second order) grows with eps ** 2."""
+    power = 4 if check == "gradgradcheck" else 3
+    f = lambda x: x**power  # noqa: E731
+    ours, half = (PUBLIC[check](f, [np.array(0.7)], eps=e, rtol=1.0) for e in (eps, eps / 2))
+    assert 3.9 < ours / half < 4.1
 
 
 @pytest.mark.parametrize("k", [0, 1])

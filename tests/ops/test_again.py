@@ -14,7 +14,7 @@ from minigrad import nn
 from minigrad.ops import shape
 from tests.records import RECORDS, every_sample
 from tests.tools.again import LAYERS, bits, captured, copied, forward_and_backward, overwrite, small_net, table, trained
-from tests.tools.compare import cotangent, leaf, leaves
+from tests.tools.compare import cotangent, leaf, leaves, same
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def test_equal_to_another_process_that_makes_all_calls_in_reversed_order():
 
 @pytest.mark.parametrize(("name", "sample"), every_sample())
 def test_run_twice_and_backward_twice(name, sample):
-    """The same tape gives the same gradients again, and no second run changes what the first one gave."""
+    """The same tape gives the same gradients again, and no later call, of these or other numbers, changes the first."""
     f, inputs = sample.function(name), leaves(sample)
     out = f(*inputs)
     g = cotangent(out)
@@ -47,10 +47,22 @@ def test_run_twice_and_backward_twice(name, sample):
     assert bits(mg.grad(out, inputs, g, retain_graph=True)) == bits(first)
     assert bits(mg.grad(out, inputs, g, create_graph=True)) == recorded
     assert bits(forward_and_backward(f, inputs)) == bits([out, *first])
+    forward_and_backward(f, [leaf(x.data * 1.25) for x in inputs])
     for _ in range(2):
         out.backward(g, retain_graph=True)
     assert bits(x.grad for x in inputs) == bits(d + d for d in first)
     assert bits(held) == before
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_two_calls_in_one_graph_share_no_memory(name, sample):
+    """Their gradients are added up: the second may not be written over the first."""
+    f, inputs = sample.function(name), leaves(sample)
+    outs = [f(*inputs), f(*inputs)]
+    cotangents = [cotangent(outs[0], seed) for seed in (0, 1)]
+    one, other = (mg.grad(out, inputs, g, retain_graph=True) for out, g in zip(outs, cotangents, strict=True))
+    for both, a, b in zip(mg.grad(outs, inputs, cotangents), one, other, strict=True):
+        same(both, a.data + b.data, rtol=1e-13, atol=1e-13)  # some are added up in another order
 
 
 @pytest.mark.parametrize(("name", "sample"), every_sample())

@@ -3,6 +3,7 @@
 A small block is made by tests/tools/cuts.py; the calls are in tests/records/many.py and tests/records/large.py.
 """
 
+import dataclasses
 import inspect
 import itertools
 import math
@@ -16,6 +17,7 @@ import minigrad as mg
 from minigrad.kernels import blocks
 from tests.records import RECORDS, every
 from tests.records.record import Sample
+from tests.tools.again import bits
 from tests.tools.compare import cotangent, leaves, same, threads_restored
 from tests.tools.cuts import noted_cuts, small_blocks
 from tests.tools.reach import note_small_products
@@ -145,6 +147,21 @@ def test_many_small_blocks_are_bit_equal_on_1_to_9_threads(name, many, nbytes, s
     for result in results[1:]:
         for a, b in zip(results[0], result, strict=True):
             np.testing.assert_array_equal(a.data, b.data, strict=True)
+
+
+@pytest.mark.parametrize(("name", "many"), every("many"))
+def test_results_of_many_small_blocks_are_theirs_alone(name, many):
+    """A later call of the same shapes, with other numbers, overwrites neither value nor gradients."""
+    other = dataclasses.replace(many.sample, inputs=tuple(x * 1.25 for x in many.sample.inputs))
+    everything = range(len(many.sample.inputs))
+    for nbytes in many.sizes:
+        with small_blocks(nbytes, many.small_product):
+            out, pull = record(name, many.sample, everything)
+            first = [out, *pull(cotangent(out))]
+            before = bits(first)
+            later, pull_later = record(name, other, everything)
+            pull_later(cotangent(later))
+        assert bits(first) == before
 
 
 @pytest.mark.parametrize(("name", "many"), every("many"))
