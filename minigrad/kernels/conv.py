@@ -7,7 +7,10 @@ Next: :mod:`minigrad.kernels.pixels`.
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
+
+import numpy as np
 
 from minigrad.device import add_windows, namespace, on_host
 from minigrad.kernels import blocks, products
@@ -37,8 +40,12 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
     multiply = products.multiply if len(columns.blocks) > 1 else products.matmul  # threads share a single block
 
     def block(i: int) -> None:
-        part = out[columns.blocks[i]]
-        multiply(columns.block(i), matrix, part.reshape(-1, at_once * o))
+        cols, part = columns.block(i), out[columns.blocks[i]]
+        multiply(cols, matrix, part.reshape(-1, at_once * o))
+        if at_once > 1 and not _is_finite(part):
+            seen = cols.reshape(-1, kh, kw + at_once - 1, c)
+            for j, pixels in enumerate(part.reshape(-1, at_once, o).swapaxes(0, 1)):
+                _mend(pixels, xp.matmul(seen[:, :, j : j + kw].reshape(-1, kh * kw * c), w.reshape(-1, o)))
         if bias is not None:
             part += bias
 
@@ -54,12 +61,18 @@ def backward(g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pa
         return _backward_1x1(g, x, w, need, stride)
     border = dilation[0] * (kh - 1) - ph, dilation[1] * (kw - 1) - pw
     if stride == (1, 1) and need[0] and min(border) >= 0:
-        return _backward_stride_1(g, x, w, need, border, dilation)
+        dx, dw, finite = _backward_stride_1(g, x, w, need, border, dilation)
+        if not finite:
+            for fast, exact in zip((dx, dw), _backward_any_stride(g, x, w, need, stride, padding, dilation), strict=True):
+                _mend(fast, exact)
+        return dx, dw
     return _backward_any_stride(g, x, w, need, stride, padding, dilation)
 
 
-def _backward_stride_1(g: Array, x: Array, w: Array, need: Need, border: Pair, dilation: Pair) -> Gradients:
-    """Compute both gradients from the columns of the cotangent.
+def _backward_stride_1(
+    g: Array, x: Array, w: Array, need: Need, border: Pair, dilation: Pair
+) -> tuple[Array, Array | None, bool]:
+    """Compute both gradients from the columns of the cotangent, and say whether they are finite.
 
     Tap (i, j) of the kernel multiplies a pixel of x into the output pixel that lies (i, j) before it. So the window of
     g around a pixel of x, read backwards, holds all outputs that depend on this pixel. Hence dx is columns(g) times the
@@ -72,20 +85,23 @@ def _backward_stride_1(g: Array, x: Array, w: Array, need: Need, border: Pair, d
     matrix = _weights_at_once(w[::-1, ::-1].transpose(0, 1, 3, 2), at_once).reshape(-1, at_once * c)
     pixels = xp.ascontiguousarray(x).reshape(n, h, wd // at_once, at_once * c)
     dx = xp.empty(pixels.shape, dtype=x.dtype)
+    finite = [True] * len(columns.blocks)
 
     def block(i: int) -> tuple[Array, Array]:
         cols, part = columns.block(i), columns.blocks[i]
         products.multiply(cols, matrix, dx[part].reshape(-1, at_once * c))
+        finite[i] = _is_finite(dx[part])
         return cols, pixels[part].reshape(-1, at_once * c)
 
     if not need[1]:
         run(block, len(columns.blocks))
-        return dx.reshape(x.shape), None
+        return dx.reshape(x.shape), None, all(finite)
     total = products.sum_products(block, len(columns.blocks)).reshape(kh, kw + at_once - 1, o, at_once, c)
     dw = total[:, :kw, :, 0]
     for i in range(1, at_once):
         dw = dw + total[:, i : i + kw, :, i]  # (kh, kw, o, c), its taps reversed
-    return dx.reshape(x.shape), xp.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
+    dw = xp.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
+    return dx.reshape(x.shape), dw, all(finite) and _is_finite(dw)
 
 
 def _backward_any_stride(
@@ -155,6 +171,23 @@ def _weights_at_once(w: Array, at_once: int) -> Array:
     for i in range(at_once):
         weights[:, i : i + kw, :, i] = w
     return weights.reshape(kh, kw + at_once - 1, c, at_once * o)
+
+
+def _is_finite(x: Array) -> bool:
+    """Return whether all numbers of a result are finite: of those that exceed the root of the largest, it says no.
+
+    The fast paths multiply by zeros that the definition does not have: the weights of the other pixel of a pair, and
+    the border around the cotangent. Infinity or NaN times zero is NaN, so it spoils neighbours. Every number that can
+    do so also makes the result of its own window infinite or NaN. On another device, the answer would have to be waited for, so
+    there the result is taken as it is.
+    """
+    return not on_host(x) or math.isfinite(np.vdot(x, x).real)
+
+
+def _mend(fast: Array | None, exact: Array | None) -> None:
+    """Copy `exact`, a result by the definition, into `fast` where one of them is not finite."""
+    if fast is not None and exact is not None:
+        np.copyto(fast, exact, where=~(np.isfinite(fast) & np.isfinite(exact)))
 
 
 def _subsampled(x: Array, stride: Pair) -> Array:
