@@ -41,11 +41,14 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
 
     def block(i: int) -> None:
         cols, part = columns.block(i), out[columns.blocks[i]]
-        multiply(cols, matrix, part.reshape(-1, at_once * o))
-        if at_once > 1 and not _is_finite(part):
+        rows = part.reshape(-1, at_once * o)
+        with np.errstate(invalid="ignore" if at_once > 1 else None):
+            multiply(cols, matrix, rows)
+        if at_once > 1 and not _is_finite(rows):
             seen = cols.reshape(-1, kh, kw + at_once - 1, c)
-            for j, pixels in enumerate(part.reshape(-1, at_once, o).swapaxes(0, 1)):
-                _mend(pixels, xp.matmul(seen[:, :, j : j + kw].reshape(-1, kh * kw * c), w.reshape(-1, o)))
+            each = [seen[:, :, j : j + kw].reshape(-1, kh * kw * c) for j in range(at_once)]
+            multiply(_finite(cols), _finite(matrix), rows)
+            _take_over(rows, xp.concatenate([xp.matmul(one, w.reshape(-1, o)) for one in each], axis=1))
         if bias is not None:
             part += bias
 
@@ -61,10 +64,13 @@ def backward(g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pa
         return _backward_1x1(g, x, w, need, stride)
     border = dilation[0] * (kh - 1) - ph, dilation[1] * (kw - 1) - pw
     if stride == (1, 1) and need[0] and min(border) >= 0:
-        dx, dw, finite = _backward_stride_1(g, x, w, need, border, dilation)
+        with np.errstate(invalid="ignore"):  # what is invalid by the definition, the definition reports
+            dx, dw, finite = _backward_stride_1(g, x, w, need, border, dilation)
         if not finite:
-            for fast, exact in zip((dx, dw), _backward_any_stride(g, x, w, need, stride, padding, dilation), strict=True):
-                _mend(fast, exact)
+            exact = _backward_any_stride(g, x, w, need, stride, padding, dilation)
+            dx, dw, _ = _backward_stride_1(_finite(g), _finite(x), _finite(w), need, border, dilation)
+            _take_over(dx, exact[0])
+            _take_over(dw, exact[1])
         return dx, dw
     return _backward_any_stride(g, x, w, need, stride, padding, dilation)
 
@@ -174,20 +180,26 @@ def _weights_at_once(w: Array, at_once: int) -> Array:
 
 
 def _is_finite(x: Array) -> bool:
-    """Return whether all numbers of a result are finite: of those that exceed the root of the largest, it says no.
+    """Return whether all numbers of a result are finite; of numbers whose squares are not, it says no.
 
     The fast paths multiply by zeros that the definition does not have: the weights of the other pixel of a pair, and
-    the border around the cotangent. Infinity or NaN times zero is NaN, so it spoils neighbours. Every number that can
-    do so also makes the result of its own window infinite or NaN. On another device, the answer would have to be waited for, so
-    there the result is taken as it is.
+    the border around the cotangent. Zero times NaN or infinity is NaN, outside the window of either. But inside their
+    window they also make a result NaN or infinite. So a finite result is right; any other one is computed twice again:
+    on this path without them, and by the definition, which has the last word where it is not finite. On another device
+    nobody asks, since the answer would have to be waited for.
     """
     return not on_host(x) or math.isfinite(np.vdot(x, x).real)
 
 
-def _mend(fast: Array | None, exact: Array | None) -> None:
-    """Copy `exact`, a result by the definition, into `fast` where one of them is not finite."""
-    if fast is not None and exact is not None:
-        np.copyto(fast, exact, where=~(np.isfinite(fast) & np.isfinite(exact)))
+def _finite(x: Array) -> Array:
+    """Return x with zeros in place of NaN and infinities."""
+    return np.where(np.isfinite(x), x, 0)
+
+
+def _take_over(out: Array | None, exact: Array | None) -> None:
+    """Put the numbers of `exact` that are not finite into `out`."""
+    if out is not None and exact is not None:
+        np.copyto(out, exact, where=~np.isfinite(exact))
 
 
 def _subsampled(x: Array, stride: Pair) -> Array:
