@@ -5,12 +5,14 @@ Next: :mod:`minigrad.ops.conv`.
 
 from __future__ import annotations
 
+import math
+
 from minigrad.arguments import refuse
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
-from minigrad.ops.shape import expand_dims, squeeze, transpose
+from minigrad.ops.shape import expand_dims, reshape, squeeze, transpose
 from minigrad.typing import Array, T, TensorOrArray
 
 
@@ -44,15 +46,21 @@ def matmul(a: TensorOrArray, b: TensorOrArray, /) -> TensorOrArray:
         raise ValueError(
             f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers"
         )
-    rows, columns = (expand_dims(a, 0) if a.ndim == 1 else a), (expand_dims(b, 1) if b.ndim == 1 else b)
-    if rows.shape[-1] != columns.shape[-2]:
+    k, n = a.shape[-1], b.shape[-1:] if b.ndim > 1 else ()  # the result is (..., m, *n)
+    if k != b.shape[-min(b.ndim, 2)]:
         raise ValueError(
             f"matmul: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)} is (..., m, k) @ (..., k, n)"
         )
-    out = _matmul(rows, columns)
-    if b.ndim == 1:
-        out = squeeze(out, -1)
-    return squeeze(out, -2 if b.ndim > 1 else -1) if a.ndim == 1 else out
+    if a.ndim == b.ndim == 2:
+        return _matmul(a, b)
+    # Where one matrix multiplies a whole stack, a product for each matrix of the stack would also make a gradient for
+    # each, all of them at once. So the rows of the stack are multiplied as one matrix.
+    if b.ndim <= max(a.ndim, 2) and math.prod(b.shape[:-2]) == 1:
+        rows = reshape(a, (math.prod(a.shape[:-1]), k))
+        return reshape(_matmul(rows, reshape(b, (k, math.prod(n)))), (*a.shape[:-1], *n))
+    if a.ndim == 2 and n[0] * sum(a.shape) < math.prod(a.shape):  # few columns: turning them into rows pays
+        return _transposed(matmul(_transposed(b), _transposed(a)))
+    return _matmul(a, b) if a.ndim > 1 else squeeze(_matmul(expand_dims(a, 0), b), -2)
 
 
 @elementwise
