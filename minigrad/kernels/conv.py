@@ -37,14 +37,15 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
     out = xp.empty((n, ho, wo, at_once * o), dtype=x.dtype)
     matrix = _weights_at_once(w, at_once).reshape(-1, at_once * o)
     bias = None if b is None else xp.tile(b, at_once)
+    harmless = at_once == 1 or (4 * x.size < out.size and _is_finite(x))  # x may be the smaller array
     multiply = products.multiply if len(columns.blocks) > 1 else products.matmul  # threads share a single block
 
     def block(i: int) -> None:
-        cols, part = columns.block(i), out[columns.blocks[i]]
-        rows = part.reshape(-1, at_once * o)
+        part = out[columns.blocks[i]]
+        cols, rows = columns.block(i), part.reshape(-1, at_once * o)
         with np.errstate(invalid="ignore" if at_once > 1 else None):
             multiply(cols, matrix, rows)
-        if at_once > 1 and not _is_finite(rows):
+        if not (harmless or _is_finite(rows[:, 0])):  # a NaN in the window makes the whole row NaN
             seen = cols.reshape(-1, kh, kw + at_once - 1, c)
             each = [seen[:, :, j : j + kw].reshape(-1, kh * kw * c) for j in range(at_once)]
             multiply(_finite(cols), _finite(matrix), rows)
@@ -63,7 +64,8 @@ def backward(g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pa
     if (kh, kw) == (1, 1) and padding == (0, 0):
         return _backward_1x1(g, x, w, need, stride)
     border = dilation[0] * (kh - 1) - ph, dilation[1] * (kw - 1) - pw
-    if stride == (1, 1) and need[0] and min(border) >= 0:
+    sees_pixels = dilation[0] <= x.shape[1] and dilation[1] <= x.shape[2]  # every window does, not only its border
+    if stride == (1, 1) and need[0] and min(border) >= 0 and sees_pixels:
         with np.errstate(invalid="ignore"):  # what is invalid by the definition, the definition reports
             dx, dw, finite = _backward_stride_1(g, x, w, need, border, dilation)
         if not finite:
@@ -180,13 +182,15 @@ def _weights_at_once(w: Array, at_once: int) -> Array:
 
 
 def _is_finite(x: Array) -> bool:
-    """Return whether all numbers of a result are finite; of numbers whose squares are not, it says no.
+    """Return whether all numbers are finite. (It says no where a square is infinite, which costs time only.)
 
-    The fast paths multiply by zeros that the definition does not have: the weights of the other pixel of a pair, and
-    the border around the cotangent. Zero times NaN or infinity is NaN, outside the window of either. But inside their
-    window they also make a result NaN or infinite. So a finite result is right; any other one is computed twice again:
-    on this path without them, and by the definition, which has the last word where it is not finite. On another device
-    nobody asks, since the answer would have to be waited for.
+    The fast paths multiply by zeros that the definition does not have: weights of the other pixel of a pair, and a
+    border around the cotangent. NaN or infinity times such a zero is NaN, and falls on a result that does not depend on
+    it. But each NaN or infinity also reaches a result that does depend on it. So if all results are finite, they are
+    right. Otherwise they are computed twice more: by the fast path with zeros in place of NaN and infinity, and by the
+    definition, from which all results that are not finite are taken. Results that do not depend on a NaN or infinity
+    are thus equal to the bit to what they are without it. On another device results are taken as they are: asking would
+    stop Python until the device is done.
     """
     return not on_host(x) or math.isfinite(np.vdot(x, x).real)
 
