@@ -19,7 +19,8 @@ from typing import Any, cast
 from minigrad.arguments import expect
 from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
-from minigrad.autograd.tape import Entry, Leaf, Node, enable_grad, state
+from minigrad.autograd.modes import enable_grad
+from minigrad.autograd.tape import Entry, Leaf, Node, mode
 from minigrad.autograd.tensor import Tensor, array_of, new_tensor
 from minigrad.device import device_name, is_array, namespace
 from minigrad.typing import Array, Gradient
@@ -184,7 +185,7 @@ def replay(
     gradients = Gradients(create_graph)
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
     on_path = set() if wanted is None else _on_path([node for node, _ in roots], wanted)
-    anomaly = state.mode.anomaly
+    anomaly = mode.get().anomaly
     with enable_grad() if create_graph else nullcontext():
         for node, g in roots:
             if wanted is None or node in wanted or node in on_path:

@@ -26,7 +26,7 @@ import numpy as np
 from minigrad.arguments import expect
 from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
-from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, state
+from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, mode
 from minigrad.autograd.tensor import Tensor, new_tensor
 from minigrad.device import is_array, namespace
 from minigrad.typing import Array, Function, Gradient, Settings
@@ -236,7 +236,7 @@ class Operator:
         if out.dtype is not dtype and out.dtype != dtype:
             other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
             raise explain.mixed_dtypes(self, first.dtype, other)
-        recording, anomaly, segment = state.mode
+        recording, anomaly, segment, _ = mode.get()
         if anomaly:
             explain.refuse_nan_result(self, out, arrays)
         if not (wanted and recording):

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from minigrad.arguments import expect
-from minigrad.autograd.tape import once
+from minigrad.autograd.modes import once
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
 from minigrad.typing import Array, Number

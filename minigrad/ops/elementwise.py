@@ -16,9 +16,9 @@ from typing import Any, overload
 import numpy as np
 
 from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.modes import once
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
-from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import is_array, namespace, on_host
 from minigrad.kernels import blocks, masks

@@ -33,9 +33,9 @@ from typing import Any
 
 from minigrad.arguments import expect, refuse
 from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.modes import once
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
-from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import device_name, namespace
 from minigrad.kernels import norm as kernel

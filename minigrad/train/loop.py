@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minigrad.arguments import integer
-from minigrad.autograd.tape import no_grad
+from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.data import DataLoader
 from minigrad.device import to_host
