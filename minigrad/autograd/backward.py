@@ -11,9 +11,11 @@ Next: :mod:`minigrad.ops.elementwise`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from heapq import heappop, heappush
+from threading import RLock
 from typing import Any, cast
 
 from minigrad.arguments import expect
@@ -83,7 +85,7 @@ def grad(
         if node not in totals:
             raise RuntimeError(
                 f"grad: inputs[{i}] of shape {x.shape} is not reached from the outputs: "
-                "no recorded operator leads from it to them"
+                "no recorded operator leads from it to them, or the tape between was released"
             )
     results = []
     for node in nodes:
@@ -124,9 +126,7 @@ def backward(
     """
     start = _start("backward", self, grad, create_graph)
     totals, owned = replay([start], None, create_graph, retain_graph or create_graph)
-    sums = {leaf: _as_result(g, leaf in owned, leaf.grad) for leaf, g in totals.items() if isinstance(leaf, Leaf)}
-    for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
-        leaf.grad = total
+    _add_to_leaves(totals, owned)
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -274,7 +274,7 @@ def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
     while ahead:
         node = ahead.pop()
         if type(node) is Entry and node not in reached:
-            if node.stored is None:
+            if node.stored is None and node not in wanted:
                 raise explain.released(node)
             reached.add(node)
             ahead.extend(node.edges)
@@ -331,6 +331,19 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
     if not all(isinstance(x, Tensor) for x in tensors):
         raise TypeError(f"grad: expected {name} to be a Tensor or a sequence of Tensors, got {given!r}")
     return tensors
+
+
+def _add_to_leaves(totals: dict[Node, Gradient], owned: set[Node]) -> None:
+    """Add gradients to ``.grad``; of several threads, one at a time, so that none overwrites the sum of another."""
+    with _adding:
+        sums = {leaf: _as_result(g, leaf in owned, leaf.grad) for leaf, g in totals.items() if isinstance(leaf, Leaf)}
+        for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
+            leaf.grad = total
+
+
+_adding = RLock()
+if hasattr(os, "register_at_fork"):  # in the child, the thread that held the lock does not exist
+    os.register_at_fork(after_in_child=_adding._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def _as_result(total: Gradient, owned: bool, before: Tensor | None = None) -> Tensor:

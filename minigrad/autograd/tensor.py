@@ -88,8 +88,9 @@ class Tensor:
         array = _as_array(array)
         floating = not self.requires_grad or array.dtype.kind in "fc"
         expect(floating, "data", "floating-point data to require a gradient", array.dtype, error=TypeError)
-        held, given = [f"{a.shape} {a.dtype} on {device_name(a)}" for a in (self._data, array)]
-        if self._node is not None and given != held:
+        kinds = [(a.shape, a.dtype, device_name(a)) for a in (self._data, array)]
+        if self._node is not None and kinds[0] != kinds[1]:
+            held, given = [f"{shape} {dtype} on {device}" for shape, dtype, device in kinds]
             expect(self.is_leaf, "data", f"{held}, as the operator returned it", given, "use .detach() to cut it off")
             self._node = Leaf(array.shape, array.dtype, self._node.hooks)  # the old gradient does not fit
         self._data = array

@@ -99,7 +99,7 @@ class SGD:
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                w, g = p.data, p.grad.data
+                w, g = p.data.copy(), p.grad.data  # a copy, because the tape may store the old array
                 if decay:
                     g = g + decay * w
                 if momentum:
@@ -112,6 +112,7 @@ class SGD:
                     v += g
                     g = g + momentum * v if nesterov else v
                 w -= self.lr * g
+                p.data = w
 
     def zero_grad(self) -> None:
         """Discard all gradients."""
