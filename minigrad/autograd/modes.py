@@ -66,10 +66,12 @@ class _Steps(Generator[Any, Any, Any]):
         self.context, self.steps = context, steps
 
     def send(self, value: Any) -> Any:
+        """Resume within the context, with a value."""
         with self.context:
             return self.steps.send(value)
 
     def throw(self, *error: Any) -> Any:
+        """Resume within the context, with an error."""
         with self.context:
             return self.steps.throw(*error)
 

@@ -134,7 +134,7 @@ def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
 
 
 class Mode(NamedTuple):
-    """What a thread or asyncio task does with results besides computing them. See :mod:`minigrad.autograd.modes`.
+    """What a thread or asyncio task does with results besides computing them.
 
     Attributes
     ----------
@@ -154,5 +154,5 @@ class Mode(NamedTuple):
     contexts: tuple[Within, ...] = ()
 
 
-#: The mode of the running thread or asyncio task.
+#: The mode of the running thread or asyncio task. The contexts in modes.py change it.
 mode: ContextVar[Mode] = ContextVar("mode", default=Mode())  # noqa: B039  it is immutable

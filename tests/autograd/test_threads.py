@@ -80,7 +80,7 @@ def test_a_child_adds_gradients_although_another_thread_did_so_when_it_was_made(
 def test_an_error_in_a_sum_leaves_other_threads_free_to_add():
     x = mg.Tensor(np.array([1.0]), requires_grad=True)
     x.grad = mg.Tensor(np.array([-np.inf]))
-    with pytest.raises(FloatingPointError), mg.detect_anomaly():
+    with pytest.raises(FloatingPointError), np.errstate(invalid="raise"):  # -inf + inf
         (x * np.array([np.inf])).backward()
     x.grad = None
     in_threads(2, lambda i: (x * 2.0).backward())
