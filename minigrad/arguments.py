@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NoReturn
 
-from minigrad.typing import IntOrPair, Pair
+import numpy as np
+
+from minigrad.typing import IntOrPair, Pair, Rng
 
 
 def expect(
@@ -82,6 +85,21 @@ def integer(caller: str, name: str, value: object, least: int | None = None) -> 
         bound = "" if least is None else f" of at least {least}"
         raise ValueError(f"{caller}: expected {name} to be an int{bound}, got {value!r}")
     return number
+
+
+def generator(caller: str, rng: Rng) -> np.random.Generator:
+    """Return the Generator, or a new one with this seed; refuse None, for which NumPy would make up a seed.
+
+    Examples
+    --------
+    >>> generator("Dropout", None)
+    Traceback (most recent call last):
+    TypeError: Dropout: expected rng to be a numpy Generator or a seed, got None
+    """
+    if rng is not None:
+        with suppress(TypeError, ValueError):
+            return np.random.default_rng(rng)
+    refuse(caller, "rng to be a numpy Generator or a seed", f"{rng!r:.80}", error=TypeError)
 
 
 def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:

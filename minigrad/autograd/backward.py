@@ -18,6 +18,8 @@ from heapq import heappop, heappush
 from threading import RLock
 from typing import Any, cast
 
+import numpy as np
+
 from minigrad.arguments import expect
 from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
@@ -186,7 +188,7 @@ def replay(
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
     on_path = set() if wanted is None else _on_path([node for node, _ in roots], wanted)
     anomaly = mode.get().anomaly
-    with enable_grad() if create_graph else nullcontext():
+    with np.errstate(under="ignore"), enable_grad() if create_graph else nullcontext():  # a small gradient may be 0
         for node, g in roots:
             if wanted is None or node in wanted or node in on_path:
                 add(node, g)

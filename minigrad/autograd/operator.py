@@ -27,7 +27,7 @@ from minigrad.arguments import expect
 from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, mode
-from minigrad.autograd.tensor import Tensor, new_tensor
+from minigrad.autograd.tensor import Tensor, new_tensor, plain
 from minigrad.device import is_array, namespace
 from minigrad.typing import Array, Function, Gradient, Settings
 
@@ -212,8 +212,8 @@ class Operator:
             else:
                 if isinstance(arg, np.generic):
                     scalars = True
-                elif not isinstance(arg, _NUMBERS) and not is_array(arg) and not (arg is None and self.optional):
-                    raise TypeError(f"{self.name}: expected Tensors, arrays or numbers, got {type(arg).__name__}")
+                elif not isinstance(arg, _NUMBERS) and type(arg) is not np.ndarray:
+                    arg = self.constant(arg)
                 arrays.append(arg)
                 edges.append(None)
         if scalars and first is not None:  # a NumPy scalar would promote the Tensors' dtype; a Python number does not
@@ -288,6 +288,14 @@ class Operator:
         self.full_plan = None
 
     # Arguments of a call -------------------------------------------------------------------------
+
+    def constant(self, arg: Any) -> Any:
+        """Return an argument that is neither a Tensor nor a number: an array of NumPy's own class, or None."""
+        if is_array(arg):
+            return plain(self.name, arg)
+        wanted, got = "Tensors, arrays or numbers", type(arg).__name__
+        expect(arg is None and self.optional, self.name, wanted, got, error=TypeError)
+        return None
 
     def saved_value(self, saved: Settings | None, name: str) -> Any:
         """Return the value that the forward saved under a name that a rule asks for."""

@@ -17,7 +17,7 @@ import numpy as np
 from minigrad.arguments import expect
 from minigrad.autograd.tape import Hook, Leaf, Node
 from minigrad.device import device_name, is_array, on_host, to_device, to_host
-from minigrad.typing import Array, Axis, DType, Index, Number, Operand, Shape, TensorOrArray
+from minigrad.typing import Array, Axis, DType, Function, Index, Number, Operand, Shape, TensorOrArray
 
 
 class Tensor:
@@ -34,8 +34,9 @@ class Tensor:
     ----------
     data : array
         Rebinding it is safe at any time: what was recorded before uses the old array. An array of another shape, dtype
-        or device starts without a gradient, and gets none from what was recorded before; hooks stay. Writing into the
-        array between forward and backward is undefined.
+        or device starts without a gradient, and gets none from what was recorded before; hooks stay. The tape stores
+        arrays, not copies, also those that an operator was given beside Tensors. So what is written into one between
+        forward and backward changes gradients. (Of indices, conditions and labels it stores copies.)
     grad : Tensor or None
         The sum of the gradients that ``backward`` computed; always None on the result of an operator.
     shape, dtype, ndim, size, device
@@ -239,6 +240,23 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __getstate__(self) -> object:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "the result of an operator cannot be pickled, nor copied by copy or deepcopy: it is bound to its tape; "
+                "cut it off with .detach()"
+            )
+        return super().__getstate__()
+
+    def __array_function__(self, f: Function, *_: object) -> None:
+        raise TypeError(
+            f"{f.__module__}.{f.__name__}: expected arrays, got a Tensor: NumPy's functions are not recorded; use an "
+            "operator of minigrad, or the array: .numpy()"
+        )
+
     def __array__(self, *_: object, **__: object) -> Array:
         raise TypeError("a Tensor is not converted to an array silently: use .numpy() (or .data on its own device)")
 
@@ -311,10 +329,23 @@ def new_tensor(data: Array, node: Node | None) -> Tensor:
     return tensor
 
 
+def plain(caller: str, array: Array) -> Array:
+    """Return an array of NumPy's own class; refuse a masked one, whose mask would be lost.
+
+    Subclasses compute in ways of their own: to a matrix, ``*`` is the matrix product.
+    """
+    if not on_host(array) or type(array) is np.ndarray:
+        return array
+    masked, fix = isinstance(array, np.ma.MaskedArray), "fill it: array.filled(0)"
+    expect(not masked, caller, "an array without a mask", "a masked array", fix, TypeError)
+    return np.asarray(array)
+
+
 def _as_array(data: Any) -> Array:
     """Take `data` as an array: arrays as they are, Python floats as float32."""
     if is_array(data) and data.dtype.kind in "fciub":
-        return data if type(data) is np.ndarray or not on_host(data) else np.asarray(data)
+        array = plain("Tensor", data)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     try:
         array = np.asarray(data)
     except ValueError as error:

@@ -232,8 +232,8 @@ class Module:
         ValueError
             If names or shapes do not fit. The message lists every mismatch, and nothing is loaded.
         """
-        for _, value in self._values():
-            value.data = value.data.copy()  # what was recorded keeps the old array
+        for _, held in self._values():
+            held.data = held.data.copy()  # what was recorded keeps the old array
         mine, given = self._arrays(), state
         state = {}
         for name, value in given.items():

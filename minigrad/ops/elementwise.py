@@ -212,6 +212,7 @@ tanh.vjp(lambda g, out: g * (1 - out * out))
 
 
 @elementwise
+@np.errstate(under="ignore")  # the exp of a large negative number is 0
 def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x)).   dx = g out (1 - out)
 

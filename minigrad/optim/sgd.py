@@ -92,8 +92,9 @@ class SGD:
         """Return the parameters of all groups."""
         return [p for group in self.groups for p in group["params"]]
 
+    @np.errstate(under="ignore")
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Move every parameter that has a gradient. A velocity that fades to 0 is no error under NumPy's errstate."""
         for group in self.groups:
             momentum, decay, nesterov = group["momentum"], group["weight_decay"], group["nesterov"]
             for p in group["params"]:
