@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NoReturn
 
 import numpy as np
@@ -96,10 +95,10 @@ def generator(caller: str, rng: Rng) -> np.random.Generator:
     Traceback (most recent call last):
     TypeError: Dropout: expected rng to be a numpy Generator or a seed, got None
     """
-    if rng is not None:
-        with suppress(TypeError, ValueError):
-            return np.random.default_rng(rng)
-    refuse(caller, "rng to be a numpy Generator or a seed", f"{rng!r:.80}", error=TypeError)
+    seed = rng if isinstance(rng, np.random.Generator) else as_int(rng)
+    if seed is None or (isinstance(seed, int) and seed < 0):
+        refuse(caller, "rng to be a numpy Generator or a seed", f"{rng!r:.80}", error=TypeError)
+    return np.random.default_rng(seed)
 
 
 def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:

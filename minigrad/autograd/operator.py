@@ -23,7 +23,7 @@ from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, refuse
 from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, mode
@@ -293,9 +293,9 @@ class Operator:
         """Return an argument that is neither a Tensor nor a number: an array of NumPy's own class, or None."""
         if is_array(arg):
             return plain(self.name, arg)
-        wanted, got = "Tensors, arrays or numbers", type(arg).__name__
-        expect(arg is None and self.optional, self.name, wanted, got, error=TypeError)
-        return None
+        if arg is None and self.optional:
+            return None
+        refuse(self.name, "Tensors, arrays or numbers", type(arg).__name__, error=TypeError)
 
     def saved_value(self, saved: Settings | None, name: str) -> Any:
         """Return the value that the forward saved under a name that a rule asks for."""

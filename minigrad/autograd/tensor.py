@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, refuse
 from minigrad.autograd.tape import Hook, Leaf, Node
 from minigrad.device import device_name, is_array, on_host, to_device, to_host
 from minigrad.typing import Array, Axis, DType, Function, Index, Number, Operand, Shape, TensorOrArray
@@ -246,16 +246,13 @@ class Tensor:
     def __getstate__(self) -> object:
         if not self.is_leaf:
             raise RuntimeError(
-                "the result of an operator cannot be pickled, nor copied by copy or deepcopy: it is bound to its tape; "
-                "cut it off with .detach()"
+                "an operator's result cannot be copied or pickled with its tape; cut it off with .detach()"
             )
         return super().__getstate__()
 
     def __array_function__(self, f: Function, *_: object) -> None:
-        raise TypeError(
-            f"{f.__module__}.{f.__name__}: expected arrays, got a Tensor: NumPy's functions are not recorded; use an "
-            "operator of minigrad, or the array: .numpy()"
-        )
+        fix = "NumPy would not record it: use an operator of minigrad, or the array, .numpy()"
+        refuse(f"{f.__module__}.{f.__name__}", "arrays", "a Tensor", fix, TypeError)
 
     def __array__(self, *_: object, **__: object) -> Array:
         raise TypeError("a Tensor is not converted to an array silently: use .numpy() (or .data on its own device)")
@@ -334,11 +331,11 @@ def plain(caller: str, array: Array) -> Array:
 
     Subclasses compute in ways of their own: to a matrix, ``*`` is the matrix product.
     """
-    if not on_host(array) or type(array) is np.ndarray:
-        return array
-    masked, fix = isinstance(array, np.ma.MaskedArray), "fill it: array.filled(0)"
-    expect(not masked, caller, "an array without a mask", "a masked array", fix, TypeError)
-    return np.asarray(array)
+    if on_host(array) and type(array) is not np.ndarray:
+        masked, fix = isinstance(array, np.ma.MaskedArray), "fill it: array.filled(0)"
+        expect(not masked, caller, "an array without a mask", "a masked array", fix, TypeError)
+        array = np.asarray(array)
+    return array
 
 
 def _as_array(data: Any) -> Array:
