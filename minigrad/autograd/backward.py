@@ -187,7 +187,7 @@ def replay(
     gradients = Gradients(create_graph)
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
     on_path = set() if wanted is None else _on_path([node for node, _ in roots], wanted)
-    anomaly = mode.get().anomaly
+    _, anomaly, _ = mode.get()
     with np.errstate(under="ignore"), enable_grad() if create_graph else nullcontext():  # a small gradient may be 0
         for node, g in roots:
             if wanted is None or node in wanted or node in on_path:

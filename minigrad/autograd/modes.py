@@ -1,6 +1,6 @@
 """Modes: whether operators are recorded, searched for NaNs, or part of a segment that can be run again.
 
-The :class:`~minigrad.autograd.tape.Mode` is a context variable, as NumPy's errstate is: each thread and each asyncio
+The :data:`~minigrad.autograd.tape.mode` is a context variable, as NumPy's errstate is: each thread and each asyncio
 task has its own. It follows from the contexts that are open. A context that ends takes back its own changes only, so
 contexts may end in any order: those of two suspended generators need not be nested.
 
@@ -12,14 +12,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from minigrad.arguments import expect
-from minigrad.autograd.tape import Mode, mode
+from minigrad.autograd.tape import mode
 from minigrad.typing import Function
 
 F = TypeVar("F", bound=Function)
 T = TypeVar("T")
+
+
+_contexts: ContextVar[tuple[Within, ...]] = ContextVar("contexts", default=())
 
 
 class Within:
@@ -29,10 +33,10 @@ class Within:
         self.changes = changes
 
     def __enter__(self) -> None:
-        _set((*mode.get().contexts, self))
+        _set((*_contexts.get(), self))
 
     def __exit__(self, *_: object) -> None:
-        contexts = [*mode.get().contexts]
+        contexts = [*_contexts.get()]
         if self in contexts:  # not if a generator began in another thread or task than the one in which it ends
             del contexts[-1 - contexts[::-1].index(self)]
             _set(tuple(contexts))
@@ -79,9 +83,12 @@ class _Steps(Generator[Any, Any, Any]):
 
 
 def _set(contexts: tuple[Within, ...]) -> None:
-    """Set the mode that follows from the contexts that are open."""
-    changes = {name: value for context in contexts for name, value in context.changes.items()}
-    mode.set(Mode(**changes, contexts=contexts))
+    """Set the contexts that are open, and the mode that follows from them."""
+    values: dict[str, Any] = {"recording": True, "anomaly": False, "segment": None}
+    for context in contexts:
+        values |= context.changes
+    _contexts.set(contexts)
+    mode.set((values["recording"], values["anomaly"], values["segment"]))
 
 
 def no_grad() -> Within:
@@ -141,5 +148,5 @@ def once(effect: Callable[[], T]) -> T:
     >>> rng = np.random.default_rng(0)
     >>> seed = mg.once(lambda: rng.integers(100))
     """
-    segment = mode.get().segment
+    _, _, segment = mode.get()
     return effect() if segment is None else segment.once(effect)

@@ -236,7 +236,7 @@ class Operator:
         if out.dtype is not dtype and out.dtype != dtype:
             other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
             raise explain.mixed_dtypes(self, first.dtype, other)
-        recording, anomaly, segment, _ = mode.get()
+        recording, anomaly, segment = mode.get()
         if anomaly:
             explain.refuse_nan_result(self, out, arrays)
         if not (wanted and recording):

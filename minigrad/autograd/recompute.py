@@ -57,7 +57,7 @@ def recompute(f: Callable[..., R], *inputs: Any) -> R:
     >>> x.grad.shape
     (2,)
     """
-    recording, _, outer, _ = mode.get()
+    recording, _, outer = mode.get()
     if not recording or (outer is not None and not outer.running_again):
         return f(*inputs)  # in an outer segment's first run all is discarded anyway: a nested one starts in its second
     segment = Segment(f, inputs, outer)

@@ -11,7 +11,7 @@ So every arrow points towards the leaves, there are no cycles, and a graph is fr
 referenced.
 
 The operator's :class:`Plan` says which arrays an entry stores: those that the rules of the wanted gradients ask for,
-and nothing else. The :class:`Mode` says whether anything is recorded.
+and nothing else. The :data:`mode` says whether anything is recorded.
 
 Next: :mod:`minigrad.autograd.tensor`.
 """
@@ -22,12 +22,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from minigrad.typing import DType, Shape
 
 if TYPE_CHECKING:  # for type checkers only: these files import this one
-    from minigrad.autograd.modes import Within
     from minigrad.autograd.operator import Operator
     from minigrad.autograd.recompute import Segment
     from minigrad.autograd.tensor import Tensor
@@ -130,29 +129,9 @@ def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
     return cast("Callable[[list[Any]], tuple[Any, ...]]", itemgetter(*places))
 
 
-# Modes ---------------------------------------------------------------------------------------
+# The mode ------------------------------------------------------------------------------------
 
-
-class Mode(NamedTuple):
-    """What a thread or asyncio task does with results besides computing them.
-
-    Attributes
-    ----------
-    recording : bool
-        Whether entries are recorded.
-    anomaly : bool
-        Whether results and gradients are searched for NaNs.
-    segment : Segment or None
-        The part of :func:`minigrad.recompute` that is running.
-    contexts : tuple of Within
-        The contexts that are open, in the order in which they were entered.
-    """
-
-    recording: bool = True
-    anomaly: bool = False
-    segment: Segment | None = None
-    contexts: tuple[Within, ...] = ()
-
-
-#: The mode of the running thread or asyncio task. The contexts in modes.py change it.
-mode: ContextVar[Mode] = ContextVar("mode", default=Mode())  # noqa: B039  it is immutable
+#: What the running thread or asyncio task does with results besides computing them, as three values: *recording*,
+#: whether entries are recorded; *anomaly*, whether results and gradients are searched for NaNs; and *segment*, the part
+#: of :func:`minigrad.recompute` that is running, or None. Each operator reads them, and a plain tuple is read fastest.
+mode: ContextVar[tuple[bool, bool, Segment | None]] = ContextVar("mode", default=(True, False, None))

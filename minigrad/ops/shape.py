@@ -354,7 +354,7 @@ def unshared(setting: Any, *inputs: Any) -> Any:
 
     The caller may overwrite his own between forward and backward.
     """
-    if isinstance(setting, int | slice) or not mode.get().recording:
+    if isinstance(setting, int | slice) or not mode.get()[0]:
         return setting
     return _copied(setting) if [x for x in inputs if isinstance(x, Tensor) and x.requires_grad] else setting
 
