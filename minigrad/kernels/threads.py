@@ -122,8 +122,7 @@ def _share(task: Callable[[int], object], count: int) -> None:
     def start() -> None:
         context = copy_context()  # NumPy's errstate is a part of it
         context.run(_inside_task.set, True)
-        helpers = _get_helpers()
-        helpers.start([(context.copy(), work, worker) for worker in range(1, min(len(helpers.threads) + 1, count))])
+        _get_helpers().start([(context.copy(), work, worker) for worker in range(1, min(_num_threads, count))])
         context.run(work, 0)
 
     def wait() -> None:  # no helper may write into an array after run has returned
@@ -164,7 +163,7 @@ class _Helpers:
                 self.threads.append(thread)
 
     def start(self, jobs: list[Job]) -> None:
-        """Let the helpers do some jobs, on all processors but the one on which the caller runs.
+        """Let the helpers do jobs, at most one each, on all processors but the one on which the caller runs.
 
         Linux often wakes a thread on the processor of the thread that wakes it, since the latter often waits next.
         Our caller works on its own share, so a helper beside it would wait some milliseconds until the system moves one
@@ -177,7 +176,7 @@ class _Helpers:
                 for thread in self.threads if others else ():
                     os.sched_setaffinity(thread.native_id, others)  # type: ignore[arg-type]  # it has one: it runs
             self.callers_processor = processor
-        for job in jobs:
+        for job in jobs[: len(self.threads)]:
             self.queue.put(job)
 
 

@@ -225,7 +225,8 @@ class Module:
     def load_state_dict(self, state: dict[str, Array]) -> None:
         """Copy arrays into the parameters and buffers of the same paths.
 
-        Paths of earlier versions are understood, too: see :meth:`renamed`.
+        Their ``.data`` become new arrays: the old ones, which the tape may store, are not written into. Paths of
+        earlier versions are understood, too: see :meth:`renamed`.
 
         Raises
         ------
@@ -233,7 +234,7 @@ class Module:
             If names or shapes do not fit. The message lists every mismatch, and nothing is loaded.
         """
         for _, held in self._values():
-            held.data = held.data.copy()  # what was recorded keeps the old array
+            held.data = held.data.copy()
         mine, given = self._arrays(), state
         state = {}
         for name, value in given.items():

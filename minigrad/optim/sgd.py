@@ -94,7 +94,11 @@ class SGD:
 
     @np.errstate(under="ignore")
     def step(self) -> None:
-        """Move every parameter that has a gradient. A velocity that fades to 0 is no error under NumPy's errstate."""
+        """Move every parameter that has a gradient.
+
+        Its ``.data`` becomes a new array: the old one, which the tape may store, is not written into. A velocity that
+        fades to 0 is no error, whatever NumPy's errstate.
+        """
         for group in self.groups:
             momentum, decay, nesterov = group["momentum"], group["weight_decay"], group["nesterov"]
             for p in group["params"]:

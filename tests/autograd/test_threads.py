@@ -1,6 +1,5 @@
 """Threads that use the engine at the same time: they share leaves, and nothing else."""
 
-import os
 import sys
 import threading
 
@@ -9,6 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.autograd.backward import _adding
+from tests.kernels.children import holds_in_child, needs_fork, of_a_process_with_threads
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_no_gradient_is_lost_where_threads_share_leaves(often, create_graph):
     np.testing.assert_array_equal(b.grad.data, np.full(2, 2000.0, np.float32), strict=True)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@needs_fork
+@of_a_process_with_threads
 def test_a_child_adds_gradients_although_another_thread_did_so_when_it_was_made():
     held, end = threading.Event(), threading.Event()
 
@@ -63,18 +63,19 @@ def test_a_child_adds_gradients_although_another_thread_did_so_when_it_was_made(
             held.set()
             end.wait()
 
+    def backward():
+        x = mg.nn.Parameter([1.0])
+        x.sum().backward()
+        return x.grad.item() == 1.0
+
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    child = os.fork()
-    if child == 0:
-        worker = threading.Thread(target=mg.nn.Parameter([1.0]).sum().backward, daemon=True)
-        worker.start()
-        worker.join(10)
-        os._exit(worker.is_alive())
-    end.set()
-    thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    try:
+        assert holds_in_child(backward)
+    finally:
+        end.set()
+        thread.join()
 
 
 def test_an_error_in_a_sum_leaves_other_threads_free_to_add():
