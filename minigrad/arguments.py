@@ -8,7 +8,8 @@ Next: :mod:`minigrad.autograd.signatures`.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from minigrad.typing import IntOrPair, Pair
@@ -82,6 +83,68 @@ def integer(caller: str, name: str, value: object, least: int | None = None) -> 
         bound = "" if least is None else f" of at least {least}"
         raise ValueError(f"{caller}: expected {name} to be an int{bound}, got {value!r}")
     return number
+
+
+def number(
+    caller: str,
+    name: str,
+    value: object,
+    least: float = 0.0,
+    most: float = sys.float_info.max,
+    below: float | None = None,
+) -> float:
+    """Return an argument as a float; refuse it unless it is a number in a range, by default finite and not negative.
+
+    Parameters
+    ----------
+    caller, name : str
+        The function, and its argument.
+    value : object
+        Python's number, a NumPy scalar or a 0-d array.
+    least, most, below : float
+        The range: ``least <= value <= most``, and ``value < below`` if it is given.
+
+    Examples
+    --------
+    >>> number("SGD", "momentum", float("nan"), below=1)
+    Traceback (most recent call last):
+    ValueError: SGD: expected a number with 0 <= momentum < 1, got nan
+    """
+    given = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not (is_number and least <= given <= most and (below is None or given < below)):
+        bound = f" < {below:g}" if below is not None else f" <= {most:g}" if most < sys.float_info.max else ""
+        wanted = f"{least:g} <= {name}{bound}" if bound else f"{name} >= {least:g}"
+        raise ValueError(f"{caller}: expected a {'' if bound else 'finite '}number with {wanted}, got {value!r}")
+    return float(given)
+
+
+def flag(caller: str, name: str, value: object) -> bool:
+    """Return an argument as a bool; refuse what is not one, as a string, which would count as True.
+
+    Examples
+    --------
+    >>> flag("Digits", "train", "test")
+    Traceback (most recent call last):
+    TypeError: Digits: expected train to be True or False, got 'test'
+    """
+    given = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
+    if not isinstance(given, bool):
+        raise TypeError(f"{caller}: expected {name} to be True or False, got {value!r}")
+    return given
+
+
+def with_keys(caller: str, what: str, value: object, keys: Iterable[str], fix: str = "") -> None:
+    """Refuse anything but a dict with exactly these keys, in any order.
+
+    Examples
+    --------
+    >>> with_keys("SGD", "a state", {"lr": 0.1}, ["lr", "groups"])
+    Traceback (most recent call last):
+    ValueError: SGD: expected a state with ['groups', 'lr'], got ['lr']
+    """
+    got = sorted(map(str, value)) if isinstance(value, Mapping) else repr(value)[:80]
+    expect(sorted(keys) == got, caller, f"{what} with {sorted(keys)}", got, fix)
 
 
 def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:
