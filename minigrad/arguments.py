@@ -8,11 +8,16 @@ Next: :mod:`minigrad.autograd.signatures`.
 from __future__ import annotations
 
 import operator
+import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from minigrad.typing import IntOrPair, Pair
+
+#: The largest finite float.
+MAX = sys.float_info.max
 
 
 def expect(
@@ -86,12 +91,7 @@ def integer(caller: str, name: str, value: object, least: int | None = None) -> 
 
 
 def number(
-    caller: str,
-    name: str,
-    value: object,
-    least: float = 0.0,
-    most: float = sys.float_info.max,
-    below: float | None = None,
+    caller: str, name: str, value: Any, least: float = 0.0, most: float = MAX, below: float | None = None
 ) -> float:
     """Return an argument as a float; refuse it unless it is a number in a range, by default finite and not negative.
 
@@ -110,12 +110,12 @@ def number(
     Traceback (most recent call last):
     ValueError: SGD: expected a number with 0 <= momentum < 1, got nan
     """
-    given = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
+    given = _scalar(value)
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
     if not (is_number and least <= given <= most and (below is None or given < below)):
-        bound = f" < {below:g}" if below is not None else f" <= {most:g}" if most < sys.float_info.max else ""
+        bound = f" < {below:g}" if below is not None else f" <= {most:g}" if most < MAX else ""
         wanted = f"{least:g} <= {name}{bound}" if bound else f"{name} >= {least:g}"
-        raise ValueError(f"{caller}: expected a {'' if bound else 'finite '}number with {wanted}, got {value!r}")
+        refuse(caller, f"a {'' if bound else 'finite '}number with {wanted}", f"{value!r:.80}")
     return float(given)
 
 
@@ -128,10 +128,27 @@ def flag(caller: str, name: str, value: object) -> bool:
     Traceback (most recent call last):
     TypeError: Digits: expected train to be True or False, got 'test'
     """
-    given = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
-    if not isinstance(given, bool):
-        raise TypeError(f"{caller}: expected {name} to be True or False, got {value!r}")
-    return given
+    given = _scalar(value)
+    expect(isinstance(given, bool), caller, f"{name} to be True or False", f"{value!r:.80}", error=TypeError)
+    return bool(given)
+
+
+def file(caller: str, value: object) -> Path:
+    """Return the path of a file; refuse what is not one, as an int, which Python takes for an open file, and closes.
+
+    Examples
+    --------
+    >>> file("load", 3)
+    Traceback (most recent call last):
+    TypeError: load: expected the path of a file, got 3
+    """
+    expect(isinstance(value, str | os.PathLike), caller, "the path of a file", f"{value!r:.80}", error=TypeError)
+    return Path(value)  # type: ignore[arg-type]
+
+
+def _scalar(value: Any) -> Any:
+    """Return a NumPy scalar or a 0-d array as Python's number, and everything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def with_keys(caller: str, what: str, value: object, keys: Iterable[str], fix: str = "") -> None:

@@ -13,16 +13,18 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
-from minigrad.arguments import as_int, expect, integer
+from minigrad.arguments import as_int, expect, integer, refuse
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.data.transforms import Transform
-from minigrad.typing import Rng
+from minigrad.typing import Array, Rng
 
 
 class DataLoader:
@@ -192,10 +194,35 @@ class DataLoader:
             _generator(seed, epoch).shuffle(order)
 
         def make(i: int) -> Batch:
-            images, labels = self.dataset[order[i * size : (i + 1) * size]]
+            images, labels = _batch(self.dataset, order[i * size : (i + 1) * size])
             return images if self.transform is None else self.transform(images, _generator(seed, epoch, i)), labels
 
         return make
+
+
+def _batch(dataset: Dataset, indices: Array) -> Batch:
+    """Return images and labels at an array of indices; refuse a data set that takes one index at a time."""
+    n, one_by_one = len(indices), False
+    try:
+        batch: Any = dataset[indices]
+    except (TypeError, ValueError, LookupError) as error:
+        with suppress(Exception):
+            one_by_one = dataset[int(indices[0])] is not None  # type: ignore[index]
+        if not one_by_one:
+            raise
+        batch = error
+    sizes = [_length(part) for part in batch] if isinstance(batch, tuple) else []
+    if sizes != [n, n]:
+        got = f"parts of the lengths {sizes}" if sizes else f"{batch!r:.200}"
+        wanted = f"a data set that returns {n} images and {n} labels at an array of {n} indices"
+        refuse("DataLoader", wanted, got, "it is not asked for one at a time", TypeError)
+    return batch  # type: ignore[no-any-return]
+
+
+def _length(part: Any) -> int | None:
+    """Return the length of an array or of a list, and None for everything else."""
+    shape = (len(part),) if isinstance(part, list) else getattr(part, "shape", None)
+    return shape[0] if shape else None
 
 
 def _seed(rng: Rng | None) -> int:

@@ -12,11 +12,10 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from minigrad.arguments import expect, flag, integer, number, with_keys
 from minigrad.optim.sgd import SGD
-
 
 _count = partial(integer, least=0)
 _any = partial(number, least=-math.inf, most=math.inf)
@@ -27,7 +26,7 @@ def _text(caller: str, name: str, value: object) -> object:
     return value
 
 
-def _iterations(caller: str, name: str, value: object) -> list[int]:
+def _iterations(caller: str, name: str, value: Any) -> list[int]:
     """Return iterations in order."""
     is_iterable = isinstance(value, Iterable)
     expect(is_iterable, caller, f"{name} to be a sequence of iterations", repr(value), error=TypeError)
@@ -58,7 +57,7 @@ class Schedule:
     0.5
     """
 
-    checks: Mapping[str, Callable[[str, str, Any], object]] = {"base": number, "iteration": _count}
+    checks: ClassVar[dict[str, Callable[[str, str, Any], object]]] = {"base": number, "iteration": _count}
 
     def __init__(self, optimizer: SGD) -> None:
         is_optimizer = isinstance(optimizer, SGD)
