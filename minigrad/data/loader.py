@@ -143,6 +143,10 @@ class DataLoader:
         """
         return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch}
 
+    def check_state_dict(self, state: Mapping[str, int]) -> None:
+        """Raise what :meth:`load_state_dict` would raise, and change nothing."""
+        self._position(state)
+
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue from a position, with its seed: the next ``for`` gives the rest of that epoch.
 
@@ -166,19 +170,23 @@ class DataLoader:
         >>> [len(labels) for images, labels in loader], loader.epoch
         ([128, 29], 4)
         """
+        seed, epoch, batch = self._position(state)
+        self._end_running_loop()
+        self.seed, self.epoch, self.batch = seed, epoch, batch
+        self._state_loaded = True
+
+    def _position(self, state: Mapping[str, int]) -> tuple[int, int, int]:
+        """Return seed, epoch and batch of a state."""
         caller, names = "DataLoader.load_state_dict", ("seed", "epoch", "batch")
-        position = [number for name in names if (number := as_int(state.get(name))) is not None and number >= 0]
-        fits = len(state) == len(position) == len(names)
-        expect(fits, caller, "integers of at least 0 for seed, epoch and batch", state)
-        seed, epoch, batch = position
+        given = [as_int(state.get(name)) for name in names] if isinstance(state, Mapping) and len(state) == 3 else []
+        seed, epoch, batch = position = [-1 if number is None else number for number in given or (None,) * 3]
+        expect(min(position) >= 0, caller, "integers of at least 0 for seed, epoch and batch", f"{state!r:.200}")
         if batch > len(self):
             raise ValueError(
                 f"{caller}: the state stands after batch {batch}, but an epoch has {len(self)}; are data set and batch "
                 "size those of the saved run?"
             )
-        self._end_running_loop()
-        self.seed, self.epoch, self.batch = seed, epoch, batch
-        self._state_loaded = True
+        return seed, epoch, batch
 
     def _end_running_loop(self) -> None:
         """End the thread of a loop that was left but is still referenced, by a traceback or a notebook."""

@@ -1,8 +1,8 @@
 """Module: parameters, buffers and a forward pass, under names.
 
-A Module is an ordinary object. Its attributes are found by their type, alone or in lists and tuples: a :class:`Parameter` is
-trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of batch norm); a Module
-is a child. Names are paths of attributes, ``layer1.0.conv1.w``.
+A Module is an ordinary object. Its attributes are found by their type, alone or in lists and tuples: a
+:class:`Parameter` is trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of
+batch norm); a Module is a child. Names are paths of attributes, ``layer1.0.conv1.w``.
 
 Next: :mod:`minigrad.nn.layers`.
 """
@@ -304,7 +304,7 @@ class Module:
 
 
 def _as_array(value: Any) -> Array:
-    """Return an array, a Tensor's or one of a list of numbers; of all else an array of an object, which fits nowhere."""
+    """Return the array of a Tensor or of numbers; of anything else an array of an object, which fits nowhere."""
     value = array_of(value)
     try:
         return value if is_array(value) else np.asarray(value)

@@ -5,13 +5,16 @@ Next: :mod:`minigrad.train.loop`.
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from minigrad.arguments import expect, integer, number, with_keys
 from minigrad.data import DataLoader
 from minigrad.data.dataset import Batch
 from minigrad.nn import Module
@@ -51,10 +54,16 @@ class Run:
         schedule: Schedule | None,
         config: Mapping[str, object] | None,
     ) -> None:
+        own = set(model.parameters())
+        strange = sum(p not in own for group in optimizer.groups for p in group["params"])
+        expect(not strange, "fit", "an optimizer of this model's parameters", f"{strange} of another model")
+        given = schedule is None or schedule.optimizer is optimizer
+        expect(given, "fit", "a schedule of this optimizer", "one of another optimizer")
         self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
         self.parameters, self.generators = dict(model.named_parameters()), dict(_named_generators(model))
         facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
         facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
+        facts |= {"shuffle": batches.shuffle, "evaluate_on_images": [len(loader.dataset) for loader in sets.values()]}
         self.config: dict[str, object] = json.loads(json.dumps(facts | dict(config or {})))
         self.history: list[Record] = []
         self.iteration, self.lr, self.sums = 0, optimizer.lr, dict.fromkeys(SUMS, 0.0)
@@ -124,14 +133,26 @@ class Run:
         save(path, self.state_dict())
 
     def load(self, path: Path) -> None:
-        """Restore the state from a checkpoint, if it belongs to this run."""
+        """Restore the state from a checkpoint, if all of it belongs to this run; otherwise nothing is changed."""
         tree, parts = load(path), self.state_dict().keys()
-        if not isinstance(tree, dict) or tree.keys() != parts:
+        if not isinstance(tree, dict) or tree.keys() != parts or not isinstance(tree["config"], dict):
             raise ValueError(f"fit: {path} is no checkpoint of a training run, which has {', '.join(parts)}")
-        was_drawn = {self.model.renamed(name): state for name, state in tree["generators"].items()}
-        tree["config"]["generators"] = list(was_drawn)
-        if tree["config"] != self.config:
-            was, now = tree["config"], self.config
+        try:
+            expect(isinstance(tree["generators"], dict), "fit", "generators by name", f"{tree['generators']!r:.80}")
+            tree["generators"] = self.model.at_present(tree["generators"], self.generators)
+            now = self.config
+            # what an earlier version did not save is taken to be the same
+            was: dict[str, object] = {
+                "shuffle": now["shuffle"],
+                "evaluate_on_images": now["evaluate_on_images"],
+            } | tree["config"]
+            was["generators"] = list(tree["generators"])
+            if was == now:
+                self._check_parts(tree)
+                was, now = self._settings(tree["batches"], tree["sets"], tree["optimizer"]), self._settings()
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"fit: {path} cannot be resumed: {error}") from error
+        if was != now:
             differ = [k for k in sorted(was | now) if was.get(k) != now.get(k)]
             listed = ", ".join(f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in differ)
             raise ValueError(f"fit: {path} is of another run: {listed}; give the same settings, or begin anew")
@@ -142,9 +163,48 @@ class Run:
         self.batches.load_state_dict(tree["batches"])
         for name, loader in self.sets.items():
             loader.load_state_dict(tree["sets"][name])
-        self.set_generator_states(was_drawn)
+        self.set_generator_states(tree["generators"])
         self.iteration, self.sums, self.history = tree["iteration"], tree["since"], tree["history"]
         self.start = time.perf_counter() - tree["seconds"]
+
+    def _check_parts(self, tree: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint in which any part is not what this run would save."""
+        with_keys("fit", "sets", tree["sets"], self.sets)
+        self.model.check_state_dict(tree["model"])
+        self.optimizer.check_state_dict(tree["optimizer"])
+        if self.schedule is not None:
+            self.schedule.check_state_dict(tree["schedule"])
+        self.batches.check_state_dict(tree["batches"])
+        for name, loader in self.sets.items():
+            loader.check_state_dict(tree["sets"][name])
+        for name, rng in self.generators.items():
+            try:
+                copy.deepcopy(rng.bit_generator).state = tree["generators"][name]
+            except Exception as error:  # NumPy raises many kinds
+                raise ValueError(f"fit: expected a state of {name}, got one that NumPy refuses: {error!r}") from error
+        integer("fit", "iteration", tree["iteration"], least=0)
+        number("fit", "seconds", tree["seconds"])
+        with_keys("fit", "since", tree["since"], SUMS)
+        for name in SUMS:
+            number("fit", name, tree["since"][name])
+        is_list = isinstance(tree["history"], list)
+        expect(is_list, "fit", "a list of records as history", f"{tree['history']!r:.80}")
+        for record in tree["history"]:
+            numbers = isinstance(record, dict) and all(isinstance(value, int | float) for value in record.values())
+            expect(numbers, "fit", "records of numbers by name", f"{record!r:.80}")
+            integer("fit", "the iteration of a record", record.get("iteration"), least=0)
+
+    def _settings(self, *states: Any) -> dict[str, object]:
+        """Return the settings of this run that its parts save, or those in the states of its parts."""
+        mine = (
+            self.batches.state_dict(),
+            {name: s.state_dict() for name, s in self.sets.items()},
+            self.optimizer.state_dict(),
+        )
+        batches, sets, optimizer = states or mine
+        seeds = {"seed": batches["seed"]} | {f"seed of {name}": state["seed"] for name, state in sets.items()}
+        groups = enumerate(optimizer["groups"])
+        return seeds | {f"{name} of group {i}": value for i, group in groups for name, value in group.items()}
 
     def generator_states(self) -> dict[str, Mapping[str, object]]:
         """Return the states of all Generators, by name."""
@@ -159,7 +219,6 @@ class Run:
 def _named_generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
     """Yield the Generators in the attributes of all layers, also those in lists, each with its name."""
     for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            for i, rng in enumerate(value if isinstance(value, list | tuple) else [value]):
-                if isinstance(rng, np.random.Generator):
-                    yield f"{path}.{name}.{i}", rng
+        for name, rng in module._attributes():
+            if isinstance(rng, np.random.Generator):
+                yield f"{path}.{name}" if "." in name else f"{path}.{name}.0", rng
