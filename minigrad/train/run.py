@@ -164,8 +164,9 @@ class Run:
         for name, loader in self.sets.items():
             loader.load_state_dict(tree["sets"][name])
         self.set_generator_states(tree["generators"])
-        self.iteration, self.sums, self.history = tree["iteration"], tree["since"], tree["history"]
-        self.start = time.perf_counter() - tree["seconds"]
+        self.iteration, self.history = int(tree["iteration"]), tree["history"]
+        self.sums = {name: float(tree["since"][name]) for name in SUMS}
+        self.start = time.perf_counter() - float(tree["seconds"])
 
     def _check_parts(self, tree: Mapping[str, Any]) -> None:
         """Refuse a checkpoint in which any part is not what this run would save."""
