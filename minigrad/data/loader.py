@@ -219,18 +219,13 @@ def _batch(dataset: Dataset, indices: Array) -> Batch:
         if not one_by_one:
             raise
         batch = error
-    sizes = [_length(part) for part in batch] if isinstance(batch, tuple) else []
+    parts = batch if isinstance(batch, tuple) else ()
+    sizes = [len(p) if isinstance(p, list) else (getattr(p, "shape", None) or (None,))[0] for p in parts]
     if sizes != [n, n]:
         got = f"parts of the lengths {sizes}" if sizes else f"{batch!r:.200}"
         wanted = f"a data set that returns {n} images and {n} labels at an array of {n} indices"
         refuse("DataLoader", wanted, got, "it is not asked for one at a time", TypeError)
     return batch  # type: ignore[no-any-return]
-
-
-def _length(part: Any) -> int | None:
-    """Return the length of an array or of a list, and None for everything else."""
-    shape = (len(part),) if isinstance(part, list) else getattr(part, "shape", None)
-    return shape[0] if shape else None
 
 
 def _seed(rng: Rng | None) -> int:

@@ -117,9 +117,8 @@ class MNIST(ByteImages):
     train_size, test_size = 60_000, 10_000
 
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
-        name = type(self).__name__
+        name, download = type(self).__name__, flag(type(self).__name__, "download", download)
         part, n = ("train", self.train_size) if flag(name, "train", train) else ("t10k", self.test_size)
-        download = flag(name, "download", download)
         root = cache() if root is None else Path(root).expanduser()
         images, labels = self._locate(root, [f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz"], download)
         super().__init__(read_idx(images, (n, 28, 28))[..., None], read_idx(labels, (n,)).astype(np.int64))

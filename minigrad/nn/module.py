@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, flag
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
@@ -176,6 +176,7 @@ class Module:
 
     def train(self, training: bool = True) -> Self:
         """Make every layer behave as in training."""
+        training = flag("train", "training", training)
         return self.apply(lambda module: setattr(module, "training", training))
 
     def eval(self) -> Self:

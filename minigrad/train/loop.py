@@ -12,11 +12,12 @@ Next: :mod:`models.vgg`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from minigrad.arguments import integer
+from minigrad.arguments import file, flag, integer, number
 from minigrad.autograd.tape import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.data import DataLoader
@@ -122,9 +123,10 @@ def fit(
         raise ValueError("fit: expected loaders of their own to evaluate on, got `batches`, which is amid an epoch")
     iterations = integer("fit", "iterations", iterations, least=1)
     every = len(batches) if evaluate_every is None else integer("fit", "evaluate_every", evaluate_every, least=1)
-    if resume and checkpoint is None:
+    checkpoint_minutes = number("fit", "checkpoint_minutes", checkpoint_minutes, most=math.inf)
+    if flag("fit", "resume", resume) and checkpoint is None:
         raise ValueError("fit: resume=True needs a checkpoint to resume from")
-    log, figure, checkpoint = (None if path is None else Path(path) for path in (log, figure, checkpoint))
+    log, figure, checkpoint = (None if path is None else file("fit", path) for path in (log, figure, checkpoint))
     run = Run(model, batches, sets, optimizer, schedule, config)
     if checkpoint is not None and checkpoint.exists():
         if not resume:

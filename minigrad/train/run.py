@@ -26,6 +26,9 @@ from minigrad.train.report import Record
 #: What is summed over the batches between two records: counts of images and of wrong answers, losses, seconds.
 SUMS = ("images", "loss", "wrong", "waited", "worked")
 
+#: Settings that earlier versions did not save: where a checkpoint lacks them, they are taken to be the same.
+LATER = ("shuffle", "evaluate_on_images")
+
 
 class Run:
     """A training run between two iterations.
@@ -57,8 +60,8 @@ class Run:
         own = set(model.parameters())
         strange = sum(p not in own for group in optimizer.groups for p in group["params"])
         expect(not strange, "fit", "an optimizer of this model's parameters", f"{strange} of another model")
-        given = schedule is None or schedule.optimizer is optimizer
-        expect(given, "fit", "a schedule of this optimizer", "one of another optimizer")
+        fits = schedule is None or schedule.optimizer is optimizer
+        expect(fits, "fit", "a schedule of this optimizer", "one of another optimizer")
         self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
         self.parameters, self.generators = dict(model.named_parameters()), dict(_named_generators(model))
         facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
@@ -134,78 +137,53 @@ class Run:
 
     def load(self, path: Path) -> None:
         """Restore the state from a checkpoint, if all of it belongs to this run; otherwise nothing is changed."""
-        tree, parts = load(path), self.state_dict().keys()
-        if not isinstance(tree, dict) or tree.keys() != parts or not isinstance(tree["config"], dict):
-            raise ValueError(f"fit: {path} is no checkpoint of a training run, which has {', '.join(parts)}")
+        tree, mine = load(path), self.state_dict()
+        if not isinstance(tree, dict) or tree.keys() != mine.keys() or not isinstance(tree["config"], dict):
+            raise ValueError(f"fit: {path} is no checkpoint of a training run, which has {', '.join(mine)}")
         try:
             expect(isinstance(tree["generators"], dict), "fit", "generators by name", f"{tree['generators']!r:.80}")
             tree["generators"] = self.model.at_present(tree["generators"], self.generators)
-            now = self.config
-            # what an earlier version did not save is taken to be the same
-            was: dict[str, object] = {
-                "shuffle": now["shuffle"],
-                "evaluate_on_images": now["evaluate_on_images"],
-            } | tree["config"]
-            was["generators"] = list(tree["generators"])
+            was, now = tree["config"] | {"generators": list(tree["generators"])}, self.config
+            was = {name: now[name] for name in LATER if name not in was} | was
             if was == now:
-                self._check_parts(tree)
-                was, now = self._settings(tree["batches"], tree["sets"], tree["optimizer"]), self._settings()
+                self._check(tree)
+                was, now = _settings(tree), _settings(mine)
         except (ValueError, TypeError) as error:
             raise ValueError(f"fit: {path} cannot be resumed: {error}") from error
         if was != now:
             differ = [k for k in sorted(was | now) if was.get(k) != now.get(k)]
             listed = ", ".join(f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in differ)
             raise ValueError(f"fit: {path} is of another run: {listed}; give the same settings, or begin anew")
-        self.model.load_state_dict(tree["model"])
-        self.optimizer.load_state_dict(tree["optimizer"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict(tree["schedule"])
-        self.batches.load_state_dict(tree["batches"])
-        for name, loader in self.sets.items():
-            loader.load_state_dict(tree["sets"][name])
+        for part, state in self._parts(tree):
+            part.load_state_dict(state)
         self.set_generator_states(tree["generators"])
         self.iteration, self.history = int(tree["iteration"]), tree["history"]
         self.sums = {name: float(tree["since"][name]) for name in SUMS}
         self.start = time.perf_counter() - float(tree["seconds"])
 
-    def _check_parts(self, tree: Mapping[str, Any]) -> None:
+    def _parts(self, tree: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        """Return what has a state of its own, each with its state in a checkpoint."""
+        parts = [(self.model, tree["model"]), (self.optimizer, tree["optimizer"]), (self.batches, tree["batches"])]
+        parts += [] if self.schedule is None else [(self.schedule, tree["schedule"])]
+        return parts + [(loader, tree["sets"][name]) for name, loader in self.sets.items()]
+
+    def _check(self, tree: Mapping[str, Any]) -> None:
         """Refuse a checkpoint in which any part is not what this run would save."""
         with_keys("fit", "sets", tree["sets"], self.sets)
-        self.model.check_state_dict(tree["model"])
-        self.optimizer.check_state_dict(tree["optimizer"])
-        if self.schedule is not None:
-            self.schedule.check_state_dict(tree["schedule"])
-        self.batches.check_state_dict(tree["batches"])
-        for name, loader in self.sets.items():
-            loader.check_state_dict(tree["sets"][name])
+        for part, state in self._parts(tree):
+            part.check_state_dict(state)
         for name, rng in self.generators.items():
             try:
                 copy.deepcopy(rng.bit_generator).state = tree["generators"][name]
             except Exception as error:  # NumPy raises many kinds
                 raise ValueError(f"fit: expected a state of {name}, got one that NumPy refuses: {error!r}") from error
         integer("fit", "iteration", tree["iteration"], least=0)
-        number("fit", "seconds", tree["seconds"])
         with_keys("fit", "since", tree["since"], SUMS)
-        for name in SUMS:
-            number("fit", name, tree["since"][name])
-        is_list = isinstance(tree["history"], list)
-        expect(is_list, "fit", "a list of records as history", f"{tree['history']!r:.80}")
-        for record in tree["history"]:
+        for name, value in (tree["since"] | {"seconds": tree["seconds"]}).items():
+            number("fit", name, value)
+        for record in tree["history"] if isinstance(tree["history"], list) else [tree["history"]]:
             numbers = isinstance(record, dict) and all(isinstance(value, int | float) for value in record.values())
-            expect(numbers, "fit", "records of numbers by name", f"{record!r:.80}")
-            integer("fit", "the iteration of a record", record.get("iteration"), least=0)
-
-    def _settings(self, *states: Any) -> dict[str, object]:
-        """Return the settings of this run that its parts save, or those in the states of its parts."""
-        mine = (
-            self.batches.state_dict(),
-            {name: s.state_dict() for name, s in self.sets.items()},
-            self.optimizer.state_dict(),
-        )
-        batches, sets, optimizer = states or mine
-        seeds = {"seed": batches["seed"]} | {f"seed of {name}": state["seed"] for name, state in sets.items()}
-        groups = enumerate(optimizer["groups"])
-        return seeds | {f"{name} of group {i}": value for i, group in groups for name, value in group.items()}
+            expect(numbers and "iteration" in record, "fit", "records of numbers by name", f"{record!r:.80}")
 
     def generator_states(self) -> dict[str, Mapping[str, object]]:
         """Return the states of all Generators, by name."""
@@ -215,6 +193,13 @@ class Run:
         """Put all Generators into these states."""
         for name, rng in self.generators.items():
             rng.bit_generator.state = states[name]
+
+
+def _settings(tree: Mapping[str, Any]) -> dict[str, object]:
+    """Return the settings in the states of a checkpoint's parts, by name."""
+    seeds = {"seed": tree["batches"]["seed"]} | {f"seed of {name}": s["seed"] for name, s in tree["sets"].items()}
+    groups = enumerate(tree["optimizer"]["groups"])
+    return seeds | {f"{name} of group {i}": value for i, group in groups for name, value in group.items()}
 
 
 def _named_generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:

@@ -285,7 +285,7 @@ def test_sizes_and_seeds_are_checked():
     for pool in (nn.MaxPool2d, nn.AvgPool2d):
         with pytest.raises(ValueError, match=f"{pool.__name__}: expected stride to be an int of at least 1"):
             pool(2, stride=0)
-    with pytest.raises(ValueError, match="Dropout: expected 0 <= p < 1, got 1"):
+    with pytest.raises(ValueError, match="Dropout: expected a number with 0 <= p < 1, got 1"):
         nn.Dropout(1, rng=0)
     with pytest.raises(ValueError, match="Conv2d: groups=2 must divide c_in = 3 and c_out = 4"):
         nn.Conv2d(3, 4, 3, groups=2, rng=0)
@@ -440,3 +440,44 @@ def test_draws_depend_on_the_seed_alone():
         assert_array_equal(draw((3, 4), rng=1), draw((3, 4), rng=1, dtype=np.float64).astype("float32"))
     with pytest.raises(ValueError, match="expected the shape of a weight"):
         nn.init.he_normal((3,), rng=0)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        (lambda p: nn.Dropout(p, rng=0), [-0.1, 1.0, 1.5, NAN, INF, "0.5", None, [0.5], True]),
+        (lambda m: nn.BatchNorm2d(2, momentum=m), [-0.1, 1.1, NAN, INF, "0.1", None]),
+        (lambda e: nn.BatchNorm2d(2, eps=e), [0.0, -1e-5, NAN, INF, "1e-5", None]),
+        (lambda c: nn.BatchNorm2d(c), [0, -1, 2.0, NAN, "2", None]),
+        (lambda c: nn.Linear(c, 2, rng=0), [0, -1, 2.0, NAN, "2", None]),
+        (lambda b: nn.Linear(2, 2, bias=b, rng=0), ["no", None, 0, NAN]),
+        (lambda b: nn.Conv2d(2, 2, 1, bias=b, rng=0), ["no", None, 0, NAN]),
+        (lambda k: nn.Conv2d(2, 2, k, rng=0), [0, -1, 2.0, NAN, INF, None, (1, -1), (1, NAN), "ab"]),
+        (lambda s: nn.Conv2d(2, 2, 1, stride=s, rng=0), [0, -1, 2.0, NAN, INF, None, (1, 0)]),
+        (lambda p: nn.Conv2d(2, 2, 1, padding=p, rng=0), [-1, 2.0, NAN, INF, None, (1, -1)]),
+        (lambda d: nn.Conv2d(2, 2, 1, dilation=d, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda g: nn.Conv2d(2, 2, 1, groups=g, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda k: nn.MaxPool2d(k), [0, -1, 2.0, NAN, INF, None, "abc"]),
+        (lambda p: nn.AvgPool2d(2, padding=p), [-1, 1.0, NAN, INF, None]),
+        (lambda s: nn.AvgPool2d(2, stride=s), [0, -1, 1.0, NAN, INF]),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_at_once(make, values):
+    """Not in use: a layer with momentum=nan trained, and was wrong in evaluation."""
+    for value in values:
+        with pytest.raises(
+            (ValueError, TypeError), match=r"^(Dropout|BatchNorm2d|Linear|Conv2d|MaxPool2d|AvgPool2d): "
+        ):
+            make(value)
+
+
+@pytest.mark.parametrize("training", ["eval", 0, None])
+def test_a_mode_is_true_or_false(training):
+    """`net.train("eval")` put the net into training mode."""
+    net = nn.Sequential(nn.ReLU()).eval()
+    with pytest.raises(TypeError, match="^train: expected training to be True or False, got "):
+        net.train(training)
+    assert not net.training

@@ -101,7 +101,9 @@ def resume(tree, tmp_path, monkeypatch):
 
 
 #: What else is accepted: no velocity, another name of a figure, and what stands twice in a checkpoint.
-ACCEPTED = {(("optimizer", "velocity"), "None"), ("schedule", "figure", "text")}
+ACCEPTED = {(("optimizer", "velocity"), "None"), ("schedule", "figure", "text"), ("schedule", "figure", "strings")}
+ACCEPTED |= {("schedule", "best", "-5")}
+ACCEPTED |= {(("config", name), "deleted") for name in ("shuffle", "evaluate_on_images")}  # as in earlier versions
 ACCEPTED |= {(("config", "generators"), name) for name in [*EDITS, "deleted"]}
 #: Records are any numbers by name; what NumPy takes for the state of a Generator is its own affair.
 FREE = ("history", "generators")
@@ -247,7 +249,7 @@ def test_a_second_signal_stops_at_once_whichever_it_is(first, second):
     def ended(*_):
         raise ZeroDivisionError
 
-    before = {number: signal.signal(number, ended) for number in (first, second)}
+    before = {number: signal.signal(number, ended) for number in {first, second}}
     try:
         with pytest.raises(ZeroDivisionError), stop_requests(True) as request:  # noqa: PT012
             signal.raise_signal(first)
