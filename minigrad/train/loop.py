@@ -123,7 +123,7 @@ def fit(
         raise ValueError("fit: expected loaders of their own to evaluate on, got `batches`, which is amid an epoch")
     iterations = integer("fit", "iterations", iterations, least=1)
     every = len(batches) if evaluate_every is None else integer("fit", "evaluate_every", evaluate_every, least=1)
-    checkpoint_minutes = number("fit", "checkpoint_minutes", checkpoint_minutes, most=math.inf)
+    number("fit", "checkpoint_minutes", checkpoint_minutes, most=math.inf)
     if flag("fit", "resume", resume) and checkpoint is None:
         raise ValueError("fit: resume=True needs a checkpoint to resume from")
     log, figure, checkpoint = (None if path is None else file("fit", path) for path in (log, figure, checkpoint))
