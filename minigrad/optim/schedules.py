@@ -22,6 +22,7 @@ _any = partial(number, least=-math.inf, most=math.inf)
 
 
 def _text(caller: str, name: str, value: object) -> object:
+    """Return a string, and refuse anything else."""
     expect(isinstance(value, str), caller, f"{name} to be a str", repr(value), error=TypeError)
     return value
 
