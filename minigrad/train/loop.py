@@ -75,8 +75,9 @@ def fit(
         The file to resume the run from. It is written every `checkpoint_minutes`, at the end, and when SIGINT (Ctrl-C)
         or SIGTERM asks the process to stop, after the iteration that is under way. A second signal stops it at once.
     resume : bool
-        Resume the run from its checkpoint, bit-exactly; begin anew if there is none yet. The settings of optimizer and
-        schedule are then those of the checkpoint.
+        Resume the run from its checkpoint, bit-exactly; begin anew if there is none yet. The learning rate and the
+        settings of the schedule are then those of the checkpoint. Other settings of the optimizer, the seeds of the
+        loaders, and the sizes of the sets must be those of the checkpoint.
     config : dict, optional
         Other settings that the run depends on, as JSON can hold them. They are saved in the checkpoint; only a run with
         the same `config` is resumed.
@@ -99,7 +100,8 @@ def fit(
     FileExistsError
         If there is a checkpoint, and it is not to be resumed.
     ValueError
-        If the checkpoint belongs to another run, or a number is out of range.
+        If the checkpoint belongs to another run, or a part of it is not what a run saves: then nothing is changed. If
+        the optimizer is not one of this model, or the schedule not one of this optimizer, or a number is out of range.
 
     Notes
     -----

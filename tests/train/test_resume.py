@@ -194,6 +194,15 @@ def test_a_checkpoint_of_an_earlier_version_lacks_some_settings(tmp_path):
     assert_same(small.net.state_dict(), GOOD["model"])
 
 
+def test_the_rate_and_the_schedule_are_those_of_the_checkpoint(tmp_path):
+    """A schedule has changed the rate: that of a program which begins is another one, and no mistake."""
+    Small().go().run.save(tmp_path / "run")
+    small = Small()
+    small.sgd.lr, small.schedule.iterations = 7.0, 9
+    small.run.load(tmp_path / "run")
+    assert (small.sgd.lr, small.schedule.iterations) == (GOOD["optimizer"]["lr"], 4)
+
+
 def test_an_optimizer_of_another_net_is_refused():
     """It would have trained the other one, on gradients that never come."""
     small, other = Small(), Small()
