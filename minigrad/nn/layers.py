@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigrad import ops
-from minigrad.arguments import expect, flag, integer, number, pair
+from minigrad.arguments import expect, flag, generator, integer, number, pair
 from minigrad.autograd.tensor import Tensor
 from minigrad.nn.init import he_normal
 from minigrad.nn.module import Buffer, Module, Parameter
@@ -316,6 +316,7 @@ class Dropout(Module):
     p : float
         The share that is dropped.
     rng : numpy Generator or seed
+        None is refused, as by every layer: randomness is never hidden.
 
     Examples
     --------
@@ -326,7 +327,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
-        self.p, self.rng = number("Dropout", "p", p, below=1), np.random.default_rng(rng)
+        self.p, self.rng = number("Dropout", "p", p, below=1), generator("Dropout", rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of x."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from minigrad.arguments import expect, flag, number, with_keys
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, namespace, to_host
@@ -89,14 +91,19 @@ class SGD:
         """Return the parameters of all groups."""
         return [p for group in self.groups for p in group["params"]]
 
+    @np.errstate(under="ignore")
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Move every parameter that has a gradient.
+
+        Its ``.data`` becomes a new array: the old one, which the tape may store, is not written into. A velocity that
+        fades to 0 is no error, whatever NumPy's errstate.
+        """
         for group in self.groups:
             momentum, decay, nesterov = group["momentum"], group["weight_decay"], group["nesterov"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                w, g = p.data, p.grad.data
+                w, g = p.data.copy(), p.grad.data  # a copy, because the tape may store the old array
                 if decay:
                     g = g + decay * w
                 if momentum:
@@ -109,6 +116,7 @@ class SGD:
                     v += g
                     g = g + momentum * v if nesterov else v
                 w -= self.lr * g
+                p.data = w
 
     def zero_grad(self) -> None:
         """Discard all gradients."""
