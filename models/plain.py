@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypedDict, Unpac
 import numpy as np
 
 from minigrad import nn
-from minigrad.arguments import expect
+from minigrad.arguments import expect, generator
 from minigrad.autograd.tensor import Tensor
 from minigrad.typing import Rng
 from models.legacy import todays_path
@@ -158,7 +158,7 @@ class Net(nn.Module):
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         expect(stem in ("imagenet", "cifar"), "Net", 'stem "imagenet" or "cifar"', repr(stem))
-        rng = np.random.default_rng(rng)
+        rng = generator("Net", rng)
         make = partial(conv_bn, bn_eps=bn_eps, rng=rng, dtype=dtype)
         kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
         self.conv1, self.bn1 = make(kernel, in_channels, filters[0], stride)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from minigrad.arguments import generator
 from minigrad.autograd.backward import replay
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import on_host
@@ -86,7 +87,7 @@ def gradcheck(
     True
     """
     tensors = [as_leaf(i, x) for i, x in enumerate(inputs)]
-    rng = np.random.default_rng(rng)
+    rng = generator("gradcheck", rng)
     outputs = evaluate(f, tensors)
     again = evaluate(f, tensors)
     if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(outputs, again, strict=True)):
@@ -121,8 +122,11 @@ def gradgradcheck(
     True
     """
     tensors = [as_leaf(i, x) for i, x in enumerate(inputs)]
-    rng = np.random.default_rng(rng)
-    cotangents = [Tensor(g, requires_grad=True) for g in draw(evaluate(f, tensors), rng)]
+    rng = generator("gradgradcheck", rng)
+    outputs = evaluate(f, tensors)
+    if not all(np.isfinite(y).all() for y in outputs):  # 1 / x, say, is a gradient of log where there is no log
+        raise GradientError("f is not finite at this sample, where it has no derivatives; move the sample")
+    cotangents = [Tensor(g, requires_grad=True) for g in draw(outputs, rng)]
 
     def first_order(*_: Tensor) -> list[Tensor]:
         found = _replay(f, tensors, cotangents, create_graph=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from minigrad.arguments import generator
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.typing import Array, Rng
 
@@ -87,5 +88,5 @@ def split(dataset: Dataset, held_out: int, rng: Rng) -> tuple[Subset, Subset]:
     """
     if not 0 < held_out < len(dataset):
         raise ValueError(f"split: expected to hold out between 1 and {len(dataset) - 1} images, got {held_out}")
-    order = np.random.default_rng(rng).permutation(len(dataset))
+    order = generator("split", rng).permutation(len(dataset))
     return Subset(dataset, np.sort(order[held_out:])), Subset(dataset, np.sort(order[:held_out]))

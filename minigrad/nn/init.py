@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minigrad.arguments import generator
 from minigrad.typing import Array, Rng, Shape
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     >>> round(float(w.var() * 3 * 3 * 64), 1)
     2.0
     """
-    return _scaled(_generator(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
+    return _scaled(generator("init", rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
 
 
 def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
@@ -72,7 +73,7 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     >>> bool(abs(he_uniform((24, 10), rng=0)).max() <= 0.5)
     True
     """
-    return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
+    return _scaled(generator("init", rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
 
 
 def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
@@ -95,14 +96,7 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
     True
     """
     fan_out = math.prod(shape[:-2]) * shape[-1]
-    return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype)
-
-
-def _generator(rng: Rng) -> np.random.Generator:
-    """Return the Generator, or a new one with this seed; refuse None."""
-    if rng is None:
-        raise TypeError("init: expected rng to be a numpy Generator or a seed, got None: randomness is never hidden")
-    return np.random.default_rng(rng)
+    return _scaled(generator("init", rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype)
 
 
 def _fan_in(shape: Shape) -> int:

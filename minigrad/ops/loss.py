@@ -22,6 +22,7 @@ from minigrad.typing import Array, Saved, TensorOrArray
 
 
 @operator
+@np.errstate(under="ignore")  # the exp of a large negative number is 0
 def softmax(x: Array, /, axis: int = -1) -> Array:
     """exp(x) / sum exp(x) along an axis.   dx = out (g - sum(g out))
 
@@ -46,6 +47,7 @@ softmax.vjp(lambda g, out, axis: out * (g - sum(g * out, axis, True)))
 
 
 @operator
+@np.errstate(under="ignore")  # the exp of a large negative number is 0
 def log_softmax(x: Array, /, axis: int = -1) -> Array:
     """x - log sum exp(x) along an axis.   dx = g - exp(out) sum(g)
 

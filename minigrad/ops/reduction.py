@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from minigrad.autograd.broadcasting import broadcast_to
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
@@ -163,6 +165,7 @@ def _(g: T, x: T, axis: Axis) -> T:
 
 
 @operator
+@np.errstate(under="ignore")  # the exp of a large negative number is 0
 def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """log sum exp x over axes, computed without overflow.   dx = g softmax(x) = g exp(x - out)
 

@@ -18,7 +18,7 @@ from minigrad.arguments import as_int, expect
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
-from minigrad.autograd.tape import state
+from minigrad.autograd.tape import mode
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import add_windows, is_array, namespace, on_host, scatter_add, windows
 from minigrad.typing import Array, Axis, Index, Pair, Saved, Shape, T, TensorOrArray
@@ -356,7 +356,7 @@ def unshared(setting: Any, *inputs: Any) -> Any:
 
     The caller may overwrite his own between forward and backward.
     """
-    if isinstance(setting, int | slice) or not state.mode.recording:
+    if isinstance(setting, int | slice) or not mode.get()[0]:
         return setting
     return _copied(setting) if [x for x in inputs if isinstance(x, Tensor) and x.requires_grad] else setting
 

@@ -177,6 +177,7 @@ MORE_FAULTS = {
         Value(once(2), bit),
         *(Gradient(once(n)) for n in (1, 3, 5, 6, 7)),
     ],
+    (test_again, "two_calls_in_one_graph_share_no_memory", "mul"): [Gradient(once(n)) for n in (1, 2, 3, 4)],
     (test_again, "inputs_edited_in_place_between_calls", "mul"): [
         *(Value(once(n), bit) for n in (3, 4, 5, 6)),
         *(Gradient(once(n), bit) for n in (2, 3)),

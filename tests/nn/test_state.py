@@ -7,20 +7,62 @@ import minigrad as mg
 from minigrad import nn
 
 
-def test_a_state_is_copied_into_the_arrays_of_the_model():
-    """Their dtype stays, and so does their identity, on which optimizers and other users of an array rely."""
+def test_a_state_is_copied_into_new_arrays():
+    """Their dtype stays. The arrays that the model had, which the tape may store, are not written into."""
     layer = nn.BatchNorm2d(2)
-    arrays = [v.data for v in (*layer.parameters(), *layer.buffers())]
+    held = [v.data for v in (*layer.parameters(), *layer.buffers())]
+    before = [array.copy() for array in held]
     state = {name: np.arange(4.0)[::2] + i for i, name in enumerate(layer.state_dict())}
     layer.load_state_dict(state)
     for array in state.values():
         array[...] = -1.0
-    for i, (value, array) in enumerate(zip((*layer.parameters(), *layer.buffers()), arrays, strict=True)):
-        assert value.data is array
-        np.testing.assert_array_equal(array, np.array([i, i + 2], np.float32), strict=True)
+    for i, value in enumerate((*layer.parameters(), *layer.buffers())):
+        np.testing.assert_array_equal(value.data, np.array([i, i + 2], np.float32), strict=True)
+        np.testing.assert_array_equal(held[i], before[i], strict=True)
     for array in layer.state_dict().values():
         array[...] = -1.0
     np.testing.assert_array_equal(layer.running_var.data, [3, 5])
+
+
+class Scale(nn.Module):
+    """x times a parameter and a buffer, and normalised."""
+
+    def __init__(self):
+        self.w, self.s = nn.Parameter(np.array([2.0, 3.0])), nn.Buffer(np.array([5.0, 7.0]))
+        self.norm = nn.BatchNorm2d(2, dtype=np.float64).eval()
+
+    def forward(self, x):
+        return self.norm(x * self.w * self.s.data)
+
+
+def halve(net):
+    net.load_state_dict({name: array / 2 for name, array in net.state_dict().items()})
+
+
+def step(net):
+    for p in net.parameters():
+        p.grad = mg.Tensor(np.ones_like(p.data))
+    mg.optim.SGD(net.parameters(), 0.5, weight_decay=0.1).step()
+
+
+def train_on(net):
+    """Update the running statistics."""
+    net.train()(mg.Tensor(np.array([[1.0, 2.0], [4.0, 8.0]])))
+    net.eval()
+
+
+@pytest.mark.parametrize("change", [halve, step, train_on])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_change_of_the_model_leaves_the_gradients_of_what_was_computed_before(change, create_graph):
+    """Between forward and backward, a step, a loaded state or other statistics change no array of the tape."""
+    net, x = Scale(), mg.Tensor(np.array([[1.0, -2.0], [0.5, 3.0]]), requires_grad=True)
+    inputs = [x, *net.parameters()]
+    expected = mg.grad((net(x) ** 2).sum(), inputs, create_graph=create_graph)
+    loss = (net(x) ** 2).sum()
+    change(net)
+    for g, right in zip(mg.grad(loss, inputs, create_graph=create_graph), expected, strict=True):
+        np.testing.assert_array_equal(g.data, right.data, strict=True)
+    assert (net(x) ** 2).sum().item() != loss.item()
 
 
 @pytest.mark.parametrize("groups", [1, 2, 5, 8])
@@ -34,3 +76,75 @@ def test_grouped_convolutions_are_folded_filter_by_filter(groups):
     folded = nn.fold_batch_norm(nn.Sequential(conv, norm))
     assert len(folded) == 1
     np.testing.assert_allclose(folded(x).data, norm.eval()(conv(x)).data, rtol=1e-12, atol=1e-12, strict=True)
+
+
+def two():
+    return nn.Sequential(nn.Linear(2, 2, rng=0), nn.BatchNorm2d(2))
+
+
+def frozen():
+    array = np.ones(2, np.float32)
+    array.flags.writeable = False
+    return array
+
+
+#: What does not fit the last array, with what the error says. All others fit.
+BAD = {
+    "strings": (np.array(["1.0", "2.0"]), "expected numbers for float32, got <U3"),
+    "strings in a list": (["1.0", "2.0"], "expected numbers for float32, got <U3"),
+    "complex": (np.ones(2, complex), "expected numbers for float32, got complex128"),
+    "objects": (np.array([1.0, None]), "expected numbers for float32, got object"),
+    "dates": (np.array(["2020", "2021"], "M8[D]"), "expected numbers for float32, got datetime64"),
+    "shape": (np.ones(3), r"expected shape \(2,\), got \(3,\)"),
+    "ragged": ([[1.0], [2.0, 3.0]], r"expected shape \(2,\), got \(\)"),
+    "None": (None, r"expected shape \(2,\), got \(\)"),
+    "dict": ({}, r"expected shape \(2,\), got \(\)"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_entry_leaves_nothing_loaded(kind):
+    """Arrays are loaded in their order; a bad last one left those before it in."""
+    value, message = BAD[kind]
+    net, before = two(), two().state_dict()
+    state = {name: array + 1 for name, array in before.items()} | {"1.running_var": value}
+    for load in (net.load_state_dict, net.check_state_dict):
+        with pytest.raises(
+            ValueError, match=rf"^load_state_dict: the state does not fit .*\n  1.running_var: {message}"
+        ):
+            load(state)
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], strict=True)
+
+
+def test_an_array_that_cannot_be_written_is_replaced():
+    net, before = two(), two().state_dict()
+    net[1].running_var.data = frozen()
+    net.load_state_dict({name: array + 1 for name, array in before.items()})
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[name] + 1, strict=True)
+
+
+@pytest.mark.parametrize("state", [None, 3, "abc", [np.ones(2)], ()])
+def test_a_state_is_a_dict(state):
+    with pytest.raises(TypeError, match="^load_state_dict: expected arrays by name, got "):
+        two().load_state_dict(state)
+    with pytest.raises(ValueError, match="unexpected: 3"):
+        two().load_state_dict(two().state_dict() | {3: np.ones(2)})
+
+
+def test_a_checked_state_changes_nothing():
+    net, before = two(), two().state_dict()
+    net.check_state_dict({name: array + 1 for name, array in before.items()})
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.uint64, bool, ">f4"])
+def test_numbers_of_another_kind_that_fit_are_loaded(dtype):
+    net = two()
+    net.load_state_dict({name: np.ones(array.shape, dtype) for name, array in net.state_dict().items()})
+    for array in net.state_dict().values():
+        np.testing.assert_array_equal(array, np.ones(array.shape, np.float32), strict=True)
+    net.load_state_dict(net.state_dict() | {"1.gamma": mg.Tensor([2.0, 3.0]), "1.beta": [4, 5]})
+    np.testing.assert_array_equal([net[1].gamma.data, net[1].beta.data], [[2, 3], [4, 5]])
