@@ -46,21 +46,15 @@ def matmul(a: TensorOrArray, b: TensorOrArray, /) -> TensorOrArray:
         raise ValueError(
             f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers"
         )
-    k, n = a.shape[-1], b.shape[-1:] if b.ndim > 1 else ()  # the result is (..., m, *n)
-    if k != b.shape[-min(b.ndim, 2)]:
+    rows, columns = (expand_dims(a, 0) if a.ndim == 1 else a), (expand_dims(b, 1) if b.ndim == 1 else b)
+    if rows.shape[-1] != columns.shape[-2]:
         raise ValueError(
             f"matmul: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)} is (..., m, k) @ (..., k, n)"
         )
-    if a.ndim == b.ndim == 2:
-        return _matmul(a, b)
-    # Where one matrix multiplies a whole stack, a product for each matrix of the stack would also make a gradient for
-    # each, all of them at once. So the rows of the stack are multiplied as one matrix.
-    if b.ndim <= max(a.ndim, 2) and math.prod(b.shape[:-2]) == 1:
-        rows = reshape(a, (math.prod(a.shape[:-1]), k))
-        return reshape(_matmul(rows, reshape(b, (k, math.prod(n)))), (*a.shape[:-1], *n))
-    if a.ndim == 2 and n[0] * sum(a.shape) < math.prod(a.shape):  # few columns: turning them into rows pays
-        return _transposed(matmul(_transposed(b), _transposed(a)))
-    return _matmul(a, b) if a.ndim > 1 else squeeze(_matmul(expand_dims(a, 0), b), -2)
+    out = (_matmul if (rows.ndim == 2) == (columns.ndim == 2) else _matmul_of_one)(rows, columns)
+    if b.ndim == 1:
+        out = squeeze(out, -1)
+    return squeeze(out, -2 if b.ndim > 1 else -1) if a.ndim == 1 else out
 
 
 @elementwise
@@ -73,6 +67,35 @@ _matmul.vjp(
     lambda g, b: _matmul(g, _transposed(b)),
     lambda g, a: _matmul(_transposed(a), g),
 )
+
+
+@elementwise
+def _matmul_of_one(a: Array, b: Array, /) -> Array:
+    """A @ b for one matrix and a stack, on either side.   da = g b',   db = a' g,   that of the one matrix summed.
+
+    The summands of that gradient, one for each matrix of the stack, can be larger than all else. The product of the
+    stack's rows is their sum.
+    """
+    return products.matmul(a, b)
+
+
+_matmul_of_one.operator.name = "matmul"
+_matmul_of_one.vjp(
+    lambda g, b: _sum_of_products(_transposed(g), _transposed(b)) if _is_narrow(g, b) else matmul(g, _transposed(b)),
+    lambda g, a: _sum_of_products(a, g) if a.ndim > 2 else matmul(_transposed(a), g),
+)
+
+
+def _is_narrow(g: TensorOrArray, b: TensorOrArray) -> bool:
+    """Whether a stack b (..., k, n), and g (..., m, n), are smaller than their products (..., m, k)."""
+    (m, n), k = g.shape[-2:], b.shape[-2]
+    return b.ndim > 2 and n * (m + k) < m * k
+
+
+def _sum_of_products(a: TensorOrArray, b: TensorOrArray) -> TensorOrArray:
+    """Return a' b for stacks a (..., m, k) and b (..., m, n), summed over the stack: (k, n)."""
+    m = math.prod(a.shape[:-1])
+    return _matmul(transpose(reshape(a, (m, a.shape[-1]))), reshape(b, (m, b.shape[-1])))
 
 
 def _transposed(x: T) -> T:

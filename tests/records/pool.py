@@ -35,9 +35,7 @@ def _max_pool_by_torch(x: Any, kernel: Any, stride: Any = None, padding: Any = 0
         [slice(max(i, 0), i + k) for i in range(-p, size + p - k + 1, s)]
         for size, k, s, p in zip(x.shape[1:3], *pairs, strict=True)
     )
-    return torch.stack(
-        [torch.stack([x[:, y, z].flatten(1, 2).max(1).values for z in columns], 1) for y in rows], 1
-    )
+    return torch.stack([torch.stack([x[:, y, z].flatten(1, 2).max(1).values for z in columns], 1) for y in rows], 1)
 
 
 def _avg_pool_by_torch(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> Any:
