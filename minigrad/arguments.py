@@ -2,7 +2,7 @@
 
 Public functions check their arguments with these helpers; internal functions may assume valid arguments.
 
-Next: :mod:`minigrad.autograd.signatures`.
+Next: :mod:`minigrad.checked`.
 """
 
 from __future__ import annotations

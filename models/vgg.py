@@ -19,6 +19,7 @@ import numpy as np
 
 from minigrad import nn
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.typing import Rng
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class VGG(nn.Module):
         return self.classifier(self.flatten(self.features(x)))
 
 
+@checked
 def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-11.
 
@@ -136,6 +138,7 @@ def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(11, batch_norm=batch_norm, **settings)
 
 
+@checked
 def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-13: see :func:`vgg11`.
 
@@ -147,6 +150,7 @@ def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(13, batch_norm=batch_norm, **settings)
 
 
+@checked
 def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-16: see :func:`vgg11`.
 
@@ -158,6 +162,7 @@ def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(16, batch_norm=batch_norm, **settings)
 
 
+@checked
 def vgg19(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-19: see :func:`vgg11`.
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 #: autograd, kernels and data know nothing of one another.
 FLOORS = [
     ["minigrad.typing"],
-    ["minigrad.arguments", "minigrad.device"],
+    ["minigrad.arguments", "minigrad.checked", "minigrad.device"],
     ["minigrad.autograd", "minigrad.kernels", "minigrad.data"],
     ["minigrad.ops"],
     ["minigrad.checks", "minigrad.nn"],
@@ -89,6 +89,7 @@ ROUTE = {
     "When you need it": [
         Entry("minigrad.typing"),
         Entry("minigrad.arguments"),
+        Entry("minigrad.checked"),
         Entry("minigrad.autograd.signatures"),
         Entry("minigrad.autograd.explain"),
         Entry("minigrad.ops.shape"),

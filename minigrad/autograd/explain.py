@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.checked import explained
 from minigrad.device import device_name, is_array, namespace
 from minigrad.typing import Array, DType, Gradient, Settings, Shape
 
@@ -69,8 +70,10 @@ def failed_forward(op: Operator, error: Exception, arrays: list[Any], settings: 
         got = " and ".join(devices)
         return TypeError(f"{op.name}: expected arrays on one device, got {got}; move them with .to(device)")
     shapes = [tuple(a.shape) for a in arrays if is_array(a)]
-    if isinstance(error, TypeError) or str(error).startswith(op.name):
-        return error
+    if other := next((a.dtype for a in arrays if is_array(a) and a.dtype.kind not in "biufc"), None):
+        return TypeError(f"{op.name}: expected arrays of numbers, got one of {other}")
+    if not isinstance(error, ValueError) or str(error).startswith(op.name):
+        return explained(op.forward, error, arrays, settings, op.name)
     if op.broadcasts and broadcast_shape(*shapes) is None:
         rule = "aligned at the right, sizes must be equal or 1"
         return ValueError(f"{op.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: {rule}")

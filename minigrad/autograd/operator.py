@@ -224,7 +224,7 @@ class Operator:
             else:  # the same, without packing and unpacking
                 a, b = arrays
                 out = self.forward(a, b)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             raise explain.failed_forward(self, error, arrays, settings) from error
         saved = None
         if type(out) is tuple:

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from minigrad.autograd.backward import replay
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.device import on_host
 from minigrad.typing import Array, Rng, Shape
 
@@ -45,6 +46,7 @@ class GradientError(AssertionError):
     """A gradient differs from finite differences; the message says where and by how much."""
 
 
+@checked
 def gradcheck(
     f: Function, inputs: Inputs, *, eps: float = 1e-5, atol: float = 1e-7, rtol: float = 1e-5, rng: Rng = 0
 ) -> float:
@@ -104,6 +106,7 @@ def gradcheck(
     return worst
 
 
+@checked
 def gradgradcheck(
     f: Function, inputs: Inputs, *, eps: float = 1e-5, atol: float = 1e-7, rtol: float = 1e-5, rng: Rng = 0
 ) -> float:

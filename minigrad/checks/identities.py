@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.checks.differences import (
     DIRECTIONS,
     Function,
@@ -46,6 +47,7 @@ TAYLOR_STEPS = tuple(1e-2 * 4.0**-k for k in range(10))
 TAYLOR_ORDER = 1.9
 
 
+@checked
 def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng = 0) -> float:
     """Compare the gradients of an analytic `f` with complex-step derivatives, to machine precision.
 
@@ -88,6 +90,7 @@ def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng:
     return worst
 
 
+@checked
 def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng = 0) -> float:
     """Compare <f(x), y> with <x, f'(y)>, which are equal if the rule of a linear `f` is its adjoint.
 
@@ -136,6 +139,7 @@ def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng 
     return worst
 
 
+@checked
 def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
     """Return the order of the error of the first-order approximation of a smooth `f`: 2 if the gradients are right.
 

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 from minigrad.autograd.backward import grad
 from minigrad.autograd.tape import Entry
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.checks.differences import GradientError, gradcheck, gradgradcheck
 from minigrad.checks.identities import adjoint_check, complex_step_check, taylor_check
 from minigrad.kernels.threads import get_num_threads, set_num_threads
@@ -34,6 +35,7 @@ Sample: TypeAlias = Sequence[Any]
 FLOAT32_ERROR = 1e-4
 
 
+@checked
 def check_operator(
     op: Function, samples: Iterable[Sample], *, analytic: bool = False, linear: bool = False
 ) -> dict[str, float]:

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from minigrad.arguments import as_int, expect, integer
+from minigrad.checked import checked
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.data.transforms import Transform
 from minigrad.typing import Rng
@@ -85,6 +86,7 @@ class DataLoader:
     7
     """
 
+    @checked
     def __init__(
         self,
         dataset: Dataset,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.checked import checked
 from minigrad.data.fetch import DATA_SETS, cache, existing, fetch
 from minigrad.data.images import ByteImages
 from minigrad.typing import Array, Shape
@@ -115,6 +116,7 @@ class MNIST(ByteImages):
     classes: tuple[str, ...] = tuple("0123456789")
     train_size, test_size = 60_000, 10_000
 
+    @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         part, n = ("train", self.train_size) if train else ("t10k", self.test_size)
         root = cache() if root is None else Path(root).expanduser()

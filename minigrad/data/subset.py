@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from minigrad.checked import checked
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.typing import Array, Rng
 
@@ -42,6 +43,7 @@ class Subset:
     (100, array([1, 2]))
     """
 
+    @checked
     def __init__(self, dataset: Dataset, indices: Array | Iterable[int]) -> None:
         self.dataset, self.indices = dataset, np.array(indices)
         if self.indices.ndim != 1 or not np.issubdtype(self.indices.dtype, np.integer):
@@ -60,6 +62,7 @@ class Subset:
         return self.dataset[self.indices[index]]
 
 
+@checked
 def split(dataset: Dataset, held_out: int, rng: Rng) -> tuple[Subset, Subset]:
     """Split a data set at random, as the paper does to choose the schedule: 45,000 images and 5,000.
 

@@ -19,6 +19,7 @@ import numpy as np
 from minigrad.arguments import as_int, expect
 from minigrad.autograd.tape import no_grad
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.device import namespace
 from minigrad.nn.layers import BatchNorm2d, Conv2d, Linear
 from minigrad.nn.module import Module, Parameter, evaluation
@@ -91,6 +92,7 @@ class Summary:
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
+@checked
 def summary(model: Module, input_shape: Shape) -> Summary:
     """Return the layers of a model, with their parameters and their multiply-adds for one image.
 

@@ -16,6 +16,7 @@ import numpy as np
 from minigrad import ops
 from minigrad.arguments import expect, integer, pair
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.nn.init import he_normal
 from minigrad.nn.module import Buffer, Module, Parameter
 from minigrad.typing import IntOrPair, Pair, Rng
@@ -48,6 +49,7 @@ class Linear(Module):
     (1, 2)
     """
 
+    @checked
     def __init__(
         self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: npt.DTypeLike = np.float32
     ) -> None:
@@ -94,6 +96,7 @@ class Conv2d(Module):
     (8, 16, 16, 16)
     """
 
+    @checked
     def __init__(
         self,
         c_in: int,
@@ -159,6 +162,7 @@ class BatchNorm2d(Module):
            [ 1.,  1.]], dtype=float32)
     """
 
+    @checked
     def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
         c = integer("BatchNorm2d", "c", c, least=1)
         self.momentum, self.eps = momentum, eps
@@ -235,6 +239,7 @@ class Sequential(Module):
     (ReLU(), 3)
     """
 
+    @checked
     def __init__(self, *layers: Module) -> None:
         self.layers = list(layers)
 
@@ -276,6 +281,7 @@ class MaxPool2d(Module):
     (1, 56, 56, 64)
     """
 
+    @checked
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("MaxPool2d", kernel, stride, padding)
 
@@ -299,6 +305,7 @@ class AvgPool2d(Module):
     (1, 2, 3, 3)
     """
 
+    @checked
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("AvgPool2d", kernel, stride, padding)
 
@@ -324,6 +331,7 @@ class Dropout(Module):
     Tensor([1., 2.])
     """
 
+    @checked
     def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
         expect(0 <= p < 1, "Dropout", "0 <= p < 1", p)
         self.p, self.rng = p, np.random.default_rng(rng)

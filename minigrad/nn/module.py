@@ -18,6 +18,7 @@ import numpy as np
 from minigrad.arguments import expect
 from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
 from minigrad.typing import Array, Number
 
@@ -188,6 +189,7 @@ class Module:
             f(module)
         return self
 
+    @checked
     def train(self, training: bool = True) -> Self:
         """Make every layer behave as in training."""
         return self.apply(lambda module: setattr(module, "training", training))
@@ -222,6 +224,7 @@ class Module:
         """
         return {name: np.array(to_host(array)) for name, array in self._arrays().items()}
 
+    @checked
     def load_state_dict(self, state: dict[str, Array]) -> None:
         """Copy arrays into the parameters and buffers of the same paths.
 

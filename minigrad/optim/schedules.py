@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minigrad.arguments import expect
+from minigrad.checked import checked
 from minigrad.optim.sgd import SGD
 
 
@@ -34,6 +35,7 @@ class Schedule:
     0.5
     """
 
+    @checked
     def __init__(self, optimizer: SGD) -> None:
         self.optimizer = optimizer
         self.base = optimizer.lr
@@ -64,6 +66,7 @@ class Schedule:
             if name != "optimizer"
         }
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state, with its settings: milestones, for example, are those of the saved run.
 
@@ -106,6 +109,7 @@ class MultiStepLR(Schedule):
     0.1
     """
 
+    @checked
     def __init__(self, optimizer: SGD, milestones: Iterable[int], gamma: float = 0.1) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer)
@@ -140,6 +144,7 @@ class CosineLR(Schedule):
     0.0
     """
 
+    @checked
     def __init__(self, optimizer: SGD, iterations: int) -> None:
         self.iterations = iterations
         super().__init__(optimizer)
@@ -176,6 +181,7 @@ class ReduceOnPlateau(Schedule):
     0.1
     """
 
+    @checked
     def __init__(self, optimizer: SGD, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
         self.figure, self.patience, self.gamma = figure, patience, gamma
         self.best, self.waited, self.drops = math.inf, 0, 0
@@ -222,6 +228,7 @@ class Warmup(Schedule):
     1.0
     """
 
+    @checked
     def __init__(self, schedule: Schedule, iterations: int) -> None:
         self.schedule, self.iterations = schedule, iterations
         schedule.optimizer.lr = schedule.base
@@ -266,6 +273,7 @@ class WarmupUntil(Schedule):
     1.0
     """
 
+    @checked
     def __init__(self, schedule: Schedule, error: float = 0.8, gamma: float = 0.1) -> None:
         self.schedule, self.error, self.gamma = schedule, error, gamma
         self.average, self.done = 1.0, False

@@ -20,6 +20,7 @@ import numpy as np
 
 from minigrad.arguments import expect
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.device import namespace, to_host
 from minigrad.nn.module import Parameter
 from minigrad.typing import Array
@@ -61,6 +62,7 @@ class SGD:
     array([0.8], dtype=float32)
     """
 
+    @checked
     def __init__(
         self,
         params: Iterable[Tensor | Group],
@@ -138,6 +140,7 @@ class SGD:
             "velocity": [None if v is None else to_host(v).copy() for v in velocity],
         }
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state, with its settings.
 
