@@ -27,6 +27,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from minigrad.data.images import center_square, read_photo, resize
+from minigrad.train.checkpoint import atomic
 from minigrad.typing import Array
 from models import pretrained
 from models.predict import predict, ten_crop
@@ -151,8 +152,8 @@ def draw(photo: Array, answer: list[tuple[str, float]], maps: dict[str, Array], 
         panel.imshow(strength, cmap="gray", vmax=brightest, extent=(0, frame[2], frame[3], 0))
         panel.set_title("{}\n{} x {}, {} filters".format(name, *responses.shape), fontsize=11)
         panel.set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, pad_inches=0.15, bbox_inches="tight")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=120, pad_inches=0.15, bbox_inches="tight", format="png")
     return path
 
 

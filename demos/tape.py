@@ -36,6 +36,7 @@ from demos import lab, style
 from minigrad import inspect
 from minigrad.autograd.broadcasting import sum_to
 from minigrad.autograd.tape import Entry
+from minigrad.train.checkpoint import atomic
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -60,7 +61,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     draw_graph(left, graph, values, gradients)
     draw_errors(right, steps, errors)
     style.save(figure, result, options.out, "tape")
-    (Path(options.out) / "tape.svg").write_text(graph.svg)
+    with atomic(Path(options.out) / "tape.svg") as temporary:
+        temporary.write_text(graph.svg)
     return result
 
 

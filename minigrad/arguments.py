@@ -8,10 +8,16 @@ Next: :mod:`minigrad.checked`.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
-from typing import NoReturn
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
 from minigrad.typing import IntOrPair, Pair
+
+#: The largest finite float.
+MAX = sys.float_info.max
 
 
 def expect(
@@ -82,6 +88,80 @@ def integer(caller: str, name: str, value: object, least: int | None = None) -> 
         bound = "" if least is None else f" of at least {least}"
         raise ValueError(f"{caller}: expected {name} to be an int{bound}, got {value!r}")
     return number
+
+
+def number(
+    caller: str, name: str, value: Any, least: float = 0.0, most: float = MAX, below: float | None = None
+) -> float:
+    """Return an argument as a float; refuse it unless it is a number in a range, by default finite and not negative.
+
+    Parameters
+    ----------
+    caller, name : str
+        The function, and its argument.
+    value : object
+        Python's number, a NumPy scalar or a 0-d array.
+    least, most, below : float
+        The range: ``least <= value <= most``, and ``value < below`` if it is given.
+
+    Examples
+    --------
+    >>> number("SGD", "momentum", float("nan"), below=1)
+    Traceback (most recent call last):
+    ValueError: SGD: expected a number with 0 <= momentum < 1, got nan
+    """
+    given = _scalar(value)
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not (is_number and least <= given <= most and (below is None or given < below)):
+        bound = f" < {below:g}" if below is not None else f" <= {most:g}" if most < MAX else ""
+        wanted = f"{least:g} <= {name}{bound}" if bound else f"{name} >= {least:g}"
+        refuse(caller, f"a {'' if bound else 'finite '}number with {wanted}", f"{value!r:.80}")
+    return float(given)
+
+
+def flag(caller: str, name: str, value: object) -> bool:
+    """Return an argument as a bool; refuse what is not one, as a string, which would count as True.
+
+    Examples
+    --------
+    >>> flag("Digits", "train", "test")
+    Traceback (most recent call last):
+    TypeError: Digits: expected train to be True or False, got 'test'
+    """
+    given = _scalar(value)
+    expect(isinstance(given, bool), caller, f"{name} to be True or False", f"{value!r:.80}", error=TypeError)
+    return bool(given)
+
+
+def file(caller: str, value: object) -> Path:
+    """Return the path of a file; refuse what is not one, as an int, which Python takes for an open file, and closes.
+
+    Examples
+    --------
+    >>> file("load", 3)
+    Traceback (most recent call last):
+    TypeError: load: expected the path of a file, got 3
+    """
+    expect(isinstance(value, str | os.PathLike), caller, "the path of a file", f"{value!r:.80}", error=TypeError)
+    return Path(value)  # type: ignore[arg-type]
+
+
+def _scalar(value: Any) -> Any:
+    """Return a NumPy scalar or a 0-d array as Python's number, and everything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def with_keys(caller: str, what: str, value: object, keys: Iterable[str], fix: str = "") -> None:
+    """Refuse anything but a dict with exactly these keys, in any order.
+
+    Examples
+    --------
+    >>> with_keys("SGD", "a state", {"lr": 0.1}, ["lr", "groups"])
+    Traceback (most recent call last):
+    ValueError: SGD: expected a state with ['groups', 'lr'], got ['lr']
+    """
+    got = sorted(map(str, value)) if isinstance(value, Mapping) else repr(value)[:80]
+    expect(sorted(keys) == got, caller, f"{what} with {sorted(keys)}", got, fix)
 
 
 def pair(caller: str, name: str, value: IntOrPair, least: int) -> Pair:

@@ -125,7 +125,10 @@ def gradgradcheck(
     """
     tensors = [as_leaf(i, x) for i, x in enumerate(inputs)]
     rng = np.random.default_rng(rng)
-    cotangents = [Tensor(g, requires_grad=True) for g in draw(evaluate(f, tensors), rng)]
+    outputs = evaluate(f, tensors)
+    if not all(np.isfinite(y).all() for y in outputs):  # 1 / x, say, is a gradient of log where there is no log
+        raise GradientError("f is not finite at this sample, where it has no derivatives; move the sample")
+    cotangents = [Tensor(g, requires_grad=True) for g in draw(outputs, rng)]
 
     def first_order(*_: Tensor) -> list[Tensor]:
         found = _replay(f, tensors, cotangents, create_graph=True)

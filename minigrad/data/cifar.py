@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.arguments import flag
 from minigrad.checked import checked
 from minigrad.data.fetch import CIFAR10_CLASSES, DATA_SETS, cache, existing, fetch
 from minigrad.data.images import ByteImages
@@ -70,8 +71,8 @@ class CIFAR10(ByteImages):
     @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         root = cache() if root is None else Path(root).expanduser()
-        files = self.train_files if train else self.test_files
-        paths = self._locate(root, list(files), download)
+        files = self.train_files if flag(type(self).__name__, "train", train) else self.test_files
+        paths = self._locate(root, list(files), flag(type(self).__name__, "download", download))
         command = f"`python -m minigrad.data {self.source} --root {root}`"
         again = f"; move {paths[0].parent} out of the way, then run {command}"
         record = len(self.label_bytes) + 3 * 32 * 32

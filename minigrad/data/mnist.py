@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.arguments import flag
 from minigrad.checked import checked
 from minigrad.data.fetch import DATA_SETS, cache, existing, fetch
 from minigrad.data.images import ByteImages
@@ -118,13 +119,14 @@ class MNIST(ByteImages):
 
     @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
-        part, n = ("train", self.train_size) if train else ("t10k", self.test_size)
+        name, download = type(self).__name__, flag(type(self).__name__, "download", download)
+        part, n = ("train", self.train_size) if flag(name, "train", train) else ("t10k", self.test_size)
         root = cache() if root is None else Path(root).expanduser()
         images, labels = self._locate(root, [f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz"], download)
         super().__init__(read_idx(images, (n, 28, 28))[..., None], read_idx(labels, (n,)).astype(np.int64))
         if self.labels.max() >= len(self.classes):
             raise ValueError(
-                f"{type(self).__name__}: {labels} is corrupt: a label is {self.labels.max()}, of {len(self.classes)} "
+                f"{name}: {labels} is corrupt: a label is {self.labels.max()}, of {len(self.classes)} "
                 "classes; remove it and fetch it again"
             )
 

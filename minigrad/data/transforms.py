@@ -23,7 +23,7 @@ from typing import Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad.arguments import expect, integer
+from minigrad.arguments import expect, integer, number
 from minigrad.checked import checked
 from minigrad.data.dataset import Dataset
 from minigrad.device import to_host, windows
@@ -178,8 +178,7 @@ class RandomHorizontalFlip:
 
     @checked
     def __init__(self, p: float = 0.5) -> None:
-        expect(0 <= p <= 1, "RandomHorizontalFlip", "a probability between 0 and 1", p)
-        self.p = p
+        self.p = number("RandomHorizontalFlip", "p", p, most=1)
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Return the images, some of them mirrored."""

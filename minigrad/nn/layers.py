@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigrad import ops
-from minigrad.arguments import expect, integer, pair
+from minigrad.arguments import expect, flag, integer, number, pair
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.nn.init import he_normal
@@ -55,7 +55,7 @@ class Linear(Module):
     ) -> None:
         c_in, c_out = integer("Linear", "c_in", c_in, least=1), integer("Linear", "c_out", c_out, least=1)
         self.w = Parameter(he_normal((c_in, c_out), rng=rng, dtype=dtype))
-        self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
+        self.b = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (..., c_in) to (..., c_out)."""
@@ -119,7 +119,7 @@ class Conv2d(Module):
         self.padding = pair("Conv2d", "padding", padding, least=0)
         self.dilation = pair("Conv2d", "dilation", dilation, least=1)
         self.w = Parameter(he_normal((*self.kernel, c_in // groups, c_out), rng=rng, dtype=dtype))
-        self.b = Parameter(np.zeros(c_out, dtype)) if bias else None
+        self.b = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images (n, h, w, c_in)."""
@@ -141,9 +141,9 @@ class BatchNorm2d(Module):
     c : int
         Channels.
     momentum : float
-        The weight of the new value in the running statistics.
+        The weight of the new value in the running statistics, from 0 to 1.
     eps : float
-        Added to the variance.
+        Added to the variance; positive.
     dtype : dtype
 
     Attributes
@@ -165,7 +165,8 @@ class BatchNorm2d(Module):
     @checked
     def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
         c = integer("BatchNorm2d", "c", c, least=1)
-        self.momentum, self.eps = momentum, eps
+        self.momentum, self.eps = number("BatchNorm2d", "momentum", momentum, most=1), number("BatchNorm2d", "eps", eps)
+        expect(self.eps > 0, "BatchNorm2d", "eps > 0", eps)
         self.gamma, self.beta = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))
         self.running_mean, self.running_var = Buffer(np.zeros(c, dtype)), Buffer(np.ones(c, dtype))
 
@@ -333,8 +334,7 @@ class Dropout(Module):
 
     @checked
     def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
-        expect(0 <= p < 1, "Dropout", "0 <= p < 1", p)
-        self.p, self.rng = p, np.random.default_rng(rng)
+        self.p, self.rng = number("Dropout", "p", p, below=1), np.random.default_rng(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of x."""

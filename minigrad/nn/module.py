@@ -1,26 +1,28 @@
 """Module: parameters, buffers and a forward pass, under names.
 
-A Module is an ordinary object. Its attributes are found by their type, alone or in a list: a :class:`Parameter` is
-trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of batch norm); a Module
-is a child. Names are paths of attributes, ``layer1.0.conv1.w``.
+A Module is an ordinary object. Its attributes are found by their type, alone or in lists and tuples: a
+:class:`Parameter` is trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of
+batch norm); a Module is a child. Names are paths of attributes, ``layer1.0.conv1.w``.
 
 Next: :mod:`minigrad.nn.layers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, MutableSequence, Sequence, Set
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, flag
 from minigrad.autograd.tape import once
-from minigrad.autograd.tensor import Tensor
+from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.checked import checked
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
 from minigrad.typing import Array, Number
+
+V = TypeVar("V")
 
 
 class Parameter(Tensor):
@@ -123,13 +125,7 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """Yield the child Modules with their names, in the order in which they were set."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                for i, part in enumerate(value):
-                    if isinstance(part, Module):
-                        yield f"{name}.{i}", part
+        return ((name, value) for name, value in self._attributes() if isinstance(value, Module))
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield this Module and all Modules in it with their paths, a shared Module only once."""
@@ -161,25 +157,15 @@ class Module:
         """Yield parameters and buffers with their paths; refuse attributes in which they would be overlooked."""
         seen = set()
         for path, module in self.named_modules():
-            for name, attribute in vars(module).items():
-                where = f"{type(module).__name__}.{name}"
-                if isinstance(attribute, dict) and any(
-                    isinstance(value, Parameter | Buffer | Module) for value in attribute.values()
-                ):
+            for name, value in module._attributes():
+                if is_array(value) and not name.startswith("_"):
                     raise TypeError(
-                        f"{where}: parameters, buffers and modules are found among attributes and in lists, not in a "
-                        "dict; use a list"
+                        f"{type(module).__name__}.{name}: an array alone is neither saved nor moved; wrap it: "
+                        "nn.Buffer(array), or, if it is to be neither, begin its name with an underscore"
                     )
-                in_list = isinstance(attribute, list | tuple)
-                for i, value in enumerate(attribute if in_list else [attribute]):
-                    if is_array(value) and not name.startswith("_"):
-                        raise TypeError(
-                            f"{where}: an array alone is neither saved nor moved; wrap it: nn.Buffer(array), or, if it "
-                            "is to be neither, begin its name with an underscore"
-                        )
-                    if isinstance(value, Parameter | Buffer) and id(value) not in seen:
-                        seen.add(id(value))
-                        yield _join(path, f"{name}.{i}" if in_list else name), value
+                if isinstance(value, Parameter | Buffer) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield _join(path, name), value
 
     # What is done to all of it ---------------------------------------------------------------
 
@@ -192,6 +178,7 @@ class Module:
     @checked
     def train(self, training: bool = True) -> Self:
         """Make every layer behave as in training."""
+        training = flag("train", "training", training)
         return self.apply(lambda module: setattr(module, "training", training))
 
     def eval(self) -> Self:
@@ -224,8 +211,12 @@ class Module:
         """
         return {name: np.array(to_host(array)) for name, array in self._arrays().items()}
 
+    def check_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Raise what :meth:`load_state_dict` would raise, and change nothing."""
+        self._matched(state)
+
     @checked
-    def load_state_dict(self, state: dict[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy arrays into the parameters and buffers of the same paths.
 
         Paths of earlier versions are understood, too: see :meth:`renamed`.
@@ -233,25 +224,40 @@ class Module:
         Raises
         ------
         ValueError
-            If names or shapes do not fit. The message lists every mismatch, and nothing is loaded.
+            If names, shapes or kinds of numbers do not fit. The message lists every mismatch, and nothing is loaded.
         """
-        mine, given = self._arrays(), state
-        state = {}
-        for name, value in given.items():
-            today = self.renamed(name)
-            name = today if name not in mine and today in mine and today not in given else name
-            state[name] = value if is_array(value) else np.asarray(value)
-        faults = [f"missing: {name}" for name in mine if name not in state]
-        faults += [f"unexpected: {name}" for name in state if name not in mine]
-        faults += [
-            f"{name}: expected shape {mine[name].shape}, got {state[name].shape}"
-            for name in mine
-            if name in state and mine[name].shape != state[name].shape
-        ]
+        for array, value in self._matched(state):
+            array[...] = value
+
+    def _matched(self, state: Mapping[str, Array]) -> list[tuple[Array, Array]]:
+        """Return each array of this model with the one to copy into it, on the same device."""
+        expect(isinstance(state, Mapping), "load_state_dict", "arrays by name", f"{state!r:.80}", error=TypeError)
+        mine, given = self._arrays(), self.at_present(state, self._arrays())
+        faults = [f"missing: {name}" for name in mine if name not in given]
+        faults += [f"unexpected: {name}" for name in given if name not in mine]
+        pairs = []
+        for name in [name for name in mine if name in given]:
+            array, value = mine[name], _as_array(given[name])
+            if array.shape != value.shape:
+                faults.append(f"{name}: expected shape {array.shape}, got {value.shape}")
+            elif not np.can_cast(value.dtype, array.dtype, "same_kind"):
+                faults.append(f"{name}: expected numbers for {array.dtype}, got {value.dtype}")
+            elif not getattr(array.flags, "writeable", True):
+                faults.append(f"{name}: expected an array of this model that can be written into, got one for reading")
+            else:
+                pairs.append((array, to_host(value) if on_host(array) else namespace(array).asarray(value)))
         if faults:
             raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults))
-        for name, array in mine.items():
-            array[...] = to_host(state[name]) if on_host(array) else namespace(array).asarray(state[name])
+        return pairs
+
+    def at_present(self, state: Mapping[str, V], mine: Container[str]) -> dict[str, V]:
+        """Return a state with the present paths, `mine`, in place of those of an earlier version."""
+
+        def today(name: str) -> str:
+            new = self.renamed(str(name))
+            return new if name not in mine and new in mine and new not in state else name
+
+        return {today(name): value for name, value in state.items()}
 
     def renamed(self, path: str) -> str:
         """Return the present path of a parameter or buffer, given its path in a file of an earlier version.
@@ -262,6 +268,29 @@ class Module:
         'head.0.w'
         """
         return path.replace("layers.", "")
+
+    def _attributes(self) -> Iterator[tuple[str, Any]]:
+        """Yield what the attributes hold, each with its path; those in lists and tuples one by one."""
+        return (found for name, value in vars(self).items() for found in self._walk(name, value))
+
+    def _walk(self, name: str, value: object, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+        """Yield what an attribute holds; refuse parameters, buffers and modules in what is not walked, as a dict."""
+        inside = (*above, id(value))
+        if id(value) in above:  # a list may hold itself
+            return
+        if isinstance(value, list | tuple):
+            for i, part in enumerate(value):
+                yield from self._walk(f"{name}.{i}", part, inside)
+        elif isinstance(value, Mapping | Set | MutableSequence):
+            parts = value.values() if isinstance(value, Mapping) else value
+            found = (thing for part in parts for _, thing in self._walk(name, part, inside))
+            if any(isinstance(thing, Parameter | Buffer | Module) for thing in found):
+                raise TypeError(
+                    f"{type(self).__name__}.{name}: parameters, buffers and modules are found among attributes and in "
+                    f"lists and tuples, not in a {type(value).__name__}; use a list"
+                )
+        else:
+            yield name, value
 
     def _arrays(self) -> dict[str, Array]:
         """Return the arrays of the parameters, and then of the buffers, by path."""
@@ -276,6 +305,15 @@ class Module:
     def extra(self) -> str:
         """Return the settings of a layer, as ``repr`` shows them."""
         return ""
+
+
+def _as_array(value: Any) -> Array:
+    """Return the array of a Tensor or of numbers; of anything else an array of an object, which fits nowhere."""
+    value = array_of(value)
+    try:
+        return value if is_array(value) else np.asarray(value)
+    except (TypeError, ValueError):
+        return np.array(None)
 
 
 @contextmanager

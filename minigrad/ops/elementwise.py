@@ -15,6 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from minigrad.arguments import number
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
@@ -432,8 +433,7 @@ def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, train
     [0.0, 1.25]
     """
     expect_arrays("dropout", x=x)
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
+    p = number("dropout", "p", p, below=1)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"dropout: expected rng to be a numpy Generator, got {rng!r}; use np.random.default_rng(seed)")
     if not training or p == 0:

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.arguments import expect, refuse
+from minigrad.arguments import expect, number, refuse
 from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
@@ -144,9 +144,9 @@ def batch_norm(
     training : bool
         Whether to use the statistics of this batch.
     momentum : float
-        The weight of the batch's statistics in the running statistics.
+        The weight of the batch's statistics in the running statistics, from 0 to 1.
     eps : float
-        Added to the variance.
+        Added to the variance; positive.
 
     Returns
     -------
@@ -185,6 +185,7 @@ def batch_norm(
         if type(statistics) is not type(data):
             wanted = f"running statistics on {device_name(data)}, as x"
             refuse("batch_norm", wanted, device_name(statistics), "move the model with .to(device)")
+    momentum, eps = number("batch_norm", "momentum", momentum, most=1), number("batch_norm", "eps", eps)
     expect(eps > 0, "batch_norm", "eps > 0", eps)
     if c < 1:
         refuse("batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")

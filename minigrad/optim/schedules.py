@@ -8,19 +8,43 @@ Next: :mod:`minigrad.data.dataset`.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, flag, integer, number, with_keys
 from minigrad.checked import checked
 from minigrad.optim.sgd import SGD
+
+_count = partial(integer, least=0)
+_any = partial(number, least=-math.inf, most=math.inf)
+
+
+def _text(caller: str, name: str, value: object) -> object:
+    """Return a string, and refuse anything else."""
+    expect(isinstance(value, str), caller, f"{name} to be a str", repr(value), error=TypeError)
+    return value
+
+
+def _iterations(caller: str, name: str, value: Any) -> list[int]:
+    """Return iterations in order."""
+    is_iterable = isinstance(value, Iterable)
+    expect(is_iterable, caller, f"{name} to be a sequence of iterations", repr(value), error=TypeError)
+    return sorted(_count(caller, f"each of {name}", iteration) for iteration in value)
 
 
 class Schedule:
     """The base of schedules: the learning rate is its first value times a factor of the iteration.
 
     Call :meth:`step` after each step of the optimizer. A schedule of your own defines :meth:`factor`.
+
+    Attributes
+    ----------
+    checks : dict of functions
+        By name, what checks a setting or count: :func:`minigrad.arguments.number`, for example. Each is called with the
+        name of the class, the name and the value, and returns the value.
 
     Examples
     --------
@@ -35,16 +59,26 @@ class Schedule:
     0.5
     """
 
+    checks: ClassVar[dict[str, Callable[[str, str, Any], object]]] = {"base": number, "iteration": _count}
+
     @checked
     def __init__(self, optimizer: SGD) -> None:
+        is_optimizer = isinstance(optimizer, SGD)
+        expect(is_optimizer, type(self).__name__, "an optimizer", type(optimizer).__name__, error=TypeError)
         self.optimizer = optimizer
         self.base = optimizer.lr
         self.iteration = 0
+        self.check()
         self.apply()
 
     def factor(self, iteration: int) -> float:
         """Return the factor by which an iteration multiplies the first learning rate; every schedule defines it."""
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Refuse settings and counts that are out of range, whether a caller or a state gave them."""
+        for name, check in self.checks.items():
+            setattr(self, name, check(type(self).__name__, name, getattr(self, name)))
 
     def step(self) -> None:
         """Set the learning rate of the next iteration."""
@@ -66,23 +100,35 @@ class Schedule:
             if name != "optimizer"
         }
 
+    def check_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raise what :meth:`load_state_dict` would raise, and change nothing."""
+        with_keys(type(self).__name__, "a state", state, self.state_dict(), "is it that of another schedule?")
+        trial = copy.copy(self)
+        for name, value in state.items():
+            mine = getattr(self, name)
+            if isinstance(mine, Schedule):
+                mine.check_state_dict(value)
+            else:
+                setattr(trial, name, value)
+        trial.check()
+
     @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state, with its settings: milestones, for example, are those of the saved run.
 
         Raises
         ------
-        ValueError
-            If the state is that of another schedule.
+        ValueError, TypeError
+            If the state is that of another schedule, or a value is out of range; nothing is loaded then.
         """
-        expected, got = sorted(self.state_dict()), sorted(state or ())
-        expect(expected == got, type(self).__name__, f"a state with {expected}", got, "is it that of another schedule?")
+        self.check_state_dict(state)
         for name, value in state.items():
             mine = getattr(self, name)
             if isinstance(mine, Schedule):
                 mine.load_state_dict(value)
             else:
                 setattr(self, name, value)
+        self.check()
         self.apply()
 
 
@@ -95,6 +141,7 @@ class MultiStepLR(Schedule):
     milestones : sequence of ints
         Iterations. The paper's, on CIFAR-10: 32,000 and 48,000.
     gamma : float
+        At least 0.
 
     Examples
     --------
@@ -109,9 +156,11 @@ class MultiStepLR(Schedule):
     0.1
     """
 
+    checks = Schedule.checks | {"milestones": _iterations, "gamma": number}
+
     @checked
     def __init__(self, optimizer: SGD, milestones: Iterable[int], gamma: float = 0.1) -> None:
-        self.milestones, self.gamma = sorted(milestones), gamma
+        self.milestones, self.gamma = milestones, gamma
         super().__init__(optimizer)
 
     def factor(self, iteration: int) -> float:
@@ -129,7 +178,7 @@ class CosineLR(Schedule):
     ----------
     optimizer : SGD
     iterations : int
-        T; from then on the learning rate is 0.
+        T, at least 1; from then on the learning rate is 0.
 
     Examples
     --------
@@ -143,6 +192,8 @@ class CosineLR(Schedule):
     0.5
     0.0
     """
+
+    checks = Schedule.checks | {"iterations": partial(integer, least=1)}
 
     @checked
     def __init__(self, optimizer: SGD, iterations: int) -> None:
@@ -163,8 +214,10 @@ class ReduceOnPlateau(Schedule):
     figure : str
         The name of the error in the records of the training loop, all of which must have it.
     patience : int
-        The number of evaluations without a new minimum after which the learning rate drops.
+        The number of evaluations without a new minimum after which the learning rate drops. An evaluation with a new
+        minimum never drops it, so 0 means the same as 1.
     gamma : float
+        At least 0.
 
     Examples
     --------
@@ -181,6 +234,9 @@ class ReduceOnPlateau(Schedule):
     0.1
     """
 
+    checks = Schedule.checks | {"figure": _text, "gamma": number, "best": _any}
+    checks |= dict.fromkeys(("patience", "waited", "drops"), _count)
+
     @checked
     def __init__(self, optimizer: SGD, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
         self.figure, self.patience, self.gamma = figure, patience, gamma
@@ -196,10 +252,12 @@ class ReduceOnPlateau(Schedule):
         if figures.keys() == {"batch_error"}:  # of a single batch
             return
         expect(self.figure in figures, "ReduceOnPlateau", f"{self.figure!r} to be measured", list(figures))
-        self.waited = 0 if figures[self.figure] < self.best else self.waited + 1
-        self.best = min(self.best, figures[self.figure])
-        if self.waited >= self.patience:
+        if figures[self.figure] < self.best:
+            self.best, self.waited = figures[self.figure], 0
+        elif self.waited + 1 >= self.patience:
             self.drops, self.waited = self.drops + 1, 0
+        else:
+            self.waited += 1
         self.apply()
 
 
@@ -211,7 +269,7 @@ class Warmup(Schedule):
     schedule : Schedule
         The schedule that is followed.
     iterations : int
-        The length of the warm-up. The first iteration has 1 / iterations of the learning rate.
+        The length of the warm-up. The first iteration has 1 / iterations of the learning rate; 0 means no warm-up.
 
     Examples
     --------
@@ -228,11 +286,14 @@ class Warmup(Schedule):
     1.0
     """
 
+    checks = Schedule.checks | {"iterations": _count}
+
     @checked
     def __init__(self, schedule: Schedule, iterations: int) -> None:
         self.schedule, self.iterations = schedule, iterations
-        schedule.optimizer.lr = schedule.base
-        super().__init__(schedule.optimizer)
+        super().__init__(_optimizer("Warmup", schedule))
+        self.base = schedule.base
+        self.apply()
 
     def factor(self, iteration: int) -> float:
         """Return the share of the warm-up that is done, times the factor of the other schedule."""
@@ -273,12 +334,15 @@ class WarmupUntil(Schedule):
     1.0
     """
 
+    checks = Schedule.checks | {"error": number, "gamma": number, "average": number, "done": flag}
+
     @checked
     def __init__(self, schedule: Schedule, error: float = 0.8, gamma: float = 0.1) -> None:
         self.schedule, self.error, self.gamma = schedule, error, gamma
         self.average, self.done = 1.0, False
-        schedule.optimizer.lr = schedule.base
-        super().__init__(schedule.optimizer)
+        super().__init__(_optimizer("WarmupUntil", schedule))
+        self.base = schedule.base
+        self.apply()
 
     def factor(self, iteration: int) -> float:
         """Return gamma during the warm-up, then the factor of the other schedule."""
@@ -291,3 +355,9 @@ class WarmupUntil(Schedule):
             self.done = self.done or self.average < self.error
         self.schedule.observe(**figures)
         self.apply()
+
+
+def _optimizer(caller: str, schedule: Schedule) -> SGD:
+    """Return the optimizer of the schedule that another one follows."""
+    expect(isinstance(schedule, Schedule), caller, "a schedule to follow", type(schedule).__name__, error=TypeError)
+    return schedule.optimizer

@@ -16,12 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from minigrad.arguments import expect
+from minigrad.arguments import expect, flag, number, with_keys
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
-from minigrad.device import namespace, to_host
+from minigrad.device import is_array, namespace, to_host
 from minigrad.nn.module import Parameter
 from minigrad.typing import Array
 
@@ -77,7 +75,6 @@ class SGD:
         given: list[Any] = list(params)  # groups, Tensors, or what is refused below
         groups: list[Group] = given if given and isinstance(given[0], dict) else [{"params": given}]
         expect(all("params" in group for group in groups), "SGD", 'each group to have "params"', groups)
-        self.lr = float(lr)
         self.groups: list[Group] = [defaults | group | {"params": list(group["params"])} for group in groups]
         self.velocity: dict[Tensor, Array] = {}
         every = self._parameters()
@@ -88,7 +85,7 @@ class SGD:
         expect(every and len(set(every)) == len(every), "SGD", "each parameter once, at least one of them", count)
         unknown = sorted({name for group in groups for name in group} - {"params", *defaults})
         expect(not unknown, "SGD", f"groups with params and {list(defaults)}", unknown)
-        self._check_range(lr, self._settings())
+        self._take(lr, self._settings())
 
     def _parameters(self) -> list[Tensor]:
         """Return the parameters of all groups."""
@@ -126,10 +123,12 @@ class SGD:
         """Return the settings of each group: all but its parameters."""
         return [{name: value for name, value in group.items() if name != "params"} for group in self.groups]
 
-    def _check_range(self, lr: float, groups: list[Group]) -> None:
-        """Refuse settings that are out of range, given by the caller or by a state."""
-        in_range = lr >= 0 and all(0 <= group["momentum"] < 1 and group["weight_decay"] >= 0 for group in groups)
-        expect(in_range, "SGD", "lr >= 0, 0 <= momentum < 1 and weight_decay >= 0", f"lr={lr} and groups of {groups}")
+    def _take(self, lr: float, groups: list[Group]) -> None:
+        """Continue with these settings, given by the caller or by a state, if they are in range."""
+        rate, checked = _in_range(lr, groups)
+        self.lr = rate
+        for group, settings in zip(self.groups, checked, strict=True):
+            group.update(settings)
 
     def state_dict(self) -> dict[str, object]:
         """Return what a later run needs to continue: the settings, and the velocities in the parameters' order."""
@@ -140,29 +139,45 @@ class SGD:
             "velocity": [None if v is None else to_host(v).copy() for v in velocity],
         }
 
+    def check_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raise what :meth:`load_state_dict` would raise, and change nothing."""
+        every, own = self._parameters(), self._settings()
+        with_keys("SGD", "a state", state, ["lr", "groups", "velocity"])
+        counts = [len(part) if isinstance(part, list) else None for part in (state["groups"], state["velocity"])]
+        wanted = f"a state of {len(own)} groups and {len(every)} velocities"
+        expect(counts == [len(own), len(every)], "SGD", wanted, "{} and {}".format(*counts))
+        for group, settings in zip(state["groups"], own, strict=True):
+            with_keys("SGD", "a group", group, settings)
+        _in_range(state["lr"], state["groups"])
+        for p, v in zip(every, state["velocity"], strict=True):
+            fits = v is None or (is_array(v) and (v.shape, v.dtype.kind) == (p.shape, p.dtype.kind))
+            got = f"{v.dtype} of shape {v.shape}" if is_array(v) else f"{v!r:.80}"
+            expect(fits, "SGD", f"a velocity of {p.dtype} of shape {p.shape}", got)
+
     @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state, with its settings.
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If groups or velocities do not fit the parameters, a setting is missing or unknown, or a number is out of
             range; nothing is loaded then.
         """
-        mine, given = self.state_dict(), state.get("groups", [])
-        fits = state.keys() == mine.keys() and [group.keys() for group in given] == [g.keys() for g in self._settings()]
-        expected = f"a state of {len(self.groups)} groups with {list(mine)}, like {self._settings()}"
-        expect(fits, "SGD", expected, f"{len(given)} with {list(state)}, {given}")
-        self._check_range(state["lr"], given)
-        every = self._parameters()
-        velocity = [None if v is None else np.asarray(v) for v in state["velocity"]]
-        shapes, own = [None if v is None else v.shape for v in velocity], [p.shape for p in every]
-        fits = len(shapes) == len(own) and all(a in (None, b) for a, b in zip(shapes, own, strict=True))
-        expect(fits, "SGD", f"velocities of the shapes {own}", shapes)
-        self.lr = state["lr"]
-        for group, settings in zip(self.groups, given, strict=True):
-            group.update(settings)
-        self.velocity = {
-            p: namespace(p.data).array(v, dtype=p.dtype) for p, v in zip(every, velocity, strict=True) if v is not None
+        self.check_state_dict(state)
+        self._take(state["lr"], state["groups"])
+        velocity = zip(self._parameters(), state["velocity"], strict=True)
+        self.velocity = {p: namespace(p.data).array(v, dtype=p.dtype) for p, v in velocity if v is not None}
+
+
+def _in_range(lr: float, groups: list[Group]) -> tuple[float, list[Group]]:
+    """Return settings as Python's numbers: NumPy's would turn float32 into float64. Refuse what is out of range."""
+    checked: list[Group] = [
+        {
+            "momentum": number("SGD", "momentum", group["momentum"], below=1),
+            "weight_decay": number("SGD", "weight_decay", group["weight_decay"]),
+            "nesterov": flag("SGD", "nesterov", group["nesterov"]),
         }
+        for group in groups
+    ]
+    return number("SGD", "lr", lr), checked

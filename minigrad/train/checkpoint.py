@@ -4,23 +4,30 @@ A safetensors file holds named arrays and a text. Here a tree of dicts and lists
 its path, ``model.fc.w``. The text is the rest of the tree as JSON, with the names in place of the arrays. Nothing is
 ever unpickled: a file from a stranger can be wrong, but it cannot run anything.
 
-A file is written under a temporary name in the same folder, synced to the disk, and only then renamed: a crash, a kill
-or a full disk leaves the previous file as it was.
+Beside the text stands a checksum of the text and the arrays, which :func:`load` compares: a file in which a bit was
+flipped is refused. Files without one, of other programs and of earlier versions, are read as they are.
+
+A file is written under a temporary name of its own in the same folder, synced to the disk, and only then renamed: a
+crash, a kill or a full disk leaves the previous file as it was, and of two processes that write one file at the same
+time, the later one wins with a whole file.
 
 Next: :mod:`minigrad.train.report`.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from minigrad.arguments import file
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import is_array, to_host
 from minigrad.typing import Array
@@ -31,6 +38,12 @@ Tree: TypeAlias = Any
 
 #: The key that stands in the JSON for an array, with the array's name. A tree must not use it.
 ARRAY = "$array"
+
+#: The names, in the metadata of the file, of the text and of the checksum.
+TEXT, CHECKSUM = "minigrad", "minigrad.sha256"
+
+#: The age in seconds at which a write removes the temporary file of another one: a killed process has left it.
+LEFTOVER = 600.0
 
 
 def save(path: str | Path, tree: Tree) -> None:
@@ -67,10 +80,12 @@ def save(path: str | Path, tree: Tree) -> None:
     """
     import safetensors.numpy
 
+    path = file("save", path)
     arrays: dict[str, Array] = {}
     text = json.dumps(_extract_arrays(tree, "", arrays))
+    content = safetensors.numpy.save(arrays, metadata={TEXT: text, CHECKSUM: _checksum(text, arrays)})
     with atomic(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(arrays, metadata={"minigrad": text}))
+        temporary.write_bytes(content)
 
 
 def load(path: str | Path) -> Tree:
@@ -89,7 +104,7 @@ def load(path: str | Path) -> Tree:
     Raises
     ------
     ValueError
-        If the file is truncated, no safetensors file, or holds numbers of a type that NumPy lacks.
+        If the file is truncated or damaged, no safetensors file, or holds numbers of a type that NumPy lacks.
     OSError
         If there is no such file.
 
@@ -103,12 +118,16 @@ def load(path: str | Path) -> Tree:
     """
     import safetensors
 
-    with open(path, "rb"):  # a missing file raises OSError, not an error of the format
+    with file("load", path).open("rb"):  # a missing file raises OSError, not an error of the format
         pass
     try:
-        with safetensors.safe_open(str(path), framework="np") as file:
-            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  not a dict
-            text = (file.metadata() or {}).get("minigrad")
+        with safetensors.safe_open(str(path), framework="np") as opened:
+            arrays = {name: np.array(opened.get_tensor(name)) for name in opened.keys()}  # noqa: SIM118  not a dict
+            notes = opened.metadata() or {}
+        text = notes.get(TEXT)
+        checked = CHECKSUM in notes or (TEXT in notes and len(notes) > 1)  # earlier versions wrote the text alone
+        if checked and notes.get(CHECKSUM) != _checksum(text, arrays):
+            raise ValueError("it is damaged: its checksum is not that of what it holds")
         return arrays if text is None else _insert_arrays(json.loads(text), arrays)
     except (safetensors.SafetensorError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(
@@ -130,17 +149,37 @@ def atomic(path: str | Path) -> Iterator[Path]:
     >>> path.read_text()
     'whole or not at all'
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link is followed, not replaced
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")  # always the same name: the next write replaces a leftover
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.part"):
+        with suppress(OSError):  # another process may remove it first
+            if time.time() - leftover.stat().st_mtime > LEFTOVER:
+                leftover.unlink()
+    mode = path.stat().st_mode & 0o7777 if path.exists() else None
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else 0o600))
     try:
         yield temporary
         _sync(temporary)
+        if mode is not None:  # only now: it may forbid to write
+            temporary.chmod(mode)
         os.replace(temporary, path)
         if os.name == "posix":
             _sync(path.parent)  # so that the new name is on the disk
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _checksum(text: str | None, arrays: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of a text and of arrays with their names, dtypes and shapes, as hexadecimal digits."""
+    import hashlib
+
+    little = {name: a.astype(a.dtype.newbyteorder("<"), copy=False) for name, a in sorted(arrays.items())}
+    facts = [text, [(name, a.dtype.str, a.shape) for name, a in little.items()]]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for array in little.values():
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _extract_arrays(tree: Tree, path: str, arrays: dict[str, Array]) -> Tree:

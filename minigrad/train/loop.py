@@ -12,11 +12,12 @@ Next: :mod:`models.vgg`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from minigrad.arguments import integer
+from minigrad.arguments import file, flag, integer, number
 from minigrad.autograd.tape import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
@@ -76,8 +77,9 @@ def fit(
         The file to resume the run from. It is written every `checkpoint_minutes`, at the end, and when SIGINT (Ctrl-C)
         or SIGTERM asks the process to stop, after the iteration that is under way. A second signal stops it at once.
     resume : bool
-        Resume the run from its checkpoint, bit-exactly; begin anew if there is none yet. The settings of optimizer and
-        schedule are then those of the checkpoint.
+        Resume the run from its checkpoint, bit-exactly; begin anew if there is none yet. The learning rate and the
+        settings of the schedule are then those of the checkpoint. Other settings of the optimizer, the seeds of the
+        loaders, and the sizes of the sets must be those of the checkpoint.
     config : dict, optional
         Other settings that the run depends on, as JSON can hold them. They are saved in the checkpoint; only a run with
         the same `config` is resumed.
@@ -100,7 +102,8 @@ def fit(
     FileExistsError
         If there is a checkpoint, and it is not to be resumed.
     ValueError
-        If the checkpoint belongs to another run, or a number is out of range.
+        If the checkpoint belongs to another run, or a part of it is not what a run saves: then nothing is changed. If
+        the optimizer is not one of this model, or the schedule not one of this optimizer, or a number is out of range.
 
     Notes
     -----
@@ -124,9 +127,10 @@ def fit(
         raise ValueError("fit: expected loaders of their own to evaluate on, got `batches`, which is amid an epoch")
     iterations = integer("fit", "iterations", iterations, least=1)
     every = len(batches) if evaluate_every is None else integer("fit", "evaluate_every", evaluate_every, least=1)
-    if resume and checkpoint is None:
+    number("fit", "checkpoint_minutes", checkpoint_minutes, most=math.inf)
+    if flag("fit", "resume", resume) and checkpoint is None:
         raise ValueError("fit: resume=True needs a checkpoint to resume from")
-    log, figure, checkpoint = (None if path is None else Path(path) for path in (log, figure, checkpoint))
+    log, figure, checkpoint = (None if path is None else file("fit", path) for path in (log, figure, checkpoint))
     run = Run(model, batches, sets, optimizer, schedule, config)
     if checkpoint is not None and checkpoint.exists():
         if not resume:

@@ -57,7 +57,8 @@ def stop_requests(listen: bool) -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         request.received = signal.Signals(number)
-        signal.signal(number, previous[request.received])
+        for each in heard:  # a second signal has its usual effect, also if it is the other one
+            signal.signal(each, previous[each])
 
     for number in heard:
         signal.signal(number, note)

@@ -340,3 +340,28 @@ def test_check_operator_passes_right_operators():
     assert worst["adjoint"] < 1e-14
     assert worst["taylor"] == np.inf
     assert "twin" not in worst
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("check", [mg.gradcheck, mg.gradgradcheck, mg.taylor_check, mg.complex_step_check])
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (mg.log, [-1.0]),
+        (mg.log, [2.0, -3.0]),
+        (mg.log, [0.0]),
+        (mg.sqrt, [-1.0]),
+        (lambda x: x * np.nan, [1.0]),
+        (lambda x: mg.exp(1000.0 * x), [1.0]),
+    ],
+)
+def test_no_check_passes_where_the_function_is_not_finite(check, f, x):
+    """Not even gradgradcheck of log at -1, where the gradient 1 / x is finite, and has a derivative."""
+    with pytest.raises(mg.checks.GradientError):
+        check(f, [np.array(x)])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nan_is_not_linear():
+    with pytest.raises(ValueError, match="f is not linear"):
+        mg.adjoint_check(lambda x: x * np.nan, [np.ones(2)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minigrad as mg
 from minigrad.data import fetch
 from minigrad.data.cifar import CIFAR10, CIFAR100
 from minigrad.data.images import ByteImages
@@ -430,3 +431,14 @@ def test_the_real_mnist_and_fashion_mnist_are_read(kind, train):
     if train:
         facts = (0.1307, 0.3081) if kind is MNIST else (0.2860, 0.3530)
         np.testing.assert_allclose(mean_and_std(data.images), facts, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    "kind", [mg.data.Digits, mg.data.CIFAR10, mg.data.CIFAR100, mg.data.MNIST, mg.data.FashionMNIST]
+)
+@pytest.mark.parametrize("train", ["test", "train", 0, None, np.array([True, False])])
+def test_which_part_is_true_or_false(kind, train):
+    """`Digits("test")` was the training set. CIFAR's and MNIST's first argument is the root."""
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: expected train to be True or False, got "):
+        kind(train=train)
+    assert len(mg.data.Digits(np.bool_(False))) == 360

@@ -672,3 +672,27 @@ def test_the_registry_is_well_formed():
     for below, *archives in fetch.DATA_SETS.values():
         assert all(file in fetch.REGISTRY for file in archives)
         assert archives or sum(file.startswith(f"{below}/") for file in fetch.REGISTRY) == 4
+
+
+def test_two_processes_may_unpack_one_archive(cifar100, tmp_path, monkeypatch):
+    """The other one is done first: its folder, which cannot be replaced, is as good."""
+    replace = Path.replace
+
+    def second(self, target):
+        Path(target).mkdir()
+        (Path(target) / "a.bin").write_bytes(BODY[:5000])
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", second)
+    assert cifar100(*GOOD) == tmp_path / "root" / TOP
+    assert names(tmp_path / "root") == [TOP, f"{TOP}.tar.gz", f"{TOP}/a.bin"]
+
+
+def test_a_folder_that_cannot_get_its_name_is_an_error(cifar100, tmp_path, monkeypatch):
+    def refused(self, target):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(PermissionError):
+        cifar100(*GOOD)
+    assert names(tmp_path / "root") == [f"{TOP}.tar.gz"]

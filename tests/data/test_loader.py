@@ -618,3 +618,50 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(state, message
         loader.load_state_dict(state)
     assert loader.state_dict() == {"seed": 9, "epoch": 0, "batch": 0}
     assert len(walk(loader)) == 3
+
+
+class OneByOne:
+    """A data set as PyTorch's: an image and a label at one index."""
+
+    def __init__(self, how):
+        self.how, self.images, self.labels = how, list(np.ones((5, 2, 2, 1), np.float32)), [0, 1, 2, 3, 4]
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        if self.how == "checked" and index >= 5:
+            raise IndexError(index)
+        if self.how == "converted":
+            index = int(index)
+        if self.how == "by name":
+            return {i: (image, label) for i, (image, label) in enumerate(zip(self.images, self.labels, strict=True))}[
+                index
+            ]
+        return self.images[index], self.labels[index]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("how", ["a list", "checked", "converted", "by name"])
+def test_a_data_set_that_takes_one_index_is_refused_by_name(how, size):
+    with pytest.raises(
+        TypeError, match=f"^DataLoader: expected a data set that returns {size} images and {size} labels"
+    ):
+        next(iter(DataLoader(OneByOne(how), size)))
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        lambda i: np.ones((len(i), 2)),
+        lambda i: (np.ones((len(i), 2)),),
+        lambda i: (np.ones((len(i), 2)), i, i),
+        lambda i: (np.ones((len(i) - 1, 2)), i),
+        lambda i: (np.ones((len(i), 2)), i[1:]),
+        lambda i: (np.ones((len(i), 2)), 3),
+        lambda i: None,
+    ],
+)
+def test_a_data_set_that_returns_no_batch_is_refused(batch):
+    with pytest.raises(TypeError, match="^DataLoader: expected a data set that returns 2 images and 2 labels"):
+        next(iter(DataLoader(type("Data", (), {"__len__": lambda _: 5, "__getitem__": lambda _, i: batch(i)})(), 2)))

@@ -1,5 +1,9 @@
 """Modules, layers, initialisation."""
 
+import collections
+import copy
+import types
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -99,6 +103,104 @@ def test_parameters_and_modules_in_lists():
             list(model.parameters())
 
 
+class Nested(nn.Module):
+    """Everything that a Module may hold, in lists and tuples in lists, and one list that holds itself."""
+
+    def __init__(self):
+        self.gains = [[nn.Parameter([2.0])], ((nn.Parameter([3.0]),), nn.Buffer(np.array([5.0], "float32")))]
+        self.branches = [
+            [nn.Linear(1, 1, rng=0), nn.BatchNorm2d(1)],
+            ([nn.Sequential(nn.Linear(1, 1, rng=1), nn.BatchNorm2d(1))], nn.Dropout(0.5, rng=2)),
+        ]
+        self.branches.append(self.branches)
+
+    def forward(self, x):
+        (linear, norm), ((chain,), dropout), _ = self.branches
+        ((a,), ((b,), c)) = self.gains
+        return dropout(norm(linear(x)) * a + chain(x) * b) * c.data
+
+
+NESTED = ["branches.0.0.w", "branches.0.0.b", "branches.0.1.gamma", "branches.0.1.beta"]
+NESTED += ["branches.1.0.0.0.w", "branches.1.0.0.0.b", "branches.1.0.0.1.gamma", "branches.1.0.0.1.beta"]
+
+
+def test_lists_in_lists_are_walked():
+    """They were overlooked: neither trained nor saved nor put into evaluation mode, without a word."""
+    net = Nested()
+    assert [name for name, _ in net.named_parameters()] == ["gains.0.0", "gains.1.0.0", *NESTED]
+    statistics = [
+        f"{name}.{part}" for name in ("branches.0.1", "branches.1.0.0.1") for part in ("running_mean", "running_var")
+    ]
+    assert [name for name, _ in net.named_buffers()] == ["gains.1.1", *statistics]
+    assert list(net.state_dict()) == [name for name, _ in (*net.named_parameters(), *net.named_buffers())]
+    paths = [
+        "",
+        "branches.0.0",
+        "branches.0.1",
+        "branches.1.0.0",
+        "branches.1.0.0.0",
+        "branches.1.0.0.1",
+        "branches.1.1",
+    ]
+    assert [path for path, _ in net.named_modules()] == paths
+    assert not any(module.training for _, module in net.eval().named_modules())
+    seen = []
+    net.apply(lambda module: seen.append(type(module).__name__))
+    assert seen == ["Nested", "Linear", "BatchNorm2d", "Sequential", "Linear", "BatchNorm2d", "Dropout"]
+    assert "(branches.1.0.0): Sequential(" in repr(net)
+
+
+def test_what_stands_in_nested_lists_is_trained_copied_loaded_and_folded():
+    net, other = Nested(), Nested()
+    net.branches[0][1].running_mean.data[...] = 0.5
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((8, 1)).astype("float32"))
+    expected = net.eval()(x).data
+    for same in (copy.deepcopy(net), nn.fold_batch_norm(net), other):
+        same.load_state_dict(net.state_dict()) if same is other else None
+        assert_allclose(same.eval()(x).data, expected, rtol=1e-5)
+    assert len(nn.fold_batch_norm(net).branches[1][0][0]) == 1
+    assert len(net.branches[1][0][0]) == 2
+    before = net.state_dict()
+    sgd = mg.optim.SGD(net.parameters(), 0.1)
+    (net.train()(x) ** 2).sum().backward()
+    sgd.step()
+    unmoved = {name for name, value in net.state_dict().items() if np.array_equal(value, before[name])}
+    assert unmoved <= {"gains.1.1", "branches.0.0.b", "branches.1.0.0.0.b"}  # a bias before batch norm has no gradient
+    assert net.to("cpu").branches[0][0].w.grad is None
+
+
+HIDDEN = {
+    "dict of lists": lambda thing: {"a": [thing]},
+    "dict of dicts": lambda thing: {"a": {"b": thing}},
+    "dict in a list": lambda thing: [1, {"a": thing}],
+    "dict in a dict in tuples": lambda thing: (((), {"a": [{"b": (thing,)}]}),),
+    "ordered dict": lambda thing: collections.OrderedDict(a=thing),
+    "mapping": lambda thing: types.MappingProxyType({"a": thing}),
+    "set": lambda thing: {thing},
+    "frozen set": lambda thing: [frozenset([thing])],
+    "deque": lambda thing: collections.deque([thing]),
+    "user list": lambda thing: collections.UserList([[thing]]),
+}
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+@pytest.mark.parametrize("thing", [lambda: nn.Parameter([1.0]), lambda: nn.Buffer(np.ones(1)), nn.ReLU], ids=range(3))
+def test_what_is_not_walked_is_refused_wherever_it_stands(kind, thing):
+    net = nn.Sequential(nn.ReLU(), Mask())
+    net[1].hidden = HIDDEN[kind](thing())
+    uses = [nn.Module.state_dict, nn.Module.eval, nn.Module.train, lambda net: net.apply(print), nn.fold_batch_norm]
+    for use in [*uses, lambda net: net.to("cpu"), lambda net: list(net.parameters()), lambda net: list(net.buffers())]:
+        with pytest.raises(TypeError, match=r"^Mask\.hidden[.\d]*: .* not in a \w+; use a list"):
+            use(net)
+
+
+def test_settings_in_a_dict_are_nobodys_business():
+    net = nn.Sequential(Mask())
+    net[0].settings = {"sizes": [(1, 2), {3}], "names": collections.deque("ab"), "f": print}
+    assert list(net.state_dict()) == ["0.mask", "0.scales.0", "0.scales.1"]
+    assert not net.eval()[0].training
+
+
 class Mask(nn.Module):
     """A layer with a buffer, buffers in a list, and a shared one."""
 
@@ -137,7 +239,9 @@ def test_buffers_are_saved_loaded_and_not_trained():
 def test_an_array_alone_is_refused_with_the_fix(attribute, use):
     model = nn.Sequential(Mask())
     model[0].weights = attribute
-    with pytest.raises(TypeError, match=r"Mask\.weights: .*neither saved nor moved; wrap it: nn\.Buffer\(array\)"):
+    with pytest.raises(
+        TypeError, match=r"Mask\.weights(\.\d)?: .*neither saved nor moved; wrap it: nn\.Buffer\(array\)"
+    ):
         use(model)
     model[0]._weights = vars(model[0]).pop("weights")
     assert list(model.state_dict()) == ["0.mask", "0.scales.0", "0.scales.1"]
@@ -181,7 +285,7 @@ def test_sizes_and_seeds_are_checked():
     for pool in (nn.MaxPool2d, nn.AvgPool2d):
         with pytest.raises(ValueError, match=f"{pool.__name__}: expected stride to be an int of at least 1"):
             pool(2, stride=0)
-    with pytest.raises(ValueError, match="Dropout: expected 0 <= p < 1, got 1"):
+    with pytest.raises(ValueError, match="Dropout: expected a number with 0 <= p < 1, got 1"):
         nn.Dropout(1, rng=0)
     with pytest.raises(ValueError, match="Conv2d: groups=2 must divide c_in = 3 and c_out = 4"):
         nn.Conv2d(3, 4, 3, groups=2, rng=0)
@@ -336,3 +440,44 @@ def test_draws_depend_on_the_seed_alone():
         assert_array_equal(draw((3, 4), rng=1), draw((3, 4), rng=1, dtype=np.float64).astype("float32"))
     with pytest.raises(ValueError, match="expected the shape of a weight"):
         nn.init.he_normal((3,), rng=0)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        (lambda p: nn.Dropout(p, rng=0), [-0.1, 1.0, 1.5, NAN, INF, "0.5", None, [0.5], True]),
+        (lambda m: nn.BatchNorm2d(2, momentum=m), [-0.1, 1.1, NAN, INF, "0.1", None]),
+        (lambda e: nn.BatchNorm2d(2, eps=e), [0.0, -1e-5, NAN, INF, "1e-5", None]),
+        (lambda c: nn.BatchNorm2d(c), [0, -1, 2.0, NAN, "2", None]),
+        (lambda c: nn.Linear(c, 2, rng=0), [0, -1, 2.0, NAN, "2", None]),
+        (lambda b: nn.Linear(2, 2, bias=b, rng=0), ["no", None, 0, NAN]),
+        (lambda b: nn.Conv2d(2, 2, 1, bias=b, rng=0), ["no", None, 0, NAN]),
+        (lambda k: nn.Conv2d(2, 2, k, rng=0), [0, -1, 2.0, NAN, INF, None, (1, -1), (1, NAN), "ab"]),
+        (lambda s: nn.Conv2d(2, 2, 1, stride=s, rng=0), [0, -1, 2.0, NAN, INF, None, (1, 0)]),
+        (lambda p: nn.Conv2d(2, 2, 1, padding=p, rng=0), [-1, 2.0, NAN, INF, None, (1, -1)]),
+        (lambda d: nn.Conv2d(2, 2, 1, dilation=d, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda g: nn.Conv2d(2, 2, 1, groups=g, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda k: nn.MaxPool2d(k), [0, -1, 2.0, NAN, INF, None, "abc"]),
+        (lambda p: nn.AvgPool2d(2, padding=p), [-1, 1.0, NAN, INF, None]),
+        (lambda s: nn.AvgPool2d(2, stride=s), [0, -1, 1.0, NAN, INF]),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_at_once(make, values):
+    """Not in use: a layer with momentum=nan trained, and was wrong in evaluation."""
+    for value in values:
+        with pytest.raises(
+            (ValueError, TypeError), match=r"^(Dropout|BatchNorm2d|Linear|Conv2d|MaxPool2d|AvgPool2d): "
+        ):
+            make(value)
+
+
+@pytest.mark.parametrize("training", ["eval", 0, None])
+def test_a_mode_is_true_or_false(training):
+    """`net.train("eval")` put the net into training mode."""
+    net = nn.Sequential(nn.ReLU()).eval()
+    with pytest.raises(TypeError, match="^train: expected training to be True or False, got "):
+        net.train(training)
+    assert not net.training

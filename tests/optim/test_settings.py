@@ -195,7 +195,7 @@ def test_a_group_wins_over_the_settings_of_all():
     [
         ({"lr": -0.1}, "lr >= 0"),
         ({"lr": math.nan}, "lr >= 0"),
-        ({"momentum": 2.0}, "momentum < 1.*'momentum': 2.0"),
+        ({"momentum": 2.0}, "momentum < 1, got 2.0"),
         ({"momentum": 1.0}, "momentum < 1"),
         ({"momentum": -0.1}, "0 <= momentum"),
         ({"weight_decay": -1.0}, "weight_decay >= 0"),
@@ -224,7 +224,7 @@ def test_a_state_with_other_settings_is_refused(name):
     second = state["groups"][1]
     if second.pop(name, None) is None:
         second[name] = 0.5
-    with pytest.raises(ValueError, match="SGD: expected a state of 2 groups with .*'nesterov': False.*, got 2 with"):
+    with pytest.raises(ValueError, match=r"SGD: expected a group with \['momentum', 'nesterov', 'weight_decay'\], got"):
         optimizer.load_state_dict(state)
     assert [p.item() for group in optimizer.groups for p in group["params"]] == [1.0, 2.0]
 
@@ -304,3 +304,117 @@ def test_one_parameter_without_a_gradient_holds_up_no_other(without):
         p.grad = None if i == without else mg.Tensor(np.array(1.0))
     SGD([{"params": w[:3]}, {"params": w[3:]}], 0.1).step()
     assert [p.item() for p in w] == [1.0 if i == without else 0.9 for i in range(5)]
+
+
+# Out of range --------------------------------------------------------------------------------
+
+NAN, INF = math.nan, math.inf
+
+#: Of each setting: how it is given, and what is refused. Before, `gamma=-2`, for example, was accepted.
+OUT_OF_RANGE = {
+    "SGD.lr": (lambda lr: sgd(lr), [-0.1, NAN, INF, "0.1", None, True, [0.1]]),
+    "SGD.momentum": (lambda m: SGD([Parameter([1.0])], 0.1, m), [-0.1, 1.0, 5, NAN, "0.9", None]),
+    "SGD.weight_decay": (lambda d: SGD([Parameter([1.0])], 0.1, 0.9, d), [-1.0, NAN, INF, "0", None]),
+    "SGD.nesterov": (lambda n: SGD([Parameter([1.0])], 0.1, nesterov=n), ["no", None, 1, NAN]),
+    "MultiStepLR.milestones": (lambda m: MultiStepLR(sgd(), m), [[-1], [2.5], [NAN], ["2"], 2, None, "ab"]),
+    "MultiStepLR.gamma": (lambda g: MultiStepLR(sgd(), [2], g), [-2, NAN, INF, "0.1", None]),
+    "CosineLR.iterations": (lambda n: CosineLR(sgd(), n), [0, -3, 2.5, NAN, INF, "8", None, True]),
+    "ReduceOnPlateau.figure": (lambda f: ReduceOnPlateau(sgd(), f), [3, None]),
+    "ReduceOnPlateau.patience": (lambda p: ReduceOnPlateau(sgd(), patience=p), [-1, 1.5, NAN, INF, "3", None]),
+    "ReduceOnPlateau.gamma": (lambda g: ReduceOnPlateau(sgd(), gamma=g), [-2, NAN, INF, "0.1"]),
+    "Warmup.iterations": (lambda n: Warmup(MultiStepLR(sgd(), []), n), [-4, 2.5, NAN, INF, "3"]),
+    "WarmupUntil.error": (lambda e: WarmupUntil(MultiStepLR(sgd(), []), e), [-0.1, NAN, INF, "0.8"]),
+    "WarmupUntil.gamma": (lambda g: WarmupUntil(MultiStepLR(sgd(), []), gamma=g), [-1, NAN, INF, "0.1"]),
+    "MultiStepLR.optimizer": (lambda o: MultiStepLR(o, [1]), [None, 0.1, Parameter([1.0])]),
+    "Warmup.schedule": (lambda s: Warmup(s, 3), [None, sgd()]),
+    "WarmupUntil.schedule": (lambda s: WarmupUntil(s), [None, sgd()]),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_what_is_out_of_range_is_refused_by_name(name):
+    make, values = OUT_OF_RANGE[name]
+    for value in values:
+        with pytest.raises((ValueError, TypeError), match=f"^{name.partition('.')[0]}: expected "):
+            make(value)
+
+
+#: Of each schedule: the names in its state that are not those of every schedule, with what each of them may not be.
+IN_A_STATE = {
+    "base": [-0.1, NAN, INF, "1", None, []],
+    "iteration": [-5, 20.5, NAN, "3", None, True],
+    "milestones": [[-1], [2.5], 3, None],
+    "gamma": [-2, NAN, INF, "0.1"],
+    "iterations": [-1, 2.5, None],
+    "figure": [3, None],
+    "patience": [-1, 2.5],
+    "waited": [-1, 0.5, None],
+    "drops": [-1, 0.5, None],
+    "best": [NAN, "0.5", None],
+    "error": [-1, NAN],
+    "average": [NAN, None],
+    "done": ["yes", 1, None],
+    "schedule": [None, 3, {}],
+}
+SCHEDULES = {
+    "steps": lambda o: MultiStepLR(o, [2]),
+    "cosine": lambda o: CosineLR(o, 8),
+    "plateau": lambda o: ReduceOnPlateau(o),
+    "warm-up": lambda o: Warmup(CosineLR(o, 8), 2),
+    "until": lambda o: WarmupUntil(Warmup(ReduceOnPlateau(o), 4)),
+}
+
+
+def leaves(state, path=()):
+    """Yield the path of each value in a state, also of those of a schedule within a schedule."""
+    for name, value in state.items():
+        yield (*path, name)
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, name))
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_state_out_of_range_is_refused_and_nothing_is_loaded(kind):
+    """Whichever value is wrong, the others are not loaded either, in the schedules within included."""
+    for path in leaves(SCHEDULES[kind](sgd()).state_dict()):
+        for value in IN_A_STATE[path[-1]]:
+            schedule = SCHEDULES[kind](sgd())
+            before, state = schedule.state_dict(), SCHEDULES[kind](sgd(0.5)).state_dict()
+            inner = state
+            for name in path[:-1]:
+                inner = inner[name]
+            inner[path[-1]] = value
+            with pytest.raises((ValueError, TypeError), match=r"^\w+: expected "):
+                schedule.load_state_dict(state)
+            assert (schedule.state_dict(), schedule.optimizer.lr) == (before, before["base"] * schedule.factor(0))
+
+
+def test_a_plateau_without_patience_drops_only_where_the_error_does_not_fall():
+    def rates_of(patience, *errors):
+        return rates(lambda o: ReduceOnPlateau(o, patience=patience), len(errors) + 1, test_error=[*errors, 0.0])[1:]
+
+    assert rates_of(0, 0.5, 0.4, 0.3) == [1.0, 1.0, 1.0]
+    assert rates_of(0, 0.5, 0.5, 0.4, NAN) == rates_of(1, 0.5, 0.5, 0.4, NAN) == pytest.approx([1, 0.1, 0.1, 0.01])
+    assert rates_of(2, 0.5, 0.5, 0.4, 0.4, 0.4) == pytest.approx([1, 1, 1, 1, 0.1])
+
+
+def test_settings_of_numpy_do_not_promote():
+    """The product of a float32 array and an np.float64 has float64."""
+    w = Parameter([1.0])
+    optimizer = SGD([{"params": [w], "momentum": np.float64(0.5)}], np.float32(0.5), weight_decay=np.array(0.25))
+    assert {type(value) for value in optimizer.groups[0].values()} == {list, float, bool}
+    assert (type(optimizer.lr), optimizer.groups[0]["weight_decay"]) == (float, 0.25)
+    assert type(MultiStepLR(optimizer, np.array([1]), np.float64(0.5)).gamma) is float
+
+
+def test_a_refused_schedule_leaves_the_rate_alone():
+    inner = CosineLR(sgd(), 2)
+    inner.step()
+    for make in (
+        lambda: Warmup(inner, -1),
+        lambda: WarmupUntil(inner, NAN),
+        lambda: MultiStepLR(inner.optimizer, [NAN]),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            make()
+        assert inner.optimizer.lr == pytest.approx(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,11 @@ def _norm(*shape: int, **settings: Any) -> Sample:
     return sample(randn(*shape) + 0.5, randn(c, seed=1), randn(c, seed=2), call=call, **settings)
 
 
-def norm_of(x: Any, training: bool = True, eps: float = 1e-5, **given: Any) -> Any:
+def norm_of(x: Any, training: bool = True, eps: float = 1e-5, momentum: Any = 0.1, **given: Any) -> Any:
     """Normalise, with ones for all arguments that are not given."""
     c = x.shape[-1]
     arrays = {name: ones(c, dtype=x.dtype) for name in ("gamma", "beta", "running_mean", "running_var")} | given
-    return mg.batch_norm(x, *arrays.values(), training=training, eps=eps)
+    return mg.batch_norm(x, *arrays.values(), training=training, eps=eps, momentum=momentum)
 
 
 def _with_numbers(training: bool) -> Any:
@@ -111,7 +112,18 @@ RECORDS = {
             "one-value": Refusal(lambda: nn.BatchNorm2d(3)(t(1, 3)), r"at least two values.*\(1, 3\)"),
             "one-pixel": Refusal(lambda: nn.BatchNorm2d(3)(t(1, 1, 1, 3)), "at least two values"),
             "one-value-of-an-array": Refusal(lambda: norm_of(ones(1, 3)), "at least two values"),
-            "eps": Refusal(lambda: nn.BatchNorm2d(3, eps=0.0)(X), "expected eps > 0, got 0.0"),
+            "eps": Refusal(lambda: norm_of(X, eps=0.0), "expected eps > 0, got 0.0"),
+            "eps-nan": Refusal(lambda: norm_of(X, eps=math.nan), "expected a finite number with eps >= 0, got nan"),
+            "eps-inf": Refusal(lambda: norm_of(X, eps=math.inf), "expected a finite number with eps >= 0, got inf"),
+            "momentum-nan": Refusal(
+                lambda: norm_of(X, momentum=math.nan), "expected a number with 0 <= momentum <= 1, got nan"
+            ),
+            "momentum": Refusal(
+                lambda: norm_of(X, momentum=-0.1), "expected a number with 0 <= momentum <= 1, got -0.1"
+            ),
+            "momentum-of-text": Refusal(
+                lambda: norm_of(X, momentum="0.1"), "expected a number with 0 <= momentum <= 1, got '0.1'"
+            ),
             "eps-of-arrays": Refusal(lambda: norm_of(ones(4, 3), eps=0.0), "expected eps > 0"),
             "list-of-gamma": type_error(
                 lambda: norm_of(ones(4, 1), gamma=[1.0]), "expected .* to be a Tensor or an array, got list"

@@ -264,3 +264,22 @@ def test_a_list_may_hold_hundreds_of_arrays(tmp_path):
     found = mg.load(tmp_path / "x")
     assert [array.item() for array in found["velocity"]] == list(range(300))
     assert [array.item() for (array,) in found["nested"]] == [-i for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("checkpoint_minutes", [-1.0, math.nan, "10", None]),
+        ("resume", ["no", None, 1]),
+        ("log", [3, None]),
+        ("figure", [3, b"x.png"]),
+        ("checkpoint", [3, 2.5]),
+        ("iterations", [0, -1, 2.5, math.nan, math.inf, "3"]),
+        ("evaluate_every", [0, -1, 2.5, math.nan, math.inf, "3"]),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_before_training(setting, values):
+    for value in values:
+        if value is not None or setting in ("checkpoint_minutes", "resume"):
+            with pytest.raises((ValueError, TypeError), match="^fit: expected "):
+                fit(**{setting: value})
