@@ -14,8 +14,8 @@ import numbers
 import os
 import re
 import typing
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,51 +28,76 @@ F = TypeVar("F", bound=Function)
 def checked(f: F) -> F:
     """Make a function compare its arguments with the types in its signature, before it does anything.
 
-    For functions and constructors that are not called often. Operators compare only after they have failed.
+    Numbers it leaves to :func:`~minigrad.arguments.integer`, `number` and `pair`, which also know their ranges. For
+    functions and constructors that are not called often: operators compare only after they have failed.
 
     Examples
     --------
     >>> @checked
-    ... def double(x: int) -> int:
-    ...     return 2 * x
-    >>> double("two")
+    ... def greet(name: str, politely: bool = True) -> str:
+    ...     return f"{'Good day' if politely else 'Hi'}, {name}"
+    >>> greet(3)
     Traceback (most recent call last):
-    TypeError: double: expected x to be an int, got 'two'
+    TypeError: greet: expected name to be a text, got 3
     """
 
     @functools.wraps(f)
     def call(*args: Any, **settings: Any) -> Any:
-        if wrong := mistyped(f, args, settings):
+        if wrong := mistyped(f, args, settings, numbers_too=False):
             raise TypeError(wrong)
         return f(*args, **settings)
 
     return call  # type: ignore[return-value]
 
 
-def mistyped(f: Function, args: Iterable[Any], settings: dict[str, Any], caller: str = "") -> str | None:
+def named(f: F) -> F:
+    """Make a function name itself if it fails, and compare its settings with their types; for our own code alone.
+
+    (A function that calls the user's must pass their errors on as they are.)
+    """
+
+    @functools.wraps(f)
+    def call(*args: Any, **settings: Any) -> Any:
+        if settings and (wrong := mistyped(f, (), settings, numbers_too=False)):
+            raise TypeError(wrong)
+        try:
+            return f(*args, **settings)
+        except BAD_CALL as error:
+            raise explained(f, error, args, settings, f.__name__) from error
+
+    return call  # type: ignore[return-value]
+
+
+#: What a call with unfit arguments may raise somewhere inside.
+BAD_CALL = (TypeError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+def mistyped(
+    f: Function, args: Sequence[Any], settings: dict[str, Any], caller: str = "", numbers_too: bool = True
+) -> str | None:
     """Say which argument does not have the type that the signature of `f` gives; None if all do."""
     expected, positional, rest = _types(f)
-    given = [*zip(positional, args, strict=False), *((rest, a) for a in list(args)[len(positional) :] if rest)]
+    given = [*zip(positional, args, strict=False), *((rest, a) for a in args[len(positional) :] if rest)]
     for name, value in [*given, *settings.items()]:
-        if name in expected and not any(holds(value) for _, holds in expected[name]):
-            caller = caller or f.__qualname__.removesuffix(".__init__").rpartition("<locals>.")[2].lstrip("_")
-            return (
-                f"{caller}: expected {name} to be {' or '.join(what for what, _ in expected[name])}, got {brief(value)}"
-            )
+        kinds = expected.get(name, [])
+        if kinds and not any(k.holds(value) for k in kinds) and (numbers_too or not any(k.of_numbers for k in kinds)):
+            caller = caller or (type(args[0]).__name__ if f.__name__ == "__init__" else f.__name__)
+            return f"{caller}: expected {name} to be {' or '.join(k.what for k in kinds)}, got {brief(value)}"
     return None
 
 
-def explained(f: Function, error: Exception, args: Iterable[Any], settings: dict[str, Any], caller: str) -> Exception:
+def explained(f: Function, error: Exception, args: Sequence[Any], settings: dict[str, Any], caller: str) -> Exception:
     """Return the error to raise for a call of `f` that failed: one that names the caller.
 
     It says which argument has the wrong type; if all have the right one, what failed.
     """
-    if re.search(rf"\b{caller}\b", str(error)):
+    if re.search(rf"\b_?{caller}(:|\(| )", str(error)):
         return error
     if wrong := mistyped(f, args, settings, caller):
         return TypeError(wrong)
     kind = next((k for k in (IndexError, ValueError, OverflowError) if isinstance(error, k)), TypeError)
-    return kind(f"{caller}: {error}")
+    what = re.sub(r"^\w+: ", "", str(error))  # without the name of the inner function that refused it
+    return kind(f"{caller}: {what}")
 
 
 def brief(value: object) -> str:
@@ -83,7 +108,22 @@ def brief(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__ + dtype
 
 
-Kind = tuple[str, Callable[[Any], bool]]  # what a type is called in a message, and whether a value has it
+class Kind(NamedTuple):
+    """What a type in a signature stands for.
+
+    Attributes
+    ----------
+    what : str
+        Its name in a message.
+    holds : function
+        Whether a value is of this type.
+    of_numbers : bool
+        Whether it is a number, or consists of numbers.
+    """
+
+    what: str
+    holds: Callable[[Any], bool]
+    of_numbers: bool = False
 
 
 @functools.cache
@@ -91,9 +131,13 @@ def _types(f: Function) -> tuple[dict[str, list[Kind]], list[str], str]:
     """Return the types of the parameters of `f` by name, the names of the positional ones, and that of ``*args``."""
     expected, positional, rest = {}, [], ""
     for p in inspect.signature(f).parameters.values():
-        kinds = [_kind(text, f.__globals__) for text in _alternatives(str(p.annotation))]
-        if p.annotation is not p.empty and all(kinds) and p.kind is not p.VAR_KEYWORD:
-            expected[p.name] = [k for k in kinds if k]
+        types = {p.name: p.annotation}
+        if unpacked := re.fullmatch(r"Unpack\[(\w+)\]", str(p.annotation)):
+            types = {k: t.__forward_arg__ for k, t in f.__globals__[unpacked[1]].__annotations__.items()}
+        for name, annotation in types.items():
+            kinds = [_kind(text, f.__globals__) for text in _alternatives(str(annotation))]
+            if annotation is not p.empty and all(kinds):
+                expected[name] = [k for k in kinds if k]
         if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
             positional.append(p.name)
         rest = p.name if p.kind is p.VAR_POSITIONAL else rest
@@ -118,30 +162,36 @@ def _kind(text: str, names: dict[str, Any]) -> Kind | None:
     if text in _KINDS:
         return _KINDS[text]
     if outer in ("Sequence", "list", "Iterable"):
-        kinds = [_kind(part, names) for part in _alternatives(inner.removesuffix("]"))]
-        return (
-            f"a sequence of {' or '.join(k[0].split(' ', 1)[-1] + 's' for k in kinds if k) or 'values'}",
-            lambda v: (
-                _is_iterable(v)
-                and (
-                    not all(kinds)
-                    or not isinstance(v, list | tuple)
-                    or all(any(k[1](x) for k in kinds if k) for x in v)
-                )
-            ),
+        known = [_kind(part, names) for part in _alternatives(inner.removesuffix("]"))]
+        kinds = [k for k in known if k] if all(known) else []
+
+        def fits(value: Any) -> bool:
+            return (
+                not isinstance(value, list | tuple) or not kinds or all(any(k.holds(x) for k in kinds) for x in value)
+            )
+
+        of = " or ".join(k.what.split(" ", 1)[-1] + "s" for k in kinds) or "values"
+        return Kind(
+            f"a sequence of {of}",
+            lambda v: _is_iterable(v) and (not kinds or fits(v)),
+            any(k.of_numbers for k in kinds),
         )
     if outer in ("Mapping", "dict"):
-        return "a dict", lambda v: hasattr(v, "items") and not isinstance(v, type)
+        return Kind("a dict", lambda v: hasattr(v, "items") and not isinstance(v, type))
     if outer in ("Callable", "Function", "Transform"):
-        return "a function", callable
-    named = names.get(outer)
+        return Kind("a function", lambda v: callable(v) and not isinstance(v, type))
+    named = names.get(outer) if outer not in ("Any", "object") else None
+    if typing.is_typeddict(named):
+        return _kind("dict", names)
     if typing.get_origin(named) is typing.Literal:
-        options = typing.get_args(named)
-        return f"one of {', '.join(map(repr, options))}", lambda v: isinstance(v, str) and v in options
+        return _KINDS["str"]  # which one, its own check says
     if getattr(named, "_is_protocol", False):
-        members = [m for m in vars(named) if re.fullmatch("__len__|__getitem__|[a-z]\\w*", m)]
-        return f"a {outer}", lambda v: not isinstance(v, type) and all(hasattr(v, m) for m in members)
-    return (f"a {outer}", lambda v: isinstance(v, named)) if isinstance(named, type) else None
+        members = [m for m in vars(named) if re.fullmatch(r"__len__|__getitem__|[a-z]\w*", m)]
+        return Kind(
+            f"a {outer}",
+            lambda v: not isinstance(v, type) and all(hasattr(v, m) for m in members) and getattr(v, "ndim", 1) > 0,
+        )
+    return Kind(f"a {outer}", lambda v: isinstance(v, named)) if isinstance(named, type) else None
 
 
 def _is_iterable(value: object) -> bool:
@@ -165,7 +215,7 @@ def _is_dtype(value: Any) -> bool:
     """Whether this names a dtype of floating-point numbers."""
     try:
         return value is not None and np.dtype(value).kind == "f"
-    except TypeError:
+    except (TypeError, ValueError):
         return False
 
 
@@ -178,39 +228,29 @@ def _is_int(value: object) -> bool:
     return as_int(value) is not None
 
 
-def _is_seed(value: object) -> bool:
-    """Whether this is a seed: an int of at least 0."""
-    return (as_int(value) or 0) >= 0 and _is_int(value)
-
-
 def _is_tuple(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(map(_is_int, value))
 
 
-_BOOL: Kind = ("a bool", lambda v: isinstance(v, bool) or type(v).__name__ in ("bool_", "bool"))
-_INT: Kind = ("an int", _is_int)
-_ARRAY: Kind = ("an array", _is_array)
-_TENSOR_OR_ARRAY: Kind = ("a Tensor or an array", _is_array)
-_AXIS: Kind = ("an int, a tuple of ints or None", lambda v: v is None or _is_int(v) or _is_tuple(v))
-
 #: The types that signatures use: see minigrad/typing.py.
 _KINDS: dict[str, Kind] = {
-    "bool": _BOOL,
-    "int": _INT,
-    "float": ("a number", _is_number),
-    "str": ("a text", lambda v: isinstance(v, str)),
-    "Path": ("a path", lambda v: isinstance(v, os.PathLike)),
-    "None": ("None", lambda v: v is None),
-    "Array": _ARRAY,
-    "Tensor": ("a Tensor", lambda v: _is_array(v) and hasattr(v, "backward")),
-    "TensorOrArray": _TENSOR_OR_ARRAY,
-    "Shape": ("a tuple of ints", _is_tuple),
-    "tuple[int, ...]": ("a tuple of ints", _is_tuple),
-    "Axis": _AXIS,
-    "IntOrPair": ("an int or a pair of ints", lambda v: _is_int(v) or _is_iterable(v)),
-    "Pair": ("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2),
-    "Rng": ("a seed or a numpy Generator", lambda v: _is_generator(v) or _is_seed(v)),
-    "np.random.Generator": ("a numpy Generator", _is_generator),
-    "npt.DTypeLike": ("a dtype of floating-point numbers", _is_dtype),
-    "Inputs": ("a sequence of arrays", _is_iterable),
+    "bool": Kind("True or False", lambda v: isinstance(v, bool) or type(v).__name__ in ("bool_", "bool")),
+    "int": Kind("an int", _is_int, of_numbers=True),
+    "float": Kind("a number", _is_number, of_numbers=True),
+    "str": Kind("a text", lambda v: isinstance(v, str)),
+    "Path": Kind("the path of a file", lambda v: isinstance(v, os.PathLike)),
+    "None": Kind("None", lambda v: v is None),
+    "Array": Kind("an array", _is_array),
+    "ArrayLike": Kind("an array or numbers", lambda v: _is_number(v) or _is_array(v) or _is_iterable(v)),
+    "Tensor": Kind("a Tensor", lambda v: _is_array(v) and hasattr(v, "backward")),
+    "TensorOrArray": Kind("a Tensor or an array", _is_array),
+    "Shape": Kind("a tuple of ints", _is_tuple, of_numbers=True),
+    "tuple[int, ...]": Kind("a tuple of ints", _is_tuple, of_numbers=True),
+    "Axis": Kind("an int, a tuple of ints or None", lambda v: v is None or _is_int(v) or _is_tuple(v), of_numbers=True),
+    "IntOrPair": Kind("an int or a pair of ints", lambda v: _is_int(v) or _is_iterable(v), of_numbers=True),
+    "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
+    "Rng": Kind("a seed or a numpy Generator", lambda v: _is_generator(v) or _is_int(v)),
+    "np.random.Generator": Kind("a numpy Generator", _is_generator),
+    "npt.DTypeLike": Kind("a dtype of floating-point numbers", _is_dtype),
+    "Inputs": Kind("a sequence of arrays", _is_iterable),
 }

@@ -25,7 +25,7 @@ import numpy as np
 from minigrad import nn
 from minigrad.arguments import expect
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import checked
+from minigrad.checked import named
 from minigrad.typing import Rng
 from models.legacy import todays_path
 
@@ -51,7 +51,7 @@ class Settings(TypedDict, total=False):
     dtype: npt.DTypeLike
 
 
-@checked
+@named
 def conv_bn(
     kernel: int,
     c_in: int,
@@ -194,7 +194,7 @@ class Net(nn.Module):
         return todays_path(super().renamed(path))
 
 
-@checked
+@named
 def plain_net(stem: Stem, blocks: tuple[int, ...], filters: tuple[int, ...], **settings: Unpack[Settings]) -> Net:
     """Build a plain net; all plain nets below are built with this function.
 
@@ -222,7 +222,7 @@ def plain_net(stem: Stem, blocks: tuple[int, ...], filters: tuple[int, ...], **s
     return Net(stem, PlainBlock, blocks, filters, **settings)
 
 
-@checked
+@named
 def plain18(**settings: Unpack[Settings]) -> Net:
     """Build the plain net of 18 layers (Table 1 without shortcuts).
 
@@ -244,7 +244,7 @@ def plain18(**settings: Unpack[Settings]) -> Net:
     return plain_net("imagenet", (2, 2, 2, 2), (64, 64, 128, 256, 512), **settings)
 
 
-@checked
+@named
 def plain34(**settings: Unpack[Settings]) -> Net:
     """Build the plain net of 34 layers (Table 1 without shortcuts; Fig. 3, middle): see :func:`plain18`.
 
@@ -256,7 +256,7 @@ def plain34(**settings: Unpack[Settings]) -> Net:
     return plain_net("imagenet", (3, 4, 6, 3), (64, 64, 128, 256, 512), **settings)
 
 
-@checked
+@named
 def cifar_plain(depth: int, *, width: int = 16, **settings: Unpack[Settings]) -> Net:
     """Build the plain net of section 4.2 with `depth` layers.
 
@@ -291,7 +291,7 @@ def cifar_plain(depth: int, *, width: int = 16, **settings: Unpack[Settings]) ->
     return plain_net("cifar", (n, n, n), filters, **settings)
 
 
-@checked
+@named
 def blocks_per_stage(name: str, depth: int) -> int:
     """Return n of depth = 6n + 2; refuse an impossible depth, and name the nearest possible ones."""
     n, rest = divmod(depth - 2, 6)

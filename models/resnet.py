@@ -30,7 +30,7 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.arguments import expect
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import checked
+from minigrad.checked import named
 from models.plain import ConvBN, Net, PlainBlock, Settings, Stem, blocks_per_stage
 
 Shortcut: TypeAlias = Literal["A", "B", "C"]
@@ -147,7 +147,7 @@ class Bottleneck(nn.Module):
         return self.relu(y)
 
 
-@checked
+@named
 def downsample(
     conv_bn: ConvBN, c_in: int, c_out: int, stride: int, shortcut: Shortcut, pad_channels: PadChannels
 ) -> nn.Module:
@@ -177,7 +177,7 @@ class PadShortcut(nn.Module):
         return mg.pad(x[:, :: self.stride, :: self.stride], [(0, 0), (0, 0), (0, 0), self.missing])
 
 
-@checked
+@named
 def residual_net(
     stem: Stem,
     block: type[BasicBlock | Bottleneck],
@@ -257,7 +257,7 @@ TABLE_1: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], tuple[i
 }
 
 
-@checked
+@named
 def resnet18(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-18 for ImageNet.
 
@@ -281,7 +281,7 @@ def resnet18(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> 
     return residual_net("imagenet", *TABLE_1[18], shortcut=shortcut, **settings)
 
 
-@checked
+@named
 def resnet34(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-34 for ImageNet: see :func:`resnet18`.
 
@@ -293,7 +293,7 @@ def resnet34(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> 
     return residual_net("imagenet", *TABLE_1[34], shortcut=shortcut, **settings)
 
 
-@checked
+@named
 def resnet50(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-50 for ImageNet: see :func:`resnet18`.
 
@@ -305,7 +305,7 @@ def resnet50(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> 
     return residual_net("imagenet", *TABLE_1[50], shortcut=shortcut, **settings)
 
 
-@checked
+@named
 def resnet101(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-101 for ImageNet: see :func:`resnet18`.
 
@@ -317,7 +317,7 @@ def resnet101(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) ->
     return residual_net("imagenet", *TABLE_1[101], shortcut=shortcut, **settings)
 
 
-@checked
+@named
 def resnet152(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-152 for ImageNet: see :func:`resnet18`.
 
@@ -329,7 +329,7 @@ def resnet152(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) ->
     return residual_net("imagenet", *TABLE_1[152], shortcut=shortcut, **settings)
 
 
-@checked
+@named
 def cifar_resnet(depth: int, shortcut: Shortcut = "A", width: int = 16, **settings: Unpack[ResidualSettings]) -> Net:
     """Build the residual net of section 4.2 with `depth` layers.
 

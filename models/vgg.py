@@ -19,7 +19,7 @@ import numpy as np
 
 from minigrad import nn
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import checked
+from minigrad.checked import named
 from minigrad.typing import Rng
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class VGG(nn.Module):
         return self.classifier(self.flatten(self.features(x)))
 
 
-@checked
+@named
 def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-11.
 
@@ -138,7 +138,7 @@ def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(11, batch_norm=batch_norm, **settings)
 
 
-@checked
+@named
 def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-13: see :func:`vgg11`.
 
@@ -150,7 +150,7 @@ def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(13, batch_norm=batch_norm, **settings)
 
 
-@checked
+@named
 def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-16: see :func:`vgg11`.
 
@@ -162,7 +162,7 @@ def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(16, batch_norm=batch_norm, **settings)
 
 
-@checked
+@named
 def vgg19(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-19: see :func:`vgg11`.
 

@@ -28,6 +28,7 @@ from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, state
 from minigrad.autograd.tensor import Tensor, new_tensor
+from minigrad.checked import BAD_CALL
 from minigrad.device import is_array, namespace
 from minigrad.typing import Array, Function, Gradient, Settings
 
@@ -224,7 +225,7 @@ class Operator:
             else:  # the same, without packing and unpacking
                 a, b = arrays
                 out = self.forward(a, b)
-        except Exception as error:
+        except BAD_CALL as error:
             raise explain.failed_forward(self, error, arrays, settings) from error
         saved = None
         if type(out) is tuple:

@@ -9,12 +9,11 @@ Next: :mod:`minigrad.autograd.explain`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import explained
+from minigrad.checked import named
 from minigrad.typing import Array, Function, Number, Operand, TensorOrArray
 
 if TYPE_CHECKING:  # for type checkers only: operator imports this file
@@ -50,19 +49,7 @@ def composed(f: Callable[Concatenate[TensorOrArray, TensorOrArray, P], Any]) -> 
 def composed(f: Callable[Concatenate[TensorOrArray, P], Any]) -> Unary[P]: ...
 def composed(f: Any) -> Any:
     """Make a function that is composed of operators name itself if it fails; its static type is that of an operator."""
-
-    @functools.wraps(f)
-    def call(*args: Any, **settings: Any) -> Any:
-        try:
-            return f(*args, **settings)
-        except _BAD_CALL as error:
-            raise explained(f, error, args, settings, f.__name__) from error
-
-    return call
-
-
-#: What a call with unfit arguments may raise somewhere inside.
-_BAD_CALL = (TypeError, ValueError, AttributeError, IndexError, OverflowError)
+    return named(f)
 
 
 class HasRules(Protocol):

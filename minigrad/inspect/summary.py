@@ -134,8 +134,6 @@ def summary(model: Module, input_shape: Shape) -> Summary:
     -----------------------------------------------------------------------------------
     total                                        448        442,368
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"summary: expected a Module, got {type(model).__name__}")
     expect(
         all((as_int(size) or 0) > 0 for size in input_shape),
         "summary",

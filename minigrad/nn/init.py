@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minigrad.checked import checked
+from minigrad.checked import named
 from minigrad.typing import Array, Rng, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-@checked
+@named
 def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a normal distribution of variance 2 / fan_in.
 
@@ -55,7 +55,7 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     return _scaled(_generator(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
 
 
-@checked
+@named
 def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / fan_in.
 
@@ -78,7 +78,7 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
 
 
-@checked
+@named
 def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / (fan_in + fan_out).
 

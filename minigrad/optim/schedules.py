@@ -112,7 +112,6 @@ class Schedule:
                 setattr(trial, name, value)
         trial.check()
 
-    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state, with its settings: milestones, for example, are those of the saved run.
 

@@ -154,7 +154,6 @@ class SGD:
             got = f"{v.dtype} of shape {v.shape}" if is_array(v) else f"{v!r:.80}"
             expect(fits, "SGD", f"a velocity of {p.dtype} of shape {p.shape}", got)
 
-    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state, with its settings.
 

@@ -596,7 +596,7 @@ def test_wrong_arguments_are_refused(n, size, options, message):
 
 @pytest.mark.parametrize("rng", [True, 1.0, "0", np.random.RandomState(0)])
 def test_other_types_than_seeds_are_refused(rng):
-    with pytest.raises(TypeError, match="DataLoader: expected rng to be a numpy Generator, a seed or None"):
+    with pytest.raises(TypeError, match="DataLoader: expected rng to be a seed or a numpy Generator or None"):
         DataLoader(Numbers(5), 2, rng=rng)
 
 

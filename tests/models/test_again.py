@@ -65,7 +65,11 @@ def test_scores_have_the_dtype_and_the_digits_of_the_nets(dtype, rtol, n):
 # Nets ----------------------------------------------------------------------------------------
 
 EVERY = {
-    **{f"vgg{i}-{norm}": functools.partial(make, batch_norm=norm) for i, make in enumerate(VGG) for norm in (0, 1)},
+    **{
+        f"vgg{i}-{norm}": functools.partial(make, batch_norm=norm)
+        for i, make in enumerate(VGG)
+        for norm in (False, True)
+    },
     **{
         f"{stem}-{kind.__name__}-{option}-{zero}": functools.partial(
             residual_net, stem, kind, (2, 2), (4, 4, 8), shortcut=option, zero_gamma=zero

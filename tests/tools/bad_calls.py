@@ -89,25 +89,54 @@ def _on(shape: tuple[int, ...]) -> Callable[[Any], Any]:
 
 
 #: Constructors and functions: arguments of a valid call, and how to use what it returns.
-PLAIN: dict[str, tuple[Callable[..., Any], Callable[[], tuple[list[Any], dict[str, Any]]], Callable[[Any], Any] | None]] = {
+PLAIN: dict[
+    str, tuple[Callable[..., Any], Callable[[], tuple[list[Any], dict[str, Any]]], Callable[[Any], Any] | None]
+] = {
     "Tensor": (mg.Tensor, lambda: ([[1.0, 2.0]], {"requires_grad": True}), lambda t: t.data.copy()),
     "set_num_threads": (mg.set_num_threads, lambda: ([mg.get_num_threads()], {}), None),
     "grad": (mg.grad, lambda: ((x := images(2)) and [square(x).sum(), [x]] if False else _graph(), {}), None),
     "elementwise": (mg.elementwise, lambda: ([_cube], {}), None),
     "operator": (mg.operator, lambda: ([_cube], {}), None),
     "recompute": (mg.recompute, lambda: ([square, images(3)], {}), lambda y: y.sum().backward()),
-    "gradcheck": (mg.gradcheck, lambda: ([square, [np.array([1.0, 2.0])]], {"eps": 1e-5, "atol": 1e-7, "rtol": 1e-5, "rng": 0}), None),
-    "gradgradcheck": (mg.gradgradcheck, lambda: ([square, [np.array([1.0, 2.0])]], {"eps": 1e-5, "atol": 1e-7, "rtol": 1e-5, "rng": 0}), None),
-    "adjoint_check": (mg.adjoint_check, lambda: ([lambda x: x * 2.0, [np.array([1.0, 2.0])]], {"rtol": 1e-12, "rng": 0}), None),
-    "complex_step_check": (mg.complex_step_check, lambda: ([square, [np.array([1.0, 2.0])]], {"rtol": 1e-12, "rng": 0}), None),
+    "gradcheck": (
+        mg.gradcheck,
+        lambda: ([square, [np.array([1.0, 2.0])]], {"eps": 1e-5, "atol": 1e-7, "rtol": 1e-5, "rng": 0}),
+        None,
+    ),
+    "gradgradcheck": (
+        mg.gradgradcheck,
+        lambda: ([square, [np.array([1.0, 2.0])]], {"eps": 1e-5, "atol": 1e-7, "rtol": 1e-5, "rng": 0}),
+        None,
+    ),
+    "adjoint_check": (
+        mg.adjoint_check,
+        lambda: ([lambda x: x * 2.0, [np.array([1.0, 2.0])]], {"rtol": 1e-12, "rng": 0}),
+        None,
+    ),
+    "complex_step_check": (
+        mg.complex_step_check,
+        lambda: ([square, [np.array([1.0, 2.0])]], {"rtol": 1e-12, "rng": 0}),
+        None,
+    ),
     "taylor_check": (mg.taylor_check, lambda: ([mg.exp, [np.array([0.1, 0.2])]], {"rng": 0}), None),
-    "check_operator": (mg.check_operator, lambda: ([mg.exp, [[np.array([0.1, 0.2])]]], {"analytic": False, "linear": False}), None),
+    "check_operator": (
+        mg.check_operator,
+        lambda: ([mg.exp, [[np.array([0.1, 0.2])]]], {"analytic": False, "linear": False}),
+        None,
+    ),
     "AvgPool2d": (nn.AvgPool2d, lambda: ([2], {"stride": 2, "padding": 0}), _on((1, 8, 8, 3))),
     "MaxPool2d": (nn.MaxPool2d, lambda: ([2], {"stride": 2, "padding": 0}), _on((1, 8, 8, 3))),
     "BatchNorm2d": (nn.BatchNorm2d, lambda: ([3], {"momentum": 0.1, "eps": 1e-5, "dtype": np.float32}), None),
     "Buffer": (nn.Buffer, lambda: ([np.zeros(3)], {}), None),
     "Parameter": (nn.Parameter, lambda: ([[1.0, 2.0]], {}), lambda t: t.sum().backward()),
-    "Conv2d": (nn.Conv2d, lambda: ([3, 4, 3], {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, "bias": True, "rng": 0, "dtype": np.float32}), None),
+    "Conv2d": (
+        nn.Conv2d,
+        lambda: (
+            [3, 4, 3],
+            {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, "bias": True, "rng": 0, "dtype": np.float32},
+        ),
+        None,
+    ),
     "Linear": (nn.Linear, lambda: ([3, 4], {"bias": True, "rng": 0, "dtype": np.float32}), None),
     "Dropout": (nn.Dropout, lambda: ([0.5], {"rng": 0}), _on((2, 8))),
     "Sequential": (nn.Sequential, lambda: ([nn.ReLU(), nn.Flatten()], {}), _on((2, 2, 2, 1))),
@@ -115,16 +144,32 @@ PLAIN: dict[str, tuple[Callable[..., Any], Callable[[], tuple[list[Any], dict[st
     "he_normal": (nn.init.he_normal, lambda: ([(3, 4)], {"rng": 0, "dtype": np.float32}), lambda a: a + 1),
     "he_uniform": (nn.init.he_uniform, lambda: ([(3, 4)], {"rng": 0, "dtype": np.float32}), lambda a: a + 1),
     "glorot_uniform": (nn.init.glorot_uniform, lambda: ([(3, 4)], {"rng": 0, "dtype": np.float32}), lambda a: a + 1),
-    "SGD": (optim.SGD, lambda: ([net().parameters(), 0.1], {"momentum": 0.9, "weight_decay": 0.0, "nesterov": False}), lambda o: _steps(o)),
+    "SGD": (
+        optim.SGD,
+        lambda: ([net().parameters(), 0.1], {"momentum": 0.9, "weight_decay": 0.0, "nesterov": False}),
+        lambda o: _steps(o),
+    ),
     "CosineLR": (optim.CosineLR, lambda: ([sgd(), 10], {}), lambda s: _steps(s)),
     "MultiStepLR": (optim.MultiStepLR, lambda: ([sgd(), [1, 2]], {"gamma": 0.1}), lambda s: _steps(s)),
-    "ReduceOnPlateau": (optim.ReduceOnPlateau, lambda: ([sgd()], {"figure": "test_error", "patience": 5, "gamma": 0.1}), None),
+    "ReduceOnPlateau": (
+        optim.ReduceOnPlateau,
+        lambda: ([sgd()], {"figure": "test_error", "patience": 5, "gamma": 0.1}),
+        None,
+    ),
     "Warmup": (optim.Warmup, lambda: ([optim.MultiStepLR(sgd(), [3]), 2], {}), lambda s: _steps(s)),
-    "WarmupUntil": (optim.WarmupUntil, lambda: ([optim.MultiStepLR(sgd(), [3])], {"error": 0.8, "gamma": 0.1}), lambda s: _steps(s)),
+    "WarmupUntil": (
+        optim.WarmupUntil,
+        lambda: ([optim.MultiStepLR(sgd(), [3])], {"error": 0.8, "gamma": 0.1}),
+        lambda s: _steps(s),
+    ),
     "evaluate": (train.evaluate, lambda: ([net(), loader()], {}), None),
     "refresh_statistics": (train.refresh_statistics, lambda: ([net(), loader()], {}), None),
     "fit": (train.fit, run, None),
-    "DataLoader": (data.DataLoader, lambda: ([data.Digits(), 16], {"rng": 0, "transform": None, "prefetch": 2}), lambda b: next(iter(b))),
+    "DataLoader": (
+        data.DataLoader,
+        lambda: ([data.Digits(), 16], {"rng": 0, "transform": None, "prefetch": 2}),
+        lambda b: next(iter(b)),
+    ),
     "Digits": (data.Digits, lambda: ([True], {}), lambda d: d[0]),
     "Subset": (data.Subset, lambda: ([data.Digits(), [0, 1]], {}), lambda d: d[0]),
     "split": (data.split, lambda: ([data.Digits(), 10, 0], {}), lambda pair: pair[0][0]),
@@ -136,7 +181,11 @@ PLAIN: dict[str, tuple[Callable[..., Any], Callable[[], tuple[list[Any], dict[st
     "statistics": (mg.inspect.statistics, lambda: ([net()], {}), None),
     "summary": (mg.inspect.summary, lambda: ([net(), (1, 8, 8, 1)], {}), str),
     "cifar_plain": (models.cifar_plain, lambda: ([8], {"width": 2, "num_classes": 10, "rng": 0}), None),
-    "cifar_resnet": (models.cifar_resnet, lambda: ([8], {"shortcut": "A", "width": 2, "num_classes": 10, "rng": 0}), None),
+    "cifar_resnet": (
+        models.cifar_resnet,
+        lambda: ([8], {"shortcut": "A", "width": 2, "num_classes": 10, "rng": 0}),
+        None,
+    ),
     "load_state_dict": (net().load_state_dict, lambda: ([net().state_dict()], {}), None),
     "train": (net().train, lambda: ([True], {}), None),
     "reshape": (images(2, 3).reshape, lambda: ([3, 2], {}), None),
@@ -313,7 +362,14 @@ def misused(name: str, result: Any, args: list[Any], settings: dict[str, Any]) -
     except Exception as error:
         return "" if named_in_use(error) else f"fails in use: {type(error).__name__}: {error}"
     try:
-        plain = [x.data if isinstance(x, mg.Tensor) else [y.data if isinstance(y, mg.Tensor) else y for y in x] if isinstance(x, list | tuple) else x for x in args]
+        plain = [
+            x.data
+            if isinstance(x, mg.Tensor)
+            else [y.data if isinstance(y, mg.Tensor) else y for y in x]
+            if isinstance(x, list | tuple)
+            else x
+            for x in args
+        ]
         expected = np.asarray(RECORDS[name].definition(*plain, **settings))
     except Exception:
         return ""  # the definition takes less
