@@ -148,7 +148,7 @@ def file(caller: str, value: object) -> Path:
 
 def _scalar(value: Any) -> Any:
     """Return a NumPy scalar or a 0-d array as Python's number, and everything else as it is."""
-    return value.item() if getattr(value, "shape", None) == () else value
+    return value.item() if getattr(value, "shape", None) == () and type(value).__module__ == "numpy" else value
 
 
 def with_keys(caller: str, what: str, value: object, keys: Iterable[str], fix: str = "") -> None:

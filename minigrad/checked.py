@@ -58,14 +58,19 @@ def named(f: F) -> F:
 
     @functools.wraps(f)
     def call(*args: Any, **settings: Any) -> Any:
-        if settings and (wrong := mistyped(f, (), settings, numbers_too=False)):
+        if settings and (wrong := mistyped(f, args[:1], settings, numbers_too=False)):
             raise TypeError(wrong)
         try:
             return f(*args, **settings)
         except BAD_CALL as error:
-            raise explained(f, error, args, settings, f.__name__) from error
+            raise explained(f, error, args, settings, _caller(f, args)) from error
 
     return call  # type: ignore[return-value]
+
+
+def _caller(f: Function, args: Sequence[Any]) -> str:
+    """Return the name by which the user called: a class, if `f` is its constructor."""
+    return type(args[0]).__name__ if f.__name__ == "__init__" else f.__name__
 
 
 #: What a call with unfit arguments may raise somewhere inside.
@@ -81,8 +86,7 @@ def mistyped(
     for name, value in [*given, *settings.items()]:
         kinds = expected.get(name, [])
         if kinds and not any(k.holds(value) for k in kinds) and (numbers_too or not any(k.of_numbers for k in kinds)):
-            caller = caller or (type(args[0]).__name__ if f.__name__ == "__init__" else f.__name__)
-            return f"{caller}: expected {name} to be {' or '.join(k.what for k in kinds)}, got {brief(value)}"
+            return f"{caller or _caller(f, args)}: expected {name} to be {' or '.join(k.what for k in kinds)}, got {brief(value)}"
     return None
 
 
@@ -228,6 +232,11 @@ def _is_int(value: object) -> bool:
     return as_int(value) is not None
 
 
+def _is_seed(value: object) -> bool:
+    """Whether this is an int of at least 0."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0
+
+
 def _is_tuple(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(map(_is_int, value))
 
@@ -249,7 +258,7 @@ _KINDS: dict[str, Kind] = {
     "Axis": Kind("an int, a tuple of ints or None", lambda v: v is None or _is_int(v) or _is_tuple(v), of_numbers=True),
     "IntOrPair": Kind("an int or a pair of ints", lambda v: _is_int(v) or _is_iterable(v), of_numbers=True),
     "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
-    "Rng": Kind("a seed or a numpy Generator", lambda v: _is_generator(v) or _is_int(v)),
+    "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_seed(v)),
     "np.random.Generator": Kind("a numpy Generator", _is_generator),
     "npt.DTypeLike": Kind("a dtype of floating-point numbers", _is_dtype),
     "Inputs": Kind("a sequence of arrays", _is_iterable),

@@ -236,7 +236,6 @@ def _seed(rng: Rng | None) -> int:
         return 0
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63))
-    expect(rng >= 0, "DataLoader", "a seed of at least 0", rng)
     return int(rng)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minigrad.arguments import expect, integer, number
-from minigrad.checked import checked
+from minigrad.checked import checked, named
 from minigrad.data.dataset import Dataset
 from minigrad.device import to_host, windows
 from minigrad.typing import Array
@@ -58,7 +58,7 @@ class Normalize:
     array([-2.,  0.,  2.], dtype=float32)
     """
 
-    @checked
+    @named
     def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         self.mean, self.std = np.array(mean, np.float64), np.array(std, np.float64)  # not shared with the caller
         for name, value in (("mean", self.mean), ("std", self.std)):

@@ -135,7 +135,7 @@ def summary(model: Module, input_shape: Shape) -> Summary:
     total                                        448        442,368
     """
     expect(
-        all((as_int(size) or 0) > 0 for size in input_shape),
+        isinstance(input_shape, tuple | list) and all((as_int(size) or 0) > 0 for size in input_shape),
         "summary",
         "input_shape to be the sizes of one image, without the batch axis: (224, 224, 3)",
         input_shape,

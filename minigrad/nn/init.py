@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minigrad.checked import named
+from minigrad.checked import checked, named
 from minigrad.typing import Array, Rng, Shape
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 @named
+@checked
 def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a normal distribution of variance 2 / fan_in.
 
@@ -52,10 +53,11 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     >>> round(float(w.var() * 3 * 3 * 64), 1)
     2.0
     """
-    return _scaled(_generator(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
+    return _scaled(np.random.default_rng(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
 
 
 @named
+@checked
 def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / fan_in.
 
@@ -75,10 +77,11 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     >>> bool(abs(he_uniform((24, 10), rng=0)).max() <= 0.5)
     True
     """
-    return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
+    return _scaled(np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
 
 
 @named
+@checked
 def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / (fan_in + fan_out).
 
@@ -98,21 +101,14 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
     >>> bool(abs(glorot_uniform((12, 12), rng=0)).max() <= 0.5)
     True
     """
-    fan_out = math.prod(shape[:-2]) * shape[-1]
-    return _scaled(_generator(rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype)
-
-
-def _generator(rng: Rng) -> np.random.Generator:
-    """Return the Generator, or a new one with this seed; refuse None."""
-    if rng is None:
-        raise TypeError("init: expected rng to be a numpy Generator or a seed, got None: randomness is never hidden")
-    return np.random.default_rng(rng)
+    fans = _fan_in(shape) + math.prod(shape[:-2]) * shape[-1]
+    return _scaled(np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / fans), dtype)
 
 
 def _fan_in(shape: Shape) -> int:
     """Return the number of products in each sum that a layer with this weight computes."""
-    if len(shape) < 2:
-        raise ValueError(f"init: expected the shape of a weight, (..., c_in, c_out), got {shape}")
+    if len(shape) < 2 or min(shape) < 1:
+        raise ValueError(f"expected the shape of a weight, (..., c_in, c_out), got {shape}")
     return math.prod(shape[:-1])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from minigrad import ops
 from minigrad.arguments import expect, flag, integer, number, pair
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import checked
+from minigrad.checked import checked, named
 from minigrad.nn.init import he_normal
 from minigrad.nn.module import Buffer, Module, Parameter
 from minigrad.typing import IntOrPair, Pair, Rng
@@ -49,6 +49,7 @@ class Linear(Module):
     (1, 2)
     """
 
+    @named
     @checked
     def __init__(
         self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: npt.DTypeLike = np.float32
@@ -96,6 +97,7 @@ class Conv2d(Module):
     (8, 16, 16, 16)
     """
 
+    @named
     @checked
     def __init__(
         self,
@@ -162,6 +164,7 @@ class BatchNorm2d(Module):
            [ 1.,  1.]], dtype=float32)
     """
 
+    @named
     @checked
     def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
         c = integer("BatchNorm2d", "c", c, least=1)
@@ -240,6 +243,7 @@ class Sequential(Module):
     (ReLU(), 3)
     """
 
+    @named
     @checked
     def __init__(self, *layers: Module) -> None:
         self.layers = list(layers)
@@ -282,6 +286,7 @@ class MaxPool2d(Module):
     (1, 56, 56, 64)
     """
 
+    @named
     @checked
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("MaxPool2d", kernel, stride, padding)
@@ -306,6 +311,7 @@ class AvgPool2d(Module):
     (1, 2, 3, 3)
     """
 
+    @named
     @checked
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("AvgPool2d", kernel, stride, padding)
@@ -332,6 +338,7 @@ class Dropout(Module):
     Tensor([1., 2.])
     """
 
+    @named
     @checked
     def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
         self.p, self.rng = number("Dropout", "p", p, below=1), np.random.default_rng(rng)
@@ -373,8 +380,7 @@ class Identity(Module):
 
 def _window(layer: str, kernel: IntOrPair, stride: IntOrPair | None, padding: IntOrPair) -> tuple[Pair, Pair, Pair]:
     """Return the checked kernel, stride and padding of a pooling layer."""
-    return (
-        pair(layer, "kernel", kernel, least=1),
-        pair(layer, "stride", kernel if stride is None else stride, least=1),
-        pair(layer, "padding", padding, least=0),
-    )
+    size, border = pair(layer, "kernel", kernel, least=1), pair(layer, "padding", padding, least=0)
+    covers = border[0] < size[0] and border[1] < size[1]
+    expect(covers, layer, f"a padding smaller than the kernel {size}, so that every window covers a pixel", border)
+    return size, size if stride is None else pair(layer, "stride", stride, least=1), border

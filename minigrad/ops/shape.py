@@ -20,6 +20,7 @@ from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import state
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import named
 from minigrad.device import add_windows, is_array, namespace, on_host, scatter_add, windows
 from minigrad.typing import Array, Axis, Index, Pair, Saved, Shape, T, TensorOrArray
 
@@ -135,6 +136,7 @@ def expand_dims(x: TensorOrArray, axis: int) -> TensorOrArray:
 def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array: ...  # type: ignore[overload-overlap]  # of []
 @overload
 def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Tensor: ...
+@named
 def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
     """Join arrays along an existing axis.   Each gradient is a part of g
 
@@ -185,6 +187,7 @@ def _listed(name: str, arrays: object) -> list[Any]:
 def stack(arrays: Sequence[Array], axis: int = 0) -> Array: ...  # type: ignore[overload-overlap]  # of []
 @overload
 def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Tensor: ...
+@named
 def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
     """Join arrays of one shape along a new axis.
 

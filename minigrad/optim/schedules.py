@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from minigrad.arguments import expect, flag, integer, number, with_keys
-from minigrad.checked import checked
+from minigrad.checked import checked, named
 from minigrad.optim.sgd import SGD
 
 _count = partial(integer, least=0)
@@ -61,6 +61,7 @@ class Schedule:
 
     checks: ClassVar[dict[str, Callable[[str, str, Any], object]]] = {"base": number, "iteration": _count}
 
+    @named
     @checked
     def __init__(self, optimizer: SGD) -> None:
         is_optimizer = isinstance(optimizer, SGD)
@@ -157,6 +158,7 @@ class MultiStepLR(Schedule):
 
     checks = Schedule.checks | {"milestones": _iterations, "gamma": number}
 
+    @named
     @checked
     def __init__(self, optimizer: SGD, milestones: Iterable[int], gamma: float = 0.1) -> None:
         self.milestones, self.gamma = milestones, gamma
@@ -194,6 +196,7 @@ class CosineLR(Schedule):
 
     checks = Schedule.checks | {"iterations": partial(integer, least=1)}
 
+    @named
     @checked
     def __init__(self, optimizer: SGD, iterations: int) -> None:
         self.iterations = iterations
@@ -236,6 +239,7 @@ class ReduceOnPlateau(Schedule):
     checks = Schedule.checks | {"figure": _text, "gamma": number, "best": _any}
     checks |= dict.fromkeys(("patience", "waited", "drops"), _count)
 
+    @named
     @checked
     def __init__(self, optimizer: SGD, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
         self.figure, self.patience, self.gamma = figure, patience, gamma
@@ -287,6 +291,7 @@ class Warmup(Schedule):
 
     checks = Schedule.checks | {"iterations": _count}
 
+    @named
     @checked
     def __init__(self, schedule: Schedule, iterations: int) -> None:
         self.schedule, self.iterations = schedule, iterations
@@ -335,6 +340,7 @@ class WarmupUntil(Schedule):
 
     checks = Schedule.checks | {"error": number, "gamma": number, "average": number, "done": flag}
 
+    @named
     @checked
     def __init__(self, schedule: Schedule, error: float = 0.8, gamma: float = 0.1) -> None:
         self.schedule, self.error, self.gamma = schedule, error, gamma

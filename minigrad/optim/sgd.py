@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from minigrad.arguments import expect, flag, number, with_keys
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import checked
+from minigrad.checked import checked, named
 from minigrad.device import is_array, namespace, to_host
 from minigrad.nn.module import Parameter
 from minigrad.typing import Array
@@ -60,6 +60,7 @@ class SGD:
     array([0.8], dtype=float32)
     """
 
+    @named
     @checked
     def __init__(
         self,
