@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from minigrad.typing import IntOrPair, Pair
+import numpy as np
+
+from minigrad.typing import IntOrPair, Pair, Rng
 
 #: The largest finite float.
 MAX = sys.float_info.max
@@ -88,6 +90,21 @@ def integer(caller: str, name: str, value: object, least: int | None = None) -> 
         bound = "" if least is None else f" of at least {least}"
         raise ValueError(f"{caller}: expected {name} to be an int{bound}, got {value!r}")
     return number
+
+
+def generator(caller: str, rng: Rng) -> np.random.Generator:
+    """Return the Generator, or a new one with this seed; refuse None, for which NumPy would make up a seed.
+
+    Examples
+    --------
+    >>> generator("Dropout", None)
+    Traceback (most recent call last):
+    TypeError: Dropout: expected rng to be a numpy Generator or a seed, got None
+    """
+    seed = rng if isinstance(rng, np.random.Generator) else as_int(rng)
+    if seed is None or (isinstance(seed, int) and seed < 0):
+        refuse(caller, "rng to be a numpy Generator or a seed", f"{rng!r:.80}", error=TypeError)
+    return np.random.default_rng(seed)
 
 
 def number(

@@ -51,15 +51,33 @@ def checked(f: F) -> F:
 
 
 def named(f: F) -> F:
-    """Make a function name itself if it fails, and compare its settings with their types; for our own code alone.
+    """Make a function do what :func:`checked` does, and name itself if it fails.
 
-    (A function that calls the user's must pass their errors on as they are.)
+    For code that calls none of the user's: an error of the user's own function must be passed on as it is.
+    """
+    return _failing_by_name(checked(f))
+
+
+def composed(f: F) -> F:
+    """Make a function name itself if it fails, and compare its settings: for what is called often.
+
+    The arguments without a keyword are compared when it has failed.
     """
 
     @functools.wraps(f)
     def call(*args: Any, **settings: Any) -> Any:
         if settings and (wrong := mistyped(f, args[:1], settings, numbers_too=False)):
             raise TypeError(wrong)
+        return f(*args, **settings)
+
+    return _failing_by_name(call)  # type: ignore[return-value]
+
+
+def _failing_by_name(f: F) -> F:
+    """Return `f`, whose errors name it."""
+
+    @functools.wraps(f)
+    def call(*args: Any, **settings: Any) -> Any:
         try:
             return f(*args, **settings)
         except BAD_CALL as error:
@@ -86,7 +104,8 @@ def mistyped(
     for name, value in [*given, *settings.items()]:
         kinds = expected.get(name, [])
         if kinds and not any(k.holds(value) for k in kinds) and (numbers_too or not any(k.of_numbers for k in kinds)):
-            return f"{caller or _caller(f, args)}: expected {name} to be {' or '.join(k.what for k in kinds)}, got {brief(value)}"
+            what = " or ".join(k.what for k in kinds)
+            return f"{caller or _caller(f, args)}: expected {name} to be {what}, got {brief(value)}"
     return None
 
 
@@ -133,7 +152,7 @@ class Kind(NamedTuple):
 @functools.cache
 def _types(f: Function) -> tuple[dict[str, list[Kind]], list[str], str]:
     """Return the types of the parameters of `f` by name, the names of the positional ones, and that of ``*args``."""
-    expected, positional, rest = {}, [], ""
+    f, expected, positional, rest = inspect.unwrap(f), {}, [], ""
     for p in inspect.signature(f).parameters.values():
         types = {p.name: p.annotation}
         if unpacked := re.fullmatch(r"Unpack\[(\w+)\]", str(p.annotation)):
@@ -232,11 +251,6 @@ def _is_int(value: object) -> bool:
     return as_int(value) is not None
 
 
-def _is_seed(value: object) -> bool:
-    """Whether this is an int of at least 0."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0
-
-
 def _is_tuple(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(map(_is_int, value))
 
@@ -258,7 +272,7 @@ _KINDS: dict[str, Kind] = {
     "Axis": Kind("an int, a tuple of ints or None", lambda v: v is None or _is_int(v) or _is_tuple(v), of_numbers=True),
     "IntOrPair": Kind("an int or a pair of ints", lambda v: _is_int(v) or _is_iterable(v), of_numbers=True),
     "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
-    "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_seed(v)),
+    "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_int(v), of_numbers=True),
     "np.random.Generator": Kind("a numpy Generator", _is_generator),
     "npt.DTypeLike": Kind("a dtype of floating-point numbers", _is_dtype),
     "Inputs": Kind("a sequence of arrays", _is_iterable),

@@ -93,7 +93,7 @@ def to_device(array: Array, device: str) -> Array:
     Traceback (most recent call last):
     ValueError: to: expected a device "cpu", "cuda" or "cuda:1", got 'gpu'
     """
-    kind, _, number = device.partition(":")
+    kind, _, number = str(device).partition(":")
     if device == "cpu":
         return to_host(array)
     if device != "cuda" and not (kind == "cuda" and number.isdecimal()):

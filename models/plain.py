@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypedDict, Unpac
 import numpy as np
 
 from minigrad import nn
-from minigrad.arguments import expect
+from minigrad.arguments import expect, generator
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
 from minigrad.typing import Rng
@@ -51,7 +51,6 @@ class Settings(TypedDict, total=False):
     dtype: npt.DTypeLike
 
 
-@named
 def conv_bn(
     kernel: int,
     c_in: int,
@@ -160,7 +159,7 @@ class Net(nn.Module):
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         expect(stem in ("imagenet", "cifar"), "Net", 'stem "imagenet" or "cifar"', repr(stem))
-        rng = np.random.default_rng(rng)
+        rng = generator("Net", rng)
         make = partial(conv_bn, bn_eps=bn_eps, rng=rng, dtype=dtype)
         kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
         self.conv1, self.bn1 = make(kernel, in_channels, filters[0], stride)
@@ -291,7 +290,6 @@ def cifar_plain(depth: int, *, width: int = 16, **settings: Unpack[Settings]) ->
     return plain_net("cifar", (n, n, n), filters, **settings)
 
 
-@named
 def blocks_per_stage(name: str, depth: int) -> int:
     """Return n of depth = 6n + 2; refuse an impossible depth, and name the nearest possible ones."""
     n, rest = divmod(depth - 2, 6)

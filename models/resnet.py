@@ -147,7 +147,6 @@ class Bottleneck(nn.Module):
         return self.relu(y)
 
 
-@named
 def downsample(
     conv_bn: ConvBN, c_in: int, c_out: int, stride: int, shortcut: Shortcut, pad_channels: PadChannels
 ) -> nn.Module:

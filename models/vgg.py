@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import numpy as np
 
 from minigrad import nn
+from minigrad.arguments import generator
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
 from minigrad.typing import Rng
@@ -92,7 +93,7 @@ class VGG(nn.Module):
             raise ValueError(f"VGG: expected depth 11, 13, 16 or 19, got {depth}")
         if image_size < 32:
             raise ValueError(f"VGG: images are halved five times: expected image_size of at least 32, got {image_size}")
-        rng = np.random.default_rng(rng)
+        rng = generator("VGG", rng)
         layers: list[nn.Module] = []
         c_in = in_channels
         for n, c_out in zip(STAGES[depth], FILTERS, strict=True):

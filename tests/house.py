@@ -84,6 +84,7 @@ ROUTE = {
         Entry("minigrad.kernels.norm"),
         Entry("minigrad.kernels.masks"),
         Entry("minigrad.kernels.memory"),
+        Entry("minigrad.autograd.modes"),
         Entry("minigrad.autograd.recompute"),
     ],
     "When you need it": [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minigrad.arguments import as_int, integer, pair
+from minigrad.arguments import as_int, generator, integer, pair
 
 #: Ways to give an integer.
 INTEGERS = [int, np.int64, np.int8, lambda n: np.array(n, "int32")]
@@ -12,7 +12,20 @@ INTEGERS = [int, np.int64, np.int8, lambda n: np.array(n, "int32")]
 PAIRS = [tuple, list, np.array, iter, lambda two: tuple(map(np.int64, two)), lambda two: (np.int8(two[0]), two[1])]
 
 #: What is no integer: an array of one element is a list of one.
-WRONG = [True, np.True_, np.array(True), 2.0, np.float64(2), "2", None, 2j, [2], np.array([2])]
+WRONG = [
+    True,
+    np.True_,
+    np.array(True),
+    2.0,
+    np.float64(2),
+    np.array(1.7),
+    np.ma.array(1.7),
+    "2",
+    None,
+    2j,
+    [2],
+    np.array([2]),
+]
 
 
 @pytest.mark.parametrize("least", [None, -1, 0, 1, 2])
@@ -55,3 +68,17 @@ def test_what_is_no_integer_is_refused_alone_and_in_either_place_of_a_pair(wrong
     for given in (wrong, (wrong, 1), (1, wrong), [wrong, 1], [1, wrong], (), (1,), (1, 1, 1)):
         with pytest.raises(ValueError, match="f: expected n to be an int of at least 0, or a pair"):
             pair("f", "n", given, least=0)
+
+
+@pytest.mark.parametrize("form", INTEGERS)
+def test_a_seed_makes_the_generator_that_numpy_makes_of_it(form):
+    expected = np.random.default_rng(3).random(5)
+    np.testing.assert_array_equal(generator("f", form(3)).random(5), expected, strict=True)
+    given = np.random.default_rng(3)
+    assert generator("f", given) is given
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, -1, np.random], ids=repr)
+def test_what_is_no_seed_is_refused_above_all_none_which_would_be_unseeded(wrong):
+    with pytest.raises(TypeError, match="f: expected rng to be a numpy Generator or a seed, got "):
+        generator("f", wrong)

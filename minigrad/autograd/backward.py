@@ -11,15 +11,20 @@ Next: :mod:`minigrad.ops.elementwise`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from heapq import heappop, heappush
+from threading import RLock
 from typing import Any, cast
+
+import numpy as np
 
 from minigrad.arguments import expect
 from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
-from minigrad.autograd.tape import Entry, Leaf, Node, enable_grad, state
+from minigrad.autograd.modes import enable_grad
+from minigrad.autograd.tape import Entry, Leaf, Node, mode
 from minigrad.autograd.tensor import Tensor, array_of, new_tensor
 from minigrad.checked import checked
 from minigrad.device import device_name, is_array, namespace
@@ -84,7 +89,7 @@ def grad(
         if node not in totals:
             raise RuntimeError(
                 f"grad: inputs[{i}] of shape {x.shape} is not reached from the outputs: "
-                "no recorded operator leads from it to them"
+                "no recorded operator leads from it to them, or the tape between was released"
             )
     results = []
     for node in nodes:
@@ -126,9 +131,7 @@ def backward(
     """
     start = _start("backward", self, grad, create_graph)
     totals, owned = replay([start], None, create_graph, retain_graph or create_graph)
-    sums = {leaf: _as_result(g, leaf in owned, leaf.grad) for leaf, g in totals.items() if isinstance(leaf, Leaf)}
-    for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
-        leaf.grad = total
+    _add_to_leaves(totals, owned)
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -187,8 +190,8 @@ def replay(
     gradients = Gradients(create_graph)
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
     on_path = set() if wanted is None else _on_path([node for node, _ in roots], wanted)
-    anomaly = state.mode.anomaly
-    with enable_grad() if create_graph else nullcontext():
+    _, anomaly, _ = mode.get()
+    with np.errstate(under="ignore"), enable_grad() if create_graph else nullcontext():  # a small gradient may be 0
         for node, g in roots:
             if wanted is None or node in wanted or node in on_path:
                 add(node, g)
@@ -276,7 +279,7 @@ def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
     while ahead:
         node = ahead.pop()
         if type(node) is Entry and node not in reached:
-            if node.stored is None:
+            if node.stored is None and node not in wanted:
                 raise explain.released(node)
             reached.add(node)
             ahead.extend(node.edges)
@@ -333,6 +336,19 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
     if not all(isinstance(x, Tensor) for x in tensors):
         raise TypeError(f"grad: expected {name} to be a Tensor or a sequence of Tensors, got {given!r}")
     return tensors
+
+
+def _add_to_leaves(totals: dict[Node, Gradient], owned: set[Node]) -> None:
+    """Add gradients to ``.grad``; of several threads, one at a time, so that none overwrites the sum of another."""
+    with _adding:
+        sums = {leaf: _as_result(g, leaf in owned, leaf.grad) for leaf, g in totals.items() if isinstance(leaf, Leaf)}
+        for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
+            leaf.grad = total
+
+
+_adding = RLock()
+if hasattr(os, "register_at_fork"):  # in the child, the thread that held the lock does not exist
+    os.register_at_fork(after_in_child=_adding._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def _as_result(total: Gradient, owned: bool, before: Tensor | None = None) -> Tensor:

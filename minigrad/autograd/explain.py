@@ -36,13 +36,6 @@ def signature(op: Operator) -> str:
     return f"{op.name}({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})"
 
 
-def expect_arrays(caller: str, **values: object) -> None:
-    """Refuse values that are neither Tensors nor arrays; called first by public functions that look at shapes."""
-    for name, value in values.items():
-        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-            raise TypeError(f"{caller}: expected {name} to be a Tensor or an array, got {type(value).__name__}")
-
-
 def expect_alike(op: Operator, first: Array, array: Array) -> None:
     """Raise if the arrays of two Tensors differ in dtype or device."""
     if array.dtype != first.dtype:

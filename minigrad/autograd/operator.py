@@ -23,11 +23,11 @@ from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, refuse
 from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
-from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, state
-from minigrad.autograd.tensor import Tensor, new_tensor
+from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, mode
+from minigrad.autograd.tensor import Tensor, new_tensor, plain
 from minigrad.checked import BAD_CALL, checked
 from minigrad.device import is_array, namespace
 from minigrad.typing import Array, Function, Gradient, Settings
@@ -215,8 +215,8 @@ class Operator:
             else:
                 if isinstance(arg, np.generic):
                     scalars = True
-                elif not isinstance(arg, _NUMBERS) and not is_array(arg) and not (arg is None and self.optional):
-                    raise TypeError(f"{self.name}: expected Tensors, arrays or numbers, got {type(arg).__name__}")
+                elif not isinstance(arg, _NUMBERS) and type(arg) is not np.ndarray:
+                    arg = self.constant(arg)
                 arrays.append(arg)
                 edges.append(None)
         if scalars and first is not None:  # a NumPy scalar would promote the Tensors' dtype; a Python number does not
@@ -239,7 +239,7 @@ class Operator:
         if out.dtype is not dtype and out.dtype != dtype:
             other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
             raise explain.mixed_dtypes(self, first.dtype, other)
-        recording, anomaly, segment = state.mode
+        recording, anomaly, segment = mode.get()
         if anomaly:
             explain.refuse_nan_result(self, out, arrays)
         if not (wanted and recording):
@@ -291,6 +291,14 @@ class Operator:
         self.full_plan = None
 
     # Arguments of a call -------------------------------------------------------------------------
+
+    def constant(self, arg: Any) -> Any:
+        """Return an argument that is neither a Tensor nor a number: an array of NumPy's own class, or None."""
+        if is_array(arg):
+            return plain(self.name, arg)
+        if arg is None and self.optional:
+            return None
+        refuse(self.name, "Tensors, arrays or numbers", type(arg).__name__, error=TypeError)
 
     def saved_value(self, saved: Settings | None, name: str) -> Any:
         """Return the value that the forward saved under a name that a rule asks for."""

@@ -22,7 +22,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from minigrad.autograd.tape import Entry, Leaf, state, within
+from minigrad.autograd.modes import Within
+from minigrad.autograd.tape import Entry, Leaf, mode
 from minigrad.autograd.tensor import Tensor, new_tensor
 from minigrad.checked import checked
 from minigrad.typing import Array, Function
@@ -58,11 +59,11 @@ def recompute(f: Callable[..., R], *inputs: Any) -> R:
     >>> x.grad.shape
     (2,)
     """
-    recording, _, outer = state.mode
+    recording, _, outer = mode.get()
     if not recording or (outer is not None and not outer.running_again):
         return f(*inputs)  # in an outer segment's first run all is discarded anyway: a nested one starts in its second
     segment = Segment(f, inputs, outer)
-    with within(segment=segment):
+    with Within(segment=segment):
         out = f(*inputs)
     segment.discard()
     return out
@@ -137,7 +138,7 @@ class Segment:
         inputs = [_fresh(*x) if isinstance(x, _Input) else x for x in self.inputs]
         self.running_again, self.outer = True, None
         self.entries_left, self.results_left = iter(self.entries), iter(self.results)
-        with within(recording=True, segment=self):
+        with Within(recording=True, segment=self):
             self.f(*inputs)
         if next(self.entries_left, None) is not None or next(self.results_left, _freed) is not _freed:
             raise RuntimeError(

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+from minigrad import checked
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import named
 from minigrad.typing import Array, Function, Number, Operand, TensorOrArray
 
 if TYPE_CHECKING:  # for type checkers only: operator imports this file
@@ -49,7 +49,7 @@ def composed(f: Callable[Concatenate[TensorOrArray, TensorOrArray, P], Any]) -> 
 def composed(f: Callable[Concatenate[TensorOrArray, P], Any]) -> Unary[P]: ...
 def composed(f: Any) -> Any:
     """Make a function that is composed of operators name itself if it fails; its static type is that of an operator."""
-    return named(f)
+    return checked.composed(f)
 
 
 class HasRules(Protocol):

@@ -11,7 +11,7 @@ So every arrow points towards the leaves, there are no cycles, and a graph is fr
 referenced.
 
 The operator's :class:`Plan` says which arrays an entry stores: those that the rules of the wanted gradients ask for,
-and nothing else. The :class:`Mode` of a thread says whether anything is recorded.
+and nothing else. The :data:`mode` says whether anything is recorded.
 
 Next: :mod:`minigrad.autograd.tensor`.
 """
@@ -19,11 +19,10 @@ Next: :mod:`minigrad.autograd.tensor`.
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from minigrad.typing import DType, Shape
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:  # for type checkers only: these files import this one
     from minigrad.autograd.operator import Operator
     from minigrad.autograd.recompute import Segment
     from minigrad.autograd.tensor import Tensor
-
-T = TypeVar("T")
 
 #: A function that is called with a gradient; if it returns a Tensor, that replaces the gradient.
 Hook: TypeAlias = "Callable[[Tensor], Tensor | None]"
@@ -132,99 +129,9 @@ def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
     return cast("Callable[[list[Any]], tuple[Any, ...]]", itemgetter(*places))
 
 
-# Modes ---------------------------------------------------------------------------------------
+# The mode ------------------------------------------------------------------------------------
 
-
-class Mode(NamedTuple):
-    """What a thread does with results besides computing them.
-
-    Attributes
-    ----------
-    recording : bool
-        Whether entries are recorded.
-    anomaly : bool
-        Whether results and gradients are searched for NaNs.
-    segment : Segment or None
-        The part of :func:`minigrad.recompute` that is running.
-    """
-
-    recording: bool = True
-    anomaly: bool = False
-    segment: Segment | None = None
-
-
-class _State(threading.local):
-    """Each thread's own mode: a single attribute, because reading a thread-local attribute takes time."""
-
-    mode = Mode()
-
-
-state = _State()
-
-
-@contextmanager
-def within(**changes: Any) -> Iterator[None]:
-    """Change the mode of this thread inside the context; restore the previous mode at the end."""
-    before = state.mode
-    state.mode = before._replace(**changes)
-    try:
-        yield
-    finally:
-        state.mode = before
-
-
-def no_grad() -> AbstractContextManager[None]:
-    """Record nothing inside ``with no_grad():``. Threads do not affect each other.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> x = mg.Tensor([1.0], requires_grad=True)
-    >>> with mg.no_grad():
-    ...     (x * 2).requires_grad
-    False
-    """
-    return within(recording=False)
-
-
-def enable_grad() -> AbstractContextManager[None]:
-    """Record inside the context, even within :func:`no_grad`: for a replay that is itself recorded."""
-    return within(recording=True)
-
-
-def detect_anomaly() -> AbstractContextManager[None]:
-    """Stop at the first operator that makes a NaN, forward or backward, and name it.
-
-    Every result is searched for NaNs, which takes time: use it to find a fault, not in every run.
-
-    Raises
-    ------
-    FloatingPointError
-        Inside the context, by the operator.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import minigrad as mg
-    >>> with mg.detect_anomaly(), np.errstate(invalid="ignore"):
-    ...     mg.log(mg.Tensor([1.0, -1.0]))
-    Traceback (most recent call last):
-    FloatingPointError: log: made the first NaN, in its result of shape (2,); its inputs held none
-    """
-    return within(anomaly=True)
-
-
-def once(effect: Callable[[], T]) -> T:
-    """Run `effect` now; when :func:`recompute` runs its function again, return the first result instead.
-
-    For effects that must not happen twice: an update of running statistics, the draw of a dropout seed.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import minigrad as mg
-    >>> rng = np.random.default_rng(0)
-    >>> seed = mg.once(lambda: rng.integers(100))
-    """
-    segment = state.mode.segment
-    return effect() if segment is None else segment.once(effect)
+#: What the running thread or asyncio task does with results besides computing them, as three values: *recording*,
+#: whether entries are recorded; *anomaly*, whether results and gradients are searched for NaNs; and *segment*, the part
+#: of :func:`minigrad.recompute` that is running, or None. Each operator reads them, and a plain tuple is read fastest.
+mode: ContextVar[tuple[bool, bool, Segment | None]] = ContextVar("mode", default=(True, False, None))

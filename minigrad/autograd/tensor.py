@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, refuse
 from minigrad.autograd.tape import Hook, Leaf, Node
-from minigrad.checked import named
+from minigrad.checked import composed
 from minigrad.device import device_name, is_array, on_host, to_device, to_host
-from minigrad.typing import Array, Axis, DType, Index, Number, Operand, Shape, TensorOrArray
+from minigrad.typing import Array, Axis, DType, Function, Index, Number, Operand, Shape, TensorOrArray
 
 
 class Tensor:
@@ -35,8 +35,9 @@ class Tensor:
     ----------
     data : array
         Rebinding it is safe at any time: what was recorded before uses the old array. An array of another shape, dtype
-        or device starts without a gradient, and gets none from what was recorded before; hooks stay. Writing into the
-        array between forward and backward is undefined.
+        or device starts without a gradient, and gets none from what was recorded before; hooks stay. The tape stores
+        arrays, not copies, also those that an operator was given beside Tensors. So what is written into one between
+        forward and backward changes gradients. (Of indices, conditions and labels it stores copies.)
     grad : Tensor or None
         The sum of the gradients that ``backward`` computed; always None on the result of an operator.
     shape, dtype, ndim, size, device
@@ -67,7 +68,7 @@ class Tensor:
     _node: Node | None
     _recorded: bool  # set once an entry may store this Tensor's array although the Tensor needs no gradient
 
-    @named
+    @composed
     def __init__(self, data: Array | Number | Sequence[Any], *, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: expected an array, got a Tensor; use .detach(), or .data for its array")
@@ -90,8 +91,9 @@ class Tensor:
         array = _as_array(array)
         floating = not self.requires_grad or array.dtype.kind in "fc"
         expect(floating, "data", "floating-point data to require a gradient", array.dtype, error=TypeError)
-        held, given = [f"{a.shape} {a.dtype} on {device_name(a)}" for a in (self._data, array)]
-        if self._node is not None and given != held:
+        kinds = [(a.shape, a.dtype, device_name(a)) for a in (self._data, array)]
+        if self._node is not None and kinds[0] != kinds[1]:
+            held, given = [f"{shape} {dtype} on {device}" for shape, dtype, device in kinds]
             expect(self.is_leaf, "data", f"{held}, as the operator returned it", given, "use .detach() to cut it off")
             self._node = Leaf(array.shape, array.dtype, self._node.hooks)  # the old gradient does not fit
         self._data = array
@@ -240,6 +242,20 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __getstate__(self) -> object:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "an operator's result cannot be copied or pickled with its tape; cut it off with .detach()"
+            )
+        return super().__getstate__()
+
+    def __array_function__(self, f: Function, *_: object) -> None:
+        fix = "NumPy would not record it: use an operator of minigrad, or the array, .numpy()"
+        refuse(f"{f.__module__}.{f.__name__}", "arrays", "a Tensor", fix, TypeError)
+
     def __array__(self, *_: object, **__: object) -> Array:
         raise TypeError("a Tensor is not converted to an array silently: use .numpy() (or .data on its own device)")
 
@@ -312,10 +328,23 @@ def new_tensor(data: Array, node: Node | None) -> Tensor:
     return tensor
 
 
+def plain(caller: str, array: Array) -> Array:
+    """Return an array of NumPy's own class; refuse a masked one, whose mask would be lost.
+
+    Subclasses compute in ways of their own: to a matrix, ``*`` is the matrix product.
+    """
+    if on_host(array) and type(array) is not np.ndarray:
+        masked, fix = isinstance(array, np.ma.MaskedArray), "fill it: array.filled(0)"
+        expect(not masked, caller, "an array without a mask", "a masked array", fix, TypeError)
+        array = np.asarray(array)
+    return array
+
+
 def _as_array(data: Any) -> Array:
     """Take `data` as an array: arrays as they are, Python floats as float32."""
     if is_array(data) and data.dtype.kind in "fciub":
-        return data if type(data) is np.ndarray or not on_host(data) else np.asarray(data)
+        array = plain("Tensor", data)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     try:
         array = np.asarray(data)
     except ValueError as error:

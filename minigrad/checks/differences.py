@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minigrad.arguments import number
+from minigrad.arguments import generator, number
 from minigrad.autograd.backward import replay
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
@@ -90,7 +90,7 @@ def gradcheck(
     """
     _check_numbers("gradcheck", eps, atol, rtol)
     tensors = [as_leaf("gradcheck", i, x) for i, x in enumerate(inputs)]
-    rng = np.random.default_rng(rng)
+    rng = generator("gradcheck", rng)
     outputs = evaluate(f, tensors)
     again = evaluate(f, tensors)
     if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(outputs, again, strict=True)):
@@ -127,7 +127,7 @@ def gradgradcheck(
     """
     _check_numbers("gradgradcheck", eps, atol, rtol)
     tensors = [as_leaf("gradgradcheck", i, x) for i, x in enumerate(inputs)]
-    rng = np.random.default_rng(rng)
+    rng = generator("gradgradcheck", rng)
     outputs = evaluate(f, tensors)
     if not all(np.isfinite(y).all() for y in outputs):  # 1 / x, say, is a gradient of log where there is no log
         raise GradientError("f is not finite at this sample, where it has no derivatives; move the sample")

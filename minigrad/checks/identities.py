@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigrad.arguments import number
+from minigrad.arguments import generator, number
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.checks.differences import (
@@ -80,7 +80,7 @@ def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng:
     """
     number("complex_step_check", "rtol", rtol)
     tensors = [as_leaf("complex_step_check", i, x) for i, x in enumerate(inputs)]
-    rng, worst = np.random.default_rng(rng), 0.0
+    rng, worst = generator("complex_step_check", rng), 0.0
     cotangents = draw(evaluate(f, tensors), rng)
     for i, gradient in enumerate(gradients(f, tensors, cotangents)):
         for k, v in enumerate(draw([gradient] * DIRECTIONS, rng)):
@@ -127,7 +127,7 @@ def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng 
     """
     number("adjoint_check", "rtol", rtol)
     leaves = [as_leaf("adjoint_check", i, x) for i, x in enumerate(inputs)]
-    rng, worst = np.random.default_rng(rng), 0.0
+    rng, worst = generator("adjoint_check", rng), 0.0
     for k in range(DIRECTIONS):
         x, z = ([Tensor(a, requires_grad=True) for a in draw(leaves, rng)] for _ in range(2))
         both = [Tensor(2.0 * a.data - 3.0 * b.data) for a, b in zip(x, z, strict=True)]
@@ -177,7 +177,7 @@ def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
     2.0
     """
     tensors = [as_leaf("taylor_check", i, x) for i, x in enumerate(inputs)]
-    rng, lowest = np.random.default_rng(rng), np.inf
+    rng, lowest = generator("taylor_check", rng), np.inf
     here = evaluate(f, tensors)
     cotangents = draw(here, rng)
 

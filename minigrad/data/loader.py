@@ -236,7 +236,11 @@ def _seed(rng: Rng | None) -> int:
         return 0
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63))
-    return int(rng)
+    seed = as_int(rng)
+    if seed is None:
+        raise TypeError(f"DataLoader: expected rng to be a numpy Generator, a seed or None, got {rng!r}")
+    expect(seed >= 0, "DataLoader", "a seed of at least 0", seed)
+    return seed
 
 
 def _generator(seed: int, *place: int) -> np.random.Generator:

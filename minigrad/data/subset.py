@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from minigrad.arguments import expect, integer
+from minigrad.arguments import expect, generator, integer
 from minigrad.checked import checked, named
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.typing import Array, Rng
@@ -45,7 +45,6 @@ class Subset:
     """
 
     @named
-    @checked
     def __init__(self, dataset: Dataset, indices: Array | Iterable[int]) -> None:
         self.dataset, self.indices = dataset, np.array(indices)
         if self.indices.ndim != 1 or not np.issubdtype(self.indices.dtype, np.integer):
@@ -93,5 +92,5 @@ def split(dataset: Dataset, held_out: int, rng: Rng) -> tuple[Subset, Subset]:
     held_out = integer("split", "held_out", held_out, least=1)
     fits = held_out < len(dataset)
     expect(fits, "split", f"to hold out fewer than all {len(dataset)} images", held_out)
-    order = np.random.default_rng(rng).permutation(len(dataset))
+    order = generator("split", rng).permutation(len(dataset))
     return Subset(dataset, np.sort(order[held_out:])), Subset(dataset, np.sort(order[:held_out]))

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from minigrad.arguments import as_int, expect
-from minigrad.autograd.tape import no_grad
+from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.device import namespace

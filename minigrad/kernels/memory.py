@@ -1,6 +1,6 @@
 """Reuse of freed memory: the process keeps it for its next arrays.
 
-Next: :mod:`minigrad.autograd.recompute`.
+Next: :mod:`minigrad.autograd.modes`.
 """
 
 from __future__ import annotations

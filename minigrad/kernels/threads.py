@@ -22,11 +22,22 @@ from contextvars import Context, ContextVar, copy_context
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from minigrad.arguments import integer
+from minigrad.arguments import expect, integer
 from minigrad.kernels.blas import on_one_thread
 from minigrad.kernels.interrupts import call_then
 
-_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: More threads than any machine has use for: a larger number is a mistake, and could use up the system's threads.
+MOST = 1024
+
+
+def _default() -> int:
+    """Return the number of processors that this process may use, or fewer if the user asks BLAS for fewer threads."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = [os.environ.get(f"{name}_NUM_THREADS", "").split(",")[0].strip() for name in ("OMP", "OPENBLAS", "MKL")]
+    return min(processors, MOST, *[int(n) for n in asked if n.isdecimal() and int(n)])
+
+
+_num_threads = _default()
 _inside_task: ContextVar[bool] = ContextVar("inside a task", default=False)
 
 
@@ -36,12 +47,14 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1. The default is the number of processors this process may use.
+        From 1 to 1,024. The default is the number of processors this process may use, but at most the value of
+        ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and ``MKL_NUM_THREADS``. Where the system grants no further
+        threads, operators use those that they have.
 
     Raises
     ------
     ValueError
-        If `n` is not a positive integer.
+        If `n` is not such an integer.
 
     Examples
     --------
@@ -54,6 +67,7 @@ def set_num_threads(n: int) -> None:
     """
     global _num_threads, _helpers
     n = integer("set_num_threads", "n", n, least=1)
+    expect(n <= MOST, "set_num_threads", f"n to be at most {MOST}", n)
     if n != _num_threads:
         _num_threads, _helpers = n, None
 
@@ -140,14 +154,16 @@ class _Helpers:
         self.queue = SimpleQueue[Job | None]()
         weakref.finalize(self, self.queue.put, None)
         self.callers_processor: int | None = None
-        self.process = os.getpid()
-        names = [f"minigrad-{i}" for i in range(count)]
-        self.threads = [threading.Thread(target=_help, args=(self.queue,), name=name, daemon=True) for name in names]
-        for thread in self.threads:
-            thread.start()
+        self.process, self.count = os.getpid(), count
+        self.threads: list[threading.Thread] = []
+        with suppress(RuntimeError):  # the system grants no further threads
+            for i in range(count):
+                thread = threading.Thread(target=_help, args=(self.queue,), name=f"minigrad-{i}", daemon=True)
+                thread.start()
+                self.threads.append(thread)
 
     def start(self, jobs: list[Job]) -> None:
-        """Let the helpers do some jobs, on all processors but the one on which the caller runs.
+        """Let the helpers do jobs, at most one each, on all processors but the one on which the caller runs.
 
         Linux often wakes a thread on the processor of the thread that wakes it, since the latter often waits next.
         Our caller works on its own share, so a helper beside it would wait some milliseconds until the system moves one
@@ -160,7 +176,7 @@ class _Helpers:
                 for thread in self.threads if others else ():
                     os.sched_setaffinity(thread.native_id, others)  # type: ignore[arg-type]  # it has one: it runs
             self.callers_processor = processor
-        for job in jobs:
+        for job in jobs[: len(self.threads)]:
             self.queue.put(job)
 
 
@@ -177,7 +193,7 @@ def _get_helpers() -> _Helpers:
     """
     global _helpers
     helpers, count = _helpers, _num_threads - 1
-    if helpers is None or len(helpers.threads) != count or helpers.process != os.getpid():
+    if helpers is None or helpers.count != count or helpers.process != os.getpid():
         helpers = _helpers = _Helpers(count)
     return helpers
 

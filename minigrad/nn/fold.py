@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from minigrad.checked import checked
 from minigrad.device import namespace
 from minigrad.nn.layers import BatchNorm2d, Conv2d, Identity, Linear, Sequential
 from minigrad.nn.module import Module, Parameter
@@ -25,7 +24,6 @@ from minigrad.nn.module import Module, Parameter
 Net = TypeVar("Net", bound=Module)
 
 
-@checked
 def fold_batch_norm(model: Net) -> Net:
     """Return a copy of a model for inference, with fewer layers and the same outputs.
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minigrad.checked import checked, named
+from minigrad.arguments import generator
+from minigrad.checked import named
 from minigrad.typing import Array, Rng, Shape
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 
 @named
-@checked
 def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a normal distribution of variance 2 / fan_in.
 
@@ -53,11 +53,10 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     >>> round(float(w.var() * 3 * 3 * 64), 1)
     2.0
     """
-    return _scaled(np.random.default_rng(rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
+    return _scaled(generator("he_normal", rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
 
 
 @named
-@checked
 def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / fan_in.
 
@@ -77,11 +76,10 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     >>> bool(abs(he_uniform((24, 10), rng=0)).max() <= 0.5)
     True
     """
-    return _scaled(np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
+    return _scaled(generator("he_uniform", rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
 
 
 @named
-@checked
 def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / (fan_in + fan_out).
 
@@ -102,7 +100,7 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
     True
     """
     fans = _fan_in(shape) + math.prod(shape[:-2]) * shape[-1]
-    return _scaled(np.random.default_rng(rng).uniform(-1, 1, shape), math.sqrt(6 / fans), dtype)
+    return _scaled(generator("glorot_uniform", rng).uniform(-1, 1, shape), math.sqrt(6 / fans), dtype)
 
 
 def _fan_in(shape: Shape) -> int:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigrad import ops
-from minigrad.arguments import expect, flag, integer, number, pair
+from minigrad.arguments import expect, flag, generator, integer, number, pair
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import checked, named
+from minigrad.checked import brief, named
 from minigrad.nn.init import he_normal
 from minigrad.nn.module import Buffer, Module, Parameter
 from minigrad.typing import IntOrPair, Pair, Rng
@@ -50,7 +50,6 @@ class Linear(Module):
     """
 
     @named
-    @checked
     def __init__(
         self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: npt.DTypeLike = np.float32
     ) -> None:
@@ -98,7 +97,6 @@ class Conv2d(Module):
     """
 
     @named
-    @checked
     def __init__(
         self,
         c_in: int,
@@ -165,7 +163,6 @@ class BatchNorm2d(Module):
     """
 
     @named
-    @checked
     def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
         c = integer("BatchNorm2d", "c", c, least=1)
         self.momentum, self.eps = number("BatchNorm2d", "momentum", momentum, most=1), number("BatchNorm2d", "eps", eps)
@@ -243,9 +240,10 @@ class Sequential(Module):
     (ReLU(), 3)
     """
 
-    @named
-    @checked
     def __init__(self, *layers: Module) -> None:
+        for layer in layers:
+            called = callable(layer) and not isinstance(layer, type)
+            expect(called, "Sequential", "layers that can be called", brief(layer), error=TypeError)
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -287,7 +285,6 @@ class MaxPool2d(Module):
     """
 
     @named
-    @checked
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("MaxPool2d", kernel, stride, padding)
 
@@ -312,7 +309,6 @@ class AvgPool2d(Module):
     """
 
     @named
-    @checked
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("AvgPool2d", kernel, stride, padding)
 
@@ -329,6 +325,7 @@ class Dropout(Module):
     p : float
         The share that is dropped.
     rng : numpy Generator or seed
+        None is refused, as by every layer: randomness is never hidden.
 
     Examples
     --------
@@ -339,9 +336,8 @@ class Dropout(Module):
     """
 
     @named
-    @checked
     def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
-        self.p, self.rng = number("Dropout", "p", p, below=1), np.random.default_rng(rng)
+        self.p, self.rng = number("Dropout", "p", p, below=1), generator("Dropout", rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of x."""

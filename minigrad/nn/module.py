@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from minigrad.arguments import expect, flag
-from minigrad.autograd.tape import once
+from minigrad.autograd.modes import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.checked import checked
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
@@ -209,7 +209,7 @@ class Module:
         >>> {name: a.shape for name, a in mg.nn.Linear(3, 2, rng=0).state_dict().items()}
         {'w': (3, 2), 'b': (2,)}
         """
-        return {name: np.array(to_host(array)) for name, array in self._arrays().items()}
+        return {name: np.array(to_host(held.data)) for name, held in self._held().items()}
 
     def check_state_dict(self, state: Mapping[str, Array]) -> None:
         """Raise what :meth:`load_state_dict` would raise, and change nothing."""
@@ -219,33 +219,32 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy arrays into the parameters and buffers of the same paths.
 
-        Paths of earlier versions are understood, too: see :meth:`renamed`.
+        Their ``.data`` become new arrays: the old ones, which the tape may store, are not written into. Paths of
+        earlier versions are understood, too: see :meth:`renamed`.
 
         Raises
         ------
         ValueError
             If names, shapes or kinds of numbers do not fit. The message lists every mismatch, and nothing is loaded.
         """
-        for array, value in self._matched(state):
-            array[...] = value
+        for held, array in self._matched(state):
+            held.data = array
 
-    def _matched(self, state: Mapping[str, Array]) -> list[tuple[Array, Array]]:
-        """Return each array of this model with the one to copy into it, on the same device."""
-        expect(isinstance(state, Mapping), "load_state_dict", "arrays by name", f"{state!r:.80}", error=TypeError)
-        mine, given = self._arrays(), self.at_present(state, self._arrays())
+    def _matched(self, state: Mapping[str, Array]) -> list[tuple[Parameter | Buffer, Array]]:
+        """Return each parameter and buffer with its new array: a copy of its dtype, on its device."""
+        mine, given = self._held(), self.at_present(state, self._held())
         faults = [f"missing: {name}" for name in mine if name not in given]
         faults += [f"unexpected: {name}" for name in given if name not in mine]
         pairs = []
         for name in [name for name in mine if name in given]:
-            array, value = mine[name], _as_array(given[name])
+            array, value = mine[name].data, _as_array(given[name])
             if array.shape != value.shape:
                 faults.append(f"{name}: expected shape {array.shape}, got {value.shape}")
             elif not np.can_cast(value.dtype, array.dtype, "same_kind"):
                 faults.append(f"{name}: expected numbers for {array.dtype}, got {value.dtype}")
-            elif not getattr(array.flags, "writeable", True):
-                faults.append(f"{name}: expected an array of this model that can be written into, got one for reading")
             else:
-                pairs.append((array, to_host(value) if on_host(array) else namespace(array).asarray(value)))
+                value = to_host(value) if on_host(array) else value
+                pairs.append((mine[name], namespace(array).array(value, dtype=array.dtype)))
         if faults:
             raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults))
         return pairs
@@ -292,10 +291,9 @@ class Module:
         else:
             yield name, value
 
-    def _arrays(self) -> dict[str, Array]:
-        """Return the arrays of the parameters, and then of the buffers, by path."""
-        values = dict(self.named_parameters()) | dict(self.named_buffers())
-        return {path: value.data for path, value in values.items()}
+    def _held(self) -> dict[str, Parameter | Buffer]:
+        """Return the parameters, and then the buffers, by path."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def __repr__(self) -> str:
         parts = [f"  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.children()]

@@ -31,11 +31,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minigrad.arguments import expect, number, refuse
-from minigrad.autograd.explain import expect_arrays
+from minigrad.autograd.modes import once
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
-from minigrad.autograd.tape import once
 from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import device_name, namespace
 from minigrad.kernels import norm as kernel
@@ -65,6 +66,7 @@ def batch_norm_twin(
 
 
 @operator
+@np.errstate(under="ignore")  # running statistics fade to 0
 def _batch_norm(
     x: Array,
     gamma: Array,
@@ -167,7 +169,6 @@ def batch_norm(
     >>> y.data.ravel().round(3), mean, var
     (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32), array([1.1], dtype=float32))
     """
-    expect_arrays("batch_norm", x=x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
     if x.ndim < 2:
         refuse("batch_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
     c = x.shape[-1]

@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from minigrad.arguments import expect, flag, number, with_keys
 from minigrad.autograd.tensor import Tensor
-from minigrad.checked import checked, named
+from minigrad.checked import named
 from minigrad.device import is_array, namespace, to_host
 from minigrad.nn.module import Parameter
 from minigrad.typing import Array
@@ -61,7 +63,6 @@ class SGD:
     """
 
     @named
-    @checked
     def __init__(
         self,
         params: Iterable[Tensor | Group],
@@ -92,14 +93,19 @@ class SGD:
         """Return the parameters of all groups."""
         return [p for group in self.groups for p in group["params"]]
 
+    @np.errstate(under="ignore")
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Move every parameter that has a gradient.
+
+        Its ``.data`` becomes a new array: the old one, which the tape may store, is not written into. A velocity that
+        fades to 0 is no error, whatever NumPy's errstate.
+        """
         for group in self.groups:
             momentum, decay, nesterov = group["momentum"], group["weight_decay"], group["nesterov"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                w, g = p.data, p.grad.data
+                w, g = p.data.copy(), p.grad.data  # a copy, because the tape may store the old array
                 if decay:
                     g = g + decay * w
                 if momentum:
@@ -112,6 +118,7 @@ class SGD:
                     v += g
                     g = g + momentum * v if nesterov else v
                 w -= self.lr * g
+                p.data = w
 
     def zero_grad(self) -> None:
         """Discard all gradients."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from minigrad.autograd.tape import detect_anomaly
+from minigrad.autograd.modes import detect_anomaly
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import namespace
 from minigrad.nn.module import Module, Parameter

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minigrad.arguments import file, flag, integer, number
-from minigrad.autograd.tape import no_grad
+from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.data import DataLoader

@@ -171,6 +171,23 @@ def test_gradients_of_arrays_without_elements():
         assert x.grad.shape == shape
 
 
+def test_an_input_whose_own_tape_was_released_ends_the_path():
+    """What y was computed from is not needed for a gradient with respect to y."""
+    x = mg.Tensor(np.array([2.0, 3.0]), requires_grad=True)
+    y = x * x
+    y.sum().backward()
+    for z, expected in [((y * 3.0).sum(), [3.0, 3.0]), ((y * y).sum(), [8.0, 18.0]), (y.sum() + 1.0, [1.0, 1.0])]:
+        (dy,) = mg.grad(z, y)
+        np.testing.assert_array_equal(dy.data, np.array(expected), strict=True)
+    np.testing.assert_array_equal(mg.grad(y, y, np.array([5.0, 6.0]))[0].data, np.array([5.0, 6.0]), strict=True)
+    with pytest.raises(RuntimeError, match="mul: the tape was released"):
+        mg.grad((y * 3.0).sum(), x)
+    with pytest.raises(
+        RuntimeError, match=r"inputs\[1\] of shape \(2,\) is not reached .* or the tape between was rel"
+    ):
+        mg.grad((y * 3.0).sum(), [y, x])
+
+
 @pytest.mark.parametrize("forward", FORWARDS)
 @pytest.mark.parametrize("context", [nullcontext, mg.no_grad, mg.detect_anomaly])
 def test_derivatives_of_x_to_the_fifth_up_to_the_sixth_order(forward, context):

@@ -45,6 +45,11 @@ def test_devices_go_by_name():
         (leaf_of(1.0) * 2.0).to("cpu")
     with pytest.raises(ValueError, match='expected a device "cpu", "cuda" or "cuda:1", got \'gpu\''):
         x.to("gpu")
+    for wrong in (np.float64, np.dtype("f4"), None, 0):
+        with pytest.raises(ValueError, match='expected a device "cpu", "cuda" or "cuda:1", got '):
+            x.to(wrong)
+        with pytest.raises(ValueError, match='expected a device "cpu", "cuda" or "cuda:1", got '):
+            mg.nn.Linear(2, 1, rng=0).to(wrong)
 
 
 # Among arrays and numbers ---------------------------------------------------------------------
@@ -55,8 +60,87 @@ def test_numpy_does_not_swallow_a_tensor():
     assert isinstance(np.array([1.0, 2.0]) * x, mg.Tensor)
     with pytest.raises(TypeError, match="not converted to an array silently"):
         np.asarray(x)
-    with pytest.raises(TypeError):
-        np.add(x, 1.0)
+    for f in (np.sin, np.exp, lambda x: np.add(x, 1.0), lambda x: np.multiply(np.ones(2), x)):
+        with pytest.raises(TypeError, match="operand 'Tensor' does not support ufuncs"):  # NumPy's own words
+            f(x)
+    given = {
+        "numpy.mean": np.mean,
+        "numpy.linalg.norm": np.linalg.norm,
+        "numpy.concatenate": lambda x: np.concatenate([x]),
+    }
+    for name, f in (given | {"numpy.where": lambda x: np.where([True], x, 0.0)}).items():
+        with pytest.raises(TypeError, match=f"{name}: expected arrays, got a Tensor; .*operator of minigrad"):
+            f(x)
+
+
+@pytest.mark.parametrize("order", [">", "<"])
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "c16", "i8"])
+def test_data_of_another_byte_order_becomes_native(order, kind):
+    """So its dtype is that of other Tensors."""
+    array = np.array([1, 2, 300]).astype(order + kind)
+    native = np.array([1, 2, 300], kind)
+    x = mg.Tensor(array)
+    np.testing.assert_array_equal(x.data, native, strict=True)
+    assert x.data.dtype.isnative
+    assert (x + mg.Tensor(native)).data.tolist() == [2, 4, 600]
+    assert (x.data is array) == array.dtype.isnative
+    x.data = array
+    assert x.data.dtype.isnative
+    if kind != "i8":
+        p = mg.nn.Parameter(array)
+        (p + p).backward(native)
+        np.testing.assert_array_equal(p.grad.data, 2 * native, strict=True)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_an_array_and_multiplies_as_one():
+    """As data, and as an operand: its own * would be the matrix product."""
+    a, b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0], [7.0, 8.0]])
+    assert type(mg.Tensor(np.matrix(a)).data) is np.ndarray
+    for x, y in product((mg.Tensor(a), np.matrix(a)), (mg.Tensor(b), np.matrix(b))):
+        out = mg.mul(x, y)
+        np.testing.assert_array_equal(out.data if isinstance(out, mg.Tensor) else out, a * b, strict=True)
+        assert type(out) is not np.matrix
+    np.testing.assert_array_equal((np.matrix(a) * mg.Tensor(b)).data, a * b, strict=True)
+    x = mg.Tensor(a)
+    x.data = np.matrix(b)
+    assert type(x.data) is np.ndarray
+
+
+def test_a_file_in_memory_is_an_array(tmp_path):
+    mapped = np.memmap(tmp_path / "array", dtype=np.float32, mode="w+", shape=2)
+    mapped[:] = [1.0, 2.0]
+    x = mg.Tensor([3.0, 4.0], requires_grad=True)
+    (x * mapped * mg.Tensor(mapped)).sum().backward()
+    assert x.grad.data.tolist() == [1.0, 4.0]
+
+
+def test_an_array_with_a_mask_is_refused_rather_than_its_mask_ignored():
+    masked, x = np.ma.array([1.0, 2.0], mask=[False, True]), leaf_of(3.0, 4.0)
+    calls = {"Tensor": lambda: mg.Tensor(masked), "mul": lambda: x * masked, "exp": lambda: mg.exp(masked)}
+    calls["Tensor "] = lambda: setattr(x, "data", masked)
+    for name, call in calls.items():
+        with pytest.raises(
+            TypeError, match=f"^{name.strip()}: expected an array without a mask, got a masked array; fill"
+        ):
+            call()
+
+
+def test_a_tensor_of_one_element_is_formatted_as_its_number():
+    for x in (leaf_of(1234.5678).sum(), mg.Tensor([1234.5678])):
+        assert f"{x:.3f} {x:12.1e} {x:,.0f}" == "1234.568      1.2e+03 1,235"
+    assert f"{mg.Tensor(3):03d}" == "003"
+    x = mg.Tensor([1.0, 2.0])
+    assert f"{x} {x!r}" == f"{x!s} {x!s}" == "Tensor([1., 2.]) Tensor([1., 2.])"
+    with pytest.raises(ValueError, match=r"expected a Tensor with one element, got shape \(2,\)"):
+        f"{x:.3f}"
+
+
+def test_the_tape_stores_the_arrays_that_an_operator_is_given_and_no_copies():
+    """A stated convention, for memory; what is written into one between forward and backward changes gradients."""
+    x, raw = leaf_of(1.0, 2.0), np.array([3.0, 4.0])
+    for y in (x * raw, raw * x, x * mg.Tensor(raw)):
+        assert y._node.stored[0] is raw
 
 
 def test_comparisons_give_booleans_and_hashing_is_by_identity():

@@ -203,6 +203,34 @@ def test_set_num_threads_takes_numpys_integers():
     assert mg.get_num_threads() == 3
 
 
+@pytest.mark.parametrize("n", [threads.MOST + 1, 10**9, 10**30])
+def test_a_number_that_no_machine_has_use_for_is_refused(n):
+    before = mg.get_num_threads()
+    with pytest.raises(ValueError, match=f"set_num_threads: expected n to be at most {threads.MOST}, got {n}"):
+        mg.set_num_threads(n)
+    assert mg.get_num_threads() == before
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_the_default_number_is_bounded_by_the_settings_of_blas(name, monkeypatch):
+    for other in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert threads._default() == 6
+    for value, expected in {"1": 1, " 3": 3, "4,2": 4, "100": 6, "": 6, "0": 6, "-1": 6, "two": 6, "2.5": 6}.items():
+        monkeypatch.setenv(name, value)
+        assert threads._default() == expected
+    monkeypatch.setenv(name, "3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert threads._default() == 2
+
+
+def test_the_settings_hold_when_minigrad_is_imported():
+    program = "import minigrad; print(minigrad.get_num_threads())"
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    assert subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, check=True).stdout == b"1\n"
+
+
 # Helpers -------------------------------------------------------------------------------------
 
 
@@ -247,6 +275,24 @@ def test_helpers_follow_a_number_that_changes_while_they_are_made(number, change
     assert all_tasks_are_done()
     assert len(threads._helpers.threads) == changed - 1
     assert end(first)
+
+
+@pytest.mark.parametrize("granted", [0, 2])
+def test_where_the_system_grants_no_further_threads_those_that_started_do_the_work(granted, monkeypatch):
+    start, asked = threading.Thread.start, []
+
+    def start_if_granted(thread):
+        asked.append(thread)
+        if len(asked) > granted:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_granted)
+    mg.set_num_threads(8)
+    for _ in range(3):
+        assert all_tasks_are_done()
+    assert len(asked) == granted + 1  # not asked for again until the number changes
+    assert len(threads._helpers.threads) == granted
 
 
 def test_helpers_finish_their_jobs_before_they_end():

@@ -633,7 +633,7 @@ def test_pixels():
 
 
 def test_fine_tuning_trains_the_head_and_records_nothing_below():
-    from minigrad.autograd.tape import within
+    from minigrad.autograd.modes import Within
 
     digits = mg.data.Digits()
     net = randomise(models.cifar_resnet(8, in_channels=1, num_classes=3, rng=1))
@@ -653,14 +653,14 @@ def test_fine_tuning_trains_the_head_and_records_nothing_below():
 
     losses = []
     for images, labels in list(mg.data.DataLoader(digits, 128, rng=0)) * 8:
-        with within(segment=Listener):
+        with Within(segment=Listener):
             loss = mg.cross_entropy(net(mg.Tensor(images)), labels)
         sgd.zero_grad()
         loss.backward()
         sgd.step()
         losses.append(loss.item())
     steps, entries[:] = list(entries), []
-    with within(segment=Listener):
+    with Within(segment=Listener):
         mg.cross_entropy(net.fc(mg.Tensor(features[-1].numpy())), labels)  # the head alone
     assert steps == entries * len(losses)
     assert not any(out.requires_grad for out in features)

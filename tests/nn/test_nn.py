@@ -289,8 +289,12 @@ def test_sizes_and_seeds_are_checked():
         nn.Dropout(1, rng=0)
     with pytest.raises(ValueError, match="Conv2d: groups=2 must divide c_in = 3 and c_out = 4"):
         nn.Conv2d(3, 4, 3, groups=2, rng=0)
-    with pytest.raises(TypeError, match="randomness is never hidden"):
-        nn.Linear(3, 2, rng=None)
+    made = {"Linear": lambda rng: nn.Linear(3, 2, rng=rng), "Dropout": lambda rng: nn.Dropout(rng=rng)}
+    for name, make in made.items():
+        for wrong in (None, 1.5, -1, "seed"):
+            expected = rf"{name}: expected rng to be a .*, got {wrong!r}"
+            with pytest.raises(TypeError, match=expected):
+                make(wrong)
 
 
 def test_frozen_parameters_get_no_gradient():

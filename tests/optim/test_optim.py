@@ -36,6 +36,24 @@ def test_sgd_follows_its_formula(momentum, weight_decay, nesterov):
         assert_allclose(p.data, w, rtol=1e-13)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (1000, 400)])
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.0, "weight_decay": 0.1}, {"nesterov": True}])
+def test_a_step_does_not_write_into_the_array_that_the_tape_stores(shape, settings):
+    """z = (w w)^2: its gradient after the step is 4 w^3 at the w that z was computed from."""
+    given = np.full(shape, 2.0, np.float32)
+    w = Parameter(given)
+    y = w * w
+    z = y * y
+    y.backward(np.ones(shape, np.float32), retain_graph=True)
+    SGD([w], 0.1, **settings).step()
+    assert (w.data != 2.0).all()
+    assert w.data.dtype == np.float32
+    assert_allclose(given, 2.0, strict=False)
+    w.grad = None
+    z.backward(np.ones(shape, np.float32))
+    assert_allclose(w.grad.data, np.full(shape, 32.0, np.float32), rtol=0, strict=True)
+
+
 def test_a_drop_of_the_learning_rate_takes_effect_at_once():
     """The difference to Caffe's form, v = m v + lr g."""
     p = Parameter(np.zeros(1))

@@ -242,31 +242,34 @@ class Strange:
     """An object without any meaning."""
 
 
+#: What a user might pass by mistake; each is made anew.
+ODD: list[Callable[[], Any]] = [
+    *(lambda value=value: value for value in (
+        None, True, False, -1, 0, 1, 2, 7, 10**6, -(2**63), 2**70, 0.0, -0.5, 0.5, 1.5, float("nan"), float("inf"),
+        1j, "", "abc", b"abc", (), (1,), (1, 2), (-1, 1), (1, 2, 3), range(3), len, print, Ellipsis, slice(None), np,
+        Strange, NotImplemented, ValueError, np.float64(0.3), np.int8(2), np.bool_(True), np.datetime64("2020"),
+        np.float32, "float32", "f4", "int", np.dtype("int32"), nn.ReLU, Path("nowhere"),
+    )),
+    list, dict, set, object, Strange,
+    lambda: [0, 0], lambda: ["a"], lambda: [None], lambda: {"a": 1}, lambda: {1, 2}, lambda: [[1.0, 2.0], [3.0]],
+    lambda: iter([1, 2]), lambda: (x for x in [1.0]), lambda: lambda: 1, lambda: io.BytesIO(b"x"),
+    lambda: ValueError("x"),
+    lambda: np.array(1.7), lambda: np.array(3), lambda: np.zeros(0, "float32"), lambda: np.ones(3, "float32"),
+    lambda: np.ones((2, 3), "float32"), lambda: np.ones((2, 4, 4, 3), "float32"), lambda: np.ones((2, 3)),
+    lambda: np.ones((2, 3), "float16"), lambda: np.arange(6).reshape(2, 3), lambda: np.arange(3, dtype="uint8"),
+    lambda: np.ones(3, "complex64"), lambda: np.array(["a", "b"]), lambda: np.array([None, 1], object),
+    lambda: np.array([True, False]), lambda: np.ma.masked_array([1.0, 2.0], [0, 1]), lambda: np.ones((2, 2), ">f4"),
+    lambda: np.array([("a", 1)], [("x", "U1"), ("y", "i4")]), lambda: np.random.default_rng(0),
+    lambda: np.random.RandomState(0), lambda: mg.Tensor(1.0), lambda: mg.Tensor([1.0, 2.0], requires_grad=True),
+    lambda: images(2, 4, 4, 3), lambda: images(2, 3), lambda: mg.Tensor(np.array(1.0)),
+    lambda: mg.Tensor(np.ones((2, 3))), lambda: [mg.Tensor(1.0)], lambda: [np.ones(2), mg.Tensor([1.0, 2.0])],
+    net, sgd, loader, data.Digits,
+]  # fmt: skip
+
+
 def odd(rng: np.random.Generator) -> Any:
     """Return something that a user might pass by mistake."""
-    values: list[Callable[[], Any]] = [
-        lambda: None, lambda: True, lambda: False, lambda: -1, lambda: 0, lambda: 1, lambda: 2, lambda: 7,
-        lambda: 10**6, lambda: -(2**63), lambda: 2**70, lambda: 0.0, lambda: -0.5, lambda: 0.5, lambda: 1.5,
-        lambda: float("nan"), lambda: float("inf"), lambda: 1j, lambda: "", lambda: "abc", lambda: b"abc",
-        lambda: (), lambda: [], lambda: {}, lambda: set(), lambda: (1,), lambda: (1, 2), lambda: (-1, 1),
-        lambda: (1, 2, 3), lambda: [0, 0], lambda: ["a"], lambda: [None], lambda: {"a": 1}, lambda: {1, 2},
-        lambda: [[1.0, 2.0], [3.0]], lambda: range(3), lambda: iter([1, 2]), lambda: (x for x in [1.0]),
-        lambda: object(), lambda: Strange(), lambda: Strange, lambda: len, lambda: (lambda: 1), lambda: Ellipsis,
-        lambda: slice(None), lambda: NotImplemented, lambda: np, lambda: Path("nowhere"), lambda: io.BytesIO(b"x"),
-        lambda: np.float64(0.3), lambda: np.int8(2), lambda: np.bool_(True), lambda: np.array(1.7), lambda: np.array(3),
-        lambda: np.zeros(0, "float32"), lambda: np.ones(3, "float32"), lambda: np.ones((2, 3), "float32"),
-        lambda: np.ones((2, 4, 4, 3), "float32"), lambda: np.ones((2, 3)), lambda: np.ones((2, 3), "float16"),
-        lambda: np.arange(6).reshape(2, 3), lambda: np.arange(3, dtype="uint8"), lambda: np.ones(3, "complex64"),
-        lambda: np.array(["a", "b"]), lambda: np.array([None, 1], object), lambda: np.array([True, False]),
-        lambda: np.ma.masked_array([1.0, 2.0], [0, 1]), lambda: np.ones((2, 2), ">f4"), lambda: np.datetime64("2020"),
-        lambda: np.array([("a", 1)], [("x", "U1"), ("y", "i4")]), lambda: np.float32, lambda: "float32", lambda: "f4",
-        lambda: np.dtype("int32"), lambda: "int", lambda: mg.Tensor(1.0), lambda: mg.Tensor([1.0, 2.0], requires_grad=True),
-        lambda: images(2, 4, 4, 3), lambda: images(2, 3), lambda: mg.Tensor(np.array(1.0)), lambda: mg.Tensor(np.ones((2, 3))),
-        lambda: np.random.default_rng(0), lambda: np.random.RandomState(0), lambda: net(), lambda: nn.ReLU, lambda: sgd(),
-        lambda: loader(), lambda: data.Digits(), lambda: [mg.Tensor(1.0)], lambda: [np.ones(2), mg.Tensor([1.0, 2.0])],
-        lambda: ValueError("x"), lambda: ValueError, lambda: print,
-    ]  # fmt: skip
-    return values[rng.integers(len(values))]()
+    return ODD[rng.integers(len(ODD))]()
 
 
 def changed(call: Call, rng: np.random.Generator) -> Call:
@@ -292,9 +295,14 @@ def changed(call: Call, rng: np.random.Generator) -> Call:
 
 #: What Python and NumPy say about things that were not checked.
 RAW = re.compile(
-    "has no attribute|truth value|not callable|unhashable|PathLike|not iterable|unsupported operand|unpack|not subscriptable"
-    "|has no len|cannot be interpreted|index out of range|must be a |ufunc|not supported between|could not be broadcast"
+    "has no attribute|truth value|not callable|unhashable|PathLike|not iterable|unsupported operand|unpack"
+    "|not subscriptable|has no len|cannot be interpreted|index out of range|must be a |ufunc|not supported between"
+    "|could not be broadcast"
 )
+
+
+#: How long a call may take.
+SECONDS = 10
 
 
 class Outcome(NamedTuple):
@@ -325,7 +333,7 @@ def outcome(name: str, call: Call) -> Outcome:
         raise _Hung
 
     signal.signal(signal.SIGALRM, hang)
-    signal.alarm(10)
+    signal.alarm(SECONDS)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
