@@ -162,7 +162,10 @@ ROWS = (
             lambda dataset: Subset(dataset, [1])[:][1].tolist(), (Digits(), [2]), (Digits(train=False), [5])
         ),
         "Subset.indices": Row(
-            lambda indices: Subset(Numbers(), indices)[:][1].tolist(), ([0, 3], [0, 3]), ([3, -1, 3], [3, -1, 3]), ([4, -5], [4, -5])
+            lambda indices: Subset(Numbers(), indices)[:][1].tolist(),
+            ([0, 3], [0, 3]),
+            ([3, -1, 3], [3, -1, 3]),
+            ([4, -5], [4, -5]),
         ),
         "split.dataset": Row(lambda dataset: parts(dataset), (5, permuted(5, 2, 0)), (7, permuted(7, 2, 0))),
         "split.held_out": Row(parts, *((n, permuted(5, n, 0)) for n in (2, 1, 3, 4))),
