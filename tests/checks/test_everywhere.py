@@ -1,7 +1,5 @@
 """Each check looks at every input, output, element, direction, call, sample and number of threads."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 
@@ -99,22 +97,6 @@ def test_an_output_cut_off_from_the_tape_is_a_fault(check, detached):
 @pytest.mark.parametrize("check", PUBLIC)
 def test_an_input_that_nothing_depends_on_is_no_fault(check, ignored):
     PUBLIC[check](lambda *xs: [x * 2.0 for i, x in enumerate(xs) if i != ignored], [randn(3, seed=i) for i in range(3)])
-
-
-@pytest.mark.parametrize("empty", [0, 1, 2])
-@pytest.mark.parametrize("check", [*PUBLIC, *CHECKS])
-def test_inputs_and_outputs_may_be_empty(check, empty):
-    """One of three, and each of one; a part of check_operator has a single output."""
-    inputs = [randn(0 if i == empty else 2, 3, seed=i) for i in range(3)]
-    if check in PUBLIC:
-        PUBLIC[check](lambda *xs: [x * 2.0 for x in xs], inputs)
-        PUBLIC[check](lambda *xs: [x[i == empty :: 2] * 2.0 for i, x in enumerate(xs)], [randn(1, 3)] * 3)
-        PUBLIC[check](lambda x: x * 2.0, inputs[empty : empty + 1])
-        with pytest.raises(FAULT) if check in FIRST else nullcontext():
-            PUBLIC[check](lambda *xs: [scaled(0.01)(x) for x in xs], inputs)
-    else:
-        CHECKS[check](lambda *xs: mg.concatenate([x * 2.0 for x in xs]), inputs)
-        CHECKS[check](lambda x: x * 2.0, inputs[empty : empty + 1])
 
 
 @pytest.mark.parametrize("check", PUBLIC)
