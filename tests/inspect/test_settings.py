@@ -140,6 +140,7 @@ ROWS = {
         lambda out: multiply_adds(CONV, out),
         (OUT, (5 * 7 * 12 * 6, "5*7 * 3*2*2 * 6")),
         (mg.Tensor(np.zeros((1, 1, 1, 6))), (72, "3*2*2 * 6")),
+        (mg.Tensor(np.zeros((4, 1, 1, 6))), (4 * 72, "4 * 3*2*2 * 6")),  # patches of one image
     ),
     "on_layers.model": settings.Row(
         noted,
