@@ -265,16 +265,10 @@ def as_outputs(result: object, dtype: DTypeLike = np.float64) -> list[Tensor]:
 
 def as_leaf(caller: str, i: int, x: Tensor | ArrayLike) -> Tensor:
     """Return input `i` as a Tensor that requires a gradient, after a check that it is float64 and on the host."""
-    if isinstance(x, Tensor):
-        tensor = x
-    else:
-        try:
-            array = np.array(x)
-        except ValueError as error:  # a ragged list
-            raise TypeError(f"{caller}: input {i} is no array: {error}") from error
-        if array.dtype.kind not in "biufc":
-            raise TypeError(f"{caller}: input {i} is no array of numbers, but of {array.dtype}")
-        tensor = Tensor(array, requires_grad=array.dtype.kind == "f")
+    try:
+        tensor = x if isinstance(x, Tensor) else Tensor(np.array(x), requires_grad=np.asarray(x).dtype.kind == "f")
+    except (TypeError, ValueError) as error:  # no numbers, or a ragged list
+        raise TypeError(f"{caller}: input {i}: {error}") from error
     if tensor.dtype != np.float64:
         fault = f"is {tensor.dtype}; finite differences need float64: in float32 rounding alone is an error of 1e-3"
     elif not on_host(tensor.data):
