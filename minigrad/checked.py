@@ -248,10 +248,12 @@ def _is_generator(value: object) -> bool:
 
 
 def _is_int(value: object) -> bool:
+    """Whether this is an integer: Python's, NumPy's, or a 0-d array."""
     return as_int(value) is not None
 
 
 def _is_tuple(value: Any) -> bool:
+    """Whether this is a tuple, or a list, of integers."""
     return isinstance(value, tuple | list) and all(map(_is_int, value))
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from minigrad.arguments import expect, flag
 from minigrad.autograd.modes import once
 from minigrad.autograd.tensor import Tensor, array_of
-from minigrad.checked import checked
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
 from minigrad.typing import Array, Number
 
@@ -175,7 +174,6 @@ class Module:
             f(module)
         return self
 
-    @checked
     def train(self, training: bool = True) -> Self:
         """Make every layer behave as in training."""
         training = flag("train", "training", training)
@@ -215,7 +213,6 @@ class Module:
         """Raise what :meth:`load_state_dict` would raise, and change nothing."""
         self._matched(state)
 
-    @checked
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy arrays into the parameters and buffers of the same paths.
 
@@ -232,6 +229,7 @@ class Module:
 
     def _matched(self, state: Mapping[str, Array]) -> list[tuple[Parameter | Buffer, Array]]:
         """Return each parameter and buffer with its new array: a copy of its dtype, on its device."""
+        expect(isinstance(state, Mapping), "load_state_dict", "arrays by name", f"{state!r:.80}", error=TypeError)
         mine, given = self._held(), self.at_present(state, self._held())
         faults = [f"missing: {name}" for name in mine if name not in given]
         faults += [f"unexpected: {name}" for name in given if name not in mine]

@@ -127,7 +127,7 @@ def test_an_array_that_cannot_be_written_is_replaced():
 
 @pytest.mark.parametrize("state", [None, 3, "abc", [np.ones(2)], ()])
 def test_a_state_is_a_dict(state):
-    with pytest.raises(TypeError, match="^load_state_dict: expected state to be a dict, got "):
+    with pytest.raises(TypeError, match="^load_state_dict: expected arrays by name, got "):
         two().load_state_dict(state)
     with pytest.raises(ValueError, match="unexpected: 3"):
         two().load_state_dict(two().state_dict() | {3: np.ones(2)})
