@@ -123,7 +123,7 @@ def explained(f: Function, error: Exception, args: Sequence[Any], settings: dict
     return kind(f"{caller}: {what}")
 
 
-def brief(value: object) -> str:
+def brief(value: Any) -> str:
     """Write a value in a message: numbers and short texts as they are, the kind of everything else."""
     if isinstance(value, str | bytes | numbers.Number | None):
         return repr(value)[:40]
@@ -222,7 +222,7 @@ def _is_iterable(value: object) -> bool:
     return hasattr(value, "__iter__") and getattr(value, "ndim", 1) > 0 and not isinstance(value, str | bytes | type)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     """Whether this is a real number: Python's, NumPy's, or a 0-d array; a bool is none."""
     value = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
