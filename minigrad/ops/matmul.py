@@ -6,7 +6,6 @@ Next: :mod:`minigrad.ops.conv`.
 from __future__ import annotations
 
 from minigrad.arguments import refuse
-from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
@@ -39,7 +38,6 @@ def matmul(a: TensorOrArray, b: TensorOrArray, /) -> TensorOrArray:
     >>> mg.Tensor([[1.0, 2.0], [3.0, 4.0]]) @ mg.Tensor([1.0, 10.0])
     Tensor([21., 43.])
     """
-    expect_arrays("matmul", a=a, b=b)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(
             f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers"
@@ -97,7 +95,6 @@ def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -
     >>> mg.linear(mg.Tensor([[1.0, 2.0]]), mg.Tensor([[1.0], [1.0]]), mg.Tensor([0.5]))
     Tensor([[3.5]])
     """
-    expect_arrays("linear", x=x, w=w, b=w if b is None else b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "
