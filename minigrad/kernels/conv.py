@@ -7,7 +7,10 @@ Next: :mod:`minigrad.kernels.pixels`.
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
+
+import numpy as np
 
 from minigrad.device import add_windows, namespace, on_host
 from minigrad.kernels import blocks, products
@@ -34,11 +37,19 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
     out = xp.empty((n, ho, wo, at_once * o), dtype=x.dtype)
     matrix = _weights_at_once(w, at_once).reshape(-1, at_once * o)
     bias = None if b is None else xp.tile(b, at_once)
+    harmless = at_once == 1 or (4 * x.size < out.size and _is_finite(x))  # x may be the smaller array
     multiply = products.multiply if len(columns.blocks) > 1 else products.matmul  # threads share a single block
 
     def block(i: int) -> None:
         part = out[columns.blocks[i]]
-        multiply(columns.block(i), matrix, part.reshape(-1, at_once * o))
+        cols, rows = columns.block(i), part.reshape(-1, at_once * o)
+        with np.errstate(invalid="ignore" if at_once > 1 else None):
+            multiply(cols, matrix, rows)
+        if not (harmless or _is_finite(rows[:, 0])):  # a NaN in the window makes the whole row NaN
+            seen = cols.reshape(-1, kh, kw + at_once - 1, c)
+            each = [seen[:, :, j : j + kw].reshape(-1, kh * kw * c) for j in range(at_once)]
+            multiply(_finite(cols), _finite(matrix), rows)
+            _take_over(rows, xp.concatenate([xp.matmul(one, w.reshape(-1, o)) for one in each], axis=1))
         if bias is not None:
             part += bias
 
@@ -53,13 +64,23 @@ def backward(g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pa
     if (kh, kw) == (1, 1) and padding == (0, 0):
         return _backward_1x1(g, x, w, need, stride)
     border = dilation[0] * (kh - 1) - ph, dilation[1] * (kw - 1) - pw
-    if stride == (1, 1) and need[0] and min(border) >= 0:
-        return _backward_stride_1(g, x, w, need, border, dilation)
+    sees_pixels = dilation[0] <= x.shape[1] and dilation[1] <= x.shape[2]  # every window does, not only its border
+    if stride == (1, 1) and need[0] and min(border) >= 0 and sees_pixels:
+        with np.errstate(invalid="ignore"):  # what is invalid by the definition, the definition reports
+            dx, dw, finite = _backward_stride_1(g, x, w, need, border, dilation)
+        if not finite:
+            exact = _backward_any_stride(g, x, w, need, stride, padding, dilation)
+            dx, dw, _ = _backward_stride_1(_finite(g), _finite(x), _finite(w), need, border, dilation)
+            _take_over(dx, exact[0])
+            _take_over(dw, exact[1])
+        return dx, dw
     return _backward_any_stride(g, x, w, need, stride, padding, dilation)
 
 
-def _backward_stride_1(g: Array, x: Array, w: Array, need: Need, border: Pair, dilation: Pair) -> Gradients:
-    """Compute both gradients from the columns of the cotangent.
+def _backward_stride_1(
+    g: Array, x: Array, w: Array, need: Need, border: Pair, dilation: Pair
+) -> tuple[Array, Array | None, bool]:
+    """Compute both gradients from the columns of the cotangent, and say whether they are finite.
 
     Tap (i, j) of the kernel multiplies a pixel of x into the output pixel that lies (i, j) before it. So the window of
     g around a pixel of x, read backwards, holds all outputs that depend on this pixel. Hence dx is columns(g) times the
@@ -72,20 +93,23 @@ def _backward_stride_1(g: Array, x: Array, w: Array, need: Need, border: Pair, d
     matrix = _weights_at_once(w[::-1, ::-1].transpose(0, 1, 3, 2), at_once).reshape(-1, at_once * c)
     pixels = xp.ascontiguousarray(x).reshape(n, h, wd // at_once, at_once * c)
     dx = xp.empty(pixels.shape, dtype=x.dtype)
+    finite = [True] * len(columns.blocks)
 
     def block(i: int) -> tuple[Array, Array]:
         cols, part = columns.block(i), columns.blocks[i]
         products.multiply(cols, matrix, dx[part].reshape(-1, at_once * c))
+        finite[i] = _is_finite(dx[part])
         return cols, pixels[part].reshape(-1, at_once * c)
 
     if not need[1]:
         run(block, len(columns.blocks))
-        return dx.reshape(x.shape), None
+        return dx.reshape(x.shape), None, all(finite)
     total = products.sum_products(block, len(columns.blocks)).reshape(kh, kw + at_once - 1, o, at_once, c)
     dw = total[:, :kw, :, 0]
     for i in range(1, at_once):
         dw = dw + total[:, i : i + kw, :, i]  # (kh, kw, o, c), its taps reversed
-    return dx.reshape(x.shape), xp.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
+    dw = xp.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
+    return dx.reshape(x.shape), dw, all(finite) and _is_finite(dw)
 
 
 def _backward_any_stride(
@@ -155,6 +179,31 @@ def _weights_at_once(w: Array, at_once: int) -> Array:
     for i in range(at_once):
         weights[:, i : i + kw, :, i] = w
     return weights.reshape(kh, kw + at_once - 1, c, at_once * o)
+
+
+def _is_finite(x: Array) -> bool:
+    """Return whether all numbers are finite. (It says no where a square is infinite, which costs time only.)
+
+    The fast paths multiply by zeros that the definition does not have: weights of the other pixel of a pair, and a
+    border around the cotangent. NaN or infinity times such a zero is NaN, and falls on a result that does not depend on
+    it. But each NaN or infinity also reaches a result that does depend on it. So if all results are finite, they are
+    right. Otherwise they are computed twice more: by the fast path with zeros in place of NaN and infinity, and by the
+    definition, from which all results that are not finite are taken. Results that do not depend on a NaN or infinity
+    are thus equal to the bit to what they are without it. On another device results are taken as they are: asking would
+    stop Python until the device is done.
+    """
+    return not on_host(x) or math.isfinite(np.vdot(x, x).real)
+
+
+def _finite(x: Array) -> Array:
+    """Return x with zeros in place of NaN and infinities."""
+    return np.where(np.isfinite(x), x, 0)
+
+
+def _take_over(out: Array | None, exact: Array | None) -> None:
+    """Put the numbers of `exact` that are not finite into `out`."""
+    if out is not None and exact is not None:
+        np.copyto(out, exact, where=~np.isfinite(exact))
 
 
 def _subsampled(x: Array, stride: Pair) -> Array:

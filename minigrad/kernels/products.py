@@ -8,6 +8,7 @@ Next: :mod:`minigrad.kernels.columns`.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -22,9 +23,12 @@ from minigrad.typing import Array
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return a @ b, for matrices in fixed blocks: of rows of `a`, and of columns of `b`.
 
-    Columns are cut where there are few blocks of rows: a small image has few pixels and many channels. On another
-    device, and for stacks of matrices, it is one plain product.
+    Columns are cut where there are few blocks of rows: a small image has few pixels and many channels. The rows of a
+    stack times one matrix are one matrix. On another device, and for other stacks, it is one plain product.
     """
+    if a.ndim > 2 == b.ndim:
+        stack = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        return matmul(stack, b).reshape(*a.shape[:-1], b.shape[1])
     if not on_host(a):
         return namespace(a).matmul(a, b, out=out)
     if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype:

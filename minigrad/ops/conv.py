@@ -83,7 +83,8 @@ def conv2d(
     w : Tensor or array of shape (kh, kw, c_in / groups, c_out)
     b : Tensor or array of shape (c_out,), optional
     stride, padding, dilation : int or (int, int)
-        One int for height and width, or a pair. The border is padded with zeros.
+        One int for height and width, or a pair. The border is padded with zeros. Its zeros are multiplied as pixels
+        are: under a weight or a cotangent that is infinite they give NaN.
     groups : int
         Number of groups of channels; the outputs of a group see only the inputs of the same group.
 
@@ -147,7 +148,8 @@ def conv_transpose2d(
     stride : int or (int, int)
         Distance between the windows of neighbouring pixels.
     padding : int or (int, int)
-        Number of pixels cut off each border of the result.
+        Number of pixels cut off each border of the result; in the gradients, zeros stand for what is cut off, and are
+        multiplied: times an infinite input they give NaN.
 
     Returns
     -------

@@ -5,11 +5,13 @@ Next: :mod:`minigrad.ops.conv`.
 
 from __future__ import annotations
 
+import math
+
 from minigrad.arguments import refuse
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
-from minigrad.ops.shape import expand_dims, squeeze, transpose
+from minigrad.ops.shape import expand_dims, reshape, squeeze, transpose
 from minigrad.typing import Array, T, TensorOrArray
 
 
@@ -47,7 +49,7 @@ def matmul(a: TensorOrArray, b: TensorOrArray, /) -> TensorOrArray:
         raise ValueError(
             f"matmul: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)} is (..., m, k) @ (..., k, n)"
         )
-    out = _matmul(rows, columns)
+    out = (_matmul if (rows.ndim == 2) == (columns.ndim == 2) else _matmul_of_one)(rows, columns)
     if b.ndim == 1:
         out = squeeze(out, -1)
     return squeeze(out, -2 if b.ndim > 1 else -1) if a.ndim == 1 else out
@@ -63,6 +65,35 @@ _matmul.vjp(
     lambda g, b: _matmul(g, _transposed(b)),
     lambda g, a: _matmul(_transposed(a), g),
 )
+
+
+@elementwise
+def _matmul_of_one(a: Array, b: Array, /) -> Array:
+    """A @ b for one matrix and a stack, on either side.   da = g b',   db = a' g,   that of the one matrix summed.
+
+    The summands of that gradient, one for each matrix of the stack, can be larger than all else. The product of the
+    stack's rows is their sum.
+    """
+    return products.matmul(a, b)
+
+
+_matmul_of_one.operator.name = "matmul"
+_matmul_of_one.vjp(
+    lambda g, b: _sum_of_products(_transposed(g), _transposed(b)) if _is_narrow(g, b) else matmul(g, _transposed(b)),
+    lambda g, a: _sum_of_products(a, g) if a.ndim > 2 else matmul(_transposed(a), g),
+)
+
+
+def _is_narrow(g: TensorOrArray, b: TensorOrArray) -> bool:
+    """Whether a stack b (..., k, n), and g (..., m, n), are smaller than their products (..., m, k)."""
+    (m, n), k = g.shape[-2:], b.shape[-2]
+    return b.ndim > 2 and n * (m + k) < m * k
+
+
+def _sum_of_products(a: TensorOrArray, b: TensorOrArray) -> TensorOrArray:
+    """Return a' b for stacks a (..., m, k) and b (..., m, n), summed over the stack: (k, n)."""
+    m = math.prod(a.shape[:-1])
+    return _matmul(transpose(reshape(a, (m, a.shape[-1]))), reshape(b, (m, b.shape[-1])))
 
 
 def _transposed(x: T) -> T:

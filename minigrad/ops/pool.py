@@ -9,41 +9,54 @@ Next: :mod:`minigrad.ops.loss`.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from minigrad.arguments import expect, pair
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
-from minigrad.device import namespace, on_host, windows
+from minigrad.autograd.tensor import array_of
+from minigrad.device import namespace, on_host
 from minigrad.kernels import blocks
 from minigrad.kernels.threads import run
-from minigrad.ops.reduction import max, mean
-from minigrad.ops.shape import im2col, pad, reshape
+from minigrad.ops.reduction import mean
+from minigrad.ops.shape import getitem, im2col, pad, reshape
 from minigrad.ops.windows import check_window
-from minigrad.typing import Array, IntOrPair, Pair, TensorOrArray
+from minigrad.typing import Array, Index, IntOrPair, Pair, TensorOrArray
 
 
 def max_pool2d_twin(x: TensorOrArray, kernel: Pair, stride: Pair, padding: Pair) -> TensorOrArray:
-    """Pool by the definition: pad, write the windows as rows, take the largest of each."""
-    ph, pw = padding
-    seen = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf), kernel, stride, (1, 1))
-    n, ho, wo, kh, kw, c = seen.shape
-    return max(reshape(seen, (n, ho, wo, kh * kw, c)), axis=3)
+    """Pool by the definition: pad, write the windows as rows, take the first largest pixel of the image from each."""
+    xp, (ph, pw), c = namespace(array_of(x)), padding, x.shape[3]
+    border = [(0, 0), (ph, ph), (pw, pw), (0, 0)]
+    seen = im2col(pad(x, border, -np.inf), kernel, stride, (1, 1))
+    n, ho, wo, kh, kw, _ = seen.shape
+    seen = reshape(seen, (n, ho, wo, kh * kw, c))
+    inside = im2col(pad(xp.ones(x.shape, dtype=bool), border), kernel, stride, (1, 1)).reshape(seen.shape)
+    pixels = array_of(seen)
+    largest = (pixels == pixels.max(axis=3, keepdims=True)) | xp.isnan(pixels)
+    first = (inside & largest).argmax(axis=3)  # (n, ho, wo, c)
+    image, row, column = xp.arange(n)[:, None, None, None], xp.arange(ho)[:, None, None], xp.arange(wo)[:, None]
+    return getitem(seen, (image, row, column, first, xp.arange(c)))
 
 
 @operator
 def _max_pool2d(x: Array, /, *, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     """The operator behind :func:`max_pool2d`, settings in pairs."""
-    view = windows(_bordered(x, padding), kernel, stride, (1, 1))  # (n, ho, wo, kh, kw, c)
-    n, ho, wo, kh, kw, c = view.shape
-    out = namespace(x).empty((n, ho, wo, c), dtype=x.dtype)
-    images = _images(x)
+    xp, (h, w) = namespace(x), x.shape[1:3]
+    (kh, kw), (sh, sw), (ph, pw) = kernel, stride, padding
+    out = xp.empty((len(x), (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1, x.shape[3]), dtype=x.dtype)
+    images, taps = _images(x), _taps(x, out, kernel, stride, padding)
 
     def block(i: int) -> None:
-        part, seen = out[images[i]], view[images[i]]
-        part[...] = seen[:, :, :, 0, 0]
-        for tap in range(1, kh * kw):
-            namespace(x).maximum(part, seen[:, :, :, tap // kw, tap % kw], out=part)
+        part, seen = out[images[i]], x[images[i]]
+        if padding == (0, 0):  # then the first tap of every window is a pixel
+            part[...] = seen[taps[0][1]]
+        else:
+            part[...] = -np.inf if x.dtype.kind in "fc" else np.iinfo(x.dtype).min
+        for windows, pixels in taps[padding == (0, 0) :]:
+            xp.maximum(part[windows], seen[pixels], out=part[windows])
 
     run(block, len(images))
     return out
@@ -53,28 +66,19 @@ def _max_pool2d(x: Array, /, *, kernel: Pair, stride: Pair, padding: Pair) -> Ar
 def _(
     g: Array, x: Array, out: Array, *, kernel: Pair, stride: Pair, padding: Pair, need: tuple[bool, ...]
 ) -> tuple[Array]:
-    xp, (h, w), (kh, kw), (ph, pw) = namespace(x), x.shape[1:3], kernel, padding
-    ho, wo = out.shape[1:3]
-    bordered = _bordered(x, padding)
-    dx = xp.zeros(bordered.shape, dtype=x.dtype)
-    images = _images(x)
+    xp, dx = namespace(x), namespace(x).zeros(x.shape, dtype=x.dtype)
+    images, taps = _images(x), _taps(x, out, kernel, stride, padding)
 
     def block(i: int) -> None:
-        left = g[images[i]]  # the gradients of windows whose maximum is at a later tap
-        for tap in range(kh * kw):
-            rows, columns = tap // kw, tap % kw
-            place = (
-                images[i],
-                slice(rows, rows + stride[0] * ho, stride[0]),
-                slice(columns, columns + stride[1] * wo, stride[1]),
-            )
-            seen = bordered[place]
-            hit = (seen == out[images[i]]) | (seen != seen)  # a NaN is the largest
-            dx[place] += xp.where(hit, left, 0.0)
-            left = xp.where(hit, 0.0, left)
+        part, seen, largest = dx[images[i]], x[images[i]], out[images[i]]
+        left = g[images[i]].copy()  # the gradients of windows whose maximum is at a later tap
+        for windows, pixels in taps:
+            hit = (seen[pixels] == largest[windows]) | (seen[pixels] != seen[pixels])  # a NaN is the largest
+            part[pixels] += xp.where(hit, left[windows], 0.0)
+            left[windows] = xp.where(hit, 0.0, left[windows])
 
     run(block, len(images))
-    return (dx[:, ph : ph + h, pw : pw + w],)
+    return (dx,)
 
 
 _max_pool2d.twin(max_pool2d_twin)
@@ -95,7 +99,8 @@ def max_pool2d(
     stride : int or (int, int), optional
         The kernel's size by default, so that windows do not overlap.
     padding : int or (int, int)
-        The border is minus infinity, so it is never the largest element. Must be smaller than the kernel.
+        The border is never the largest element, not even beside pixels of minus infinity. Must be smaller than the
+        kernel.
 
     Returns
     -------
@@ -201,10 +206,19 @@ def _settings(
     return size, step, border
 
 
-def _bordered(x: Array, padding: Pair) -> Array:
-    """Put a border of minus infinity around images."""
-    ph, pw = padding
-    return x if padding == (0, 0) else pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], -np.inf)
+def _taps(x: Array, out: Array, kernel: Pair, stride: Pair, padding: Pair) -> list[tuple[Index, Index]]:
+    """Return, for each tap of the kernel: which windows have a pixel of the image there, and which pixels these are."""
+    sides = []
+    for axis in (0, 1):
+        size, count, step, places = x.shape[1 + axis], out.shape[1 + axis], stride[axis], []
+        for start in range(-padding[axis], kernel[axis] - padding[axis]):  # the pixel at this tap of the first window
+            first = max(0, -(start // step))  # rounded up
+            ends = max(first, min(count, (size - 1 - start) // step + 1))
+            pixels = slice(start + step * first, start + step * ends, step)
+            places.append((slice(first, ends), pixels))
+        sides.append(places)
+    every = slice(None)
+    return [((every, wy, wx), (every, py, px)) for (wy, py), (wx, px) in itertools.product(*sides)]
 
 
 def _images(x: Array) -> tuple[slice, ...]:

@@ -228,6 +228,8 @@ def pad(x: Array, /, pad_width: Sequence[Pair], constant_values: float = 0.0) ->
     pairs = [[as_int(n) for n in p] for p in pad_width] if hasattr(pad_width, "__len__") else []
     fits = len(pairs) == x.ndim and all(len(p) == 2 and all(n is not None and n >= 0 for n in p) for p in pairs)
     expect(fits, "pad", f"a pair (before, after) of non-negative ints for each of {x.ndim} axes", pad_width)
+    whole = x.dtype.kind in "fcb" or float(constant_values).is_integer()
+    expect(whole, "pad", f"an integer for the border of {x.dtype}", constant_values)
     shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pad_width, strict=True))
     inside = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pad_width, strict=True))
     out = namespace(x).full(shape, constant_values, dtype=x.dtype)

@@ -12,7 +12,9 @@ import minigrad as mg
 from minigrad import ops
 from tests.records.conv import conv2d_by_loops, conv_transpose2d_by_loops, correlate
 from tests.records.draw import normal, randn
-from tests.tools.compare import cotangent, leaf, same, seeds
+from tests.records.many import conv2d_gradients
+from tests.tools.compare import cotangent, leaf, same, seeds, threads_restored
+from tests.tools.cuts import small_blocks
 
 # By the definition ----------------------------------------------------------------------------
 
@@ -134,6 +136,66 @@ def test_the_gradient_of_a_bias_keeps_its_digits_in_float32():
     out = mg.conv2d(x, np.ones((1, 1, 1, 2), "float32"), b)
     (db,) = mg.grad(out, b, np.full(out.shape, 0.1, "float32"))
     assert_allclose(db.data, 64 * 32 * 32 * np.float64(np.float32(0.1)), rtol=1e-5)
+
+
+# NaN and infinity -----------------------------------------------------------------------------
+
+#: Shapes of x and w, and settings: pairs of pixels and single ones, with a border and without, gaps, groups.
+SPREADS = {
+    "1x3": ((1, 1, 6, 1), (1, 3, 1, 1), {}),
+    "padded": ((3, 5, 4, 2), (3, 3, 2, 3), {"padding": 1}),
+    "wide": ((2, 4, 5, 22), (3, 3, 22, 9), {"padding": 1}),
+    "odd": ((1, 4, 5, 2), (2, 2, 2, 2), {}),
+    "dilated": ((2, 5, 6, 1), (3, 3, 1, 2), {"padding": 2, "dilation": 2}),
+    "smaller-than-its-gaps": ((2, 1, 4, 1), (2, 2, 1, 2), {"padding": (1, 1), "dilation": (2, 1)}),
+    "strided": ((2, 6, 5, 2), (3, 2, 2, 2), {"padding": (1, 2), "stride": (2, 1)}),
+    "1x1": ((2, 3, 4, 2), (1, 1, 2, 3), {"stride": (1, 2)}),
+    "groups": ((2, 3, 4, 4), (3, 3, 2, 4), {"padding": 1, "groups": 2}),
+}
+
+
+def all_results(arrays, settings, need=(0, 1, 2)):
+    """Return the value, and the gradients of some of x, w and b for the cotangent that comes last."""
+    leaves = [mg.Tensor(a, requires_grad=i in need) for i, a in enumerate(arrays[:3])]
+    out = mg.conv2d(*leaves, **settings)
+    if len(arrays) == 3:
+        return out.data
+    return [out.data, *(d.data for d in mg.grad(out, [leaves[i] for i in need], arrays[3]))]
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("case", SPREADS)
+def test_nan_and_infinity_stay_in_their_windows(case, special):
+    """Whatever is finite by loops is what it was without them, to the bit, whichever gradients are asked for."""
+    x_shape, w_shape, settings = SPREADS[case]
+    rng = np.random.default_rng(0)
+    arrays = [normal(rng, shape) for shape in (x_shape, w_shape, w_shape[3:])]
+    arrays.append(normal(rng, all_results(arrays, settings).shape))
+    needs = [(0,), (1,), (2,), (0, 1), (0, 1, 2)]
+    for nbytes in (1 << 20, 128):
+        with small_blocks(nbytes), np.errstate(invalid="ignore"), threads_restored():
+            before = [all_results(arrays, settings, need) for need in needs]
+            for i, array in enumerate(arrays):
+                for place in {0, array.size // 2, array.size - 1, *rng.integers(array.size, size=3)}:
+                    spoiled = [a.copy() for a in arrays]
+                    spoiled[i].flat[place] = special
+                    *inputs, g = spoiled
+                    defined = [conv2d_by_loops(*inputs, **settings), *conv2d_gradients(g, *inputs, **settings)]
+                    for need, finite in zip(needs, before, strict=True):
+                        mg.set_num_threads(1 + place % 3)
+                        expected = [defined[0], *(defined[1 + j] for j in need)]
+                        for ours, b, e in zip(all_results(spoiled, settings, need), finite, expected, strict=True):
+                            np.testing.assert_array_equal(ours, np.where(np.isfinite(e), b, e), strict=True)
+
+
+def test_an_infinite_pixel_is_no_invalid_value():
+    """Infinity times a zero that the definition does not have is NaN, and NumPy reports it; no user should see that."""
+    x = np.ones((1, 3, 6, 1))
+    x[0, 1, 2] = np.inf
+    with np.errstate(all="raise"):
+        value, dx, dw, db = all_results([x, np.ones((3, 3, 1, 1)), np.zeros(1), np.ones((1, 3, 6, 1))], {"padding": 1})
+    np.testing.assert_array_equal(np.isinf(value[0, 1, :, 0]), [False, True, True, True, False, False])
+    assert (np.isfinite(dx).all(), np.isposinf(dw).all(), db[0]) == (True, True, 18.0)
 
 
 # By SciPy -------------------------------------------------------------------------------------

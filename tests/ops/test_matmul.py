@@ -1,11 +1,13 @@
 """Matrix products of drawn shapes; gradients by einsum."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minigrad as mg
+from minigrad.kernels import products
 from tests.records.draw import normal
 from tests.tools.compare import cotangent, examples, leaf, same, seeds, shapes, sum_back
 
@@ -46,3 +48,50 @@ def test_linear(shape, c, bias, seed):
     expected = [g @ w.data.T, dw, sum_back(g, (c,))]
     for d, e in zip(mg.grad(out, inputs, g), expected, strict=False):
         same(d, e)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((40, 1, 8), (8, 6)),
+        ((5, 8, 2, 8), (8, 6)),
+        ((40, 3, 8), (8,)),
+        ((6, 8), (40, 8, 1)),
+        ((6, 8), (5, 8, 8, 3)),
+    ],
+)
+def test_one_matrix_and_a_stack_make_no_stack_of_gradients(monkeypatch, a, b, create_graph):
+    """Each matrix of the stack would make a gradient of the one matrix: 40 times its size."""
+    sizes, multiply = [], products.matmul
+
+    def noted(a, b, out=None):
+        product = multiply(a, b, out)
+        sizes.append(product.size)
+        return product
+
+    monkeypatch.setattr(products, "matmul", noted)
+    rng = np.random.default_rng(0)
+    a, b = leaf(normal(rng, a)), leaf(normal(rng, b))
+    out = mg.matmul(a, b)
+    mg.grad(out, [a, b], cotangent(out, rng), create_graph=create_graph)
+    assert len(sizes) >= 3
+    assert max(sizes) <= max(a.size, b.size, out.size)
+
+
+def test_a_stack_of_nothing():
+    for a, b in (((2, 3, 0), (0, 4)), ((2, 0, 3), (3, 4)), ((0, 2, 3), (3,)), ((3, 0), (2, 0, 4)), ((2, 0), (5, 0, 1))):
+        x, w = leaf(np.ones(a)), leaf(np.ones(b))
+        out = mg.matmul(x, w)
+        same(out, np.matmul(x.data, w.data))
+        for d, like in zip(mg.grad(out, [x, w], np.ones(out.shape)), (x, w), strict=True):
+            same(d, np.zeros(like.shape))
+
+
+def test_a_stack_that_the_tape_stores_cannot_be_written_into():
+    """The tape would store a view of it, if the rows of the stack were taken by another operator."""
+    x, w = mg.Tensor(np.ones((2, 3, 4))), leaf(np.ones((4, 2)))
+    out = x @ w
+    with pytest.raises(RuntimeError, match="cannot be written into"):
+        x[0] = 5.0
+    same(mg.grad(out, w, np.ones(out.shape))[0], np.full((4, 2), 6.0))

@@ -32,21 +32,24 @@ def rarely_1(rng, shape):
     return np.asarray(1.0 * (rng.random(shape) < 0.06))
 
 
+def rarely_finite(rng, shape):
+    """Draw minus infinities, as the border was once, and some zeros and NaNs."""
+    return np.where(rng.random(shape) < 0.1, rng.choice([0.0, np.nan], shape), -np.inf)
+
+
 def pool_gradient_by_loops(x, g, kernel, stride, padding, largest):
     """Send each gradient to the first largest pixel of its window, or in equal parts to all of them."""
     (kh, kw), (sh, sw), (ph, pw) = kernel, stride, padding
-    border = [(0, 0), (ph, ph), (pw, pw), (0, 0)]
-    bordered = np.pad(x, border, constant_values=-np.inf)
-    d = np.zeros(bordered.shape)
+    d = np.zeros(x.shape)
     for n, y, z, c in np.ndindex(g.shape):
-        window = (n, slice(y * sh, y * sh + kh), slice(z * sw, z * sw + kw), c)
-        if largest:
-            first = np.zeros(kh * kw)
-            first[bordered[window].argmax()] = 1.0
-            d[window] += g[n, y, z, c] * first.reshape(kh, kw)
-        else:
+        top, left = y * sh - ph, z * sw - pw
+        window = (n, slice(max(top, 0), max(top + kh, 0)), slice(max(left, 0), max(left + kw, 0)), c)
+        if not largest:
             d[window] += g[n, y, z, c] / (kh * kw)
-    return d[:, ph : ph + x.shape[1], pw : pw + x.shape[2]]
+        elif x[window].size:
+            first = np.unravel_index(x[window].argmax(), x[window].shape)
+            d[window][first] += g[n, y, z, c]
+    return d
 
 
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
@@ -66,6 +69,29 @@ def test_pooling_by_loops(name, case, seed, draw):
         same(dx, mg.grad(defined, x, g)[0])
     else:
         mg.adjoint_check(lambda x: mg.avg_pool2d(x, **settings), [x.data], rng=rng)
+
+
+@given(case=poolings(), seed=seeds)
+@examples(0.5)
+def test_no_gradient_is_lost_in_the_border(case, seed):
+    shape, settings = case
+    rng = np.random.default_rng(seed)
+    x = leaf(rarely_finite(rng, shape))
+    out = mg.max_pool2d(x, **settings)
+    expected = pool_by_loops(x.data, **settings, largest=True)
+    np.testing.assert_array_equal(out.data, expected, strict=True)
+    g = cotangent(out, rng)
+    expected = pool_gradient_by_loops(x.data, g, **settings, largest=True)
+    for create_graph in (False, True):  # the rule on arrays, and the definition
+        same(mg.grad(out, x, g, create_graph=create_graph, retain_graph=True)[0], expected)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_max_pool2d_of_integers_is_that_of_floats(dtype):
+    x = np.random.default_rng(0).integers(-100 if dtype[0] == "i" else 0, -90 if dtype[0] == "i" else 9, (2, 5, 4, 3))
+    out = mg.max_pool2d(x.astype(dtype), 3, stride=2, padding=1)
+    expected = pool_by_loops(x.astype(float), 3, stride=2, padding=1, largest=True)
+    np.testing.assert_array_equal(out, expected.astype(dtype), strict=True)
 
 
 @given(shape=st.tuples(st.integers(0, 3), *[st.integers(1, 4)] * 3), seed=seeds)

@@ -106,12 +106,6 @@ def _transposed(x: Any, w: Any, *rest: Any, **settings: Any) -> Any:
     return lambda: mg.conv_transpose2d(x, w, *rest, **settings)
 
 
-def _leaks(test: str, *samples: str) -> dict[str, str]:
-    """Name the samples in which a NaN or an infinity times an added zero spoils what does not depend on it."""
-    reason = "zeros are added for the border, for pairs of pixels, and for what is cut off; infinity times 0 is NaN"
-    return {f"{test} {sample}": reason for sample in samples}
-
-
 X, W = t(2, 6, 5, 3), t(3, 3, 3, 4)
 IMAGES = ones(2, 4, 5, 2)
 
@@ -121,34 +115,7 @@ RECORDS = {
         offset=offsets.Offset(
             sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4), padding=1), 84, 84
         ),
-        special=Special(
-            leaks=_leaks("values", "padding-beyond-the-kernel", "groups2-bias")
-            | _leaks("gradients", "padding1", "padding1-bias", "1x3", "dilation2", "groups2-bias")
-            | _leaks(
-                "inputs",
-                "padding1",
-                "padding1-bias",
-                "stride2",
-                "stride-of-width",
-                "1x3",
-                "3x1-stride3",
-                "1x1-padding",
-                "padding-beyond-the-kernel",
-                "dilation2",
-                "dilation-of-height",
-                "groups2-bias",
-            )
-            | _leaks(
-                "cotangents",
-                "stride2",
-                "stride-of-width",
-                "3x1-stride3",
-                "1x1-padding",
-                "padding-beyond-the-kernel",
-                "dilation-of-height",
-                "groups2-bias",
-            )
-        ),
+        special=Special(border="Its zeros are multiplied as pixels are"),
         definition=conv2d_by_loops,
         samples={
             "padding1": _convolution((1, 4, 5, 2), (3, 3, 2, 2), padding=1),
@@ -241,8 +208,7 @@ RECORDS = {
         drawn=windows.conv_transpose2d,
         offset=offsets.Offset(sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4)), 84, 84),
         special=Special(
-            unlike_torch=dict.fromkeys(("nan", "inf", "-inf", "mixed"), "in float32 PyTorch skips what is cut off"),
-            leaks=_leaks("inputs", "padding1", "stride2-bias"),
+            border="in the gradients, zeros stand for what is cut off, and are multiplied",
         ),
         definition=conv_transpose2d_by_loops,
         samples={

@@ -54,14 +54,14 @@ def conv_transpose2d_gradients(
 def max_pool2d_gradients(g: Any, x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> tuple[Any, ...]:
     """Go through the windows: the first largest pixel of each gets the gradient."""
     (kh, kw), (sh, sw), (ph, pw) = map(_pair, (kernel, kernel if stride is None else stride, padding))
-    padded = np.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], constant_values=-np.inf)
-    d_padded, (n, _, _, c) = np.zeros_like(padded), x.shape
+    d, (n, _, _, c) = np.zeros_like(x), x.shape
     image, channel = np.arange(n)[:, None], np.arange(c)
     for y, z in np.ndindex(*g.shape[1:3]):
-        window = padded[:, y * sh : y * sh + kh, z * sw : z * sw + kw].reshape(n, kh * kw, c)
-        first = window.argmax(1)  # (n, c)
-        d_padded[image, y * sh + first // kw, z * sw + first % kw, channel] += g[:, y, z]
-    return (d_padded[:, ph : ph + x.shape[1], pw : pw + x.shape[2]],)
+        top, left = max(y * sh - ph, 0), max(z * sw - pw, 0)
+        window = x[:, top : y * sh - ph + kh, left : z * sw - pw + kw]
+        row, column = np.divmod(window.reshape(n, -1, c).argmax(1), window.shape[2])  # (n, c)
+        d[image, top + row, left + column, channel] += g[:, y, z]
+    return (d,)
 
 
 def batch_norm_gradients(

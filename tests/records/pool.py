@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 import minigrad as mg
 from tests.records import offsets, sizes, windows
-from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t
+from tests.records.draw import F, channels_first, channels_last, distinct, ones, randn, t, torch
 from tests.records.large import LARGE
 from tests.records.many import MANY, max_pool2d_gradients
 from tests.records.record import Convention, Kink, OperatorRecord, Refusal, Special, sample
@@ -28,15 +27,20 @@ def pool_by_loops(x: Any, kernel: Any, *, largest: bool, stride: Any = None, pad
     return np.stack([np.stack([(v.max if largest else v.mean)((1, 2)) for v in row], 1) for row in rows], 1)
 
 
-def _by_torch(name: str, border: float) -> Callable[..., Any]:
-    def apply(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> Any:
-        (kh, kw), (ph, pw) = (v if isinstance(v, tuple) else (v, v) for v in (kernel, padding))
-        x = channels_first(x)
-        if 2 * ph > kh or 2 * pw > kw:  # more than PyTorch's pooling pads
-            x, padding = F.pad(x, (pw, pw, ph, ph), value=border), 0
-        return channels_last(getattr(F, name)(x, kernel, stride, padding))
+def _max_pool_by_torch(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> Any:
+    pairs = [v if isinstance(v, tuple) else (v, v) for v in (kernel, kernel if stride is None else stride, padding)]
+    if all(2 * p <= k for k, _, p in zip(*pairs, strict=True)):
+        return channels_last(F.max_pool2d(channels_first(x), *pairs))
+    rows, columns = (  # more than PyTorch's pooling pads: window by window
+        [slice(max(i, 0), i + k) for i in range(-p, size + p - k + 1, s)]
+        for size, k, s, p in zip(x.shape[1:3], *pairs, strict=True)
+    )
+    return torch.stack([torch.stack([x[:, y, z].flatten(1, 2).max(1).values for z in columns], 1) for y in rows], 1)
 
-    return apply
+
+def _avg_pool_by_torch(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> Any:
+    ph, pw = padding if isinstance(padding, tuple) else (padding, padding)
+    return channels_last(F.avg_pool2d(F.pad(channels_first(x), (pw, pw, ph, ph)), kernel, stride))
 
 
 X = t(2, 6, 5, 3)
@@ -74,7 +78,7 @@ RECORDS = {
         },
         analytic=False,
         fused=True,
-        torch=_by_torch("max_pool2d", -np.inf),
+        torch=_max_pool_by_torch,
         many=MANY["max_pool2d"],
         large=LARGE["max_pool2d"],
         gradients=max_pool2d_gradients,
@@ -119,7 +123,7 @@ RECORDS = {
         },
         analytic=True,
         linear="jointly",
-        torch=_by_torch("avg_pool2d", 0.0),
+        torch=_avg_pool_by_torch,
         refuses={
             "one-image": Refusal(lambda: mg.avg_pool2d(t(6, 5, 3), 2), "expected images"),
             "width": Refusal(lambda: mg.avg_pool2d(IMAGES, (1, 6)), "6 pixels of width, but the padded image has 5"),

@@ -208,6 +208,8 @@ class Special:
         The kinds for which values differ from the definition, gradients from PyTorch's, each with the reason.
     conventions : dict of str to Convention
         What the docstring says about them; at least one where gradients differ from PyTorch's by choice.
+    border : str
+        What the docstring says where zeros of a border are multiplied: zero times infinity is NaN in the definition.
     leaks : dict of str to str
         Samples in which special values reach elements that do not depend on them, as strict expected failures, each
         with the reason. The test comes first: "values 3x3", "gradients 3x3", "inputs 3x3", "cotangents 3x3".
@@ -218,6 +220,7 @@ class Special:
     unlike_definition: dict[str, str] = field(default_factory=dict)
     unlike_torch: dict[str, str] = field(default_factory=dict)
     conventions: dict[str, Convention] = field(default_factory=dict)
+    border: str = ""
     leaks: dict[str, str] = field(default_factory=dict)
 
 

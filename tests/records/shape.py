@@ -211,6 +211,10 @@ RECORDS = {
             "negative-after": Refusal(lambda: mg.pad(ones(2), [(0, -1)]), "expected a pair"),
             "float": Refusal(lambda: mg.pad(ones(2), [(0.5, 0)]), "expected a pair"),
             "int": Refusal(lambda: mg.pad(t(2), 1), "expected a pair .* got 1"),
+            "border-of-integers": Refusal(
+                lambda: mg.pad(ones(2, dtype="int8"), [(1, 1)], -np.inf), "expected an integer for the border of int8"
+            ),
+            "fraction-beside-integers": Refusal(lambda: mg.pad(ones(2, dtype="int64"), [(1, 1)], 1.5), "got 1.5"),
         },
     ),
     "flip": OperatorRecord(
