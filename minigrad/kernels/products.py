@@ -26,7 +26,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     Columns are cut where there are few blocks of rows: a small image has few pixels and many channels. The rows of a
     stack times one matrix are one matrix. On another device, and for other stacks, it is one plain product.
     """
-    if a.ndim > 2 == b.ndim:
+    if a.ndim > 2 == b.ndim and out is None:
         stack = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
         return matmul(stack, b).reshape(*a.shape[:-1], b.shape[1])
     if not on_host(a):

@@ -54,7 +54,7 @@ def test_stacks_vectors_and_two_dtypes_are_one_call_with_blas_on_one_thread(coun
     monkeypatch.setattr(blas, "libraries", lambda: [blas.Library(lambda: 7, noted.append, None)])
     rng = np.random.default_rng(0)
     stack, matrix, vector = (rng.standard_normal(shape) for shape in [(2, 3, 4), (4, 5), 4])
-    for a, b in [(stack, matrix), (matrix.T, stack.swapaxes(1, 2)), (stack[0], vector), (vector, matrix)]:
+    for a, b in [(stack, stack.swapaxes(1, 2)), (matrix.T, stack.swapaxes(1, 2)), (stack[0], vector), (vector, matrix)]:
         noted.clear()
         product = products.matmul(a, b)
         np.testing.assert_allclose(product, np.matmul(a, b), rtol=1e-12, strict=True)
@@ -63,6 +63,18 @@ def test_stacks_vectors_and_two_dtypes_are_one_call_with_blas_on_one_thread(coun
     mixed = products.matmul(stack[0].astype("float32"), matrix)
     assert mixed.dtype == np.float64
     assert counts == []
+
+
+@pytest.mark.parametrize("stack", [(2, 3, 4), (2, 0, 4), (3, 2, 1, 0)])
+def test_a_stack_times_a_matrix_is_the_product_of_its_rows(stack):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(stack).swapaxes(0, 1)
+    b = rng.standard_normal((stack[-1], 5))
+    np.testing.assert_allclose(products.matmul(a, b), np.matmul(a, b), rtol=1e-12, strict=True)
+    rows = a.reshape(np.prod(a.shape[:-1]), a.shape[-1])
+    np.testing.assert_array_equal(products.matmul(a, b).reshape(len(rows), 5), products.matmul(rows, b), strict=True)
+    with pytest.raises(ValueError, match="matmul"):
+        products.matmul(a, b[:-1] if len(b) else np.ones((1, 5)))
 
 
 # Sums of products ------------------------------------------------------------------------------
