@@ -63,7 +63,7 @@ ROUTE = {
         Entry("minigrad.autograd.backward", until="Where a replay starts, and what it returns"),
         Entry("minigrad.ops.elementwise", until="Noise"),
         Entry("minigrad.ops.reduction", until="Axes"),
-        Entry("minigrad.ops.matmul"),
+        Entry("minigrad.ops.matmul", until="One matrix and a stack"),
         Entry("minigrad.ops.conv", until="The public functions, and their checks"),
         Entry("minigrad.ops.norm", until="The public function, and its checks"),
         Entry("minigrad.checks.differences", until="What is said on failure"),

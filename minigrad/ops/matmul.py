@@ -67,35 +67,6 @@ _matmul.vjp(
 )
 
 
-@elementwise
-def _matmul_of_one(a: Array, b: Array, /) -> Array:
-    """A @ b for one matrix and a stack, on either side.   da = g b',   db = a' g,   that of the one matrix summed.
-
-    The summands of that gradient, one for each matrix of the stack, can be larger than all else. The product of the
-    stack's rows is their sum.
-    """
-    return products.matmul(a, b)
-
-
-_matmul_of_one.operator.name = "matmul"
-_matmul_of_one.vjp(
-    lambda g, b: _sum_of_products(_transposed(g), _transposed(b)) if _is_narrow(g, b) else matmul(g, _transposed(b)),
-    lambda g, a: _sum_of_products(a, g) if a.ndim > 2 else matmul(_transposed(a), g),
-)
-
-
-def _is_narrow(g: TensorOrArray, b: TensorOrArray) -> bool:
-    """Whether a stack b (..., k, n), and g (..., m, n), are smaller than their products (..., m, k)."""
-    (m, n), k = g.shape[-2:], b.shape[-2]
-    return b.ndim > 2 and n * (m + k) < m * k
-
-
-def _sum_of_products(a: TensorOrArray, b: TensorOrArray) -> TensorOrArray:
-    """Return a' b for stacks a (..., m, k) and b (..., m, n), summed over the stack: (k, n)."""
-    m = math.prod(a.shape[:-1])
-    return _matmul(transpose(reshape(a, (m, a.shape[-1]))), reshape(b, (m, b.shape[-1])))
-
-
 def _transposed(x: T) -> T:
     """Swap the last two axes."""
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
@@ -135,3 +106,35 @@ def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -
         refuse("linear", f"b of shape ({w.shape[1]},), one for each output", tuple(b.shape))
     out = matmul(x, w)
     return out if b is None else out + b
+
+
+# One matrix and a stack ----------------------------------------------------------------------
+
+
+@elementwise
+def _matmul_of_one(a: Array, b: Array, /) -> Array:
+    """A @ b for one matrix and a stack, on either side.   da = g b',   db = a' g,   that of the one matrix summed.
+
+    The summands of that gradient, one for each matrix of the stack, can be larger than all else. The product of the
+    stack's rows is their sum.
+    """
+    return products.matmul(a, b)
+
+
+_matmul_of_one.operator.name = "matmul"
+_matmul_of_one.vjp(
+    lambda g, b: _sum_of_products(_transposed(g), _transposed(b)) if _is_narrow(g, b) else matmul(g, _transposed(b)),
+    lambda g, a: _sum_of_products(a, g) if a.ndim > 2 else matmul(_transposed(a), g),
+)
+
+
+def _is_narrow(g: TensorOrArray, b: TensorOrArray) -> bool:
+    """Whether a stack b (..., k, n), and g (..., m, n), are smaller than their products (..., m, k)."""
+    (m, n), k = g.shape[-2:], b.shape[-2]
+    return b.ndim > 2 and n * (m + k) < m * k
+
+
+def _sum_of_products(a: TensorOrArray, b: TensorOrArray) -> TensorOrArray:
+    """Return a' b for stacks a (..., m, k) and b (..., m, n), summed over the stack: (k, n)."""
+    m = math.prod(a.shape[:-1])
+    return _matmul(transpose(reshape(a, (m, a.shape[-1]))), reshape(b, (m, b.shape[-1])))
