@@ -2,7 +2,7 @@
 
 Public functions check their arguments with these helpers; internal functions may assume valid arguments.
 
-Next: :mod:`minigrad.autograd.signatures`.
+Next: :mod:`minigrad.checked`.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def file(caller: str, value: object) -> Path:
 
 def _scalar(value: Any) -> Any:
     """Return a NumPy scalar or a 0-d array as Python's number, and everything else as it is."""
-    return value.item() if getattr(value, "shape", None) == () else value
+    return value.item() if getattr(value, "shape", None) == () and type(value).__module__ == "numpy" else value
 
 
 def with_keys(caller: str, what: str, value: object, keys: Iterable[str], fix: str = "") -> None:

@@ -52,7 +52,7 @@ def is_array(value: object) -> TypeGuard[Array]:
     """Return whether `value` is an array: it has a dtype and strides, and is not a NumPy scalar."""
     if isinstance(value, np.ndarray):
         return True
-    return hasattr(value, "dtype") and hasattr(value, "strides") and not isinstance(value, np.generic)
+    return hasattr(value, "dtype") and hasattr(value, "strides") and not isinstance(value, np.generic | type)
 
 
 def on_host(array: object) -> bool:

@@ -25,6 +25,7 @@ import numpy as np
 from minigrad import nn
 from minigrad.arguments import expect, generator
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import named
 from minigrad.typing import Rng
 from models.legacy import todays_path
 
@@ -192,6 +193,7 @@ class Net(nn.Module):
         return todays_path(super().renamed(path))
 
 
+@named
 def plain_net(stem: Stem, blocks: tuple[int, ...], filters: tuple[int, ...], **settings: Unpack[Settings]) -> Net:
     """Build a plain net; all plain nets below are built with this function.
 
@@ -219,6 +221,7 @@ def plain_net(stem: Stem, blocks: tuple[int, ...], filters: tuple[int, ...], **s
     return Net(stem, PlainBlock, blocks, filters, **settings)
 
 
+@named
 def plain18(**settings: Unpack[Settings]) -> Net:
     """Build the plain net of 18 layers (Table 1 without shortcuts).
 
@@ -240,6 +243,7 @@ def plain18(**settings: Unpack[Settings]) -> Net:
     return plain_net("imagenet", (2, 2, 2, 2), (64, 64, 128, 256, 512), **settings)
 
 
+@named
 def plain34(**settings: Unpack[Settings]) -> Net:
     """Build the plain net of 34 layers (Table 1 without shortcuts; Fig. 3, middle): see :func:`plain18`.
 
@@ -251,6 +255,7 @@ def plain34(**settings: Unpack[Settings]) -> Net:
     return plain_net("imagenet", (3, 4, 6, 3), (64, 64, 128, 256, 512), **settings)
 
 
+@named
 def cifar_plain(depth: int, *, width: int = 16, **settings: Unpack[Settings]) -> Net:
     """Build the plain net of section 4.2 with `depth` layers.
 

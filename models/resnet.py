@@ -30,6 +30,7 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.arguments import expect
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import named
 from models.plain import ConvBN, Net, PlainBlock, Settings, Stem, blocks_per_stage
 
 Shortcut: TypeAlias = Literal["A", "B", "C"]
@@ -175,6 +176,7 @@ class PadShortcut(nn.Module):
         return mg.pad(x[:, :: self.stride, :: self.stride], [(0, 0), (0, 0), (0, 0), self.missing])
 
 
+@named
 def residual_net(
     stem: Stem,
     block: type[BasicBlock | Bottleneck],
@@ -254,6 +256,7 @@ TABLE_1: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], tuple[i
 }
 
 
+@named
 def resnet18(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-18 for ImageNet.
 
@@ -277,6 +280,7 @@ def resnet18(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> 
     return residual_net("imagenet", *TABLE_1[18], shortcut=shortcut, **settings)
 
 
+@named
 def resnet34(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-34 for ImageNet: see :func:`resnet18`.
 
@@ -288,6 +292,7 @@ def resnet34(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> 
     return residual_net("imagenet", *TABLE_1[34], shortcut=shortcut, **settings)
 
 
+@named
 def resnet50(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-50 for ImageNet: see :func:`resnet18`.
 
@@ -299,6 +304,7 @@ def resnet50(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> 
     return residual_net("imagenet", *TABLE_1[50], shortcut=shortcut, **settings)
 
 
+@named
 def resnet101(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-101 for ImageNet: see :func:`resnet18`.
 
@@ -310,6 +316,7 @@ def resnet101(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) ->
     return residual_net("imagenet", *TABLE_1[101], shortcut=shortcut, **settings)
 
 
+@named
 def resnet152(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) -> Net:
     """Build ResNet-152 for ImageNet: see :func:`resnet18`.
 
@@ -321,6 +328,7 @@ def resnet152(shortcut: Shortcut = "B", **settings: Unpack[ResidualSettings]) ->
     return residual_net("imagenet", *TABLE_1[152], shortcut=shortcut, **settings)
 
 
+@named
 def cifar_resnet(depth: int, shortcut: Shortcut = "A", width: int = 16, **settings: Unpack[ResidualSettings]) -> Net:
     """Build the residual net of section 4.2 with `depth` layers.
 

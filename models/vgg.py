@@ -20,6 +20,7 @@ import numpy as np
 from minigrad import nn
 from minigrad.arguments import generator
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import named
 from minigrad.typing import Rng
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class VGG(nn.Module):
         return self.classifier(self.flatten(self.features(x)))
 
 
+@named
 def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-11.
 
@@ -137,6 +139,7 @@ def vgg11(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(11, batch_norm=batch_norm, **settings)
 
 
+@named
 def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-13: see :func:`vgg11`.
 
@@ -148,6 +151,7 @@ def vgg13(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(13, batch_norm=batch_norm, **settings)
 
 
+@named
 def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-16: see :func:`vgg11`.
 
@@ -159,6 +163,7 @@ def vgg16(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     return VGG(16, batch_norm=batch_norm, **settings)
 
 
+@named
 def vgg19(batch_norm: bool = False, **settings: Unpack[VGGSettings]) -> VGG:
     """Build VGG-19: see :func:`vgg11`.
 

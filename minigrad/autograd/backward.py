@@ -26,10 +26,12 @@ from minigrad.autograd.broadcasting import copy, sum_to
 from minigrad.autograd.modes import enable_grad
 from minigrad.autograd.tape import Entry, Leaf, Node, mode
 from minigrad.autograd.tensor import Tensor, array_of, new_tensor
+from minigrad.checked import checked
 from minigrad.device import device_name, is_array, namespace
 from minigrad.typing import Array, Gradient
 
 
+@checked
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -96,6 +98,7 @@ def grad(
     return tuple(results)
 
 
+@checked
 def backward(
     self: Tensor, grad: Tensor | Array | None = None, *, create_graph: bool = False, retain_graph: bool = False
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.checked import explained
 from minigrad.device import device_name, is_array, namespace
 from minigrad.typing import Array, DType, Gradient, Settings, Shape
 
@@ -33,13 +34,6 @@ def signature(op: Operator) -> str:
     """Return an operator's name and parameters, without their types."""
     parameters = inspect.signature(op.forward).parameters.values()
     return f"{op.name}({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})"
-
-
-def expect_arrays(caller: str, **values: object) -> None:
-    """Refuse values that are neither Tensors nor arrays; called first by public functions that look at shapes."""
-    for name, value in values.items():
-        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-            raise TypeError(f"{caller}: expected {name} to be a Tensor or an array, got {type(value).__name__}")
 
 
 def expect_alike(op: Operator, first: Array, array: Array) -> None:
@@ -69,8 +63,11 @@ def failed_forward(op: Operator, error: Exception, arrays: list[Any], settings: 
         got = " and ".join(devices)
         return TypeError(f"{op.name}: expected arrays on one device, got {got}; move them with .to(device)")
     shapes = [tuple(a.shape) for a in arrays if is_array(a)]
-    if isinstance(error, TypeError) or str(error).startswith(op.name):
-        return error
+    if other := next((a.dtype for a in arrays if is_array(a) and a.dtype.kind not in "biufc"), None):
+        return TypeError(f"{op.name}: expected arrays of numbers, got one of {other}")
+    if not isinstance(error, ValueError) or str(error).startswith(op.name):
+        ours = op.forward.__module__.startswith("minigrad.")  # an operator of the user's has errors of its own
+        return explained(op.forward, error, arrays, settings, op.name) if ours else error
     if op.broadcasts and broadcast_shape(*shapes) is None:
         rule = "aligned at the right, sizes must be equal or 1"
         return ValueError(f"{op.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: {rule}")

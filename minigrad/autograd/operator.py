@@ -28,6 +28,7 @@ from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, mode
 from minigrad.autograd.tensor import Tensor, new_tensor, plain
+from minigrad.checked import BAD_CALL, checked
 from minigrad.device import is_array, namespace
 from minigrad.typing import Array, Function, Gradient, Settings
 
@@ -38,6 +39,7 @@ P = ParamSpec("P")
 def operator(forward: Callable[Concatenate[Array, Array, P], Any]) -> BinaryOperator[P]: ...
 @overload
 def operator(forward: Callable[Concatenate[Array, P], Any]) -> UnaryOperator[P]: ...
+@checked
 def operator(forward: Function) -> Function:
     """Make an operator from a function on arrays.
 
@@ -72,6 +74,7 @@ def operator(forward: Function) -> Function:
 def elementwise(forward: Callable[Concatenate[Array, Array, P], Any]) -> BinaryOperator[P]: ...
 @overload
 def elementwise(forward: Callable[Concatenate[Array, P], Any]) -> UnaryOperator[P]: ...
+@checked
 def elementwise(forward: Function) -> Function:
     """Make an operator whose arguments broadcast: each gradient is summed back to its argument's shape.
 
@@ -137,7 +140,7 @@ class Operator:
     """
 
     def __init__(self, forward: Function, broadcasts: bool) -> None:
-        self.name = forward.__name__.lstrip("_")
+        self.name = getattr(forward, "__name__", type(forward).__name__).lstrip("_")
         self.forward, self.broadcasts = forward, broadcasts
         parameters = inspect.signature(forward).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -224,7 +227,7 @@ class Operator:
             else:  # the same, without packing and unpacking
                 a, b = arrays
                 out = self.forward(a, b)
-        except (TypeError, ValueError) as error:
+        except BAD_CALL as error:
             raise explain.failed_forward(self, error, arrays, settings) from error
         saved = None
         if type(out) is tuple:

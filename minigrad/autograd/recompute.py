@@ -25,11 +25,13 @@ from typing import Any, NamedTuple, TypeVar
 from minigrad.autograd.modes import Within
 from minigrad.autograd.tape import Entry, Leaf, mode
 from minigrad.autograd.tensor import Tensor, new_tensor
+from minigrad.checked import checked
 from minigrad.typing import Array, Function
 
 R = TypeVar("R")
 
 
+@checked
 def recompute(f: Callable[..., R], *inputs: Any) -> R:
     """Return ``f(*inputs)``; the arrays that its operators store are discarded, and computed again when needed.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+from minigrad import checked
 from minigrad.autograd.tensor import Tensor
 from minigrad.typing import Array, Function, Number, Operand, TensorOrArray
 
@@ -47,8 +48,8 @@ def composed(f: Callable[Concatenate[TensorOrArray, TensorOrArray, P], Any]) -> 
 @overload
 def composed(f: Callable[Concatenate[TensorOrArray, P], Any]) -> Unary[P]: ...
 def composed(f: Any) -> Any:
-    """Return a function that is composed of operators, unchanged: only its static type becomes that of an operator."""
-    return f
+    """Make a function that is composed of operators name itself if it fails; its static type is that of an operator."""
+    return checked.composed(f)
 
 
 class HasRules(Protocol):

@@ -16,6 +16,7 @@ import numpy as np
 
 from minigrad.arguments import expect, refuse
 from minigrad.autograd.tape import Hook, Leaf, Node
+from minigrad.checked import composed
 from minigrad.device import device_name, is_array, on_host, to_device, to_host
 from minigrad.typing import Array, Axis, DType, Function, Index, Number, Operand, Shape, TensorOrArray
 
@@ -67,6 +68,7 @@ class Tensor:
     _node: Node | None
     _recorded: bool  # set once an entry may store this Tensor's array although the Tensor needs no gradient
 
+    @composed
     def __init__(self, data: Array | Number | Sequence[Any], *, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: expected an array, got a Tensor; use .detach(), or .data for its array")

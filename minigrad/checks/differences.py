@@ -23,9 +23,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minigrad.arguments import generator
+from minigrad.arguments import generator, number
 from minigrad.autograd.backward import replay
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.device import on_host
 from minigrad.typing import Array, Rng, Shape
 
@@ -46,6 +47,7 @@ class GradientError(AssertionError):
     """A gradient differs from finite differences; the message says where and by how much."""
 
 
+@checked
 def gradcheck(
     f: Function, inputs: Inputs, *, eps: float = 1e-5, atol: float = 1e-7, rtol: float = 1e-5, rng: Rng = 0
 ) -> float:
@@ -86,7 +88,8 @@ def gradcheck(
     >>> mg.gradcheck(lambda x: mg.exp(x) * x, [x]) < 1e-8
     True
     """
-    tensors = [as_leaf(i, x) for i, x in enumerate(inputs)]
+    _check_numbers("gradcheck", eps, atol, rtol)
+    tensors = [as_leaf("gradcheck", i, x) for i, x in enumerate(inputs)]
     rng = generator("gradcheck", rng)
     outputs = evaluate(f, tensors)
     again = evaluate(f, tensors)
@@ -105,6 +108,7 @@ def gradcheck(
     return worst
 
 
+@checked
 def gradgradcheck(
     f: Function, inputs: Inputs, *, eps: float = 1e-5, atol: float = 1e-7, rtol: float = 1e-5, rng: Rng = 0
 ) -> float:
@@ -121,7 +125,8 @@ def gradgradcheck(
     >>> mg.gradgradcheck(lambda x: mg.exp(x) * x, [np.array([0.3, -1.2])]) < 1e-8
     True
     """
-    tensors = [as_leaf(i, x) for i, x in enumerate(inputs)]
+    _check_numbers("gradgradcheck", eps, atol, rtol)
+    tensors = [as_leaf("gradgradcheck", i, x) for i, x in enumerate(inputs)]
     rng = generator("gradgradcheck", rng)
     outputs = evaluate(f, tensors)
     if not all(np.isfinite(y).all() for y in outputs):  # 1 / x, say, is a gradient of log where there is no log
@@ -206,6 +211,12 @@ def _unit(shape: Shape, entry: tuple[int, ...]) -> Array:
     return unit
 
 
+def _check_numbers(caller: str, eps: float, atol: float, rtol: float) -> None:
+    """Refuse a step and tolerances that are no finite numbers from 0 on."""
+    for name, value in (("eps", eps), ("atol", atol), ("rtol", rtol)):
+        number(caller, name, value)
+
+
 # What all checks use -------------------------------------------------------------------------
 
 
@@ -252,9 +263,12 @@ def as_outputs(result: object, dtype: DTypeLike = np.float64) -> list[Tensor]:
     return outputs
 
 
-def as_leaf(i: int, x: Tensor | ArrayLike) -> Tensor:
+def as_leaf(caller: str, i: int, x: Tensor | ArrayLike) -> Tensor:
     """Return input `i` as a Tensor that requires a gradient, after a check that it is float64 and on the host."""
-    tensor = x if isinstance(x, Tensor) else Tensor(np.array(x), requires_grad=np.asarray(x).dtype.kind == "f")
+    try:
+        tensor = x if isinstance(x, Tensor) else Tensor(np.array(x), requires_grad=np.asarray(x).dtype.kind == "f")
+    except (TypeError, ValueError) as error:  # no numbers, or a ragged list
+        raise TypeError(f"{caller}: input {i}: {error}") from error
     if tensor.dtype != np.float64:
         fault = f"is {tensor.dtype}; finite differences need float64: in float32 rounding alone is an error of 1e-3"
     elif not on_host(tensor.data):
@@ -263,7 +277,7 @@ def as_leaf(i: int, x: Tensor | ArrayLike) -> Tensor:
         fault = "requires no gradient"
     else:
         return tensor
-    raise TypeError(f"gradcheck: input {i} {fault}")
+    raise TypeError(f"{caller}: input {i} {fault}")
 
 
 # What is said on failure ---------------------------------------------------------------------

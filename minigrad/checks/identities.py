@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigrad.arguments import generator
+from minigrad.arguments import generator, number
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.checks.differences import (
     DIRECTIONS,
     Function,
@@ -47,6 +48,7 @@ TAYLOR_STEPS = tuple(1e-2 * 4.0**-k for k in range(10))
 TAYLOR_ORDER = 1.9
 
 
+@checked
 def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng = 0) -> float:
     """Compare the gradients of an analytic `f` with complex-step derivatives, to machine precision.
 
@@ -76,7 +78,8 @@ def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng:
     >>> mg.complex_step_check(lambda x: mg.exp(x) / x, [np.array([0.3, -1.2])]) < 1e-14
     True
     """
-    tensors = [as_leaf(i, x) for i, x in enumerate(inputs)]
+    number("complex_step_check", "rtol", rtol)
+    tensors = [as_leaf("complex_step_check", i, x) for i, x in enumerate(inputs)]
     rng, worst = generator("complex_step_check", rng), 0.0
     cotangents = draw(evaluate(f, tensors), rng)
     for i, gradient in enumerate(gradients(f, tensors, cotangents)):
@@ -89,6 +92,7 @@ def complex_step_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng:
     return worst
 
 
+@checked
 def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng = 0) -> float:
     """Compare <f(x), y> with <x, f'(y)>, which are equal if the rule of a linear `f` is its adjoint.
 
@@ -121,7 +125,8 @@ def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng 
     >>> mg.adjoint_check(lambda x: mg.conv2d(x, w, padding=1, stride=2), [np.zeros((2, 5, 4, 2))]) < 1e-14
     True
     """
-    leaves = [as_leaf(i, x) for i, x in enumerate(inputs)]
+    number("adjoint_check", "rtol", rtol)
+    leaves = [as_leaf("adjoint_check", i, x) for i, x in enumerate(inputs)]
     rng, worst = generator("adjoint_check", rng), 0.0
     for k in range(DIRECTIONS):
         x, z = ([Tensor(a, requires_grad=True) for a in draw(leaves, rng)] for _ in range(2))
@@ -137,6 +142,7 @@ def adjoint_check(f: Function, inputs: Inputs, *, rtol: float = 1e-12, rng: Rng 
     return worst
 
 
+@checked
 def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
     """Return the order of the error of the first-order approximation of a smooth `f`: 2 if the gradients are right.
 
@@ -170,7 +176,7 @@ def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
     >>> round(mg.taylor_check(lambda x: mg.exp(x), [np.array([0.3, -1.2])]), 1)
     2.0
     """
-    tensors = [as_leaf(i, x) for i, x in enumerate(inputs)]
+    tensors = [as_leaf("taylor_check", i, x) for i, x in enumerate(inputs)]
     rng, lowest = generator("taylor_check", rng), np.inf
     here = evaluate(f, tensors)
     cotangents = draw(here, rng)

@@ -16,9 +16,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minigrad.arguments import expect
 from minigrad.autograd.backward import grad
 from minigrad.autograd.tape import Entry
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import brief, checked
 from minigrad.checks.differences import GradientError, gradcheck, gradgradcheck
 from minigrad.checks.identities import adjoint_check, complex_step_check, taylor_check
 from minigrad.kernels.threads import get_num_threads, set_num_threads
@@ -34,6 +36,7 @@ Sample: TypeAlias = Sequence[Any]
 FLOAT32_ERROR = 1e-4
 
 
+@checked
 def check_operator(
     op: Function, samples: Iterable[Sample], *, analytic: bool = False, linear: bool = False
 ) -> dict[str, float]:
@@ -94,6 +97,7 @@ def check_operator(
         checks["adjoint"] = adjoint_check
     worst: dict[str, float] = {}
     for number, sample in enumerate(samples):
+        expect(isinstance(sample, tuple | list), "check_operator", "samples: each a tuple of arrays", brief(sample))
         arrays, settings = sample if len(sample) == 2 and isinstance(sample[1], dict) else (sample, {})
         for name, check in checks.items():
             try:

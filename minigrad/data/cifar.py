@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from minigrad.arguments import flag
+from minigrad.checked import checked
 from minigrad.data.fetch import CIFAR10_CLASSES, DATA_SETS, cache, existing, fetch
 from minigrad.data.images import ByteImages
 
@@ -67,6 +68,7 @@ class CIFAR10(ByteImages):
     train_files: Mapping[str, int] = {f"data_batch_{i}.bin": 10_000 for i in range(1, 6)}
     test_files: Mapping[str, int] = {"test_batch.bin": 10_000}
 
+    @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         root = cache() if root is None else Path(root).expanduser()
         files = self.train_files if flag(type(self).__name__, "train", train) else self.test_files

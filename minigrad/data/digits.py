@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minigrad.arguments import flag
+from minigrad.checked import checked
 from minigrad.data.dataset import Batch
 from minigrad.typing import Array
 
@@ -42,6 +43,7 @@ class Digits:
 
     classes = tuple("0123456789")
 
+    @checked
     def __init__(self, train: bool = True) -> None:
         with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]

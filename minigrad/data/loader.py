@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.arguments import as_int, expect, integer, refuse
+from minigrad.checked import checked
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.data.transforms import Transform
 from minigrad.typing import Array, Rng
@@ -87,6 +88,7 @@ class DataLoader:
     7
     """
 
+    @checked
     def __init__(
         self,
         dataset: Dataset,

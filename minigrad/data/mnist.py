@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from minigrad.arguments import flag
+from minigrad.checked import checked
 from minigrad.data.fetch import DATA_SETS, cache, existing, fetch
 from minigrad.data.images import ByteImages
 from minigrad.typing import Array, Shape
@@ -116,6 +117,7 @@ class MNIST(ByteImages):
     classes: tuple[str, ...] = tuple("0123456789")
     train_size, test_size = 60_000, 10_000
 
+    @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         name, download = type(self).__name__, flag(type(self).__name__, "download", download)
         part, n = ("train", self.train_size) if flag(name, "train", train) else ("t10k", self.test_size)

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from minigrad.arguments import generator
+from minigrad.arguments import expect, generator, integer
+from minigrad.checked import checked, named
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.typing import Array, Rng
 
@@ -43,6 +44,7 @@ class Subset:
     (100, array([1, 2]))
     """
 
+    @named
     def __init__(self, dataset: Dataset, indices: Array | Iterable[int]) -> None:
         self.dataset, self.indices = dataset, np.array(indices)
         if self.indices.ndim != 1 or not np.issubdtype(self.indices.dtype, np.integer):
@@ -61,6 +63,7 @@ class Subset:
         return self.dataset[self.indices[index]]
 
 
+@checked
 def split(dataset: Dataset, held_out: int, rng: Rng) -> tuple[Subset, Subset]:
     """Split a data set at random, as the paper does to choose the schedule: 45,000 images and 5,000.
 
@@ -86,7 +89,8 @@ def split(dataset: Dataset, held_out: int, rng: Rng) -> tuple[Subset, Subset]:
     >>> [len(part) for part in split(mg.data.Digits(), 144, rng=0)]
     [1293, 144]
     """
-    if not 0 < held_out < len(dataset):
-        raise ValueError(f"split: expected to hold out between 1 and {len(dataset) - 1} images, got {held_out}")
+    held_out = integer("split", "held_out", held_out, least=1)
+    fits = held_out < len(dataset)
+    expect(fits, "split", f"to hold out fewer than all {len(dataset)} images", held_out)
     order = generator("split", rng).permutation(len(dataset))
     return Subset(dataset, np.sort(order[held_out:])), Subset(dataset, np.sort(order[:held_out]))

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minigrad.arguments import expect, integer, number
+from minigrad.checked import checked, named
 from minigrad.data.dataset import Dataset
 from minigrad.device import to_host, windows
 from minigrad.typing import Array
@@ -57,6 +58,7 @@ class Normalize:
     array([-2.,  0.,  2.], dtype=float32)
     """
 
+    @named
     def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         self.mean, self.std = np.array(mean, np.float64), np.array(std, np.float64)  # not shared with the caller
         for name, value in (("mean", self.mean), ("std", self.std)):
@@ -131,6 +133,7 @@ class RandomCrop:
     ((2, 4, 4, 1), array([ 6., 12.], dtype=float32))
     """
 
+    @checked
     def __init__(self, size: int, padding: int = 0) -> None:
         self.size = integer("RandomCrop", "size", size, least=1)
         self.padding = integer("RandomCrop", "padding", padding, least=0)
@@ -173,6 +176,7 @@ class RandomHorizontalFlip:
            [5., 4., 3.]])
     """
 
+    @checked
     def __init__(self, p: float = 0.5) -> None:
         self.p = number("RandomHorizontalFlip", "p", p, most=1)
 
@@ -201,6 +205,7 @@ class Compose:
     (8, 32, 32, 3)
     """
 
+    @checked
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = list(transforms)
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from minigrad.autograd.tape import Entry, Node
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.typing import Shape
 
 #: A place on the grid of a drawing: column and row, from the top left.
@@ -156,6 +157,7 @@ def _box(node: GraphNode, x: float, y: float, width: float) -> str:
     )
 
 
+@checked
 def draw_graph(tensor: Tensor, names: Mapping[str, Tensor] | None = None) -> Graph:
     r"""Return the graph that the tape recorded of a Tensor: the operators from its leaves to the Tensor.
 

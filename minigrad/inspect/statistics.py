@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from minigrad.autograd.tensor import Tensor, array_of
+from minigrad.checked import checked
 from minigrad.device import is_array
 from minigrad.inspect.summary import on_layers
 from minigrad.nn.module import Module
@@ -56,6 +57,7 @@ class Response:
 
 
 @contextmanager
+@checked
 def statistics(model: Module) -> Iterator[list[Response]]:
     """Record the moments of each layer's output, and of the gradient that reaches it.
 
@@ -87,8 +89,6 @@ def statistics(model: Module) -> Iterator[list[Response]]:
     >>> responses[1].gradient
     Moments(mean=1.0, std=0.0, norm=2.0)
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"statistics: expected a Module, got {type(model).__name__}")
     responses: list[Response] = []
 
     def note(name: str, layer: Module, out: object) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from minigrad.arguments import as_int, expect
 from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.device import namespace
 from minigrad.nn.layers import BatchNorm2d, Conv2d, Linear
 from minigrad.nn.module import Module, Parameter, evaluation
@@ -91,6 +92,7 @@ class Summary:
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
+@checked
 def summary(model: Module, input_shape: Shape) -> Summary:
     """Return the layers of a model, with their parameters and their multiply-adds for one image.
 
@@ -132,10 +134,8 @@ def summary(model: Module, input_shape: Shape) -> Summary:
     -----------------------------------------------------------------------------------
     total                                        448        442,368
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"summary: expected a Module, got {type(model).__name__}")
     expect(
-        all((as_int(size) or 0) > 0 for size in input_shape),
+        isinstance(input_shape, tuple | list) and all((as_int(size) or 0) > 0 for size in input_shape),
         "summary",
         "input_shape to be the sizes of one image, without the batch axis: (224, 224, 3)",
         input_shape,

@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigrad.arguments import generator
+from minigrad.checked import named
 from minigrad.typing import Array, Rng, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+@named
 def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a normal distribution of variance 2 / fan_in.
 
@@ -51,9 +53,10 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     >>> round(float(w.var() * 3 * 3 * 64), 1)
     2.0
     """
-    return _scaled(generator("init", rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
+    return _scaled(generator("he_normal", rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
 
 
+@named
 def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / fan_in.
 
@@ -73,9 +76,10 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     >>> bool(abs(he_uniform((24, 10), rng=0)).max() <= 0.5)
     True
     """
-    return _scaled(generator("init", rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
+    return _scaled(generator("he_uniform", rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
 
 
+@named
 def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> Array:
     """Draw from a uniform distribution of variance 2 / (fan_in + fan_out).
 
@@ -95,14 +99,14 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
     >>> bool(abs(glorot_uniform((12, 12), rng=0)).max() <= 0.5)
     True
     """
-    fan_out = math.prod(shape[:-2]) * shape[-1]
-    return _scaled(generator("init", rng).uniform(-1, 1, shape), math.sqrt(6 / (_fan_in(shape) + fan_out)), dtype)
+    fans = _fan_in(shape) + math.prod(shape[:-2]) * shape[-1]
+    return _scaled(generator("glorot_uniform", rng).uniform(-1, 1, shape), math.sqrt(6 / fans), dtype)
 
 
 def _fan_in(shape: Shape) -> int:
     """Return the number of products in each sum that a layer with this weight computes."""
-    if len(shape) < 2:
-        raise ValueError(f"init: expected the shape of a weight, (..., c_in, c_out), got {shape}")
+    if len(shape) < 2 or min(shape) < 1:
+        raise ValueError(f"expected the shape of a weight, (..., c_in, c_out), got {shape}")
     return math.prod(shape[:-1])
 
 

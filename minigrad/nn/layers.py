@@ -16,6 +16,7 @@ import numpy as np
 from minigrad import ops
 from minigrad.arguments import expect, flag, generator, integer, number, pair
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import brief, named
 from minigrad.nn.init import he_normal
 from minigrad.nn.module import Buffer, Module, Parameter
 from minigrad.typing import IntOrPair, Pair, Rng
@@ -48,6 +49,7 @@ class Linear(Module):
     (1, 2)
     """
 
+    @named
     def __init__(
         self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: npt.DTypeLike = np.float32
     ) -> None:
@@ -94,6 +96,7 @@ class Conv2d(Module):
     (8, 16, 16, 16)
     """
 
+    @named
     def __init__(
         self,
         c_in: int,
@@ -159,6 +162,7 @@ class BatchNorm2d(Module):
            [ 1.,  1.]], dtype=float32)
     """
 
+    @named
     def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
         c = integer("BatchNorm2d", "c", c, least=1)
         self.momentum, self.eps = number("BatchNorm2d", "momentum", momentum, most=1), number("BatchNorm2d", "eps", eps)
@@ -237,6 +241,9 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
+        for layer in layers:
+            called = callable(layer) and not isinstance(layer, type)
+            expect(called, "Sequential", "layers that can be called", brief(layer), error=TypeError)
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -277,6 +284,7 @@ class MaxPool2d(Module):
     (1, 56, 56, 64)
     """
 
+    @named
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("MaxPool2d", kernel, stride, padding)
 
@@ -300,6 +308,7 @@ class AvgPool2d(Module):
     (1, 2, 3, 3)
     """
 
+    @named
     def __init__(self, kernel: IntOrPair, *, stride: IntOrPair | None = None, padding: IntOrPair = 0) -> None:
         self.kernel, self.stride, self.padding = _window("AvgPool2d", kernel, stride, padding)
 
@@ -326,6 +335,7 @@ class Dropout(Module):
     Tensor([1., 2.])
     """
 
+    @named
     def __init__(self, p: float = 0.5, *, rng: Rng) -> None:
         self.p, self.rng = number("Dropout", "p", p, below=1), generator("Dropout", rng)
 
@@ -366,8 +376,7 @@ class Identity(Module):
 
 def _window(layer: str, kernel: IntOrPair, stride: IntOrPair | None, padding: IntOrPair) -> tuple[Pair, Pair, Pair]:
     """Return the checked kernel, stride and padding of a pooling layer."""
-    return (
-        pair(layer, "kernel", kernel, least=1),
-        pair(layer, "stride", kernel if stride is None else stride, least=1),
-        pair(layer, "padding", padding, least=0),
-    )
+    size, border = pair(layer, "kernel", kernel, least=1), pair(layer, "padding", padding, least=0)
+    covers = border[0] < size[0] and border[1] < size[1]
+    expect(covers, layer, f"a padding smaller than the kernel {size}, so that every window covers a pixel", border)
+    return size, size if stride is None else pair(layer, "stride", stride, least=1), border

@@ -22,7 +22,6 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.arguments import as_int, expect, pair, refuse
-from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import conv as kernel
@@ -110,7 +109,6 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
-    expect_arrays("conv2d", x=x, w=w, b=w if b is None else b)
     settings = {
         "stride": pair("conv2d", "stride", stride, 1),
         "padding": pair("conv2d", "padding", padding, 0),
@@ -171,7 +169,6 @@ def conv_transpose2d(
     array([ 1., 10.,  2., 20.], dtype=float32)
     """
     name = "conv_transpose2d"
-    expect_arrays(name, x=x, w=w, b=w if b is None else b)
     (sh, sw), (ph, pw) = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
     fits, shapes = x.ndim == w.ndim == 4 and x.shape[3] == w.shape[2], f"x {tuple(x.shape)} and w {tuple(w.shape)}"
     expect(fits, name, "x (n, h, w, c_in) and w (kh, kw, c_in, c_out)", shapes)

@@ -16,7 +16,6 @@ from typing import Any, overload
 import numpy as np
 
 from minigrad.arguments import number
-from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.modes import once
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
@@ -433,7 +432,6 @@ def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, train
     >>> sorted(set(mg.dropout(x, 0.2, rng=np.random.default_rng(0), training=True).data.tolist()))
     [0.0, 1.25]
     """
-    expect_arrays("dropout", x=x)
     p = number("dropout", "p", p, below=1)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"dropout: expected rng to be a numpy Generator, got {rng!r}; use np.random.default_rng(seed)")

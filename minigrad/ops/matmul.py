@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 from minigrad.arguments import refuse
-from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import elementwise
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import products
@@ -41,7 +40,6 @@ def matmul(a: TensorOrArray, b: TensorOrArray, /) -> TensorOrArray:
     >>> mg.Tensor([[1.0, 2.0], [3.0, 4.0]]) @ mg.Tensor([1.0, 10.0])
     Tensor([21., 43.])
     """
-    expect_arrays("matmul", a=a, b=b)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(
             f"matmul: expected arrays with at least one axis, got {a.shape} @ {b.shape}; use * for numbers"
@@ -67,35 +65,6 @@ _matmul.vjp(
     lambda g, b: _matmul(g, _transposed(b)),
     lambda g, a: _matmul(_transposed(a), g),
 )
-
-
-@elementwise
-def _matmul_of_one(a: Array, b: Array, /) -> Array:
-    """A @ b for one matrix and a stack, on either side.   da = g b',   db = a' g,   that of the one matrix summed.
-
-    The summands of that gradient, one for each matrix of the stack, can be larger than all else. The product of the
-    stack's rows is their sum.
-    """
-    return products.matmul(a, b)
-
-
-_matmul_of_one.operator.name = "matmul"
-_matmul_of_one.vjp(
-    lambda g, b: _sum_of_products(_transposed(g), _transposed(b)) if _is_narrow(g, b) else matmul(g, _transposed(b)),
-    lambda g, a: _sum_of_products(a, g) if a.ndim > 2 else matmul(_transposed(a), g),
-)
-
-
-def _is_narrow(g: TensorOrArray, b: TensorOrArray) -> bool:
-    """Whether a stack b (..., k, n), and g (..., m, n), are smaller than their products (..., m, k)."""
-    (m, n), k = g.shape[-2:], b.shape[-2]
-    return b.ndim > 2 and n * (m + k) < m * k
-
-
-def _sum_of_products(a: TensorOrArray, b: TensorOrArray) -> TensorOrArray:
-    """Return a' b for stacks a (..., m, k) and b (..., m, n), summed over the stack: (k, n)."""
-    m = math.prod(a.shape[:-1])
-    return _matmul(transpose(reshape(a, (m, a.shape[-1]))), reshape(b, (m, b.shape[-1])))
 
 
 def _transposed(x: T) -> T:
@@ -128,7 +97,6 @@ def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -
     >>> mg.linear(mg.Tensor([[1.0, 2.0]]), mg.Tensor([[1.0], [1.0]]), mg.Tensor([0.5]))
     Tensor([[3.5]])
     """
-    expect_arrays("linear", x=x, w=w, b=w if b is None else b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {tuple(x.shape)}) but w has shape "
@@ -138,3 +106,35 @@ def linear(x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None = None) -
         refuse("linear", f"b of shape ({w.shape[1]},), one for each output", tuple(b.shape))
     out = matmul(x, w)
     return out if b is None else out + b
+
+
+# One matrix and a stack ----------------------------------------------------------------------
+
+
+@elementwise
+def _matmul_of_one(a: Array, b: Array, /) -> Array:
+    """A @ b for one matrix and a stack, on either side.   da = g b',   db = a' g,   that of the one matrix summed.
+
+    The summands of that gradient, one for each matrix of the stack, can be larger than all else. The product of the
+    stack's rows is their sum.
+    """
+    return products.matmul(a, b)
+
+
+_matmul_of_one.operator.name = "matmul"
+_matmul_of_one.vjp(
+    lambda g, b: _sum_of_products(_transposed(g), _transposed(b)) if _is_narrow(g, b) else matmul(g, _transposed(b)),
+    lambda g, a: _sum_of_products(a, g) if a.ndim > 2 else matmul(_transposed(a), g),
+)
+
+
+def _is_narrow(g: TensorOrArray, b: TensorOrArray) -> bool:
+    """Whether a stack b (..., k, n), and g (..., m, n), are smaller than their products (..., m, k)."""
+    (m, n), k = g.shape[-2:], b.shape[-2]
+    return b.ndim > 2 and n * (m + k) < m * k
+
+
+def _sum_of_products(a: TensorOrArray, b: TensorOrArray) -> TensorOrArray:
+    """Return a' b for stacks a (..., m, k) and b (..., m, n), summed over the stack: (k, n)."""
+    m = math.prod(a.shape[:-1])
+    return _matmul(transpose(reshape(a, (m, a.shape[-1]))), reshape(b, (m, b.shape[-1])))

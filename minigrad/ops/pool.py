@@ -14,7 +14,6 @@ import itertools
 import numpy as np
 
 from minigrad.arguments import expect, pair
-from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import array_of
@@ -188,7 +187,6 @@ def global_avg_pool2d(x: TensorOrArray) -> TensorOrArray:
     >>> mg.global_avg_pool2d(mg.Tensor([[[[1.0], [3.0]]]]))
     Tensor([[2.]])
     """
-    expect_arrays("global_avg_pool2d", x=x)
     expect(x.ndim == 4, "global_avg_pool2d", "images (n, h, w, c)", f"shape {tuple(x.shape)}")
     return mean(x, axis=(1, 2))
 
@@ -197,7 +195,6 @@ def _settings(
     name: str, x: TensorOrArray, kernel: IntOrPair, stride: IntOrPair | None, padding: IntOrPair
 ) -> tuple[Pair, Pair, Pair]:
     """Check a pooling's settings and return them as pairs."""
-    expect_arrays(name, x=x)
     size, border = pair(name, "kernel", kernel, 1), pair(name, "padding", padding, 0)
     step = size if stride is None else pair(name, "stride", stride, 1)
     expect(x.ndim == 4, name, "images (n, h, w, c)", f"shape {tuple(x.shape)}")

@@ -14,8 +14,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from minigrad import checked
 from minigrad.arguments import as_int, expect
-from minigrad.autograd.explain import expect_arrays
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import mode
@@ -104,7 +104,6 @@ def squeeze(x: TensorOrArray, axis: int | tuple[int, ...]) -> TensorOrArray:
     >>> mg.squeeze(mg.Tensor([[1.0, 2.0]]), 0)
     Tensor([1., 2.])
     """
-    expect_arrays("squeeze", x=x)
     if axis is None:
         raise ValueError(f"squeeze: name the axes to drop (shape {tuple(x.shape)})")
     axes = axes_of("squeeze", axis, x.ndim)
@@ -123,7 +122,6 @@ def expand_dims(x: TensorOrArray, axis: int) -> TensorOrArray:
     >>> mg.expand_dims(mg.Tensor([1.0, 2.0]), 1).shape
     (2, 1)
     """
-    expect_arrays("expand_dims", x=x)
     number = as_int(axis)
     if number is None or not -x.ndim - 1 <= number <= x.ndim:
         raise ValueError(f"expand_dims: expected an axis from {-x.ndim - 1} to {x.ndim}, got {axis!r}")
@@ -135,6 +133,7 @@ def expand_dims(x: TensorOrArray, axis: int) -> TensorOrArray:
 def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array: ...  # type: ignore[overload-overlap]  # of []
 @overload
 def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Tensor: ...
+@checked.composed
 def concatenate(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
     """Join arrays along an existing axis.   Each gradient is a part of g
 
@@ -185,6 +184,7 @@ def _listed(name: str, arrays: object) -> list[Any]:
 def stack(arrays: Sequence[Array], axis: int = 0) -> Array: ...  # type: ignore[overload-overlap]  # of []
 @overload
 def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Tensor: ...
+@checked.composed
 def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
     """Join arrays of one shape along a new axis.
 
@@ -202,7 +202,6 @@ def stack(arrays: Sequence[TensorOrArray], axis: int = 0) -> Any:
             [3., 4.]])
     """
     listed = _listed("stack", arrays)
-    expect_arrays("stack", **{f"arrays[{i}]": a for i, a in enumerate(listed)})
     shapes = [tuple(a.shape) for a in listed]
     expect(len(set(shapes)) == 1, "stack", "arrays of one shape", ", ".join(map(str, shapes)) or "none")
     axes_of("stack", axis, listed[0].ndim + 1)
@@ -253,7 +252,6 @@ def flip(x: TensorOrArray, axis: Axis = None) -> TensorOrArray:
     >>> mg.flip(mg.Tensor([1.0, 2.0, 3.0]))
     Tensor([3., 2., 1.])
     """
-    expect_arrays("flip", x=x)
     axes = axes_of("flip", axis, x.ndim)
     return getitem(x, tuple(slice(None, None, -1 if i in axes else 1) for i in range(x.ndim)))
 

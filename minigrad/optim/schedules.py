@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from minigrad.arguments import expect, flag, integer, number, with_keys
+from minigrad.checked import named
 from minigrad.optim.sgd import SGD
 
 _count = partial(integer, least=0)
@@ -60,6 +61,7 @@ class Schedule:
 
     checks: ClassVar[dict[str, Callable[[str, str, Any], object]]] = {"base": number, "iteration": _count}
 
+    @named
     def __init__(self, optimizer: SGD) -> None:
         is_optimizer = isinstance(optimizer, SGD)
         expect(is_optimizer, type(self).__name__, "an optimizer", type(optimizer).__name__, error=TypeError)
@@ -155,6 +157,7 @@ class MultiStepLR(Schedule):
 
     checks = Schedule.checks | {"milestones": _iterations, "gamma": number}
 
+    @named
     def __init__(self, optimizer: SGD, milestones: Iterable[int], gamma: float = 0.1) -> None:
         self.milestones, self.gamma = milestones, gamma
         super().__init__(optimizer)
@@ -191,6 +194,7 @@ class CosineLR(Schedule):
 
     checks = Schedule.checks | {"iterations": partial(integer, least=1)}
 
+    @named
     def __init__(self, optimizer: SGD, iterations: int) -> None:
         self.iterations = iterations
         super().__init__(optimizer)
@@ -232,6 +236,7 @@ class ReduceOnPlateau(Schedule):
     checks = Schedule.checks | {"figure": _text, "gamma": number, "best": _any}
     checks |= dict.fromkeys(("patience", "waited", "drops"), _count)
 
+    @named
     def __init__(self, optimizer: SGD, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
         self.figure, self.patience, self.gamma = figure, patience, gamma
         self.best, self.waited, self.drops = math.inf, 0, 0
@@ -282,6 +287,7 @@ class Warmup(Schedule):
 
     checks = Schedule.checks | {"iterations": _count}
 
+    @named
     def __init__(self, schedule: Schedule, iterations: int) -> None:
         self.schedule, self.iterations = schedule, iterations
         super().__init__(_optimizer("Warmup", schedule))
@@ -329,6 +335,7 @@ class WarmupUntil(Schedule):
 
     checks = Schedule.checks | {"error": number, "gamma": number, "average": number, "done": flag}
 
+    @named
     def __init__(self, schedule: Schedule, error: float = 0.8, gamma: float = 0.1) -> None:
         self.schedule, self.error, self.gamma = schedule, error, gamma
         self.average, self.done = 1.0, False

@@ -20,6 +20,7 @@ import numpy as np
 
 from minigrad.arguments import expect, flag, number, with_keys
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import named
 from minigrad.device import is_array, namespace, to_host
 from minigrad.nn.module import Parameter
 from minigrad.typing import Array
@@ -61,6 +62,7 @@ class SGD:
     array([0.8], dtype=float32)
     """
 
+    @named
     def __init__(
         self,
         params: Iterable[Tensor | Group],

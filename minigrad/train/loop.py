@@ -20,6 +20,7 @@ from pathlib import Path
 from minigrad.arguments import file, flag, integer, number
 from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
+from minigrad.checked import checked
 from minigrad.data import DataLoader
 from minigrad.device import to_host
 from minigrad.kernels.memory import keep_freed_memory
@@ -34,6 +35,7 @@ from minigrad.train.signals import stop_requests
 from minigrad.typing import Array
 
 
+@checked
 def fit(
     model: Module,
     batches: DataLoader,
@@ -193,6 +195,7 @@ def count_wrong(logits: Tensor, labels: Array) -> int:
     return int((logits.numpy().argmax(axis=1) != to_host(labels)).sum())
 
 
+@checked
 def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
     """Return the mean cross-entropy and the share of wrong answers, in evaluation mode.
 
@@ -225,6 +228,7 @@ def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
     return loss / count, wrong / count
 
 
+@checked
 def refresh_statistics(model: Module, batches: DataLoader) -> None:
     """Compute the running statistics of batch norm anew, as means over all batches.
 

@@ -38,7 +38,7 @@ def test_inputs_must_be_float64_on_the_host_and_require_gradients(check, k, monk
         "away": (mg.Tensor(right[0], requires_grad=True).to("cuda"), r"is on cuda:0; .*use .to\('cpu'\)"),
     }.values():
         inputs = [*right[:k], wrong, *right[k + 1 :]]
-        with pytest.raises(TypeError, match=f"^gradcheck: input {k} {message}"):
+        with pytest.raises(TypeError, match=f"^{check.__name__}: input {k} {message}"):
             check(lambda *xs: [x * 2.0 for x in xs], inputs)
     check(lambda *xs: [x * 2.0 for x in xs], [x.tolist() for x in right])
 

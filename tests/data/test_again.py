@@ -111,6 +111,27 @@ def test_a_subset_may_be_empty_and_its_indices_of_any_integer_type(dtype):
         assert_array_equal(labels, digits.labels[[7, 3][:n]], strict=True)
 
 
+class Named(Numbers):
+    """A data set whose classes are known when it is made."""
+
+    def __init__(self, classes):
+        self.classes = classes
+
+
+@pytest.mark.parametrize("make", [Digits, lambda: Named(("a", "b")), lambda: Named(None), Numbers])
+def test_a_part_of_a_part_has_the_classes_and_the_images_of_the_whole(make):
+    whole = make()
+    part, places = whole, np.arange(len(whole))
+    for seed in range(4):
+        rest, part = split(part, len(part) - 3, seed)
+        half = Subset(rest, [2, 0, -1])
+        chosen = np.random.default_rng(seed).permutation(len(places))
+        kept, places = places[np.sort(chosen[-3:])], places[np.sort(chosen[:-3])]
+        for each, wanted in ((part, places), (rest, kept), (half, kept[[2, 0, -1]])):
+            assert each.classes == getattr(whole, "classes", None)
+            assert_array_equal(each[:][0], whole[wanted][0], strict=True)
+
+
 def test_split_moves_a_given_generator_on():
     """The second split from one Generator is another; the first is that of the seed."""
     rng = np.random.default_rng(5)

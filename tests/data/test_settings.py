@@ -162,10 +162,13 @@ ROWS = (
             lambda dataset: Subset(dataset, [1])[:][1].tolist(), (Digits(), [2]), (Digits(train=False), [5])
         ),
         "Subset.indices": Row(
-            lambda indices: Subset(Numbers(), indices)[:][1].tolist(), ([0, 3], [0, 3]), ([3, -1, 3], [3, -1, 3])
+            lambda indices: Subset(Numbers(), indices)[:][1].tolist(),
+            ([0, 3], [0, 3]),
+            ([3, -1, 3], [3, -1, 3]),
+            ([4, -5], [4, -5]),
         ),
         "split.dataset": Row(lambda dataset: parts(dataset), (5, permuted(5, 2, 0)), (7, permuted(7, 2, 0))),
-        "split.held_out": Row(parts, (2, permuted(5, 2, 0)), (3, permuted(5, 3, 0))),
+        "split.held_out": Row(parts, *((n, permuted(5, n, 0)) for n in (2, 1, 3, 4))),
         "split.rng": Row(parts, (0, permuted(5, 2, 0)), (1, permuted(5, 2, 1))),
         "Normalize.mean": Row(
             normalised,

@@ -23,7 +23,10 @@ def pictures(n=6, h=5, w=7, c=3, dtype=np.float32):
 ALL = {
     "normalize": Normalize(0.5, 0.25),
     "crop": RandomCrop(5, padding=2),
+    "crop twice": Compose([RandomCrop(5), RandomCrop(5)]),
     "flip": RandomHorizontalFlip(),
+    "flip of none": RandomHorizontalFlip(0.0),
+    "flip of all": RandomHorizontalFlip(1.0),
     "compose": Compose([Normalize(0.5, 0.25), RandomCrop(5, padding=2), RandomHorizontalFlip()]),
 }
 

@@ -1,5 +1,6 @@
 """Models and graphs of less usual kinds: several results, subclasses, hooks of others, parts released, many columns."""
 
+import itertools
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -53,6 +54,32 @@ def test_a_subclass_is_counted_as_its_class(layer):
     layer.__class__ = type("Mine", (type(layer),), {})
     assert counts() == expected
     assert summary(layer, (5, 7, 4)).rows[0].kind == "Mine"
+
+
+@pytest.mark.parametrize("frozen", list(itertools.product([True, False], repeat=4)))
+def test_frozen_parameters_are_counted_like_others(frozen):
+    net = nn.Sequential(nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 5, rng=0))
+    unused = nn.Linear(2, 2, rng=0)
+    net.extra_part, expected = unused, [9, 6, 0, 65, 6]
+    for p, is_frozen in zip([net[0].w, net[1].beta, net[3].w, unused.b], frozen, strict=True):
+        p.requires_grad = not is_frozen
+    assert [row.parameters for row in summary(net, (2, 2, 2)).rows] == expected
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-3, 1.0, 1e140])
+@pytest.mark.parametrize("offset", [0.0, 1e8, -1e12])
+def test_moments_keep_their_digits_at_any_offset_and_scale(offset, scale):
+    """Of offset - 3, -1, 1 and 3 times the scale: of outputs and of gradients alike."""
+    x = mg.Tensor((offset + np.array([-3.0, -1, 1, 3])) * scale)
+    w = nn.Parameter(np.zeros(4))
+    layer = nn.Identity()
+    with statistics(layer) as responses:
+        (layer(w) * x).sum().backward()
+        layer(x)
+    for found in (responses[0].gradient, responses[1].output):
+        assert found.mean == pytest.approx(offset * scale, rel=1e-12, abs=1e-15 * scale)
+        assert found.std == pytest.approx(5**0.5 * scale, rel=1e-3 if offset < -1e11 else 1e-7)
+        assert found.norm == pytest.approx((20 + 4 * offset**2) ** 0.5 * scale, rel=1e-12)
 
 
 @pytest.mark.parametrize("first", [0, 1])

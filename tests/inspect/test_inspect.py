@@ -327,7 +327,7 @@ def test_the_image_has_the_dtype_and_array_type_of_the_model(dtype):
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(TypeError, match="summary: expected a Module, got function"):
+    with pytest.raises(TypeError, match="summary: expected model to be a Module, got function"):
         summary(mg.relu, (3,))
     for shape in [(0, 3), (2.0, 3), (None, 3)]:
         with pytest.raises(ValueError, match=r"summary: expected input_shape to be the sizes of one image"):
@@ -385,7 +385,7 @@ def test_statistics_end_with_their_context_also_when_the_model_fails():
     assert len(responses) == 3
     net.layers[0](mg.Tensor(np.ones((2, 3))))
     assert (len(responses), len(mine)) == (3, 2)
-    with pytest.raises(TypeError, match="statistics: expected a Module, got function"), statistics(mg.relu):
+    with pytest.raises(TypeError, match="statistics: expected model to be a Module, got function"), statistics(mg.relu):
         pass
 
 

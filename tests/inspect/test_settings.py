@@ -121,7 +121,7 @@ ROWS = {
                 48,
             ],
         ),
-        (None, Refused(TypeError, "summary: expected a Module")),
+        (None, Refused(TypeError, "summary: expected model to be a Module")),
     ),
     "summary.input_shape": settings.Row(
         lambda input_shape: counted(nn.Conv2d(4, 5, 1, rng=0), input_shape)[1:],
@@ -140,6 +140,7 @@ ROWS = {
         lambda out: multiply_adds(CONV, out),
         (OUT, (5 * 7 * 12 * 6, "5*7 * 3*2*2 * 6")),
         (mg.Tensor(np.zeros((1, 1, 1, 6))), (72, "3*2*2 * 6")),
+        (mg.Tensor(np.zeros((4, 1, 1, 6))), (4 * 72, "4 * 3*2*2 * 6")),  # patches of one image
     ),
     "on_layers.model": settings.Row(
         noted,
@@ -162,7 +163,7 @@ ROWS = {
                 ["1", "Linear", [-60.0, 0.0, 60.0], [1.0, 0.0, 1.0]],
             ],
         ),
-        (None, Refused(TypeError, "statistics: expected a Module")),
+        (None, Refused(TypeError, "statistics: expected model to be a Module")),
     ),
     "Response.name": settings.Row(
         response, ("fc", ["fc", "Linear", (1.0, 2.0, 3.0), None]), ("a", ["a", "Linear", (1.0, 2.0, 3.0), None])

@@ -91,7 +91,7 @@ def seed(n):
     return np.random.default_rng(n).random()
 
 
-WRONG = Refused(ValueError, "residual_net: expected")
+WRONG = Refused(ValueError, r"^(cifar_)?(resnet|residual_net)\d*: expected")
 F32, F64 = (np.float32, {"float32"}), (np.float64, {"float64"})
 
 

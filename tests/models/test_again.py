@@ -15,6 +15,9 @@ from models.predict import predict
 from models.pretrained import load_torch, to_torch
 from models.resnet import BasicBlock, Bottleneck
 
+#: PyTorch's names of the statistics of batch norm.
+STATISTICS = ["running_mean", "running_var", "num_batches_tracked"]
+
 VGG = [functools.partial(getattr(models, f"vgg{depth}"), image_size=32) for depth in (11, 13, 16, 19)]
 
 
@@ -65,7 +68,11 @@ def test_scores_have_the_dtype_and_the_digits_of_the_nets(dtype, rtol, n):
 # Nets ----------------------------------------------------------------------------------------
 
 EVERY = {
-    **{f"vgg{i}-{norm}": functools.partial(make, batch_norm=norm) for i, make in enumerate(VGG) for norm in (0, 1)},
+    **{
+        f"vgg{i}-{norm}": functools.partial(make, batch_norm=norm)
+        for i, make in enumerate(VGG)
+        for norm in (False, True)
+    },
     **{
         f"{stem}-{kind.__name__}-{option}-{zero}": functools.partial(
             residual_net, stem, kind, (2, 2), (4, 4, 8), shortcut=option, zero_gamma=zero
@@ -103,6 +110,83 @@ def test_a_given_generator_is_moved_on(make):
     assert first == of_seed
     assert not set(first) & set(second)
     assert len(set(first)) == len(first)
+
+
+def noted(parts, calls):
+    """Note the names of parts when they are called; return functions that end it."""
+    return [part.hook(lambda module, out, name=name: calls.append(name)) for name, part in parts]
+
+
+def replace_parts(parent):
+    """Put a Sequential, which calls it, in the place of each part of a module."""
+    for name, part in list(parent.children()):
+        if isinstance(parent, nn.Sequential):
+            parent.layers[int(name)] = nn.Sequential(part)
+        else:
+            setattr(parent, name, nn.Sequential(part))
+
+
+@pytest.mark.parametrize("name", ["cifar", "cifar-BasicBlock-B-False", "cifar-Bottleneck-A-False"])
+@pytest.mark.usefixtures("cheap_draws")
+def test_parts_that_are_replaced_after_a_call_are_called(name):
+    """Wherever in the net they are; what is listed follows, too."""
+    net = EVERY[name](num_classes=2).eval()
+    x = np.random.default_rng(0).standard_normal((1, 8, 8, 3)).astype("float32")
+    expected = net(x).data
+    number = len(list(net.parameters()))
+    for path, parent in list(net.named_modules()):
+        before, after = [], []
+        ends = noted(parent.children(), before)
+        net(x)
+        for end in ends:
+            end()
+        replace_parts(parent)
+        noted(parent.children(), after)
+        assert_array_equal(net(x).data, expected)
+        assert after == before, path
+        assert set(after) == {name for name, _ in parent.children()}
+    assert len(list(net.parameters())) == number
+    assert net.stages == [net.layer1, net.layer2]
+    net.layer3 = nn.Sequential(nn.Identity())
+    assert net.stages == [net.layer1, net.layer2, net.layer3]
+
+
+@pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
+@pytest.mark.parametrize("option", ["A", "B", "C"])
+@pytest.mark.parametrize("stride_in", ["1x1", "3x3"])
+@pytest.mark.usefixtures("cheap_draws")
+def test_a_block_of_a_derived_class_gets_all_settings(kind, option, stride_in):
+    mine = type("Mine", (kind,), {})
+    settings = {"shortcut": option, "stride_in": stride_in, "zero_gamma": True, "pad_channels": "both", "bn_eps": 0.25}
+    net, usual = (residual_net("cifar", block, (2, 2), (4, 8, 16), **settings) for block in (mine, kind))
+    assert repr(net).replace("Mine", kind.__name__) == repr(usual)
+    for name, array in usual.state_dict().items():
+        assert_array_equal(net.state_dict()[name], array, strict=True)
+    for name in ("stride", "missing", "eps"):
+        assert [vars(m).get(name) for _, m in net.named_modules()] == [
+            vars(m).get(name) for _, m in usual.named_modules()
+        ]
+
+
+@pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
+@pytest.mark.parametrize("option", ["A", "B", "C"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_shortcut_fits_whatever_changes(kind, option, stride):
+    """The maps alone, the channels alone, by an odd number, both, or nothing."""
+    x = np.random.default_rng(0).standard_normal((2, 7, 8, 4)).astype("float32")
+    for pad_channels in ("after", "both"):
+        for c_out in (4, 5, 8, 11):
+            block = kind(
+                functools.partial(conv_bn, rng=0), 4, c_out, stride, shortcut=option, pad_channels=pad_channels
+            )
+            y, way = block(x), block.downsample(x)
+            assert y.shape == (2, -(-7 // stride), -(-8 // stride), c_out)
+            if option == "A":
+                before = (c_out - 4) // 2 if pad_channels == "both" else 0
+                expected = np.pad(x[:, ::stride, ::stride], [(0, 0)] * 3 + [(before, c_out - 4 - before)])
+                assert_array_equal(np.asarray(getattr(way, "data", way)), expected, strict=True)
+            unchanged = option != "C" and (c_out, stride) == (4, 1)
+            assert isinstance(block.downsample, nn.Identity) == unchanged
 
 
 @pytest.mark.parametrize("kind", [PlainBlock, BasicBlock, Bottleneck])
@@ -159,6 +243,35 @@ def test_a_subclass_of_a_layer_has_its_names_and_layout(kind):
     for name, array in expected.items():
         assert_array_equal(got[name], array, strict=True)
     load_torch(other, expected)
+    for name, array in net.state_dict().items():
+        assert_array_equal(other.state_dict()[name], array, strict=True)
+
+
+#: Whole nets by their names in PyTorch: a single layer, which has no path, and layers in one another.
+WHOLE = {
+    "Conv2d": (lambda seed: nn.Conv2d(2, 4, (3, 1), rng=seed), ["weight", "bias"]),
+    "Linear": (lambda seed: nn.Linear(2, 4, bias=False, rng=seed), ["weight"]),
+    "BatchNorm2d": (lambda seed: nn.BatchNorm2d(3), ["weight", "bias", *STATISTICS]),
+    "Sequential": (
+        lambda seed: nn.Sequential(nn.Sequential(nn.BatchNorm2d(3))),
+        ["0.0.weight", "0.0.bias", *("0.0." + n for n in STATISTICS)],
+    ),
+    "ReLU": (lambda seed: nn.ReLU(), []),
+}
+
+
+@pytest.mark.parametrize(("make", "names"), WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_net_of_any_depth_goes_to_pytorch_and_comes_back(make, names, frozen):
+    """With its counts of batches, which are left out; frozen or not."""
+    net, other = make(0), make(1)
+    for value in (*net.parameters(), *net.buffers()):
+        value.data[...] = np.random.default_rng(2).random(value.data.shape)
+    for p in (*net.parameters(), *other.parameters()):
+        p.requires_grad = not frozen
+    state = to_torch(net)
+    assert list(state) == names
+    load_torch(other, state)
     for name, array in net.state_dict().items():
         assert_array_equal(other.state_dict()[name], array, strict=True)
 

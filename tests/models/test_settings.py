@@ -34,7 +34,7 @@ TINY_STAGES = [(1, ("PlainBlock", 4)), (2, ("PlainBlock", 8))]
 STEM = [
     ("cifar", [(3, 4, 1), TINY_STAGES]),
     ("imagenet", [(7, 4, 2), TINY_STAGES]),
-    ("mnist", Refused(ValueError, 'Net: expected stem "imagenet" or "cifar", got \'mnist\'')),
+    ("mnist", Refused(ValueError, '[Nn]et: expected stem "imagenet" or "cifar", got \'mnist\'')),
 ]
 RESIDUAL = functools.partial(residual_net, "cifar", Bottleneck, (2, 2, 2), (4, 16, 32, 64))
 
@@ -206,7 +206,11 @@ def test_a_setting_has_its_effect(name):
 OPTIONS = [
     *((functools.partial(VGG, 11, image_size=32), {"batch_norm": on}) for on in (False, True)),
     *((RESIDUAL, {"shortcut": s, "stride_in": where}) for s in "ABC" for where in ("1x1", "3x3")),
-    *((functools.partial(models.cifar_resnet, 14), {"shortcut": s, "zero_gamma": on}) for s in "ABC" for on in (0, 1)),
+    *(
+        (functools.partial(models.cifar_resnet, 14), {"shortcut": s, "zero_gamma": on})
+        for s in "ABC"
+        for on in (False, True)
+    ),
     (functools.partial(plain_net, "imagenet", *TINY), {}),
 ]
 

@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn.module import evaluation
+from tests.tools.again import LAYERS
 
 # What a Module finds -------------------------------------------------------------------------
 
@@ -32,8 +33,8 @@ def test_a_dict_in_which_only_one_value_would_be_overlooked_is_refused(kind, pla
 
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_a_name_in_a_list_is_the_place_in_it(kind):
-    """What is no part of the net has a place, too: a function in a Sequential, None where a layer has no bias."""
-    net = nn.Sequential(abs, nn.Linear(2, 2, bias=False, rng=0), None, nn.Sequential(abs, nn.BatchNorm2d(2)))
+    """What is no part of the net has a place, too: functions in a Sequential, None where a layer has no bias."""
+    net = nn.Sequential(abs, nn.Linear(2, 2, bias=False, rng=0), abs, nn.Sequential(abs, nn.BatchNorm2d(2)))
     net.mixed = kind([None, nn.Parameter([1.0]), nn.ReLU(), 3, nn.Buffer(np.ones(1)), nn.Linear(1, 1, rng=0)])
     assert [name for name, _ in net.named_modules()] == ["", "1", "3", "3.1", "mixed.2", "mixed.5"]
     assert [name for name, _ in net.named_parameters()] == [
@@ -201,3 +202,49 @@ def test_a_derived_class_is_not_folded(changed, change):
     left = {nn.Linear: 3, nn.Conv2d: 3, nn.BatchNorm2d: 4}[changed]
     assert len(folded) == left
     np.testing.assert_allclose(folded(x).data, net.eval()(x).data, rtol=1e-5, atol=1e-5, strict=True)
+
+
+# Frozen, empty -------------------------------------------------------------------------------
+
+
+def of_all_kinds(seed):
+    rng = np.random.default_rng(seed)
+    conv, norm = nn.Conv2d(3, 4, 3, padding=1, rng=rng), nn.BatchNorm2d(4)
+    net = nn.Sequential(conv, norm, nn.ReLU(), nn.Flatten(), nn.Linear(16, 2, rng=rng))
+    net.gains = [nn.Parameter(rng.random(2)), nn.Parameter(rng.random(3))]
+    for value in (norm.gamma, norm.beta, norm.running_mean, norm.running_var):
+        value.data[...] = rng.uniform(0.5, 1.5, 4)
+    return net
+
+
+@pytest.mark.parametrize("frozen", [[], [0], [-1], [0, 3], range(8)])
+def test_frozen_parameters_are_listed_saved_loaded_and_folded_like_others(frozen):
+    """To freeze a parameter takes away its gradient, and nothing else."""
+    net, other, free = of_all_kinds(0), of_all_kinds(1), of_all_kinds(0)
+    assert len(list(net.parameters())) == 8
+    for each in (net, other):
+        for i in frozen:
+            list(each.parameters())[i].requires_grad = False
+    assert [name for name, _ in net.named_parameters()] == [name for name, _ in free.named_parameters()]
+    other.load_state_dict(net.state_dict())
+    assert list(net.state_dict()) == list(free.state_dict())
+    for name, array in free.state_dict().items():
+        assert_array_equal(net.state_dict()[name], array, strict=True)
+        assert_array_equal(other.state_dict()[name], array, strict=True)
+    for name, array in nn.fold_batch_norm(free).state_dict().items():
+        assert_array_equal(nn.fold_batch_norm(net).state_dict()[name], array, strict=True)
+    assert sum(p.requires_grad for p in other.parameters()) == 8 - len(frozen)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_of_no_images_has_the_shape_of_any_other(kind, training):
+    """Batch norm has no statistics of nothing: only in evaluation does it take such a batch."""
+    layer = LAYERS[kind]("float32").train(training and kind != "BatchNorm2d")
+    for shape in ((6, 5, 4), (3, 7, 4)):
+        x = mg.Tensor(np.ones((2, *shape), "float32"), requires_grad=True)
+        none = mg.Tensor(x.data[:0], requires_grad=True)
+        out = layer(none)
+        assert out.shape == (0, *layer(x).shape[1:])
+        out.sum().backward()
+        assert none.grad.shape == (0, *shape)

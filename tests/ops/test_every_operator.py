@@ -212,7 +212,7 @@ def test_settings_do_not_promote(name, call, kind):
 
 @pytest.mark.parametrize(("name", "refusal"), every("refuses"))
 def test_a_mistake_is_explained(name, refusal):
-    named_once = rf"^{refusal.named or name}: (?!\w+: )"
+    named_once = rf"^{name}: (?!\w+: )"
     with pytest.raises(refusal.error, match=rf"{named_once}(?s:.)*({refusal.message})") as caught:
         refusal.call()
     assert type(caught.value) is refusal.error

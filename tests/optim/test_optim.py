@@ -64,12 +64,19 @@ def test_a_drop_of_the_learning_rate_takes_effect_at_once():
     assert_allclose(p.data, [-1.0 - 0.1 * 0.9])
 
 
-def test_a_step_does_not_change_the_gradient():
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_step_does_not_change_the_gradient(momentum, decay, nesterov):
+    """Neither the first step nor a later one, whatever it is made of."""
     p = Parameter(np.ones(2))
     g = np.array([1.0, 2.0])
     p.grad = mg.Tensor(g)
-    SGD([p], 0.1, 0.9, 0.1, nesterov=True).step()
-    assert_allclose(g, [1.0, 2.0])
+    sgd = SGD([p], 0.1, momentum, decay, nesterov)
+    for _ in range(3):
+        sgd.step()
+        assert_allclose(g, [1.0, 2.0], rtol=0)
+        assert_allclose(p.grad.data, [1.0, 2.0], rtol=0)
 
 
 def test_parameters_without_a_gradient_do_not_move():

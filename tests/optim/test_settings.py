@@ -101,6 +101,7 @@ ROWS = {
         lambda iterations: rates(lambda o: CosineLR(o, iterations), 5),
         (4, [1.0, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0.0]),
         (2, [1.0, 0.5, 0.0, 0.0, 0.0]),
+        (1, [1.0, 0.0, 0.0, 0.0, 0.0]),
     ),
     # the first error is the minimum; then the patience begins
     "ReduceOnPlateau.figure": Row(
@@ -120,6 +121,7 @@ ROWS = {
         lambda iterations: rates(lambda o: Warmup(MultiStepLR(o, []), iterations), 4),
         (4, [0.25, 0.5, 0.75, 1.0]),
         (1, [1.0] * 4),
+        (0, [1.0] * 4),
     ),
     "WarmupUntil.schedule": Row(
         lambda schedule: rates(lambda o: WarmupUntil(schedule(o)), 30, batch_error=[0.5] * 30)[25:28],

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minigrad as mg
 from minigrad.nn import Parameter
-from minigrad.optim import SGD, CosineLR, MultiStepLR, ReduceOnPlateau, Warmup, WarmupUntil
+from minigrad.optim import SGD, CosineLR, MultiStepLR, ReduceOnPlateau, Schedule, Warmup, WarmupUntil
 
 SETTINGS = [
     {"momentum": 0.0, "weight_decay": 0.0},
@@ -129,3 +129,46 @@ def test_a_warm_up_scales_the_first_rate_whatever_it_is_followed_by(inner, outer
         for s in (schedule, alone):
             s.observe(batch_error=0.0)
             s.step()
+
+
+class Listens(Schedule):
+    """A schedule that falls with the iterations, and notes all that it observes."""
+
+    def __init__(self, optimizer):
+        self.seen = []
+        super().__init__(optimizer)
+
+    def factor(self, iteration):
+        return 0.9**iteration * 0.5 ** len([figures for figures in self.seen if "iteration" in figures])
+
+    def observe(self, **figures):
+        self.seen.append(figures)
+        self.apply()
+
+
+@pytest.mark.parametrize("outer", ["warm-up", "until", "both"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_warm_up_ends_once_and_what_follows_sees_every_measurement(outer, seed):
+    """Errors fall and rise, with records in between, which the schedule within observes before and after the end."""
+    rng = np.random.default_rng(seed)
+    optimizer = SGD([Parameter([1.0])], 1.0)
+    inner = Listens(optimizer)
+    schedule = inner if outer == "warm-up" else WarmupUntil(inner, error=0.9)
+    schedule = schedule if outer == "until" else Warmup(schedule, 5)
+    given, average, done, rose = [], 1.0, outer == "warm-up", False
+    for i in range(130):
+        error = rng.uniform(0, 0.5) if i // 20 in (0, 6) else rng.uniform(0.99, 1.0)
+        given.append({"batch_error": error})
+        average += (error - average) / 50
+        done = done or average < 0.9
+        rose = rose or (done and average > 0.9)
+        schedule.observe(**given[-1])
+        schedule.step()
+        if i % 7 == 3:
+            given.append({"iteration": i, "batch_error": 0.0, "test_error": error})
+            schedule.observe(**given[-1])
+        assert inner.seen == given
+        ramp = 1.0 if outer == "until" else min(1.0, (i + 2) / 5)
+        assert_allclose(optimizer.lr, ramp * (inner.factor(i + 1) if done else 0.1), rtol=1e-12)
+    assert done
+    assert rose

@@ -152,7 +152,7 @@ RECORDS = {
         },
         refuses={
             "list": type_error(_conv([1.0], W), "expected x to be a Tensor or an array, got list"),
-            "list-of-b": type_error(_conv(X, W, [0.0] * 4), "expected b to be a Tensor or an array, got list"),
+            "list-of-b": type_error(_conv(X, W, [0.0] * 4), "expected b to be a Tensor or an array or None, got list"),
             "one-image": Refusal(_conv(t(6, 5, 3), W), r"expected x \(n, h, w, c_in\).*got x \(6, 5, 3\)"),
             "one-array": Refusal(_conv(IMAGES[0], ones(3, 3, 2, 4)), "expected x"),
             "w-axes": Refusal(_conv(IMAGES, ones(3, 2, 4)), "expected x"),
@@ -226,7 +226,7 @@ RECORDS = {
         accepts={"all-but-one-pixel-cut": _transposed(IMAGES, ones(2, 3, 2, 1), padding=(2, 3))},
         refuses={
             "list-of-b": type_error(
-                _transposed(X, t(3, 3, 3, 2), [1.0]), "expected b to be a Tensor or an array, got list"
+                _transposed(X, t(3, 3, 3, 2), [1.0]), "expected b to be a Tensor or an array or None, got list"
             ),
             "one-image": Refusal(_transposed(IMAGES[0], ones(3, 3, 2, 4)), "expected x"),
             "w-axes": Refusal(_transposed(IMAGES, ones(3, 3, 2)), "expected x"),

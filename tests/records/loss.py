@@ -118,7 +118,7 @@ RECORDS = {
             "shapes": Refusal(
                 lambda: mg.mse_loss(t(2), t(2, 1)), r"expected x and y of one shape, got \(2,\) and \(2, 1\)"
             ),
-            "nothing": Refusal(lambda: mg.mse_loss(t(0), t(0)), "nothing to reduce", named="mean"),
+            "nothing": Refusal(lambda: mg.mse_loss(t(0), t(0)), "nothing to reduce"),
         },
     ),
 }

@@ -47,7 +47,7 @@ RECORDS = {
             "0-d-right": Refusal(lambda: mg.matmul(ones(1), np.array(1.0)), "at least one axis"),
             "stacks": Refusal(lambda: t(2, 2, 3) @ t(3, 3, 2), "shapes .* do not broadcast"),
             "dtypes": type_error(lambda: t(2, 2) @ t(2, 2, dtype="float64"), "expected one dtype"),
-            "number": type_error(lambda: t(2, 2) @ 3.0, "expected b to be a Tensor or an array, got float"),
+            "number": type_error(lambda: t(2, 2) @ 3.0, "expected b to be a Tensor or an array, got 3.0"),
         },
     ),
     "linear": OperatorRecord(

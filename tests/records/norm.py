@@ -130,7 +130,7 @@ RECORDS = {
             ),
             "list-of-statistics": type_error(
                 lambda: norm_of(ones(4, 1), running_mean=[0.0]),
-                "expected running_mean to be a Tensor or an array, got list",
+                "expected running_mean to be an array, got list",
             ),
             "dtypes": type_error(lambda: nn.BatchNorm2d(3)(t(2, 6, 5, 3, dtype="float64")), ONE_DTYPE),
             "dtype-of-statistics": type_error(

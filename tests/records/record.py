@@ -129,7 +129,6 @@ class Refusal(NamedTuple):
     call: Callable[[], Any]
     message: str
     error: type[Exception] = ValueError
-    named: str = ""  # another operator, where the error names that one
 
 
 def type_error(call: Callable[[], Any], message: str) -> Refusal:

@@ -80,7 +80,7 @@ def expanded(thing: Callable[..., Any]) -> list[inspect.Parameter]:
     result = []
     for p in inspect.signature(thing).parameters.values():
         if unpacked := re.fullmatch(r"Unpack\[(\w+)\]", str(p.annotation)):
-            keys = thing.__globals__[unpacked[1]].__optional_keys__
+            keys = inspect.unwrap(thing).__globals__[unpacked[1]].__optional_keys__
             stated = defaults_in(thing)
             assert keys == stated.keys(), f"{thing.__name__}: its docstring gives the defaults of {sorted(stated)}"
             result += [p.replace(name=k, kind=p.KEYWORD_ONLY, default=stated[k]) for k in sorted(keys)]
@@ -93,7 +93,7 @@ def defaults_in(thing: Callable[..., Any]) -> dict[str, Any]:
     """Return the defaults that a docstring states as ``name=value``, or the docstring that it refers to."""
     text = thing.__doc__ or ""
     if "see :func:`" in text:
-        text = thing.__globals__[re.findall(r"see :func:`(\w+)`", text)[0]].__doc__
+        text = inspect.unwrap(thing).__globals__[re.findall(r"see :func:`(\w+)`", text)[0]].__doc__
     names = {"float32": np.float32, "False": False, "True": True}
     pairs = re.findall(r"(\w+)=(\"?[\w.-]*\w\"?)", text.partition("takes them:")[2].partition("\n\n")[0])
     return {name: names[value] if value in names else eval(value, {}) for name, value in pairs}

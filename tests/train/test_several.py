@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import minigrad as mg
 from minigrad import nn, train
 from minigrad.data import DataLoader, Digits, Subset
 from minigrad.optim import SGD
+from minigrad.train import diagnose
 from minigrad.train.report import shade
 from minigrad.train.run import Run
 from minigrad.train.signals import stop_requests
@@ -88,6 +90,18 @@ def test_generators_alone_in_a_list_and_in_a_tuple_are_saved_and_restored(tmp_pa
     second.load(tmp_path / "run")
     for name, rng in first.generators.items():
         assert rng.random() == second.generators[name].random()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_is_named_wherever_others_are_missing(wrong):
+    """Of four parameters, each with a finite gradient, one that is not finite, or none."""
+    for kinds in itertools.product([None, 1.0, wrong], repeat=4):
+        parameters = {name: nn.Parameter([1.0, 2.0]) for name in "abcd"}
+        for p, kind in zip(parameters.values(), kinds, strict=True):
+            p.grad = None if kind is None else mg.Tensor([1.0, kind])
+        bad = [name for name, kind in zip("abcd", kinds, strict=True) if kind not in (None, 1.0)]
+        listed = ", ".join(bad[:3]) + " and 1 more" * (len(bad) > 3)
+        assert diagnose.fault(1.0, parameters) == (f"the gradient of {listed} is not finite" if bad else "")
 
 
 @pytest.mark.parametrize("n", range(1, 9))
