@@ -97,19 +97,19 @@ def _backward_stride_1(
 
     def block(i: int) -> tuple[Array, Array]:
         cols, part = columns.block(i), columns.blocks[i]
-        products.multiply(cols, matrix, dx[part].reshape(-1, at_once * c))
-        finite[i] = _is_finite(dx[part])
+        rows = products.multiply(cols, matrix, dx[part].reshape(-1, at_once * c))
+        finite[i] = _is_finite(rows[:, 0])
         return cols, pixels[part].reshape(-1, at_once * c)
 
     if not need[1]:
         run(block, len(columns.blocks))
-        return dx.reshape(x.shape), None, all(finite)
+        return dx.reshape(x.shape), None, all(finite) and _is_finite(w)
     total = products.sum_products(block, len(columns.blocks)).reshape(kh, kw + at_once - 1, o, at_once, c)
     dw = total[:, :kw, :, 0]
     for i in range(1, at_once):
         dw = dw + total[:, i : i + kw, :, i]  # (kh, kw, o, c), its taps reversed
     dw = xp.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
-    return dx.reshape(x.shape), dw, all(finite) and _is_finite(dw)
+    return dx.reshape(x.shape), dw, all(finite) and _is_finite(w) and _is_finite(dw)
 
 
 def _backward_any_stride(
