@@ -71,7 +71,7 @@ def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Saved:
     return add_up(x, axis, keepdims, n), {"shape": x.shape, "n": n}
 
 
-mean.vjp(lambda g, shape, axis, n: broadcast_to(_with_axes(g / n, axis, shape), shape))
+mean.vjp(lambda g, shape, axis, n: broadcast_to(_with_axes(g * (1 / n), axis, shape), shape))
 
 
 @composed
