@@ -56,6 +56,14 @@ def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
     return TypeError(f"{op.name}: expected one dtype, got {expected} and {got}; {fix}")
 
 
+def result_of_arrays(op: Operator, arrays: list[Any], out: Any) -> Any:
+    """Return a result; raise if integers became floating-point numbers: of int8, float16, after sums in int8."""
+    for array in arrays:
+        if isinstance(array, np.ndarray) and array.dtype.kind in "iub" and out.dtype.kind not in "iub":
+            raise mixed_dtypes(op, array.dtype, out.dtype)
+    return out
+
+
 def failed_forward(op: Operator, error: Exception, arrays: list[Any], settings: Settings) -> Exception:
     """Return the error for a forward that failed: it names the operator and the shapes."""
     devices = list(dict.fromkeys(device_name(a) for a in [*arrays, *settings.values()] if is_array(a)))

@@ -233,7 +233,7 @@ class Operator:
         if type(out) is tuple:
             out, saved = out
         if first is None:
-            return out
+            return explain.result_of_arrays(self, arrays, out)
         if type(out) is not kind:  # NumPy returns a scalar where everything is reduced
             out = namespace(first).asarray(out)
         if out.dtype is not dtype and out.dtype != dtype:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from minigrad.device import namespace
+from minigrad.device import add_up, namespace
 from minigrad.kernels import blocks
 from minigrad.kernels.threads import run
 from minigrad.typing import Array
@@ -59,8 +59,7 @@ class Pixels:
 
     def per_channel(self, sums: Array) -> Array:
         """Return the total for each channel, (c,), of the sums of all blocks (blocks, repeat c), added in order."""
-        total: Array = sums.sum(axis=0).reshape(self.repeat, self.channels).sum(axis=0)
-        return total
+        return add_up(add_up(sums, 0).reshape(self.repeat, self.channels), 0)
 
     def sum(self, x: Array) -> Array:
         """Return the sum of x (..., c) over its pixels."""

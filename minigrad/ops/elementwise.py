@@ -439,4 +439,4 @@ def dropout(x: TensorOrArray, p: float = 0.5, *, rng: np.random.Generator, train
         return x
     seed = once(lambda: int(rng.integers(2**63)))
     keep = np.random.default_rng(seed).random(x.shape, dtype=np.float32) >= p
-    return _where(x * (1 / (1 - p)), 0.0, namespace(array_of(x)).asarray(keep))
+    return _where(mul(x, 1 / (1 - p)), 0.0, namespace(array_of(x)).asarray(keep))

@@ -13,7 +13,7 @@ from minigrad.arguments import as_int, expect
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import Tensor
-from minigrad.device import is_array, namespace, on_host
+from minigrad.device import add_up, is_array, namespace, on_host
 from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import count, mean, sum
 from minigrad.ops.shape import getitem
@@ -39,7 +39,7 @@ def softmax(x: Array, /, axis: int = -1) -> Array:
     _one_axis("softmax", x, axis)
     xp = namespace(x)
     e: Array = xp.exp(x - xp.real(x).max(axis=axis, keepdims=True))  # exp of the largest is 1, so no exp overflows
-    return e / e.sum(axis=axis, keepdims=True)  # type: ignore[no-any-return]
+    return e / add_up(e, axis, keepdims=True)
 
 
 softmax.vjp(lambda g, out, axis: out * (g - sum(g * out, axis, True)))
@@ -66,7 +66,7 @@ def log_softmax(x: Array, /, axis: int = -1) -> Array:
     _one_axis("log_softmax", x, axis)
     xp = namespace(x)
     shifted: Array = x - xp.real(x).max(axis=axis, keepdims=True)
-    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+    return shifted - xp.log(add_up(xp.exp(shifted), axis, keepdims=True))
 
 
 log_softmax.vjp(lambda g, out, axis: g - exp(out) * sum(g, axis, True))

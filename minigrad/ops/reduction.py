@@ -17,7 +17,7 @@ from minigrad.autograd.broadcasting import broadcast_to
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import array_of
-from minigrad.device import namespace
+from minigrad.device import add_up, namespace
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.shape import axes_of, reshape
 from minigrad.typing import Array, Axis, Saved, Shape, T, TensorOrArray
@@ -40,15 +40,15 @@ def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Saved:
     Tensor([4., 6.])
     """
     axes_of("sum", axis, x.ndim)
-    return x.sum(axis=axis, keepdims=keepdims), {"shape": x.shape}
+    return add_up(x, axis, keepdims), {"shape": x.shape}
 
 
 sum.vjp(lambda g, shape, axis: broadcast_to(_with_axes(g, axis, shape), shape))
 
 
-@composed
-def mean(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOrArray:
-    """Mean over axes: the sum divided by the number of elements.
+@operator
+def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Saved:
+    """Mean over axes: the sum divided by the number of elements.   dx = g / n, broadcast
 
     Parameters
     ----------
@@ -67,8 +67,11 @@ def mean(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorO
     >>> mg.mean(mg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     Tensor([1.5, 3.5])
     """
-    n = count("mean", x, axis)  # first: what is wrong with x or axis is an error of mean, not of sum
-    return sum(x, axis, keepdims) / n
+    n = count("mean", x, axis)
+    return add_up(x, axis, keepdims, n), {"shape": x.shape, "n": n}
+
+
+mean.vjp(lambda g, shape, axis, n: broadcast_to(_with_axes(g * (1 / n), axis, shape), shape))
 
 
 @composed
@@ -192,7 +195,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     xp = namespace(x)
     m = xp.real(x).max(axis=axis, keepdims=True)
     m = xp.where(xp.isfinite(m), m, 0)  # equivalent [1]: minus infinity less any number is minus infinity
-    total = xp.exp(x - m).sum(axis=axis, keepdims=True)
+    total = add_up(xp.exp(x - m), axis, keepdims=True)
     empty = total == 0
     out = m + xp.where(empty, -math.inf, xp.log(xp.where(empty, 1, total)))
     return out if keepdims else out.reshape(_reduced_shape(x.shape, axis))

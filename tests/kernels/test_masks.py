@@ -37,7 +37,7 @@ def test_only_a_mask_and_zero_are_masked_by_bits(monkeypatch):
         (mask, a, np.zeros((2, 3))),
         (mask, a[0], 0.0),
         (mask[0], a, 0.0),
-        (mask, np.arange(6).reshape(2, 3), 0.0),
+        (mask, np.arange(6).reshape(2, 3), 0),
         (mask, a + 1j, 0.0),
         (mask, 2.0, 0.0),
         (mask, a.astype("float32"), 0.0),

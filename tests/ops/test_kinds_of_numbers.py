@@ -17,13 +17,18 @@ OF_INTEGERS = {"relu": lambda x: np.maximum(x, 0), "linear": lambda x, w, b=0: x
 
 @pytest.mark.parametrize("name", [name for name in RECORDS if name not in FLOATS_ONLY])
 def test_of_integers_the_value_and_the_dtype_are_numpys(name):
-    """The sum of integers is one; only where NumPy's function gives floats, minigrad's does."""
+    """The sum of integers is one. Where NumPy gives floats (float16 for int8), arrays are refused, as Tensors are."""
     for key, sample in RECORDS[name].samples.items():
-        if (name, key) == ("pow", "to-the--1"):  # NumPy refuses it
+        if (name, key) in (("pow", "to-the--1"), ("dropout", "evaluation")):  # NumPy refuses it; nothing is done
             continue
-        inputs = [np.round(2 * np.abs(x)).astype("int32") + 1 for x in sample.inputs]
+        inputs = [np.asarray(np.round(2 * np.abs(x)) + 1).astype("int32") for x in sample.inputs]
         expected = np.asarray(sample.apply(OF_INTEGERS.get(name, RECORDS[name].definition), inputs))
-        same(np.asarray(sample.apply(getattr(mg, name), inputs)), expected, rtol=1e-10, atol=0, what=key)
+        if expected.dtype.kind in "iub":
+            same(np.asarray(sample.apply(getattr(mg, name), inputs)), expected, rtol=1e-10, atol=0, what=key)
+            continue
+        for given in (inputs, [x.astype("int8") for x in inputs], [mg.Tensor(x) for x in inputs]):
+            with pytest.raises(TypeError, match=rf"^{name}: .*(convert the integers first|floating-point numbers)"):
+                sample.apply(getattr(mg, name), given)
 
 
 @pytest.mark.parametrize("name", RECORDS)
