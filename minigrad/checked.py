@@ -211,7 +211,7 @@ def _kind(text: str, names: dict[str, Any]) -> Kind | None:
     if typing.get_origin(named) is typing.Literal:
         return _KINDS["str"]  # which one, its own check says
     if getattr(named, "_is_protocol", False):
-        no = type | dict  # a dict has the members of a list
+        no: Any = type | dict  # a dict has the members of a list
         members = [m for m in vars(named) if re.fullmatch(r"__len__|__getitem__|[a-z]\w*", m)]
         return Kind(
             f"a {outer}",
