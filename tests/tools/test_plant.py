@@ -248,3 +248,12 @@ def test_verdicts_on_a_tiny_project(tmp_path):
     assert caught.endswith(" s  tests/test_it.py::test_double")
     assert total == "5 faults: 2 refused, 1 caught, 1 SURVIVED, 1 unclear"
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_one_test_without_an_end_does_not_use_up_the_time_of_its_stage(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trials, "PATIENCE", 1)
+    Path("test_a.py").write_text("def test_a():\n    while True:\n        pass\n")
+    Path("test_b.py").write_text("def test_b():\n    assert False\n")
+    assert trials.trial(trials.Stage(["test_a.py", "test_b.py"]), 300) == ("timed out", "")
+    assert trials.trial(trials.Stage(["test_b.py"]), 300) == ("killed", "test_b.py::test_b")

@@ -136,11 +136,33 @@ class OnlyOf:
         items[:] = [x for x in items if hasattr(x, "callspec") and x.callspec.params.get("name") in self.operators]
 
 
+class Patience:
+    """A plugin of pytest: a test that takes longer than its share of the processor ends the fork.
+
+    A changed loop may have no end. A stage of many tests may take minutes, one of its tests may not.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+
+    def pytest_runtest_setup(self) -> None:
+        """Set the clock; SIGPROF ends the process."""
+        signal.setitimer(signal.ITIMER_PROF, self.seconds)
+
+    def pytest_runtest_teardown(self) -> None:
+        """Stop the clock."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+#: Processor seconds that one test may take, several times those of the slowest of the quick suite.
+PATIENCE = 30
+
+
 def trial(stage: Stage, seconds: int) -> tuple[str, str]:
     """Run a stage; return the verdict (survived, killed or timed out) and the test that failed."""
 
     def action() -> int:
-        plugins = [OnlyOf(stage.operators)] if stage.operators else []
+        plugins: list[object] = [Patience(PATIENCE), *([OnlyOf(stage.operators)] if stage.operators else [])]
         if stage.operators:  # the others need not be gathered
             records = importlib.import_module("tests.records").RECORDS
             for name in set(records) - set(stage.operators):
@@ -152,7 +174,7 @@ def trial(stage: Stage, seconds: int) -> tuple[str, str]:
     gone = status == 4 and "ERROR: not found:" in printed  # a test that is named, and has another name by now
     if gone or status in (0, 5):  # 5: no tests were chosen
         return "survived", ""
-    if status is None:
+    if status is None or status == -signal.SIGPROF:
         return "timed out", ""
     if status < 0:
         return "killed", "the process died"
