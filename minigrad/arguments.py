@@ -163,9 +163,24 @@ def file(caller: str, value: object) -> Path:
     return Path(value)  # type: ignore[arg-type]
 
 
+def python_number(value: np.generic | np.ndarray[Any, Any]) -> Any:
+    """Return a NumPy scalar or a 0-d array as a Python number; for a longdouble, which is none, the nearest float.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> python_number(np.float32(0.5)), python_number(np.longdouble(2))
+    (0.5, 2.0)
+    """
+    number = value.item()
+    if isinstance(number, np.complexfloating):
+        return complex(number)
+    return float(number) if isinstance(number, np.floating) else number
+
+
 def _scalar(value: Any) -> Any:
     """Return a NumPy scalar or a 0-d array as Python's number, and everything else as it is."""
-    return value.item() if getattr(value, "shape", None) == () and type(value).__module__ == "numpy" else value
+    return python_number(value) if getattr(value, "shape", None) == () and type(value).__module__ == "numpy" else value
 
 
 def with_keys(caller: str, what: str, value: object, keys: Iterable[str], fix: str = "") -> None:

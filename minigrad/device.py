@@ -14,6 +14,7 @@ Next: :mod:`minigrad.autograd.tape`.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeGuard, cast
@@ -160,37 +161,53 @@ def scatter_add(target: Array, index: Index, values: Array) -> None:
     xp.add.at(target, index, values)
 
 
-#: So many summands are added one after the other; then their sums are added up in the same way.
-GROUP = 32
+#: At most this many numbers are added one after the other, in each step of a long sum.
+GROUP = 16
+
+#: With rows of this many numbers, NumPy's overhead for each row no longer matters.
+ROW = 1024
 
 
 def add_up(x: Array, axis: Axis = None, keepdims: bool = False, count: int | None = None) -> Array:
-    """Return the sum over axes, divided by `count` if it is given: the error hardly grows with the number of summands.
+    r"""Return the sum over axes, divided by `count` if it is given: the error hardly grows with the number of summands.
 
-    NumPy adds along the last axis in pairs, but along the others one after the other: n additions then lose up to n / 2
-    units in the last place. In groups of 32, whose sums are added in groups of 32, and so on, a million of them lose at
-    most 64. float16, whose largest number is 65,504, is added and divided in float32.
+    NumPy adds adjacent numbers in pairs, but along other axes it adds one after the other: the error of such a sum of n
+    numbers grows with n. Here the axis is cut into groups of 16, whose sums are added in groups of 16, and so on. So
+    each number passes through at most T = 64 + 5 log2 n additions, and, with unit roundoff u (6e-8 in float32),
+
+    .. math:: |\text{error}| \le T u \sum |x|
+
+    to first order in u (Higham, "Accuracy and Stability of Numerical Algorithms", chapter 4). For ten million numbers
+    of float32, T u is 1.1e-5; the error is usually below 1e-6. The order of the additions follows from the shape and
+    the strides alone, so no bit depends on the number of threads. On another device, the array's own library adds.
+
+    float16, whose largest number is 65,504, is added and divided in float32.
     """
-    wide = x.astype("float32") if x.dtype.char == "e" else x
-    if axis is None or axis == () or x.size <= 8 * GROUP or not on_host(x) or x.dtype.kind not in "fc":
-        total: Array = wide.sum(axis=axis, keepdims=keepdims)
+    total = wide = x.astype("float32") if x.dtype.char == "e" else x
+    axes: list[int] = []
+    if x.size > 4 * GROUP and on_host(x) and not (axis is None and x.flags.forc):
+        given = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = sorted([a % x.ndim for a in given])
+    if math.prod([x.shape[a] for a in axes]) <= 4 * GROUP:
+        total = wide.sum(axis=axis, keepdims=keepdims)
     else:
-        axes = sorted({a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))}, reverse=True)
-        total = wide
-        for a in axes:  # the last one first: along it the numbers are adjacent
+        for a in axes:
             total = _in_groups(total, a)
-        total = total if keepdims else np.squeeze(total, tuple(axes))
+        total = total if keepdims else total.reshape([n for i, n in enumerate(x.shape) if i not in axes])
     total = total if count is None else total / count
     return total if wide is x else total.astype(x.dtype)
 
 
-def _in_groups(x: Array, axis: int) -> Array:
-    """Return the sum over one axis, which keeps the size 1."""
-    n, whole = x.shape[axis], x.shape[axis] // GROUP * GROUP
-    if n <= GROUP or x.strides[axis] == x.itemsize:
-        return np.add.reduce(x, axis=axis, keepdims=True)
-    groups, rest = x[(*[slice(None)] * axis, slice(whole))], x[(*[slice(None)] * axis, slice(whole, n))]
-    groups = groups.reshape(*x.shape[:axis], whole // GROUP, GROUP, *x.shape[axis + 1 :])
-    total: Array = _in_groups(np.add.reduce(groups, axis=axis + 1), axis)
-    total += np.add.reduce(rest, axis=axis, keepdims=True)
-    return total
+def _in_groups(x: Array, a: int) -> Array:
+    """Return the sum over one axis, which keeps the size 1.
+
+    A group consists of rows, not of single numbers: so few channels take no longer than many.
+    """
+    n, before, after = x.shape[a], x.shape[:a], x.shape[a + 1 :]
+    if n <= GROUP or x.itemsize == x.strides[a] == min(x.strides):  # adjacent numbers
+        return x.sum(axis=a, keepdims=True)  # type: ignore[no-any-return]
+    row = max(1, min(n // GROUP, ROW // math.prod(after)))
+    whole, index = n - n % (GROUP * row), (slice(None),) * a
+    groups = x[(*index, slice(whole))].reshape(*before, -1, GROUP, row, *after)
+    total = _in_groups(groups.sum(axis=a + 1).reshape(*before, -1, *after), a)
+    return total if whole == n else total + _in_groups(x[(*index, slice(whole, None))], a)

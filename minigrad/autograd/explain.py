@@ -50,17 +50,22 @@ def expect_alike(op: Operator, first: Array, array: Array) -> None:
 def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
     """Return the error for arrays of different dtypes."""
     if expected.kind in "iub":
-        fix = f"convert the integers first, with .astype({str(got)!r})"
+        fix = f"convert the integers first, with .astype({'float32' if got.char == 'e' else str(got)!r})"
         return TypeError(f"{op.name}: gives {got} for {expected}; {fix}")
     fix = f"convert one where it is made, with .astype({str(expected)!r})"
     return TypeError(f"{op.name}: expected one dtype, got {expected} and {got}; {fix}")
 
 
 def result_of_arrays(op: Operator, arrays: list[Any], out: Any) -> Any:
-    """Return a result; raise if integers became floating-point numbers: of int8, float16, after sums in int8."""
-    for array in arrays:
-        if isinstance(array, np.ndarray) and array.dtype.kind in "iub" and out.dtype.kind not in "iub":
-            raise mixed_dtypes(op, array.dtype, out.dtype)
+    """Return a result, for which the rule of Tensors holds: its dtype is that of an argument.
+
+    So integers do not become floating-point numbers: of int8, NumPy makes float16, after sums in int8. But a sum of
+    integers is a wider integer, as NumPy's.
+    """
+    dtypes = [a.dtype for a in arrays if is_array(a)]
+    if dtypes and out.dtype not in dtypes and out.dtype.kind not in "iub":
+        expected = next((dtype for dtype in dtypes if dtype.kind in "fc"), dtypes[0])
+        raise mixed_dtypes(op, expected, next((dtype for dtype in dtypes if dtype != expected), out.dtype))
     return out
 
 

@@ -23,14 +23,14 @@ from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
-from minigrad.arguments import expect, refuse
+from minigrad.arguments import expect, python_number, refuse
 from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, mode
 from minigrad.autograd.tensor import Tensor, new_tensor, plain
 from minigrad.checked import BAD_CALL, checked
 from minigrad.device import is_array, namespace
-from minigrad.typing import Array, Function, Gradient, Settings
+from minigrad.typing import Array, DType, Function, Gradient, Settings
 
 P = ParamSpec("P")
 
@@ -213,14 +213,14 @@ class Operator:
                 arrays.append(array)
                 edges.append(node)
             else:
-                if isinstance(arg, np.generic):
+                if isinstance(arg, _SCALARS):
                     scalars = True
                 elif not isinstance(arg, _NUMBERS) and type(arg) is not np.ndarray:
                     arg = self.constant(arg)
                 arrays.append(arg)
                 edges.append(None)
-        if scalars and first is not None:  # a NumPy scalar would promote the Tensors' dtype; a Python number does not
-            arrays = [array.item() if isinstance(array, np.generic) else array for array in arrays]
+        if scalars and (first is not None or any(map(is_array, arrays))):
+            arrays = [_without_dtype(array, dtype) for array in arrays]
         try:
             if settings or len(arrays) != 2:
                 out = self.forward(*arrays, **settings)
@@ -325,8 +325,7 @@ class Operator:
             args = tuple(inputs.values())
         settings = self.settings | given
         for name, value in settings.items():
-            if isinstance(value, np.generic):  # like inputs, a setting takes on the dtype of the Tensors
-                settings[name] = value.item()
+            settings[name] = _without_dtype(value)  # like inputs, a setting takes on the dtype of the Tensors
             if name not in self.settings or value is inspect.Parameter.empty:
                 raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {sorted(given)}: see {name!r}")
             if isinstance(value, Tensor) or (isinstance(value, tuple | list) and _holds_tensor(value)):
@@ -339,6 +338,12 @@ class Operator:
 
 _new: Any = object.__new__  # calling Entry(...) and new_tensor(...) would take longer than a small a * b
 _NUMBERS = (float, int, complex)
+_SCALARS = (np.number, np.bool_)
+
+
+def _without_dtype(value: Any, dtype: DType | None = None) -> Any:
+    """Return a NumPy scalar of another dtype as a Python number, which promotes no dtype; anything else as it is."""
+    return python_number(value) if isinstance(value, np.generic) and value.dtype is not dtype else value
 
 
 def _holds_tensor(values: Sequence[object]) -> bool:

@@ -88,7 +88,7 @@ def gradcheck(
     >>> mg.gradcheck(lambda x: mg.exp(x) * x, [x]) < 1e-8
     True
     """
-    _check_numbers("gradcheck", eps, atol, rtol)
+    eps, atol, rtol = _numbers("gradcheck", eps, atol, rtol)
     tensors = [as_leaf("gradcheck", i, x) for i, x in enumerate(inputs)]
     rng = generator("gradcheck", rng)
     outputs = evaluate(f, tensors)
@@ -125,7 +125,7 @@ def gradgradcheck(
     >>> mg.gradgradcheck(lambda x: mg.exp(x) * x, [np.array([0.3, -1.2])]) < 1e-8
     True
     """
-    _check_numbers("gradgradcheck", eps, atol, rtol)
+    eps, atol, rtol = _numbers("gradgradcheck", eps, atol, rtol)
     tensors = [as_leaf("gradgradcheck", i, x) for i, x in enumerate(inputs)]
     rng = generator("gradgradcheck", rng)
     outputs = evaluate(f, tensors)
@@ -211,10 +211,9 @@ def _unit(shape: Shape, entry: tuple[int, ...]) -> Array:
     return unit
 
 
-def _check_numbers(caller: str, eps: float, atol: float, rtol: float) -> None:
-    """Refuse a step and tolerances that are no finite numbers from 0 on."""
-    for name, value in (("eps", eps), ("atol", atol), ("rtol", rtol)):
-        number(caller, name, value)
+def _numbers(caller: str, eps: float, atol: float, rtol: float) -> tuple[float, float, float]:
+    """Return a step and tolerances as Python numbers; refuse what is no finite number from 0 on."""
+    return number(caller, "eps", eps), number(caller, "atol", atol), number(caller, "rtol", rtol)
 
 
 # What all checks use -------------------------------------------------------------------------

@@ -25,17 +25,17 @@ def statistics(pixels: Pixels, x: Array) -> tuple[Array, Array]:
     sum is used to correct the rounding error of the mean. These few numbers are combined in float64.
     """
     xp = namespace(x)
-    rows, blocks, ones = pixels.rows(x), pixels.blocks, pixels.ones(x)
+    rows, blocks, add = pixels.rows(x), pixels.blocks, pixels.adder(x)
     sums = xp.empty((3, len(blocks), rows.shape[1]), dtype=x.dtype)  # means, sums of deviations, of their squares
 
     def block(i: int) -> None:
         part = rows[blocks[i]]
-        mean, residual, squares, one = sums[0, i], sums[1, i], sums[2, i], ones[: len(part)]
-        xp.matmul(one, part, out=mean)
+        mean, residual, squares = sums[0, i], sums[1, i], sums[2, i]
+        add(part, mean)
         mean /= len(part)
         deviation = part - mean
-        xp.matmul(one, deviation, out=residual)
-        xp.matmul(one, xp.multiply(deviation, deviation, out=deviation), out=squares)
+        add(deviation, residual)
+        add(xp.multiply(deviation, deviation, out=deviation), squares)
 
     run(block, len(blocks))
     lengths = xp.asarray(np.array([[block.stop - block.start] for block in blocks]))  # (blocks, 1)
@@ -53,14 +53,14 @@ def gradient_sums(pixels: Pixels, g: Array, x: Array, mean: Array) -> tuple[Arra
     """Return the sums over pixels of g, and of g times the deviation of x from its mean."""
     xp = namespace(x)
     x_rows, g_rows, means = pixels.rows(x), pixels.rows(g), pixels.repeated(mean)
-    blocks, ones = pixels.blocks, pixels.ones(x)
+    blocks, add = pixels.blocks, pixels.adder(x)
     sums = xp.empty((2, len(blocks), x_rows.shape[1]), dtype=x.dtype)
 
     def block(i: int) -> None:
         part = g_rows[blocks[i]]
-        one, product = ones[: len(part)], x_rows[blocks[i]] - means
-        xp.matmul(one, part, out=sums[0, i])
-        xp.matmul(one, xp.multiply(product, part, out=product), out=sums[1, i])
+        product = x_rows[blocks[i]] - means
+        add(part, sums[0, i])
+        add(xp.multiply(product, part, out=product), sums[1, i])
 
     run(block, len(blocks))
     return pixels.per_channel(sums[0]), pixels.per_channel(sums[1])

@@ -8,11 +8,15 @@ Next: :mod:`minigrad.kernels.norm`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from minigrad.device import add_up, namespace
 from minigrad.kernels import blocks
 from minigrad.kernels.threads import run
 from minigrad.typing import Array
+
+#: The most rows that a product with ones adds: to the rounding error, this number comes on top of add_up's T.
+MAX_ROWS = 256
 
 
 class Pixels:
@@ -53,9 +57,21 @@ class Pixels:
         """Return a vector (c,), repeated to the length of a row."""
         return namespace(vector).tile(vector, self.repeat)
 
-    def ones(self, like: Array) -> Array:
-        """Return ones for the longest block: the product with them is the fastest sum over rows."""
-        return namespace(like).ones(self.blocks[0].stop, dtype=like.dtype)
+    def adder(self, like: Array) -> Callable[[Array, Array], None]:
+        """Return a function that writes the sum over the rows of a block into an array (repeat c,).
+
+        The product with ones is the fastest sum, but it adds one row after the other: so it is taken for few rows only.
+        """
+        xp, most = namespace(like), self.blocks[0].stop  # the first block is the longest
+        ones = xp.ones(most if most <= MAX_ROWS else 0, dtype=like.dtype)
+
+        def add(part: Array, out: Array) -> None:
+            if most <= MAX_ROWS:
+                xp.matmul(ones[: len(part)], part, out=out)
+            else:
+                out[...] = add_up(part, 0)
+
+        return add
 
     def per_channel(self, sums: Array) -> Array:
         """Return the total for each channel, (c,), of the sums of all blocks (blocks, repeat c), added in order."""
@@ -63,15 +79,9 @@ class Pixels:
 
     def sum(self, x: Array) -> Array:
         """Return the sum of x (..., c) over its pixels."""
-        xp = namespace(x)
-        rows, ones = self.rows(x), self.ones(x)
-        sums = xp.empty((len(self.blocks), rows.shape[1]), dtype=x.dtype)
-
-        def block(i: int) -> None:
-            part = rows[self.blocks[i]]
-            xp.matmul(ones[: len(part)], part, out=sums[i])
-
-        run(block, len(self.blocks))
+        rows, add = self.rows(x), self.adder(x)
+        sums = namespace(x).empty((len(self.blocks), rows.shape[1]), dtype=x.dtype)
+        run(lambda i: add(rows[self.blocks[i]], sums[i]), len(self.blocks))
         return self.per_channel(sums)
 
     def affine(

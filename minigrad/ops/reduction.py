@@ -169,7 +169,7 @@ def _(g: T, x: T, axis: Axis) -> T:
 @operator
 @np.errstate(under="ignore")  # the exp of a large negative number is 0
 def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """log sum exp x over axes, computed without overflow.   dx = g softmax(x) = g exp(x - out)
+    """log sum exp x over axes, computed without overflow.   dx = g softmax(x)
 
     The largest element m is subtracted first: log sum exp x = m + log sum exp(x - m). Elements that are minus infinity
     contribute 0 to the sum; if all elements are minus infinity, so is the result, and their gradients are 0.
@@ -193,8 +193,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """
     count("logsumexp", x, axis)
     xp = namespace(x)
-    m = xp.real(x).max(axis=axis, keepdims=True)
-    m = xp.where(xp.isfinite(m), m, 0)  # equivalent [1]: minus infinity less any number is minus infinity
+    m = _finite_max(x, axis)
     total = add_up(xp.exp(x - m), axis, keepdims=True)
     empty = total == 0
     out = m + xp.where(empty, -math.inf, xp.log(xp.where(empty, 1, total)))
@@ -202,11 +201,10 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 @logsumexp.vjp
-def _(g: T, x: T, out: T, axis: Axis) -> T:
-    total = _with_axes(out, axis, x.shape)
-    empty = array_of(total) == -math.inf  # all elements are minus infinity, and their gradients 0
-    # equivalent [1.0]: minus infinity less any number is minus infinity
-    return _with_axes(g, axis, x.shape) * exp(x - where(empty, 0.0, total))
+def _(g: T, x: T, axis: Axis) -> T:
+    e = exp(x - _finite_max(array_of(x), axis))  # not exp(x - out): out is rounded, by more the larger x is
+    total = sum(e, axis, True)
+    return _with_axes(g, axis, x.shape) * (e / where(array_of(total) == 0, 1.0, total))
 
 
 # Axes ----------------------------------------------------------------------------------------
@@ -229,6 +227,13 @@ def _reduced_shape(shape: Shape, axis: Axis, keepdims: bool = False) -> Shape:
 def _with_axes(g: T, axis: Axis, shape: Shape) -> T:
     """Insert the reduced axes into a gradient again, with size 1."""
     return reshape(g, _reduced_shape(shape, axis, keepdims=True))
+
+
+def _finite_max(x: Array, axis: Axis) -> Array:
+    """Return the largest element over `axis`, which stays with size 1; 0 in place of an infinity."""
+    xp = namespace(x)
+    m = xp.real(x).max(axis=axis, keepdims=True)
+    return xp.where(xp.isfinite(m), m, 0)  # equivalent [1]: minus infinity less any number is minus infinity
 
 
 def _is_first(x: Array, axis: Axis, which: str) -> Array:

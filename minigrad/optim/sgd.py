@@ -101,7 +101,7 @@ class SGD:
         fades to 0 is no error, whatever NumPy's errstate.
         """
         for group in self.groups:
-            momentum, decay, nesterov = group["momentum"], group["weight_decay"], group["nesterov"]
+            momentum, decay, nesterov = float(group["momentum"]), float(group["weight_decay"]), group["nesterov"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -117,7 +117,7 @@ class SGD:
                     v *= momentum
                     v += g
                     g = g + momentum * v if nesterov else v
-                w -= self.lr * g
+                w -= float(self.lr) * g  # NumPy's scalars would promote
                 p.data = w
 
     def zero_grad(self) -> None:

@@ -54,7 +54,7 @@ def test_a_numpy_scalar_as_a_setting_or_an_argument_keeps_float32():
     mg.clip(x, np.float64(0.5)).sum().backward()
     assert x.grad.dtype == np.float32
     assert (np.float64(2.0) * x * np.float64(2.0)).dtype == np.float32
-    assert mg.mul(np.float32(2.0), np.float64(2.0)).dtype == np.float64  # no Tensor: NumPy's own rules
+    assert mg.mul(np.float32(2.0), np.float64(2.0)).dtype == np.float64  # no Tensor, no array: NumPy's own rules
 
 
 def test_numpy_scalars_keep_their_value():
@@ -82,6 +82,40 @@ def test_a_numpy_scalar_of_any_dtype_is_a_setting_like_a_python_number(factor):
     y = scaled(x, factor=factor)
     (dx,) = mg.grad(y, x)
     assert (y.dtype, y.item(), dx.dtype, dx.item()) == (np.float32, 2.0 * float(factor), np.float32, float(factor))
+
+
+@pytest.mark.parametrize("scalar", [np.longdouble(2), np.float64(2), np.int64(2), np.float16(2), np.clongdouble(2)])
+def test_a_numpy_scalar_gives_way_to_arrays_as_to_tensors(scalar):
+    """A longdouble, whose ``item()`` is itself, too; of its own dtype it keeps all digits."""
+    for dtype in ("complex64", "complex128") if scalar.dtype.kind == "c" else ("float32", "float64", "complex64"):
+        x = np.array([1.0, 3.0], dtype)
+        for a in (x, mg.Tensor(x)):
+            assert mg.mul(a, scalar).dtype == mg.mul(scalar, a).dtype == dtype
+            np.testing.assert_array_equal(np.asarray(getattr(mg.sub(a, scalar), "data", mg.sub(a, scalar))), x - 2)
+    exact = np.longdouble(1) + np.finfo("longdouble").eps
+    assert (mg.Tensor(np.ones(1, "longdouble")) * exact).data[0] == exact
+
+
+def test_what_is_no_number_is_no_scalar():
+    for scalar in (np.str_("2"), np.datetime64("2026-11-26")):
+        for a in (leaf_of(1.0), np.ones(1)):
+            with pytest.raises(TypeError, match="mul: expected Tensors, arrays or numbers, got (str_|datetime64)"):
+                mg.mul(a, scalar)
+
+
+def test_arrays_obey_the_rule_of_tensors():
+    """The result has the dtype of an argument, or is an integer."""
+    whole, single, double = np.array([1, 2]), np.ones(2, "float32"), np.ones(2)
+    for a, b, dtype in [(single, double, "float64"), (double, whole, "float64"), (single, whole > 1, "float32")]:
+        assert mg.mul(a, b).dtype == mg.mul(b, a).dtype == dtype
+    assert mg.sum(np.array([100, 100], "int8")) == 200
+    for a, b in [(single, whole), (whole, single)]:
+        with pytest.raises(TypeError, match="mul: expected one dtype, got float32 and int64; .*'float32'"):
+            mg.mul(a, b)
+    for dtype in ("int8", "uint8", "bool"):
+        for a in (np.ones(2, dtype), mg.Tensor(np.ones(2, dtype))):
+            with pytest.raises(TypeError, match=rf"exp: gives float16 for {dtype}; .*astype\('float32'\)"):
+                mg.exp(a)
 
 
 def test_tensors_on_two_devices_are_refused_also_by_an_operator_that_does_not_mix_them():

@@ -365,3 +365,10 @@ def test_no_check_passes_where_the_function_is_not_finite(check, f, x):
 def test_nan_is_not_linear():
     with pytest.raises(ValueError, match="f is not linear"):
         mg.adjoint_check(lambda x: x * np.nan, [np.ones(2)])
+
+
+@pytest.mark.parametrize("check", [mg.gradcheck, mg.gradgradcheck])
+def test_steps_and_tolerances_may_be_of_any_numpy_type(check):
+    assert (
+        check(mg.exp, [np.ones(2)], eps=np.longdouble(1e-4), atol=np.longdouble(1e-6), rtol=np.longdouble(1e-6)) < 1e-6
+    )

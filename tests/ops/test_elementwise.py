@@ -109,6 +109,7 @@ def test_no_gradient_where_the_derivative_is_zero_even_if_the_cotangent_is_infin
 
 
 SCALARS = [2, 0.5, True, np.float64(0.75), np.float32(0.1), np.float16(0.5), np.int64(3), np.uint8(2), np.bool_(True)]
+SCALARS.append(np.longdouble(0.75))
 
 
 OPERATORS = {
@@ -132,6 +133,10 @@ def test_scalars_do_not_promote(name, scalar, shape):
         x, y = leaf(values.astype("float32")), leaf(values.astype("float32").astype("float64"))
         out, expected = g(x, scalar), g(y, float(number))
         same(out, expected.data.astype("float32"), rtol=1e-6, atol=1e-6)
+        if f in map(
+            vars(mg).get, elementwise(2)
+        ):  # not Python's operators: of two of NumPy's numbers, NumPy's are called
+            same(np.asarray(g(x.data, scalar)), expected.data.astype("float32"), rtol=1e-6, atol=1e-6)
         c = np.asarray(np.random.default_rng(2).standard_normal(shape), "float32")
         (dx,), (dy,) = (mg.grad(z, w, c.astype(z.dtype), create_graph=True) for z, w in ((out, x), (expected, y)))
         same(dx, dy.data.astype("float32"), rtol=1e-5, atol=1e-6)

@@ -191,17 +191,20 @@ def test_the_strict_double_gives_the_same(name, sample):
         assert_allclose(theirs.numpy(), ours.data, rtol=1e-12, atol=1e-13, **exact)
 
 
-@pytest.mark.parametrize("kind", [float, np.float64, np.float32, np.float16], ids=lambda kind: kind.__name__)
+KINDS = [float, np.float64, np.float32, np.float16, np.longdouble]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize(("name", "call"), every("numbers"))
 def test_settings_do_not_promote(name, call, kind):
-    """A setting that is a NumPy scalar of another dtype gives what Python's number gives."""
+    """A setting that is a NumPy scalar of another dtype gives what Python's number gives, with Tensors and arrays."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((4, 3)), np.full(3, 1.5), np.full(3, -0.5)][: call.__code__.co_argcount - 1]
     ours, expected = [], []
     for results, number in ((ours, kind), (expected, float)):
         inputs = [leaf(a.astype("float32")) for a in arrays]
         out = call(number, *inputs)
-        results += [out, *mg.grad(out, inputs, cotangent(out, 1))]
+        results += [out, *mg.grad(out, inputs, cotangent(out, 1)), call(number, *[x.data for x in inputs])]
     for a, b in zip(ours, expected, strict=True):
         assert a.dtype == np.float32
         same(a, b)

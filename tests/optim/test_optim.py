@@ -314,3 +314,20 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     assert optimizer.lr == 0.1
     np.testing.assert_array_equal(optimizer.state_dict()["velocity"][0], v, strict=True)
     optimizer.load_state_dict(good)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.longdouble, np.float32])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_numbers_of_numpy_do_not_promote(kind, nesterov):
+    """Given to SGD, or set later: each step is that of Python's numbers, to the bit."""
+    weights = []
+    for number in (float, kind):
+        w = Parameter(np.float32([1.1, -2.3]))
+        sgd = SGD([w], number(0.25), number(0.5), number(0.125), nesterov)
+        for _ in range(3):
+            (w * w * w).sum().backward()
+            sgd.step()
+            sgd.lr, sgd.groups[0]["momentum"], sgd.groups[0]["weight_decay"] = number(0.3125), number(0.75), number(0.5)
+        assert w.dtype == sgd.velocity[w].dtype == np.float32
+        weights.append(w.data)
+    np.testing.assert_array_equal(*weights)

@@ -8,8 +8,8 @@ one of three arguments:
 - a number of terms: a sum of n terms is wrong by at most n roundings (Higham, "Accuracy and Stability of Numerical
   Algorithms", chapter 4).
 - `ROUNDED`: a number near 10,000 that is rounded to float32 is off by up to half a unit in the last place, 2**-11,
-  which is 4,096 units of eps relative to deviations of size 1. An operator that stores such a number, a mean or the
-  result of logsumexp, cannot do better. A formula that cancels, such as E[x^2] - E[x]^2, is off by 1e8 units.
+  which is 4,096 units of eps relative to deviations of size 1. An operator that stores such a number, a mean, cannot do
+  better. A formula that cancels, such as E[x^2] - E[x]^2, is off by 1e8 units.
 """
 
 from __future__ import annotations

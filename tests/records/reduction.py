@@ -229,7 +229,7 @@ RECORDS = {
     ),
     "logsumexp": OperatorRecord(
         drawn=sizes.reduction(),
-        offset=offsets.one(gradients=offsets.ROUNDED, axis=1),
+        offset=offsets.one(axis=1),
         special=Special(
             definition=lambda x, axis=None, keepdims=False: special.logsumexp(x, axis=axis, keepdims=keepdims),
             unlike_torch={"-inf": "PyTorch's gradient is NaN where all elements are minus infinity"},
@@ -239,7 +239,7 @@ RECORDS = {
                 )
             },
             leaks=dict.fromkeys(
-                ("inputs one-element", "inputs 0-d"), "the derivative is exp(x - out), and 1 only where x is finite"
+                ("inputs one-element", "inputs 0-d"), "the derivative is softmax(x), and 1 only where x is finite"
             ),
         ),
         definition=_logsumexp,
