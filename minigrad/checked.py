@@ -92,7 +92,7 @@ def _caller(f: Function, args: Sequence[Any]) -> str:
 
 
 #: What a call with unfit arguments may raise somewhere inside.
-BAD_CALL = (TypeError, ValueError, AttributeError, IndexError, OverflowError)
+BAD_CALL = (TypeError, ValueError, AttributeError, IndexError, OverflowError, ZeroDivisionError)
 
 
 def mistyped(
@@ -118,7 +118,9 @@ def explained(f: Function, error: Exception, args: Sequence[Any], settings: dict
         return error
     if wrong := mistyped(f, args, settings, caller):
         return TypeError(wrong)
-    kind = next((k for k in (IndexError, ValueError, OverflowError) if isinstance(error, k)), TypeError)
+    kind = next(
+        (k for k in (IndexError, ValueError, OverflowError, ZeroDivisionError) if isinstance(error, k)), TypeError
+    )
     what = re.sub(r"^\w+: ", "", str(error))  # without the name of the inner function that refused it
     return kind(f"{caller}: {what}")
 
@@ -209,10 +211,11 @@ def _kind(text: str, names: dict[str, Any]) -> Kind | None:
     if typing.get_origin(named) is typing.Literal:
         return _KINDS["str"]  # which one, its own check says
     if getattr(named, "_is_protocol", False):
+        no: Any = type | dict  # a dict has the members of a list
         members = [m for m in vars(named) if re.fullmatch(r"__len__|__getitem__|[a-z]\w*", m)]
         return Kind(
             f"a {outer}",
-            lambda v: not isinstance(v, type) and all(hasattr(v, m) for m in members) and getattr(v, "ndim", 1) > 0,
+            lambda v: not isinstance(v, no) and all(hasattr(v, m) for m in members) and getattr(v, "ndim", 1) > 0,
         )
     return Kind(f"a {outer}", lambda v: isinstance(v, named)) if isinstance(named, type) else None
 

@@ -276,7 +276,7 @@ def _made_ahead(make: Callable[[int], Batch], indices: range, prefetch: int) -> 
     result: Batch | BaseException | None = None
     try:
         upcoming = iter(indices)
-        for i in islice(upcoming, prefetch):
+        for i in islice(upcoming, min(prefetch, len(indices))):
             orders.put(i)
         for _ in indices:
             orders.put(next(upcoming, None))

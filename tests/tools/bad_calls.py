@@ -245,7 +245,7 @@ class Strange:
 #: What a user might pass by mistake; each is made anew.
 ODD: list[Callable[[], Any]] = [
     *(lambda value=value: value for value in (
-        None, True, False, -1, 0, 1, 2, 7, 10**6, -(2**63), 2**70, 0.0, -0.5, 0.5, 1.5, float("nan"), float("inf"),
+        None, True, False, -1, 0, 1, 2, 7, 99, -(2**63), 2**70, 0.0, -0.5, 0.5, 1.5, float("nan"), float("inf"),
         1j, "", "abc", b"abc", (), (1,), (1, 2), (-1, 1), (1, 2, 3), range(3), len, print, Ellipsis, slice(None), np,
         Strange, NotImplemented, ValueError, np.float64(0.3), np.int8(2), np.bool_(True), np.datetime64("2020"),
         np.float32, "float32", "f4", "int", np.dtype("int32"), nn.ReLU, Path("nowhere"),
@@ -378,6 +378,7 @@ CALLING |= {"gradcheck", "gradgradcheck", "adjoint_check", "complex_step_check",
 
 #: What the user's functions and models say if they are called with something else than they take.
 USERS = r"^(linear|reshape|matmul): |positional argument|takes exactly one|^exp: expected exp|f must return|has no len"
+USERS += "|has no attribute '(sum|backward|shape)'|scalar index"
 
 
 def _is_users(error: Exception, name: str) -> bool:
@@ -396,8 +397,8 @@ def misused(name: str, result: Any, args: list[Any], settings: dict[str, Any]) -
             return ""
     except Exception as error:
         return "" if about_the_input(error) else f"fails in use: {type(error).__name__}: {error}"
-    if name == "dropout" or any(isinstance(x, np.ma.MaskedArray) for x in args):
-        return ""  # random; or with a mask that NumPy's functions treat in ways of their own
+    if name == "dropout" or any(isinstance(x, np.ma.MaskedArray | Iterator) for x in [*args, *settings.values()]):
+        return ""  # random; a mask, which NumPy treats in its own ways; used up
     try:
         plain = [
             x.data
