@@ -136,6 +136,19 @@ def number(
     return float(given)
 
 
+def not_half(caller: str, dtype: np.dtype[Any]) -> None:
+    """Refuse float16: its largest number is 65,504, so sums, counts of pixels and squares soon overflow.
+
+    Examples
+    --------
+    >>> not_half("mean", np.dtype("float16"))
+    Traceback (most recent call last):
+    TypeError: mean: expected at least float32, got float16, whose sums overflow; use .astype('float32')
+    """
+    if dtype.char == "e":
+        refuse(caller, "at least float32", "float16, whose sums overflow", "use .astype('float32')", TypeError)
+
+
 def flag(caller: str, name: str, value: object) -> bool:
     """Return an argument as a bool; refuse what is not one, as a string, which would count as True.
 
@@ -173,9 +186,8 @@ def python_number(value: np.generic | np.ndarray[Any, Any]) -> Any:
     (0.5, 2.0)
     """
     number = value.item()
-    if isinstance(number, np.complexfloating):
-        return complex(number)
-    return float(number) if isinstance(number, np.floating) else number
+    kind = complex if isinstance(number, np.complexfloating) else float
+    return kind(number) if isinstance(number, np.generic) else number
 
 
 def _scalar(value: Any) -> Any:

@@ -238,9 +238,9 @@ def _is_array(value: object) -> bool:
 
 
 def _is_dtype(value: Any) -> bool:
-    """Whether this names a dtype of floating-point numbers."""
+    """Whether this names a dtype of floating-point numbers, of float32 or more."""
     try:
-        return value is not None and np.dtype(value).kind == "f"
+        return value is not None and np.dtype(value).kind == "f" and np.dtype(value).itemsize >= 4
     except (TypeError, ValueError):
         return False
 
@@ -279,6 +279,6 @@ _KINDS: dict[str, Kind] = {
     "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
     "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_int(v), of_numbers=True),
     "np.random.Generator": Kind("a numpy Generator", _is_generator),
-    "npt.DTypeLike": Kind("a dtype of floating-point numbers", _is_dtype),
+    "npt.DTypeLike": Kind("a dtype of floating-point numbers, at least float32", _is_dtype),
     "Inputs": Kind("a sequence of arrays", _is_iterable),
 }

@@ -168,8 +168,8 @@ GROUP = 16
 ROW = 1024
 
 
-def add_up(x: Array, axis: Axis = None, keepdims: bool = False, count: int | None = None) -> Array:
-    r"""Return the sum over axes, divided by `count` if it is given: the error hardly grows with the number of summands.
+def add_up(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+    r"""Return the sum over axes; its error hardly grows with the number of summands.
 
     NumPy adds adjacent numbers in pairs, but along other axes it adds one after the other: the error of such a sum of n
     numbers grows with n. Here the axis is cut into groups of 16, whose sums are added in groups of 16, and so on. So
@@ -180,22 +180,17 @@ def add_up(x: Array, axis: Axis = None, keepdims: bool = False, count: int | Non
     to first order in u (Higham, "Accuracy and Stability of Numerical Algorithms", chapter 4). For ten million numbers
     of float32, T u is 1.1e-5; the error is usually below 1e-6. The order of the additions follows from the shape and
     the strides alone, so no bit depends on the number of threads. On another device, the array's own library adds.
-
-    float16, whose largest number is 65,504, is added and divided in float32.
     """
-    total = wide = x.astype("float32") if x.dtype.char == "e" else x
     axes: list[int] = []
     if x.size > 4 * GROUP and on_host(x) and not (axis is None and x.flags.forc):
         given = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = sorted([a % x.ndim for a in given])
     if math.prod([x.shape[a] for a in axes]) <= 4 * GROUP:
-        total = wide.sum(axis=axis, keepdims=keepdims)
-    else:
-        for a in axes:
-            total = _in_groups(total, a)
-        total = total if keepdims else total.reshape([n for i, n in enumerate(x.shape) if i not in axes])
-    total = total if count is None else total / count
-    return total if wide is x else total.astype(x.dtype)
+        return x.sum(axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    total = x
+    for a in axes:
+        total = _in_groups(total, a)
+    return total if keepdims else total.reshape([n for i, n in enumerate(x.shape) if i not in axes])
 
 
 def _in_groups(x: Array, a: int) -> Array:

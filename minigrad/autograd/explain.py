@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.arguments import not_half
 from minigrad.checked import explained
 from minigrad.device import device_name, is_array, namespace
 from minigrad.typing import Array, DType, Gradient, Settings, Shape
@@ -63,9 +64,10 @@ def result_of_arrays(op: Operator, arrays: list[Any], out: Any) -> Any:
     integers is a wider integer, as NumPy's.
     """
     dtypes = [a.dtype for a in arrays if is_array(a)]
-    if dtypes and out.dtype not in dtypes and out.dtype.kind not in "iub":
-        expected = next((dtype for dtype in dtypes if dtype.kind in "fc"), dtypes[0])
-        raise mixed_dtypes(op, expected, next((dtype for dtype in dtypes if dtype != expected), out.dtype))
+    if dtypes and out.dtype in dtypes:
+        not_half(op.name, out.dtype)
+    elif dtypes and out.dtype.kind not in "iub":
+        raise mixed_dtypes(op, dtypes[0], next((dtype for dtype in dtypes if dtype != dtypes[0]), out.dtype))
     return out
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.arguments import expect, refuse
+from minigrad.arguments import expect, not_half, refuse
 from minigrad.autograd.tape import Hook, Leaf, Node
 from minigrad.checked import composed
 from minigrad.device import device_name, is_array, on_host, to_device, to_host
@@ -48,7 +48,7 @@ class Tensor:
     Raises
     ------
     TypeError
-        If `data` is not an array of numbers, or `requires_grad` is set for integers.
+        If `data` is not an array of numbers, or of float16, or `requires_grad` is set for integers.
 
     Examples
     --------
@@ -329,7 +329,7 @@ def new_tensor(data: Array, node: Node | None) -> Tensor:
 
 
 def plain(caller: str, array: Array) -> Array:
-    """Return an array of NumPy's own class; refuse a masked one, whose mask would be lost.
+    """Return an array of NumPy's own class; refuse float16, and a masked array, whose mask would be lost.
 
     Subclasses compute in ways of their own: to a matrix, ``*`` is the matrix product.
     """
@@ -337,6 +337,7 @@ def plain(caller: str, array: Array) -> Array:
         masked, fix = isinstance(array, np.ma.MaskedArray), "fill it: array.filled(0)"
         expect(not masked, caller, "an array without a mask", "a masked array", fix, TypeError)
         array = np.asarray(array)
+    not_half(caller, array.dtype)
     return array
 
 
@@ -355,4 +356,4 @@ def _as_array(data: Any) -> Array:
         array = array.astype(np.float32)
     if array.dtype.kind not in "fciub":
         raise TypeError(f"Tensor: expected an array of numbers, got {type(data).__name__} ({array.dtype})")
-    return array
+    return plain("Tensor", array)

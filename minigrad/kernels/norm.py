@@ -25,7 +25,7 @@ def statistics(pixels: Pixels, x: Array) -> tuple[Array, Array]:
     sum is used to correct the rounding error of the mean. These few numbers are combined in float64.
     """
     xp = namespace(x)
-    rows, blocks, add = pixels.rows(x), pixels.blocks, pixels.adder(x)
+    rows, blocks, add = pixels.rows(x), pixels.blocks, pixels.add_rows
     sums = xp.empty((3, len(blocks), rows.shape[1]), dtype=x.dtype)  # means, sums of deviations, of their squares
 
     def block(i: int) -> None:
@@ -53,7 +53,7 @@ def gradient_sums(pixels: Pixels, g: Array, x: Array, mean: Array) -> tuple[Arra
     """Return the sums over pixels of g, and of g times the deviation of x from its mean."""
     xp = namespace(x)
     x_rows, g_rows, means = pixels.rows(x), pixels.rows(g), pixels.repeated(mean)
-    blocks, add = pixels.blocks, pixels.adder(x)
+    blocks, add = pixels.blocks, pixels.add_rows
     sums = xp.empty((2, len(blocks), x_rows.shape[1]), dtype=x.dtype)
 
     def block(i: int) -> None:

@@ -8,7 +8,6 @@ Next: :mod:`minigrad.kernels.norm`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from minigrad.device import add_up, namespace
 from minigrad.kernels import blocks
@@ -47,6 +46,7 @@ class Pixels:
         while self.repeat * self.channels < blocks.ROW_LENGTH and self.count and self.count % (2 * self.repeat) == 0:
             self.repeat *= 2
         self.blocks = blocks.row_blocks(x, self.count // self.repeat, self.repeat * self.channels * x.itemsize)
+        self.ones = namespace(x).ones(MAX_ROWS, dtype=x.dtype)
 
     def rows(self, x: Array) -> Array:
         """Return x (..., c) as the matrix, without a copy if it is contiguous."""
@@ -57,21 +57,15 @@ class Pixels:
         """Return a vector (c,), repeated to the length of a row."""
         return namespace(vector).tile(vector, self.repeat)
 
-    def adder(self, like: Array) -> Callable[[Array, Array], None]:
-        """Return a function that writes the sum over the rows of a block into an array (repeat c,).
+    def add_rows(self, part: Array, out: Array) -> None:
+        """Write the sum over the rows of a block into `out` (repeat c,).
 
         The product with ones is the fastest sum, but it adds one row after the other: so it is taken for few rows only.
         """
-        xp, most = namespace(like), self.blocks[0].stop  # the first block is the longest
-        ones = xp.ones(most if most <= MAX_ROWS else 0, dtype=like.dtype)
-
-        def add(part: Array, out: Array) -> None:
-            if most <= MAX_ROWS:
-                xp.matmul(ones[: len(part)], part, out=out)
-            else:
-                out[...] = add_up(part, 0)
-
-        return add
+        if len(part) > MAX_ROWS:
+            out[...] = add_up(part, 0)
+        else:
+            namespace(part).matmul(self.ones[: len(part)], part, out=out)
 
     def per_channel(self, sums: Array) -> Array:
         """Return the total for each channel, (c,), of the sums of all blocks (blocks, repeat c), added in order."""
@@ -79,9 +73,9 @@ class Pixels:
 
     def sum(self, x: Array) -> Array:
         """Return the sum of x (..., c) over its pixels."""
-        rows, add = self.rows(x), self.adder(x)
+        rows = self.rows(x)
         sums = namespace(x).empty((len(self.blocks), rows.shape[1]), dtype=x.dtype)
-        run(lambda i: add(rows[self.blocks[i]], sums[i]), len(self.blocks))
+        run(lambda i: self.add_rows(rows[self.blocks[i]], sums[i]), len(self.blocks))
         return self.per_channel(sums)
 
     def affine(

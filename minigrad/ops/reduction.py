@@ -68,10 +68,10 @@ def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Saved:
     Tensor([1.5, 3.5])
     """
     n = count("mean", x, axis)
-    return add_up(x, axis, keepdims, n), {"shape": x.shape, "n": n}
+    return add_up(x, axis, keepdims) / n, {"shape": x.shape, "n": n}
 
 
-mean.vjp(lambda g, shape, axis, n: broadcast_to(_with_axes(g * (1 / n), axis, shape), shape))
+mean.vjp(lambda g, shape, axis, n: broadcast_to(_with_axes(g / n, axis, shape), shape))
 
 
 @composed

@@ -127,9 +127,7 @@ def test_a_nan_that_nobody_asked_for_is_not_found(create_graph):
 
 def test_a_nan_is_found_in_every_dtype_shape_and_place():
     """In the result of an operator and in a gradient, also in an imaginary part alone."""
-    for dtype, shape in product(
-        ["float16", "float32", "float64", "complex64", "complex128"], [(), (1,), (2, 3), (2, 0)]
-    ):
+    for dtype, shape in product(["float32", "float64", "complex64", "complex128"], [(), (1,), (2, 3), (2, 0)]):
         array = np.ones(shape, dtype)
         for value in (np.nan, complex(1.0, np.nan)) if array.dtype.kind == "c" else (np.nan,):
             nan = array.copy()

@@ -110,7 +110,7 @@ def test_arrays_obey_the_rule_of_tensors():
         assert mg.mul(a, b).dtype == mg.mul(b, a).dtype == dtype
     assert mg.sum(np.array([100, 100], "int8")) == 200
     for a, b in [(single, whole), (whole, single)]:
-        with pytest.raises(TypeError, match="mul: expected one dtype, got float32 and int64; .*'float32'"):
+        with pytest.raises(TypeError, match=r"mul: .*int64.*astype\('float32'\)"):
             mg.mul(a, b)
     for dtype in ("int8", "uint8", "bool"):
         for a in (np.ones(2, dtype), mg.Tensor(np.ones(2, dtype))):

@@ -59,7 +59,6 @@ def test_the_gradient_of_relu_by_bits_is_for_float32_and_float64_on_the_host(mon
     for dtype, array, by_bits in [
         ("float32", np.asarray, True),
         ("float64", np.asarray, True),
-        ("float16", np.asarray, False),
         ("longdouble", np.asarray, False),  # its bits are no integer's
         ("float32", strict.asarray, False),
     ]:

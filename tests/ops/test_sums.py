@@ -187,19 +187,3 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert_allclose(a, b, rtol=0, strict=True)
-
-
-@pytest.mark.parametrize("shape", [(70_000,), (70_000, 2), (2, 300, 300, 1)])
-def test_float16_is_added_and_divided_in_float32(shape):
-    """70,000 is no float16."""
-    ones = leaf(np.ones(shape, "float16"))
-    mean = mg.mean(ones)
-    assert mean.dtype == np.float16
-    assert mean.item() == 1
-    assert mg.var(ones).item() == 0
-    (d,) = mg.grad(mg.mean(ones, 0), ones, np.ones(shape[1:], "float16"))
-    np.testing.assert_array_equal(d.data, np.full(shape, np.float16(1 / shape[0])))
-
-
-def test_the_mean_of_an_image_of_float16():
-    assert mg.global_avg_pool2d(mg.Tensor(np.ones((1, 64, 64, 1), "float16"))).item() == 1
