@@ -113,6 +113,7 @@ RECORDS = {
             "one-value-of-an-array": Refusal(lambda: norm_of(ones(1, 3)), "at least two values"),
             "eps": Refusal(lambda: nn.BatchNorm2d(3, eps=0.0)(X), "expected eps > 0, got 0.0"),
             "eps-of-arrays": Refusal(lambda: norm_of(ones(4, 3), eps=0.0), "expected eps > 0"),
+            "eps-nan": Refusal(lambda: norm_of(ones(4, 3), eps=np.nan, training=False), "expected eps > 0, got nan"),
             "list-of-gamma": type_error(
                 lambda: norm_of(ones(4, 1), gamma=[1.0]), "expected .* to be a Tensor or an array, got list"
             ),
