@@ -294,6 +294,10 @@ def test_a_constant_that_the_tape_holds_cannot_be_written_into():
 def test_a_constant_is_locked_only_by_what_was_recorded():
     x, c, free = leaf_of(1.0, 2.0), mg.Tensor(np.ones(2)), mg.Tensor(np.ones(2))
     _ = free * free
+    with mg.no_grad():
+        _ = mg.recompute(lambda free: x * free, free)
+    _ = free > c, free.detach() * x, free.shape, mg.Tensor(free.data) * x
+    free.requires_grad = False  # as it is
     _ = x * c
     free[0] = 5.0
     with pytest.raises(RuntimeError, match="cannot be written into"):

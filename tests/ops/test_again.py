@@ -55,6 +55,22 @@ def test_run_twice_and_backward_twice(name, sample):
 
 
 @pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_a_tape_is_released_by_its_replay(name, sample):
+    """Also that of an operator which stores nothing: its gradients could be computed a second time."""
+    inputs = leaves(sample)
+    replays = [lambda out, g: mg.grad(out, inputs, g), mg.Tensor.backward]
+    for first in replays:
+        out = sample.apply(getattr(mg, name), inputs)
+        if out is inputs[0]:  # dropout in evaluation
+            return
+        g = cotangent(out)
+        first(out, g)
+        for second in replays:
+            with pytest.raises(RuntimeError, match="the tape was released by an earlier"):
+                second(out, g)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
 def test_two_calls_in_one_graph_share_no_memory(name, sample):
     """Their gradients are added up: the second may not be written over the first."""
     f, inputs = sample.function(name), leaves(sample)

@@ -96,6 +96,23 @@ def test_clip_to_any_bounds(shape, seed, low, high):
     same(mg.grad(out, x, g)[0], g * ((x.data >= bounds[0]) & (x.data <= bounds[1])))
 
 
+@pytest.mark.parametrize("kind", [float, np.float64])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("bound", [0.1, 0.7])  # float32 rounds one up and the other down, float16 the other way round
+def test_a_bound_is_rounded_as_the_numbers_beside_it_are(bound, dtype, kind):
+    """A tie is one in the dtype of the Tensor: each slope is that at the bound."""
+    x, number = leaf(np.array([bound], dtype)), kind(bound)
+    slopes = {
+        1.0: [mg.clip(x, number), mg.clip(x, None, number), mg.clip(x, number, number)],
+        0.0: [mg.maximum(number, x), mg.minimum(number, x)],
+    }
+    slopes[1.0] += [mg.maximum(x, number), mg.minimum(x, number)]
+    for slope, outs in slopes.items():
+        for out in outs:
+            same(out, x.data, rtol=0, atol=0)
+            same(mg.grad(out, x)[0], np.array([slope], dtype), rtol=0, atol=0)
+
+
 def test_no_gradient_where_the_derivative_is_zero_even_if_the_cotangent_is_infinite():
     """The derivative of sqrt is infinite at 0, where relu, maximum and clip pass nothing on."""
     for f in (mg.relu, lambda x: mg.maximum(x, 0.0), lambda x: mg.clip(x, 0.0, 9.0)):

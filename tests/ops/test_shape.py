@@ -124,6 +124,8 @@ def test_getitem_with_booleans(shape, data, seed):
         *[(index, False) for index in (1, np.int64(1), slice(1, 3), None, ..., (0, slice(None), 1), (None, ..., 0))],
         *[(index, False) for index in (np.arange(4) % 2 == 0, (slice(None), np.arange(3) > 0), randn(4, 3, 2) > 0)],
         *[(index, True) for index in (np.array([0, 2, 0]), [0, 2, 0], (slice(None), [1, 1]), ([0, 0], ..., [1, 1]))],
+        *[(np.array([0, 2, 0], kind), True) for kind in "bBhHiIlL"],
+        *[(index, True) for index in ((slice(None), slice(None), [1, 1]), (None, None, 0, None, [1, 1]))],
         *[(index, True) for index in ((0, np.array([1, 1])), (np.array([[1], [1]]), 0), (True, [0, 0]))],
     ],
 )

@@ -240,12 +240,14 @@ def test_an_infinite_cotangent_reaches_only_what_its_element_depends_on(name, sa
 # Many blocks ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_special_values_in_many_blocks(dtype):
-    """Above two megabytes, relu, its gradient and masks are computed in blocks on the threads."""
+def test_special_values_in_many_blocks(dtype, order):
+    """Above two megabytes, relu, its gradient and masks are computed in blocks on the threads, where the order lets."""
     rng = np.random.default_rng(0)
-    plain = rng.standard_normal(700_001 if dtype == "float32" else 350_003).astype(dtype)
-    x, g, condition = mixed(plain, rng), mixed(plain[::-1], rng), rng.random(plain.shape) < 0.5
+    plain = rng.standard_normal((100_003 if dtype == "float32" else 50_023, 7)).astype(dtype)
+    arrays = mixed(plain, rng), mixed(plain[::-1], rng), rng.random(plain.shape) < 0.5
+    x, g, condition = (np.asarray(array, order=order) for array in arrays)
     assert x.nbytes > 2 << 20
     tensor = leaf(x)
     calls = {

@@ -161,6 +161,7 @@ RECORDS = {
             "all": Refusal(lambda: _dropped(1.0), "got 1.0"),
             "all-as-int": Refusal(lambda: _dropped(1), "got 1"),
             "less-than-none": Refusal(lambda: _dropped(-0.1), "got -0.1"),
+            "nan": Refusal(lambda: _dropped(np.nan), "got nan"),
             "seed": type_error(lambda: _dropped(0.5, rng=0), "expected rng .*Generator, got 0"),
         },
         numbers={"p": lambda kind, x: mg.dropout(x, kind(0.5), rng=np.random.default_rng(0), training=True)},

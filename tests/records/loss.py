@@ -98,6 +98,8 @@ RECORDS = {
             "label-below": Refusal(_loss(t(2, 3), np.array([-1, 0])), "labels go from -1 to 0"),
             "label-below-in-a-list": Refusal(_loss(ones(2, 3), [-1, 1]), "labels go from -1 to 1"),
             "float-labels": type_error(_loss(t(2, 3), np.array([0.0, 1.0])), "integers, got float64"),
+            "boolean-labels": type_error(_loss(t(2, 3), np.array([True, False])), "integers, got bool"),
+            "boolean-labels-in-a-list": type_error(_loss(ones(2, 3), [True, False]), "integers, got bool"),
             "one-hot": Refusal(_loss(t(2, 3), np.array([[1, 0, 0]] * 2)), r"\(2, 3\) and \(2, 3\)"),
             "too-few-labels": Refusal(_loss(t(2, 3), np.array([0])), r"\(2, 3\) and \(1,\)"),
             "too-many-labels": Refusal(_loss(ones(2, 3), np.array([0, 1, 2])), "expected logits"),
