@@ -97,8 +97,8 @@ def test_clip_to_any_bounds(shape, seed, low, high):
 
 
 @pytest.mark.parametrize("kind", [float, np.float64])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("bound", [0.1, 0.7])  # float32 rounds one up and the other down, float16 the other way round
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bound", [0.1, 0.7])  # float32 rounds one up and the other down
 def test_a_bound_is_rounded_as_the_numbers_beside_it_are(bound, dtype, kind):
     """A tie is one in the dtype of the Tensor: each slope is that at the bound."""
     x, number = leaf(np.array([bound], dtype)), kind(bound)
