@@ -240,6 +240,24 @@ def test_a_twin_takes_the_operators_inputs_first():
         product.twin(lambda b, a: a * b)
 
 
+@pytest.mark.parametrize("called", [False, True], ids=["before a call", "after a call"])
+def test_rules_that_are_refused_leave_those_before(called):
+    @mg.operator
+    def product(a, b, /):
+        return a * b
+
+    product.vjp(lambda g, b: g * b, lambda g, a: g * a)
+    leaves = leaf_of(2.0), leaf_of(3.0)
+    if called:
+        product(*leaves)
+    for rules in [(lambda g, b: g / b,), (lambda g, b, need: g / b, lambda g, a: g / a)]:
+        with pytest.raises(TypeError, match="product.vjp: expected a rule for each of"):
+            product.vjp(*rules)
+        for create_graph in (False, True):
+            gradients = mg.grad(product(*leaves), leaves, create_graph=create_graph)
+            assert [d.item() for d in gradients] == [3.0, 2.0]
+
+
 def test_rules_and_twins_can_be_replaced():
     """What is to be kept is worked out once, and again when there are other rules."""
 

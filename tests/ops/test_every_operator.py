@@ -3,6 +3,7 @@
 To see all that is tested of one: ``python -m pytest tests/ops -k conv2d``; of one sample: ``-k conv2d-stride2``.
 """
 
+import itertools
 import re
 
 import numpy as np
@@ -90,6 +91,23 @@ def test_the_gradients_of_a_fused_operator_are_those_of_its_twin(name, sample):
     by_definition = mg.grad(out, inputs, g, create_graph=True, retain_graph=True)
     for fast, plain in zip(mg.grad(out, inputs, g), by_definition, strict=True):
         same(fast, plain, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"), every_sample(lambda record, sample: record.fused and len(sample.inputs) > 1)
+)
+@pytest.mark.parametrize("left_out", ["frozen", "not asked for"])
+def test_each_choice_of_gradients_of_a_fused_operator_is_recorded(left_out, name, sample):
+    """The twin is differentiated in what is wanted, wherever the gaps are: the gradients are those among all."""
+    inputs = leaves(sample)
+    out = sample.function(name)(*inputs)
+    g = cotangent(out)
+    together, everything = mg.grad(out, inputs, g), range(len(inputs))
+    for wanted in (s for k in everything[1:] for s in itertools.combinations(everything, k)):
+        chosen = [mg.Tensor(x, requires_grad=left_out != "frozen" or i in wanted) for i, x in enumerate(sample.inputs)]
+        gradients = mg.grad(sample.function(name)(*chosen), [chosen[i] for i in wanted], g, create_graph=True)
+        for i, ours in zip(wanted, gradients, strict=True):
+            same(ours, together[i], rtol=1e-11, atol=1e-12, what=f"gradient {i} of {wanted}")
 
 
 @pytest.mark.parametrize(("name", "kink"), every("kinks"))
