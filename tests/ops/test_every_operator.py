@@ -189,6 +189,47 @@ def test_inputs_may_repeat_one_element_in_memory(name, sample):
         same(d, e, rtol=1e-9, atol=1e-9)
 
 
+# No elements ---------------------------------------------------------------------------------
+
+
+def emptied(inputs):
+    """Yield the inputs with an axis of size 0: of one input alone, or of all that have this axis in this size."""
+    for i, x in enumerate(inputs):
+        for axis, n in enumerate(x.shape):
+            part = (slice(None),) * axis + (slice(0, 0),)
+            yield [y[part] if i == j else y for j, y in enumerate(inputs)]
+            if len(inputs) > 1:
+                yield [y[part] if y.shape[axis : axis + 1] == (n,) else y for y in inputs]
+
+
+#: Those that need at least one element, and where, whose samples have conditions with elements.
+NOT_OF_NOTHING = {"cross_entropy", "mse_loss", "where"}
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name not in NOT_OF_NOTHING])
+def test_axes_without_elements(name):
+    """What the definition takes is computed or, before anything is recorded, refused; a gradient of nothing is 0."""
+    computed = 0
+    for key, sample in RECORDS[name].samples.items():
+        for inputs in emptied(sample.inputs):
+            what, tensors = f"{key}, {[x.shape for x in inputs]}", [leaf(x) for x in inputs]
+            try:
+                expected = np.asarray(sample.apply(RECORDS[name].definition, inputs))
+            except (ValueError, IndexError, ZeroDivisionError, RuntimeWarning):  # as of the mean of nothing
+                continue
+            try:
+                out = sample.apply(getattr(mg, name), tensors)
+            except ValueError:
+                continue
+            same(out, expected, what=what)
+            for create_graph in (True, False):
+                for x, d in zip(inputs, mg.grad(out, tensors, cotangent(out), create_graph=create_graph), strict=True):
+                    assert d.shape == x.shape, what
+                    assert out.size or not d.data.any(), what
+            computed += 1
+    assert computed
+
+
 # Other devices and dtypes --------------------------------------------------------------------
 
 
