@@ -129,14 +129,14 @@ def _pow_da(g: Gradient, a: Gradient, b: Gradient) -> Gradient:
     """b a ** (b - 1), but 0 where b is 0."""
     if not is_array(array_of(b)):
         return where(namespace(array_of(g)).zeros(g.shape, bool), g, 0.0) if b == 0 else g * (b * a ** (b - 1))
+    b = b + namespace(array_of(g)).zeros((), g.dtype)  # integers in the dtype of g
     flat = (array_of(a) == 0) & (array_of(b) == 0)  # where a ** (b - 1) would be 0 ** -1
     return g * (b * a ** (where(flat, 1.0, b) - 1))
 
 
 def _pow_db(g: Gradient, a: Gradient, out: Gradient) -> Gradient:
     """out log a, but 0 where a is 0."""
-    if not is_array(array_of(a)):
-        a = namespace(array_of(g)).full((), float(a), g.dtype)
+    a = a + namespace(array_of(g)).zeros((), g.dtype)  # a number, or integers, in the dtype of g
     zero = array_of(a) == 0
     return where(zero, 0.0, g * out * log(where(zero, 1.0, a)))
 

@@ -177,6 +177,62 @@ def test_the_data_of_a_result_is_replaced_only_by_its_kind(kind):
     assert not z.requires_grad
 
 
+# Refusals -------------------------------------------------------------------------------------
+
+#: Changes that are refused, by the Tensors that refuse them; of a constant, an operator has recorded the array.
+REFUSED = {
+    "data of integers": ("leaf result", lambda x: setattr(x, "data", np.array([1, 2]))),
+    "data of text": ("leaf result constant", lambda x: setattr(x, "data", ["a", "b"])),
+    "data of another shape": ("result", lambda x: setattr(x, "data", np.ones(3))),
+    "data of another dtype": ("result", lambda x: setattr(x, "data", np.ones(2, "float32"))),
+    "data of another device": ("result", lambda x: setattr(x, "data", strict.asarray(np.ones(2)))),
+    "grad of another shape": ("leaf", lambda x: setattr(x, "grad", mg.Tensor(np.ones(3)))),
+    "grad of another dtype": ("leaf", lambda x: setattr(x, "grad", mg.Tensor(np.ones(2, "float32")))),
+    "grad of another device": ("leaf", lambda x: setattr(x, "grad", mg.Tensor(strict.asarray(np.ones(2))))),
+    "grad": ("result constant", lambda x: setattr(x, "grad", mg.Tensor(np.ones(2)))),
+    "freezing": ("result", lambda x: setattr(x, "requires_grad", False)),
+    "thawing": ("result integers", lambda x: setattr(x, "requires_grad", True)),
+    "hook": ("constant integers", lambda x: x.hook(print)),
+    "a write": ("leaf result constant", lambda x: x.__setitem__(0, 7.0)),
+    "a write of a result": ("leaf result constant integers", lambda x: x.__setitem__(0, leaf_of(7.0) * 1.0)),
+    "a move of a result": ("result", lambda x: x.to("cpu")),
+    "a move to nowhere": ("leaf constant integers", lambda x: x.to("gpu")),
+    "a start of another shape": ("leaf result", lambda x: x.backward(np.ones(3))),
+    "a start of another dtype": ("leaf result", lambda x: x.backward(np.ones(2, "float32"))),
+    "no start": ("leaf result", lambda x: x.backward()),
+    "backward": ("constant integers", lambda x: x.backward(np.ones(2))),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_what_is_refused_changes_nothing(refused):
+    """Data, dtype, node, gradient, hooks, and whether it may be written into."""
+    kinds, change = REFUSED[refused]
+    for kind in kinds.split():
+        w, seen = leaf_of(2.0, 3.0), []
+        x = {
+            "leaf": lambda w: w,
+            "result": lambda w: w * 1.0,
+            "constant": lambda w: w.detach(),
+            "integers": lambda w: mg.Tensor(np.array([2, 3])),
+        }[kind](w)
+        out = (x * w).sum() if kind != "integers" else (w * w).sum()
+        if x.requires_grad:
+            x.hook(lambda g, seen=seen: seen.append(g.data.tolist()))
+        w.grad = mg.Tensor(np.array([10.0, 20.0]))
+        array, values = x.data, x.data.copy()
+        with pytest.raises((TypeError, ValueError, RuntimeError)):
+            change(x)
+        assert x.data is array, kind
+        np.testing.assert_array_equal(x.data, values, strict=True)
+        assert (x.requires_grad, x.is_leaf) == (kind in ("leaf", "result"), kind != "result")
+        assert (x.grad is w.grad) if kind == "leaf" else x.grad is None
+        out.backward()
+        factor = 1.0 if kind == "constant" else 2.0
+        assert w.grad.data.tolist() == [10.0 + factor * 2.0, 20.0 + factor * 3.0]
+        assert seen == {"leaf": [[4.0, 6.0]], "result": [[2.0, 3.0]]}.get(kind, [])
+
+
 # Freezing -------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,8 @@
 """Operators: arguments and settings, rules and twins, and what their errors say."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
@@ -37,6 +40,65 @@ def test_an_optional_input_may_be_left_out_beside_a_named_setting():
     y = scaled(x, w, factor=2.0)
     y.backward()
     assert (y.item(), x.grad.item(), w.grad.item()) == (12.0, 6.0, 4.0)
+
+
+def optional_product(place=None):
+    """Make factor * (a b c)^power: b and c are 1 where they are left out. The twin takes the settings in `place`."""
+
+    @mg.operator
+    def product(a, b=None, c=None, /, factor=1.0, power=1.0):
+        return factor * (a * (1.0 if b is None else b) * (1.0 if c is None else c)) ** power
+
+    def others(x, values):
+        return math.prod([v for name, v in values.items() if name != x and v is not None], start=1.0)
+
+    def rule(g, x, values, factor, power):
+        rest = others(x, values)
+        return g * factor * power * rest * (values[x] * rest) ** (power - 1.0)
+
+    if place is None:
+        product.vjp(
+            lambda g, a, b, c, factor, power: rule(g, "a", {"a": a, "b": b, "c": c}, factor, power),
+            lambda g, a, b, c, factor, power: rule(g, "b", {"a": a, "b": b, "c": c}, factor, power),
+            lambda g, a, b, c, factor, power: rule(g, "c", {"a": a, "b": b, "c": c}, factor, power),
+        )
+        return product
+
+    @product.vjp
+    def _(g, a, b, c, *, factor, power, need):
+        values = {"a": a, "b": b, "c": c}
+        return [rule(g, x, values, factor, power) if n else None for x, n in zip(values, need, strict=True)]
+
+    twins = {
+        "as declared": lambda a, b, c, factor, power: factor * (a * others("a", {"b": b, "c": c})) ** power,
+        "swapped": lambda a, b, c, power, factor: factor * (a * others("a", {"b": b, "c": c})) ** power,
+    }
+    product.twin(twins[place])
+    return product
+
+
+@pytest.mark.parametrize("place", [None, "as declared", "swapped"], ids=lambda p: f"twin: {p or 'none'}")
+def test_optional_inputs_and_settings_in_every_choice(place):
+    """Each optional input: left out, None, an array or a Tensor, by place or by name; settings by name."""
+    product, numbers = optional_product(place), {"a": 2.0, "b": 3.0, "c": 5.0}
+    for kinds in itertools.product(["Tensor", "array"], *[["out", "None", "array", "Tensor"]] * 2):
+        made = {
+            name: {"None": None, "array": np.array([n]), "Tensor": leaf_of(n)}[kind]
+            for (name, n), kind in zip(numbers.items(), kinds, strict=True)
+            if kind != "out"
+        }
+        calls = [(made.pop("a"), (), dict(made))]
+        if kinds[1] != "out":
+            calls += [(calls[0][0], (made["b"],), {k: v for k, v in made.items() if k == "c"})]
+        total = math.prod(n for n, kind in zip(numbers.values(), kinds, strict=True) if kind in ("array", "Tensor"))
+        for a, by_place, by_name in calls:
+            out = product(a, *by_place, **by_name, power=3.0, factor=7.0)
+            wanted = {n: x for n, x in {"a": a, **made}.items() if isinstance(x, mg.Tensor)}
+            assert np.asarray(getattr(out, "data", out)) == [7.0 * total**3]
+            for create_graph in (False, True) if wanted else ():
+                gradients = mg.grad(out, [*wanted.values()], create_graph=create_graph, retain_graph=True)
+                for name, d in zip(wanted, gradients, strict=True):
+                    np.testing.assert_allclose(d.data, [21.0 * total**3 / numbers[name]], rtol=1e-14, strict=True)
 
 
 def test_none_is_an_argument_only_where_it_may_be_left_out():
@@ -176,6 +238,24 @@ def test_a_twin_takes_the_operators_inputs_first():
 
     with pytest.raises(TypeError, match=r"product.twin: expected its first parameters to be \('a', 'b'\)"):
         product.twin(lambda b, a: a * b)
+
+
+@pytest.mark.parametrize("called", [False, True], ids=["before a call", "after a call"])
+def test_rules_that_are_refused_leave_those_before(called):
+    @mg.operator
+    def product(a, b, /):
+        return a * b
+
+    product.vjp(lambda g, b: g * b, lambda g, a: g * a)
+    leaves = leaf_of(2.0), leaf_of(3.0)
+    if called:
+        product(*leaves)
+    for rules in [(lambda g, b: g / b,), (lambda g, b, need: g / b, lambda g, a: g / a)]:
+        with pytest.raises(TypeError, match="product.vjp: expected a rule for each of"):
+            product.vjp(*rules)
+        for create_graph in (False, True):
+            gradients = mg.grad(product(*leaves), leaves, create_graph=create_graph)
+            assert [d.item() for d in gradients] == [3.0, 2.0]
 
 
 def test_rules_and_twins_can_be_replaced():

@@ -25,6 +25,50 @@ def test_a_tensor_takes_numbers_lists_and_arrays():
         mg.Tensor(mg.Tensor([1.0]))
 
 
+VIEWS = {
+    "plain": lambda a: a,
+    "with gaps": lambda a: a[:, ::2],
+    "backwards": lambda a: a[::-1, ::-1],
+    "transposed": lambda a: a.T,
+    "stretched": lambda a: np.broadcast_to(a[:1, :1], (3, 4)),
+    "without axes": lambda a: a[1, 1, ...],
+    "without elements": lambda a: a[:0],
+    "read-only": lambda a: np.lib.stride_tricks.as_strided(a, writeable=False),
+    "mapped": lambda a: a,
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_arrays_of_every_layout_are_taken_and_given_without_a_copy(view, tmp_path):
+    """By the constructor, by data and by numpy; those of a subclass of NumPy's arrays become plain ones."""
+    memory = np.arange(12.0).reshape(3, 4)
+    if view == "mapped":
+        memory = np.memmap(tmp_path / "array", float, "w+", shape=(3, 4))
+    array = VIEWS[view](memory)
+    made, rebound = mg.Tensor(array, requires_grad=True), mg.Tensor(array.copy(), requires_grad=True)
+    rebound.data = array
+    for tensor in (made, rebound, made.detach(), made.to("cpu"), mg.Tensor(made.data)):
+        for given in (tensor.data, tensor.numpy()):
+            assert type(given) is np.ndarray
+            assert (given.shape, given.strides, given.ctypes.data) == (array.shape, array.strides, array.ctypes.data)
+        assert (tensor * made).shape == array.shape  # all are on one device
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (1, 0), (0, 2)])
+def test_iteration_gives_the_rows_with_their_gradients(shape):
+    x = leaf_of(*range(1, 1 + np.prod(shape))) if 0 not in shape else leaf_of()
+    y = x.reshape(shape)
+    rows = list(y)
+    assert [row.shape for row in rows] == [shape[1:]] * shape[0]
+    for i, row in enumerate(rows):
+        np.testing.assert_array_equal(row.data, y.data[i], strict=True)
+    if rows:
+        sum((row * row * (i + 1.0)).sum() for i, row in enumerate(rows)).backward()
+        weights = np.arange(1.0, 1.0 + len(rows)).reshape(-1, *[1] * (len(shape) - 1))
+        np.testing.assert_array_equal(x.grad.data, (2 * y.data * weights).ravel(), strict=True)
+    assert not any(row.requires_grad for row in y.detach())
+
+
 def test_integers_cannot_require_a_gradient():
     with pytest.raises(TypeError, match="Tensor: expected floating-point data to require a gradient, got int64"):
         mg.Tensor([1, 2], requires_grad=True)

@@ -161,6 +161,21 @@ def test_scalars_do_not_promote(name, scalar, shape):
         same(ddx, ddy.data.astype("float32"), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", OPERATORS)
+def test_a_number_keeps_all_its_digits_in_float64(name):
+    """Of the number and of the array, on both sides: what it would be with an array of that number."""
+    values, number = np.random.default_rng(1).uniform(1.1, 1.9, 3), 1.1 + 2.0**-40
+    for g in (OPERATORS[name], lambda a, b: OPERATORS[name](b, a)):
+        results = []
+        for other in (number, np.float64(number), np.full(3, number)):
+            x = leaf(values)
+            out = g(x, other)
+            results.append([out, *mg.grad(out, x, randn(3))])
+        for result in results[:2]:
+            for a, b in zip(result, results[2], strict=True):
+                same(a, b, rtol=1e-15, atol=0)
+
+
 @pytest.mark.parametrize("scalar", SCALARS, ids=lambda s: f"{type(s).__name__}-{s}")
 def test_scalars_in_where_do_not_promote(scalar):
     x = leaf(np.array([0.5, -1.0, 2.0], "float32"))

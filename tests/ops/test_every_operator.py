@@ -3,6 +3,7 @@
 To see all that is tested of one: ``python -m pytest tests/ops -k conv2d``; of one sample: ``-k conv2d-stride2``.
 """
 
+import itertools
 import re
 
 import numpy as np
@@ -92,6 +93,23 @@ def test_the_gradients_of_a_fused_operator_are_those_of_its_twin(name, sample):
         same(fast, plain, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("name", "sample"), every_sample(lambda record, sample: record.fused and len(sample.inputs) > 1)
+)
+@pytest.mark.parametrize("left_out", ["frozen", "not asked for"])
+def test_each_choice_of_gradients_of_a_fused_operator_is_recorded(left_out, name, sample):
+    """The twin is differentiated in what is wanted, wherever the gaps are: the gradients are those among all."""
+    inputs = leaves(sample)
+    out = sample.function(name)(*inputs)
+    g = cotangent(out)
+    together, everything = mg.grad(out, inputs, g), range(len(inputs))
+    for wanted in (s for k in everything[1:] for s in itertools.combinations(everything, k)):
+        chosen = [mg.Tensor(x, requires_grad=left_out != "frozen" or i in wanted) for i, x in enumerate(sample.inputs)]
+        gradients = mg.grad(sample.function(name)(*chosen), [chosen[i] for i in wanted], g, create_graph=True)
+        for i, ours in zip(wanted, gradients, strict=True):
+            same(ours, together[i], rtol=1e-11, atol=1e-12, what=f"gradient {i} of {wanted}")
+
+
 @pytest.mark.parametrize(("name", "kink"), every("kinks"))
 def test_the_slope_at_a_kink_is_the_one_that_the_docstring_promises(name, kink):
     x = leaf(np.array(kink.at, float))
@@ -169,6 +187,47 @@ def test_inputs_may_repeat_one_element_in_memory(name, sample):
     g = np.broadcast_to(np.array(-1.7), out.shape)
     for d, e in zip(mg.grad(other, odd, g), mg.grad(out, plain, g.copy()), strict=True):
         same(d, e, rtol=1e-9, atol=1e-9)
+
+
+# No elements ---------------------------------------------------------------------------------
+
+
+def emptied(inputs):
+    """Yield the inputs with an axis of size 0: of one input alone, or of all that have this axis in this size."""
+    for i, x in enumerate(inputs):
+        for axis, n in enumerate(x.shape):
+            part = (slice(None),) * axis + (slice(0, 0),)
+            yield [y[part] if i == j else y for j, y in enumerate(inputs)]
+            if len(inputs) > 1:
+                yield [y[part] if y.shape[axis : axis + 1] == (n,) else y for y in inputs]
+
+
+#: Those that need at least one element, and where, whose samples have conditions with elements.
+NOT_OF_NOTHING = {"cross_entropy", "mse_loss", "where"}
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name not in NOT_OF_NOTHING])
+def test_axes_without_elements(name):
+    """What the definition takes is computed or, before anything is recorded, refused; a gradient of nothing is 0."""
+    computed = 0
+    for key, sample in RECORDS[name].samples.items():
+        for inputs in emptied(sample.inputs):
+            what, tensors = f"{key}, {[x.shape for x in inputs]}", [leaf(x) for x in inputs]
+            try:
+                expected = np.asarray(sample.apply(RECORDS[name].definition, inputs))
+            except (ValueError, IndexError, ZeroDivisionError, RuntimeWarning):  # as of the mean of nothing
+                continue
+            try:
+                out = sample.apply(getattr(mg, name), tensors)
+            except ValueError:
+                continue
+            same(out, expected, what=what)
+            for create_graph in (True, False):
+                for x, d in zip(inputs, mg.grad(out, tensors, cotangent(out), create_graph=create_graph), strict=True):
+                    assert d.shape == x.shape, what
+                    assert out.size or not d.data.any(), what
+            computed += 1
+    assert computed
 
 
 # Other devices and dtypes --------------------------------------------------------------------

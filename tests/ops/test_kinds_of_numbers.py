@@ -1,4 +1,4 @@
-"""Not only plain arrays of float32 and float64: integers, float16, mapped files; NumPy's integers in settings."""
+"""Not only plain arrays of float32 and float64: integers, float16, mapped files; NumPy's numbers in settings."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,9 @@ import pytest
 import minigrad as mg
 from tests.records import RECORDS
 from tests.tools.again import captured
-from tests.tools.compare import cotangent, leaves, same
+from tests.tools.compare import cotangent, leaf, leaves, same
+
+CONDITION = np.array([[True, False, True]] * 3)
 
 #: Those that refuse integers, or whose border is minus infinity.
 FLOATS_ONLY = {"conv2d", "batch_norm", "max_pool2d"}
@@ -31,6 +33,31 @@ def test_of_integers_the_value_and_the_dtype_are_numpys(name):
                 sample.apply(getattr(mg, name), given)
 
 
+#: Those whose result is one of floating point also for integers.
+FLOATS_OF_INTEGERS = {"div", "exp", "log", "sqrt", "tanh", "sigmoid", "dropout", "mean", "var", "logsumexp", "softmax"}
+FLOATS_OF_INTEGERS |= {"log_softmax", "cross_entropy", "mse_loss", "avg_pool2d", "global_avg_pool2d"}
+
+
+def whole(setting):
+    """Make an integer of a float: a bound, a constant or an exponent."""
+    return round(10 * setting) if isinstance(setting, float) else setting
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name not in FLOATS_ONLY | FLOATS_OF_INTEGERS])
+def test_integers_are_exact_over_their_whole_range(name):
+    """They have more digits than float64, and stay integers; what is too large wraps, as NumPy's does."""
+    rng, definition = np.random.default_rng(0), OF_INTEGERS.get(name, RECORDS[name].definition)
+    for key, sample in RECORDS[name].samples.items():
+        if (name, key) == ("pow", "to-the--1"):  # NumPy refuses it
+            continue
+        inputs = [np.asarray(rng.integers(2**53, 2**62, x.shape)) | 1 for x in sample.inputs]
+        args, settings = captured(sample, inputs)
+        args, settings = [*map(whole, args)], {k: whole(value) for k, value in settings.items()}
+        expected = np.asarray(definition(*args, **settings))
+        assert expected.dtype == np.int64
+        np.testing.assert_array_equal(np.asarray(getattr(mg, name)(*args, **settings)), expected, key, strict=True)
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_float16_is_refused(name):
     """Its largest number is 65,504: sums, counts and squares would overflow. Arrays by the operator, as by Tensor."""
@@ -44,15 +71,15 @@ def test_float16_is_refused(name):
 
 
 def converted(setting):
-    """Make every int in a setting an integer of NumPy's."""
+    """Make every int in a setting an integer of NumPy's, and every bool a boolean of NumPy's."""
     if isinstance(setting, tuple | list):
         return type(setting)(map(converted, setting))
-    return np.int64(setting) if type(setting) is int else setting
+    return {int: np.int64, bool: np.bool_}.get(type(setting), lambda other: other)(setting)
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_integers_of_numpy_do_as_settings(name):
-    """Axes, shapes, sizes and indices are often computed by NumPy: each alone, and each in a tuple or a list."""
+def test_integers_and_booleans_of_numpy_do_as_settings(name):
+    """Axes, shapes, sizes and flags are often computed by NumPy: each alone, and each in a tuple or a list."""
     for key, sample in RECORDS[name].samples.items():
         inputs, results = leaves(sample), []
         for convert in (lambda setting: setting, converted):
@@ -62,6 +89,32 @@ def test_integers_of_numpy_do_as_settings(name):
             results[-1] += mg.grad(out, inputs, cotangent(out))
         for a, b in zip(*results, strict=True):
             same(a, b, rtol=0, atol=0, what=key)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name in ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "where", "matmul", "concatenate")
+        for kind in ("bool", "int8", "uint8", "int16")
+    ],
+)
+def test_beside_float32_smaller_numbers_are_those_numbers_in_float32(name, kind):
+    """An array that does not promote float32, on the right and on the left: value, gradients of both orders."""
+    f = {"where": lambda a, b: mg.where(CONDITION, a, b), "concatenate": lambda a, b: mg.concatenate([a, b])}
+    f = f.get(name, getattr(mg, name))
+    x, other = np.array([[0.5, 2.0, 3.0]] * 3, "float32"), np.array([[1, 3, 7]] * 3).astype(kind)
+    for g in (f, lambda a, b: f(b, a)):
+        results = []
+        for array in (other, other.astype("float32")):
+            tensor = leaf(x)
+            out = g(tensor, array)
+            (dx,) = mg.grad(out, tensor, cotangent(out), create_graph=True)
+            (ddx,) = mg.grad((dx * tensor).sum(), tensor, retain_graph=True)
+            results.append([out, dx, ddx, *mg.grad(out, tensor, cotangent(out))])
+        for a, b in zip(*results, strict=True):
+            assert a.dtype == np.float32
+            same(a, b, rtol=2e-6, atol=1e-6)
 
 
 # Subclasses ------------------------------------------------------------------------------------

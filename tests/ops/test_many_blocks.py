@@ -48,10 +48,24 @@ def subsets(count):
 
 
 def record(name, sample, needed):
-    """Compute the value where only some inputs require gradients; return it, and how to get these gradients."""
-    inputs = [mg.Tensor(x.copy(), requires_grad=i in needed) for i, x in enumerate(sample.inputs)]
+    """Compute the value where only some inputs require gradients; return it, and how to get these gradients.
+
+    Inputs and cotangent cannot be written into: whoever tries gets an error.
+    """
+    inputs = [mg.Tensor(read_only(x), requires_grad=i in needed) for i, x in enumerate(sample.inputs)]
     out = sample.apply(getattr(mg, name), inputs)
-    return out, lambda g: mg.grad(out, [inputs[i] for i in needed], g)
+
+    def pull(g):
+        return mg.grad(out, [inputs[i] for i in needed], read_only(g))
+
+    return out, pull
+
+
+def read_only(array):
+    """Copy an array; who writes into the copy gets an error."""
+    array = array.copy()
+    array.setflags(write=False)
+    return array
 
 
 def defined(name, sample, g):

@@ -229,3 +229,49 @@ def test_defaults_are_those_of_numpy():
     np.testing.assert_array_equal(mg.pad(a, [(1, 0), (0, 1)]), np.pad(a, [(1, 0), (0, 1)]))
     np.testing.assert_array_equal(mg.flip(a), np.flip(a))
     np.testing.assert_array_equal(mg.transpose(a), np.transpose(a))
+
+
+# Nothing to do --------------------------------------------------------------------------------
+
+#: Calls that give what they are given: the result is an array of its own all the same.
+SETTINGS_THAT_DO_NOTHING = {
+    "concatenate": lambda x: mg.concatenate([x]),
+    "concatenate-with-nothing": lambda x: mg.concatenate([x, x[:0]]),
+    "stack": lambda x: mg.stack([x])[0],
+    "pad": lambda x: mg.pad(x, [(0, 0)] * 4),
+    "getitem-of-integers": lambda x: x[np.arange(x.shape[0])],
+    "getitem-of-booleans": lambda x: x[np.ones(x.shape, bool)].reshape(x.shape),
+    "sum": lambda x: mg.sum(x, ()),
+    "mean": lambda x: mg.mean(x, ()),
+    "max": lambda x: mg.max(x, ()),
+    "min-of-ones": lambda x: mg.min(mg.expand_dims(x, 0), 0),
+    "logsumexp": lambda x: mg.logsumexp(x, ()),
+    "clip": lambda x: mg.clip(x, -99.0, 99.0),
+    "maximum": lambda x: mg.maximum(x, -99.0),
+    "minimum": lambda x: mg.minimum(99.0, x),
+    "where": lambda x: mg.where(np.ones(x.shape, bool), x, 0.0),
+    "where-all": lambda x: mg.where(True, x, 1.0),
+    "relu": lambda x: mg.relu(x),
+    "abs": lambda x: mg.abs(x),
+    "add": lambda x: mg.add(x, 0.0),
+    "mul": lambda x: mg.mul(1.0, x),
+    "div": lambda x: mg.div(x, 1.0),
+    "pow": lambda x: mg.pow(x, 1),
+    "max_pool2d": lambda x: mg.max_pool2d(x, 1),
+    "avg_pool2d": lambda x: mg.avg_pool2d(x, 1),
+    "matmul": lambda x: mg.matmul(x, np.eye(2)),
+    "conv2d": lambda x: mg.conv2d(x, np.eye(2).reshape(1, 1, 2, 2)),
+    "conv_transpose2d": lambda x: mg.conv_transpose2d(x, np.eye(2).reshape(1, 1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS_THAT_DO_NOTHING)
+def test_a_result_that_equals_its_argument_is_an_array_of_its_own(name):
+    """Whoever writes into it does not change the argument; only indices of slices, reshape and the like are views."""
+    x = np.random.default_rng(0).uniform(0.5, 2.0, (2, 3, 4, 2))
+    for tensor in (x, mg.Tensor(x), mg.Tensor(x, requires_grad=True)):
+        out = SETTINGS_THAT_DO_NOTHING[name](tensor)
+        data = out.data if isinstance(out, mg.Tensor) else out
+        same(data, x, rtol=1e-14, atol=0)
+        assert not np.shares_memory(data, x)
+        assert data.flags.writeable
