@@ -25,7 +25,7 @@ from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
 from minigrad.autograd.modes import enable_grad
 from minigrad.autograd.tape import Entry, Leaf, Node, mode
-from minigrad.autograd.tensor import Tensor, array_of, new_tensor
+from minigrad.autograd.tensor import Tensor, array_of, new_tensor, plain
 from minigrad.checked import checked
 from minigrad.device import device_name, is_array, namespace
 from minigrad.typing import Array, Gradient
@@ -316,7 +316,7 @@ def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tupl
                 "reduce it to one number (sum, mean), or pass the gradient"
             )
         g = namespace(output._data).ones_like(output._data)
-    data = array_of(g)
+    data = plain(caller, array_of(g)) if is_array(array_of(g)) else g
     if not is_array(data) or data.shape != output.shape or data.dtype != output.dtype:
         got = f"{tuple(data.shape)} {data.dtype}" if is_array(data) else repr(g)
         raise ValueError(f"{caller}: expected a gradient of {output.shape} {output.dtype}, got {got}")
@@ -326,7 +326,7 @@ def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tupl
             f"{device_name(data)}"
         )
     if create_graph:
-        return output._node, g if isinstance(g, Tensor) else new_tensor(g, None)
+        return output._node, g if isinstance(g, Tensor) else new_tensor(data, None)
     return output._node, data
 
 

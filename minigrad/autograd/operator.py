@@ -166,11 +166,11 @@ class Operator:
         a value that the forward saved. Nothing else is stored on the tape.
         """
         names = [tuple(inspect.signature(rule).parameters)[1:] for rule in rules]
-        self.joint = len(rules) == 1 and "need" in names[0]
-        fits = self.joint or (len(rules) == len(self.inputs) and not any("need" in asked for asked in names))
+        joint = len(rules) == 1 and "need" in names[0]
+        fits = joint or (len(rules) == len(self.inputs) and not any("need" in asked for asked in names))
         wanted = f"a rule for each of {self.inputs}, or one joint rule that takes `need`"
         expect(fits, f"{self.name}.vjp", wanted, f"{len(rules)} rules", error=TypeError)
-        self.rules = rules
+        self.rules, self.joint = rules, joint
         self.asks = tuple(tuple(n for n in asked if n != "need") for asked in names)
         self._forget_plans()
         return rules[0]
@@ -181,10 +181,10 @@ class Operator:
         The twin explains the fused forward and gives the expected values in its tests. For derivatives of higher order,
         the twin is differentiated in place of the forward.
         """
-        self.twin_function = definition
-        self.twin_asks = tuple(inspect.signature(definition).parameters)
-        first, wanted = self.twin_asks[: len(self.inputs)], f"its first parameters to be {self.inputs}"
-        expect(first == self.inputs, f"{self.name}.twin", wanted, self.twin_asks, error=TypeError)
+        asks = tuple(inspect.signature(definition).parameters)
+        wanted = f"its first parameters to be {self.inputs}"
+        expect(asks[: len(self.inputs)] == self.inputs, f"{self.name}.twin", wanted, asks, error=TypeError)
+        self.twin_function, self.twin_asks = definition, asks
         self._forget_plans()
         return definition
 
@@ -315,20 +315,22 @@ class Operator:
         if not self.variadic:
             inputs = dict(zip(self.inputs, args, strict=False))
             given.update(zip(self.settings, args[len(self.inputs) :], strict=False))
+            fits = len(given) == len(settings) + len(args[len(self.inputs) :])  # neither too many nor one of them twice
             for name in self.inputs[len(inputs) :]:
                 if name in given:
                     inputs[name] = given.pop(name)
                 elif name in self.optional:
                     inputs[name] = None
-            if len(args) > len(self.inputs) + len(self.settings) or len(inputs) < len(self.inputs):
-                raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {len(args)} arguments")
+            if not fits or len(inputs) < len(self.inputs):
+                named = f" and {', '.join(settings)}" if settings else ""
+                raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {len(args)} arguments{named}")
             args = tuple(inputs.values())
         settings = self.settings | given
         for name, value in settings.items():
             settings[name] = _without_dtype(value)  # like inputs, a setting takes on the dtype of the Tensors
             if name not in self.settings or value is inspect.Parameter.empty:
                 raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {sorted(given)}: see {name!r}")
-            if isinstance(value, Tensor) or (isinstance(value, tuple | list) and _holds_tensor(value)):
+            if any(isinstance(v, Tensor) for v in (value if isinstance(value, tuple | list) else [value])):
                 raise TypeError(
                     f"{self.name}: {name} is a setting, through which no gradient flows, but got a Tensor; "
                     f"pass its array: {name}=tensor.data"
@@ -344,8 +346,3 @@ _SCALARS = (np.number, np.bool_)
 def _without_dtype(value: Any, dtype: DType | None = None) -> Any:
     """Return a NumPy scalar of another dtype as a Python number, which promotes no dtype; anything else as it is."""
     return python_number(value) if isinstance(value, np.generic) and value.dtype is not dtype else value
-
-
-def _holds_tensor(values: Sequence[object]) -> bool:
-    """Whether a Tensor is among the values."""
-    return any(isinstance(value, Tensor) for value in values)

@@ -112,6 +112,7 @@ class Tensor:
                 "grad: only a Tensor made with requires_grad=True holds a gradient; for others use mg.grad(y, x)"
             )
         if value is not None:
+            expect(isinstance(value, Tensor), "grad", "a Tensor or None", type(value).__name__, error=TypeError)
             held, given = [f"{x.shape} {x.dtype} on {x.device}" for x in (self, value)]
             expect(held == given, "grad", held, given)
         self._node.grad = value

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.arguments import as_int, expect, pair, refuse
+from minigrad.arguments import expect, integer, pair, refuse
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.kernels import conv as kernel
@@ -114,6 +114,7 @@ def conv2d(
         "padding": pair("conv2d", "padding", padding, 0),
         "dilation": pair("conv2d", "dilation", dilation, 1),
     }
+    groups = integer("conv2d", "groups", groups, least=1)
     _check(x, w, b, settings["padding"], settings["dilation"], groups)
     if groups == 1:
         return _conv2d(x, w, b, **settings)
@@ -197,7 +198,7 @@ def _check(
         refuse("conv2d", "one dtype, of floating-point numbers", dtypes, error=TypeError)
     if c < 1 or o < 1:
         refuse("conv2d", "at least one channel in and out", f"w {tuple(w.shape)}")
-    if as_int(groups) is None or groups < 1 or channels % groups or o % groups:
+    if channels % groups or o % groups:
         raise ValueError(f"conv2d: groups={groups} must divide c_in = {channels} and c_out = {o}")
     if channels != c * groups:
         raise ValueError(

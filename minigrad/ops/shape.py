@@ -230,8 +230,8 @@ def pad(x: Array, /, pad_width: Sequence[Pair], constant_values: float = 0.0) ->
     expect(fits, "pad", f"a pair (before, after) of non-negative ints for each of {x.ndim} axes", pad_width)
     whole = x.dtype.kind in "fcb" or float(constant_values).is_integer()
     expect(whole, "pad", f"an integer for the border of {x.dtype}", constant_values)
-    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pad_width, strict=True))
-    inside = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pad_width, strict=True))
+    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pairs, strict=True))
+    inside = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pairs, strict=True))
     out = namespace(x).full(shape, constant_values, dtype=x.dtype)
     out[inside] = x
     return out, {"inside": inside}

@@ -95,7 +95,7 @@ class Schedule:
     def state_dict(self) -> dict[str, object]:
         """Return what a later run needs to continue, with the state of a schedule within this one."""
         return {
-            name: value.state_dict() if isinstance(value, Schedule) else value
+            name: value.state_dict() if isinstance(value, Schedule) else copy.deepcopy(value)
             for name, value in vars(self).items()
             if name != "optimizer"
         }

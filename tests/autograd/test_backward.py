@@ -129,6 +129,20 @@ def test_the_gradient_to_start_from_must_fit_the_output():
         mg.grad(x * x, x, [None, None])
 
 
+def test_a_gradient_to_start_from_may_be_of_a_class_derived_from_numpys(tmp_path):
+    """As a file that is mapped into memory: it counts as the array that it is, as an argument does."""
+    x = leaf_of(1.0, 2.0)
+    g = np.memmap(tmp_path / "g", "float64", "w+", shape=2)
+    g[:] = [3.0, 4.0]
+    for create_graph in (False, True):
+        (dx,) = mg.grad(x * x, x, g, create_graph=create_graph)
+        assert_allclose(dx.data, [6.0, 16.0])
+        assert type(dx.data) is np.ndarray
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(TypeError, match="grad: expected an array without a mask"):
+        mg.grad(x * x, x, masked)
+
+
 def test_grad_refuses_what_is_no_tensor():
     x = leaf_of(2.0)
     for outputs, inputs in [(3.0, x), (x * x, None), (x * x, np.ones(1)), ([x * x, None], x)]:

@@ -92,6 +92,8 @@ def test_a_gradient_of_another_kind_is_refused(given, held):
     kinds = {"float32": g.astype("float32"), "shape": g.T, "fewer axes": g[0], "device": strict.asarray(g)}
     with pytest.raises(ValueError, match=r"grad: expected \(1, 2\) float64 on cpu, got "):
         x.grad = mg.Tensor(kinds[given])
+    with pytest.raises(TypeError, match="grad: expected a Tensor or None, got "):
+        x.grad = kinds[given]
     with pytest.raises(
         ValueError, match=r"backward: (expected a gradient of \(1, 2\) float64, got|the output is on cpu, but)"
     ):

@@ -147,6 +147,17 @@ def test_unknown_settings_and_too_many_arguments_are_refused():
         mg.mul(x)
 
 
+@pytest.mark.parametrize(
+    ("f", "args", "named"),
+    [(mg.sum, (0,), {"axis": 0}), (mg.sum, (0, True), {"axis": 1, "keepdims": True}), (mg.pow, (2.0,), {"b": 3.0})],
+)
+def test_an_argument_that_is_given_twice_is_refused(f, args, named):
+    """By place and by name: one of the two would be dropped in silence."""
+    x = leaf_of(1.0, 2.0)
+    with pytest.raises(TypeError, match=rf"^{f.__name__}: expected {f.__name__}\(.*, got "):
+        f(x, *args, **named)
+
+
 def test_an_operator_that_is_given_nothing_says_what_it_takes():
     for operator in (mg.exp, mg.mul, mg.sum, mg.reshape):
         with pytest.raises(TypeError, match=rf"{operator.__name__}: expected {operator.__name__}\(.*got 0 arguments"):
@@ -240,19 +251,26 @@ def test_a_twin_takes_the_operators_inputs_first():
         product.twin(lambda b, a: a * b)
 
 
+@pytest.mark.parametrize("joint", [False, True], ids=["a rule for each", "a joint rule"])
 @pytest.mark.parametrize("called", [False, True], ids=["before a call", "after a call"])
-def test_rules_that_are_refused_leave_those_before(called):
+def test_rules_and_twins_that_are_refused_leave_those_before(called, joint):
     @mg.operator
     def product(a, b, /):
         return a * b
 
-    product.vjp(lambda g, b: g * b, lambda g, a: g * a)
+    if joint:
+        product.vjp(lambda g, a, b, need: (g * b, g * a))
+        product.twin(lambda a, b: a * b)
+    else:
+        product.vjp(lambda g, b: g * b, lambda g, a: g * a)
     leaves = leaf_of(2.0), leaf_of(3.0)
     if called:
         product(*leaves)
     for rules in [(lambda g, b: g / b,), (lambda g, b, need: g / b, lambda g, a: g / a)]:
         with pytest.raises(TypeError, match="product.vjp: expected a rule for each of"):
             product.vjp(*rules)
+        with pytest.raises(TypeError, match=r"product.twin: expected |callable"):
+            product.twin((lambda b, a: a / b) if joint else 3)
         for create_graph in (False, True):
             gradients = mg.grad(product(*leaves), leaves, create_graph=create_graph)
             assert [d.item() for d in gradients] == [3.0, 2.0]

@@ -71,10 +71,10 @@ def test_float16_is_refused(name):
 
 
 def converted(setting):
-    """Make every int in a setting an integer of NumPy's, and every bool a boolean of NumPy's."""
+    """Make every int in a setting NumPy's narrowest that holds it, and every bool a boolean of NumPy's."""
     if isinstance(setting, tuple | list):
         return type(setting)(map(converted, setting))
-    return {int: np.int64, bool: np.bool_}.get(type(setting), lambda other: other)(setting)
+    return np.min_scalar_type(setting).type(setting) if type(setting) in (int, bool) else setting
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -89,6 +89,13 @@ def test_integers_and_booleans_of_numpy_do_as_settings(name):
             results[-1] += mg.grad(out, inputs, cotangent(out))
         for a, b in zip(*results, strict=True):
             same(a, b, rtol=0, atol=0, what=key)
+
+
+def test_what_narrow_settings_add_up_to_may_be_wide():
+    """100 + 100 is not an int8."""
+    n = np.int8(100)
+    assert mg.pad(np.ones((2, 3)), [(n, n), (0, 0)]).shape == (202, 3)
+    assert mg.conv2d(np.ones((1, 3, 3, 100)), np.ones((3, 3, 1, 200)), groups=n).shape == (1, 1, 1, 200)
 
 
 @pytest.mark.parametrize(

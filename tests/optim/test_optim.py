@@ -240,7 +240,11 @@ def test_a_schedule_continues_from_its_state(build, stop):
 
 
 def test_a_loaded_state_replaces_the_settings():
-    state = MultiStepLR(sgd(), [2]).state_dict()
+    schedule = MultiStepLR(sgd(), [2])
+    state = schedule.state_dict()
+    state["milestones"].append(3)
+    assert schedule.state_dict()["milestones"] == [2]  # a state does not change with its schedule, nor this with it
+    state = schedule.state_dict()
     other = MultiStepLR(sgd(), [5], gamma=0.5)
     other.load_state_dict(state)
     assert_allclose(rates(other, 4), [0.4, 0.4, 0.04, 0.04])
