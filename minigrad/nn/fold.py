@@ -63,7 +63,7 @@ def fold_batch_norm(model: Net) -> Net:
     # Objects in the memo are not copied: gradients are not needed here, and may refer to a whole graph.
     folded = copy.deepcopy(model, {id(p.grad): None for p in model.parameters() if p.grad is not None})
     for _, module in folded.named_modules():
-        if isinstance(module, Sequential) and type(module).forward is Sequential.forward:
+        if isinstance(module, Sequential) and getattr(module.forward, "__func__", None) is Sequential.forward:
             module.layers = _folded(module.layers)
         for layer, norm in _norms_after(module).items():
             if merged := _merged(getattr(module, layer), getattr(module, norm)):

@@ -238,7 +238,8 @@ def refresh_statistics(model: Module, batches: DataLoader) -> None:
     Parameters
     ----------
     model : Module
-        Its BatchNorm2d layers get new running statistics; nothing else changes.
+        Its BatchNorm2d layers get new running statistics; nothing else changes. The forward calls each of them once: of
+        several calls the last would count most.
     batches : DataLoader
         Preferably of the training set, without augmentation.
 

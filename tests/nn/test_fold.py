@@ -254,6 +254,9 @@ def test_a_forward_set_on_a_module_is_left():
     net = lived_in(nn.Sequential(BasicBlock(partial(conv_bn, rng=0), 3, 3)))
     net[0].forward = lambda x: x
     assert count(nn.fold_batch_norm(net), nn.BatchNorm2d) == 2
+    chain = lived_in(nn.Sequential(nn.Linear(3, 3, rng=0), nn.BatchNorm2d(3)))
+    chain.forward = lambda x: x
+    assert count(nn.fold_batch_norm(chain), nn.BatchNorm2d) == 1
 
 
 def test_it_is_computed_in_float64_and_rounded_once():
