@@ -16,6 +16,7 @@ def number_of_threads_restored():
 @pytest.fixture
 def libraries():
     """The BLAS libraries, on two threads each."""
+    blas.libraries.cache_clear()  # a test before this one may have loaded another: SciPy has its own
     found = blas.libraries()
     assert found
     before = [library.get_num_threads() for library in found]
