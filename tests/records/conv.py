@@ -190,7 +190,9 @@ RECORDS = {
             "groups-in": Refusal(_conv(IMAGES, ones(3, 3, 1, 3), groups=3), "groups=3"),
             "groups-out": Refusal(_conv(IMAGES, ones(3, 3, 1, 3), groups=2), "groups=2"),
             "groups0": Refusal(_conv(X, W, groups=0), "groups to be an int of at least 1, got 0"),
-            "groups-float": Refusal(_conv(IMAGES, ones(3, 3, 2, 4), groups=1.0), r"groups to be an int of at least 1, got 1\.0"),
+            "groups-float": Refusal(
+                _conv(IMAGES, ones(3, 3, 2, 4), groups=1.0), r"groups to be an int of at least 1, got 1\.0"
+            ),
             "dtypes": type_error(
                 _conv(X, t(3, 3, 3, 4, dtype="float64")), "expected one dtype.*x of float32 and w of float64"
             ),
