@@ -186,11 +186,6 @@ PLAIN: dict[
         lambda: ([8], {"shortcut": "A", "width": 2, "num_classes": 10, "rng": 0}),
         None,
     ),
-    "load_state_dict": (net().load_state_dict, lambda: ([net().state_dict()], {}), None),
-    "train": (net().train, lambda: ([True], {}), None),
-    "reshape": (images(2, 3).reshape, lambda: ([3, 2], {}), None),
-    "transpose": (images(2, 3).transpose, lambda: ([1, 0], {}), None),
-    "backward": (square(images(2)).backward, lambda: ([np.ones(2, "float32")], {"retain_graph": True}), None),
 }
 
 
@@ -198,6 +193,15 @@ def _graph() -> list[Any]:
     x = images(2)
     return [square(x).sum(), [x]]
 
+
+#: Methods, each of an object that is made anew: a call may release a tape, or load a state.
+METHODS: dict[str, Callable[[], Call]] = {
+    "load_state_dict": lambda: (net().load_state_dict, [net().state_dict()], {}),
+    "train": lambda: (net().train, [True], {}),
+    "reshape": lambda: (images(2, 3).reshape, [3, 2], {}),
+    "transpose": lambda: (images(2, 3).transpose, [1, 0], {}),
+    "backward": lambda: (square(images(2)).backward, [np.ones(2, "float32")], {"retain_graph": True}),
+}
 
 PLAIN["grad"] = (mg.grad, lambda: (_graph(), {"create_graph": False, "retain_graph": None}), None)
 
@@ -224,7 +228,7 @@ def calls() -> dict[str, Callable[[], Call]]:
             found[f"{name}-{key}"] = lambda name=name, sample=sample: _captured(name, sample)
     for name, (f, arguments, _) in PLAIN.items():
         found[name] = lambda f=f, arguments=arguments: (f, *arguments())
-    return found
+    return found | METHODS
 
 
 def _captured(name: str, sample: Sample) -> Call:
@@ -391,9 +395,9 @@ def _is_users(error: Exception, name: str) -> bool:
 def misused(name: str, result: Any, args: list[Any], settings: dict[str, Any]) -> str:
     """Use what a call returned; return what is wrong with it."""
     try:
-        if name in PLAIN:
-            if use := PLAIN[name][2]:
-                use(result)
+        if name in PLAIN and (use := PLAIN[name][2]):
+            use(result)
+        if name in {*PLAIN, *METHODS}:
             return ""
     except Exception as error:
         return "" if about_the_input(error) else f"fails in use: {type(error).__name__}: {error}"
