@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from minigrad.device import add_windows, namespace, on_host
-from minigrad.kernels import blocks, products
+from minigrad.kernels import blocks, products, winograd
 from minigrad.kernels.columns import Columns
 from minigrad.kernels.threads import run
 from minigrad.typing import Array, Pair
@@ -31,6 +31,8 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
         if b is not None:
             out += b
         return out
+    if winograd.suits(x, w, stride, padding, dilation):
+        return winograd.forward(x, w, b, padding)
     xp, at_once = namespace(x), _pixels_at_once(x, kw, c, stride, dilation)
     columns = Columns(x, (kh, kw + at_once - 1), (stride[0], stride[1] * at_once), padding, dilation)
     n, ho, wo = columns.shape
@@ -63,6 +65,8 @@ def backward(g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pa
     g = namespace(g).ascontiguousarray(g)
     if (kh, kw) == (1, 1) and padding == (0, 0):
         return _backward_1x1(g, x, w, need, stride)
+    if need[0] and winograd.suits(x, w, stride, padding, dilation):
+        return winograd.backward(g, x, w, need, padding)
     border = dilation[0] * (kh - 1) - ph, dilation[1] * (kw - 1) - pw
     sees_pixels = dilation[0] <= x.shape[1] and dilation[1] <= x.shape[2]  # every window does, not only its border
     if stride == (1, 1) and need[0] and min(border) >= 0 and sees_pixels:

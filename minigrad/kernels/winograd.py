@@ -1,0 +1,206 @@
+r"""3x3 convolutions with a quarter of the multiplications: Winograd's filtering F(4x4, 3x3).
+
+In one dimension, four neighbouring outputs of a kernel of three weights need six inputs. The definition spends 4 * 3 =
+12 products on them. But a product of two polynomials, one of degree 3 and one of degree 2, is known from its values at
+6 points, and each value takes *one* product. Convolution is such a product read backwards, so six products suffice:
+
+.. math::
+    out = A^{\top} \left[ (G w) \cdot (B^{\top} x) \right], \qquad x \in R^6,\; w \in R^3,\; out \in R^4
+
+G evaluates the kernel at the points, the transposes of A and B do the rest, and all three are fixed matrices of
+simple numbers (:func:`cook_toom`). In two dimensions they act along both axes: a *tile* of 6x6 pixels gives 4x4 outputs
+by 36 products where the definition has 144. Channels add up before the last step, so the 36 products are products of
+matrices, (tiles, c) @ (c, o). This is where the time goes, and where three quarters of it are saved.
+
+Definition: :func:`minigrad.kernels.conv.forward` and its gradients. The results are rounded differently.
+
+S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural
+Networks, CVPR 2016 (arXiv 1509.09308); the points: B. Barabasz et al., Error Analysis and Improving the Accuracy of
+Winograd Convolution for Deep Neural Networks, 2020 (arXiv 1803.10986).
+
+Next: :mod:`minigrad.kernels.conv`.
+"""
+
+from __future__ import annotations
+
+import functools
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from minigrad.kernels import blocks, products
+from minigrad.kernels.columns import Columns
+from minigrad.kernels.threads import run
+from minigrad.typing import Array, DType, Pair
+
+OUT, TAPS = 4, 3  # outputs of a tile along each axis; taps of the kernel
+TILE = OUT + TAPS - 1
+
+#: Where the polynomials are evaluated, besides at infinity. A point and its inverse keep the powers near 1: in float32
+#: these five err a quarter as much as the usual (0, 1, -1, 2, -2).
+POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2))
+
+
+# The matrices --------------------------------------------------------------------------------
+
+
+def cook_toom(points: tuple[Fraction, ...], m: int, r: int) -> tuple[list[list[Fraction]], ...]:
+    """Return A' (m, n), G (n, r) and B' (n, n) for m outputs of r taps, n = m + r - 1, from n - 1 points and infinity.
+
+    Row j of G evaluates a polynomial of r coefficients at point j; row j of B' is the polynomial that is zero at all
+    other points (Lagrange); the last row of each belongs to infinity, where the leading coefficient counts.
+    """
+    n = m + r - 1
+    scale = [_evaluate(_with_roots([q for q in points if q != p]), p) for p in points]
+    at = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
+    g = [[p**i / s for i in range(r)] for p, s in zip(points, scale, strict=True)] + [
+        [Fraction(i == r - 1) for i in range(r)]
+    ]
+    bt = [[*_with_roots([q for q in points if q != p]), Fraction(0)] for p in points] + [_with_roots(list(points))]
+    assert len(bt) == len(bt[0]) == n
+    return at, g, bt
+
+
+def _with_roots(roots: list[Fraction]) -> list[Fraction]:
+    """Return the coefficients, the lowest first, of the polynomial with these zeros."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        shifted, scaled = [Fraction(0), *coefficients], [*(root * c for c in coefficients), Fraction(0)]
+        coefficients = [a - b for a, b in zip(shifted, scaled, strict=True)]
+    return coefficients
+
+
+def _evaluate(coefficients: list[Fraction], x: Fraction) -> Fraction:
+    return sum((c * x**i for i, c in enumerate(coefficients)), Fraction(0))
+
+
+class Transforms(NamedTuple):
+    """The matrices for two axes at once: each is the Kronecker product of the one for one axis with itself."""
+
+    outputs: Array  # A' x A', (16, 36)
+    weights: Array  # G x G, (36, 9)
+    pixels: Array  # B' x B', (36, 36)
+
+
+@functools.cache
+def transforms(dtype: DType) -> Transforms:
+    """Return the matrices in a dtype; they are rounded once."""
+    return Transforms(
+        *(np.kron(m, m).astype(dtype) for m in (np.array(m, float) for m in cook_toom(POINTS, OUT, TAPS)))
+    )
+
+
+# Tiles ---------------------------------------------------------------------------------------
+
+
+class _Tiles:
+    """Tiles of 6x6 pixels of images, 4 apart, made and transformed block by block; with them the 4x4 outputs.
+
+    Parameters
+    ----------
+    x : array of shape (n, h, w, c)
+    shape : (n, ho, wo, o)
+        The shape of the result.
+    padding : (int, int)
+    """
+
+    def __init__(self, x: Array, shape: tuple[int, int, int, int], padding: Pair) -> None:
+        self.shape, self.matrices = shape, transforms(x.dtype)
+        c, o, size = x.shape[3], shape[3], (-(-shape[1] // OUT), -(-shape[2] // OUT))
+        tile_bytes = TILE * TILE * (c + o) * x.itemsize  # transformed, and its products
+        at_least = min(max(c, o) // 2, 128)  # the weights are read again for each block: it must be worth it
+        nbytes = max(blocks.BLOCK_BYTES, at_least * tile_bytes) * c // (c + o)
+        self.columns = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes)
+        self.blocks = self.columns.blocks
+
+    def block(self, i: int) -> Array:
+        """Return the transformed tiles of a block, (tiles, 36, c)."""
+        tiles = self.columns.block(i).reshape(-1, TILE * TILE, self.columns.x.shape[3])
+        return np.matmul(self.matrices.pixels, tiles)
+
+    def multiply(self, i: int, tiles: Array, weights: Array, out: Array, bias: Array | None) -> None:
+        """Write the outputs of a block of tiles, its products with the weights (36, c, o), to their places."""
+        (images, rows), (_, ho, wo, o) = self.blocks[i], self.shape
+        values = np.empty((*tiles.shape[:2], o), tiles.dtype)
+        np.matmul(tiles.transpose(1, 0, 2), weights, out=values.transpose(1, 0, 2))
+        result = np.matmul(self.matrices.outputs, values)  # (tiles, 16, o)
+        if bias is not None:
+            result += bias
+        m, height = images.stop - images.start, rows.stop - rows.start
+        result = result.reshape(m, height, self.columns.shape[2], OUT, OUT, o)
+        part = out[images, OUT * rows.start : OUT * rows.stop]
+        for y in range(OUT):
+            for x in range(OUT):
+                place = part[:, y::OUT, x::OUT]
+                place[...] = result[:, : place.shape[1], : place.shape[2], y, x]
+
+
+def _transformed(w: Array) -> Array:
+    """Return the weights (3, 3, c, o) at the points: (36, c, o)."""
+    c, o = w.shape[2:]
+    return np.matmul(transforms(w.dtype).weights, w.reshape(TAPS * TAPS, c * o)).reshape(-1, c, o)
+
+
+# The operator --------------------------------------------------------------------------------
+
+
+def suits(x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair) -> bool:
+    """Return whether this is faster than im2col."""
+    one = (1, 1)
+    return (
+        w.shape[:2] == (TAPS, TAPS)
+        and stride == dilation == one
+        and max(padding) < TAPS
+        and min(w.shape[2:]) >= 32
+        and isinstance(x, np.ndarray)
+        and x.dtype.char in "fd"
+    )
+
+
+def forward(x: Array, w: Array, b: Array | None, padding: Pair) -> Array:
+    """Return the convolution of x (n, h, w, c) with w (3, 3, c, o), plus b (o,)."""
+    (n, h, wd, _), o, (ph, pw) = x.shape, w.shape[3], padding
+    out = np.empty((n, h + 2 * ph - TAPS + 1, wd + 2 * pw - TAPS + 1, o), x.dtype)
+    tiles, weights = _Tiles(x, out.shape, padding), _transformed(w)
+    run(lambda i: tiles.multiply(i, tiles.block(i), weights, out, b), len(tiles.blocks))
+    return out
+
+
+def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair) -> tuple[Array | None, Array | None]:
+    """Return the gradients of x and w for the cotangent g (n, ho, wo, o): both from the cotangent's tiles.
+
+    As in im2col, dx is the convolution of g with the flipped weights. The same products, read for the weights, give dw:
+    each of the 36 is the product of g's transformed tiles with x's tiles of 4x4 pixels, transformed by A.
+    """
+    flipped = w[::-1, ::-1].transpose(0, 1, 3, 2)  # (3, 3, o, c)
+    tiles = _Tiles(g, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
+    weights = _transformed(np.ascontiguousarray(flipped))
+    dx = np.empty(x.shape, x.dtype)
+
+    def block(i: int) -> Array:
+        transformed = tiles.block(i)
+        tiles.multiply(i, transformed, weights, dx, None)
+        return transformed
+
+    if not need[1]:
+        run(block, len(tiles.blocks))
+        return dx, None
+    o, c = weights.shape[1:]
+    matrices, columns = tiles.matrices, tiles.columns
+    pixels = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=columns.shape[1:], cut=columns.blocks)
+    few = blocks.spans(
+        TILE * TILE, blocks.BLOCK_BYTES // (o * c * x.itemsize)
+    )  # products at a time: they stay in cache
+
+    def partial_sum(numbers: range) -> Array:
+        total = np.zeros((TILE * TILE, o, c), x.dtype)
+        for i in numbers:
+            seen = block(i).transpose(1, 2, 0)  # (36, o, tiles)
+            source = np.matmul(matrices.outputs.T, pixels.block(i).reshape(-1, OUT * OUT, c)).transpose(1, 0, 2)
+            for part in few:
+                total[part] += np.matmul(seen[part], source[part])
+        return np.matmul(matrices.weights.T, total.reshape(TILE * TILE, o * c))  # (9, o c)
+
+    dw = products.sum_in_order(partial_sum, len(tiles.blocks)).reshape(TAPS, TAPS, o, c)
+    return dx, np.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
