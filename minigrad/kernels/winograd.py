@@ -24,6 +24,7 @@ Next: :mod:`minigrad.kernels.conv`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -95,36 +96,58 @@ def transforms(dtype: DType) -> Transforms:
 
 
 class _Tiles:
-    """Tiles of 6x6 pixels of images, 4 apart, made and transformed block by block; with them the 4x4 outputs.
+    """Tiles of 6x6 pixels of images, 4 apart, block by block: transformed, multiplied, and written as 4x4 outputs.
 
     Parameters
     ----------
     x : array of shape (n, h, w, c)
+    w : array of shape (3, 3, c, o)
     shape : (n, ho, wo, o)
         The shape of the result.
     padding : (int, int)
+
+    Attributes
+    ----------
+    blocks : list of (images, rows)
+        Slices of the tiles.
+    shared : bool
+        Whether the threads share each block, in turn. Else each thread has blocks of its own.
     """
 
-    def __init__(self, x: Array, shape: tuple[int, int, int, int], padding: Pair) -> None:
-        self.shape, self.matrices = shape, transforms(x.dtype)
-        c, o, size = x.shape[3], shape[3], (-(-shape[1] // OUT), -(-shape[2] // OUT))
+    def __init__(self, x: Array, w: Array, shape: tuple[int, ...], padding: Pair) -> None:
+        (c, o), size = w.shape[2:], (-(-shape[1] // OUT), -(-shape[2] // OUT))
         tile_bytes = TILE * TILE * (c + o) * x.itemsize  # transformed, and its products
-        at_least = min(max(c, o) // 2, 128)  # the weights are read again for each block: it must be worth it
-        nbytes = max(blocks.BLOCK_BYTES, at_least * tile_bytes) * c // (c + o)
-        self.columns = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes)
+        least = min(max(c, o) // 2, 128)  # the weights are read again for each block: it must be worth it
+        nbytes = max(blocks.BLOCK_BYTES, least * tile_bytes)
+        self.columns = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes * c // (c + o))
+        self.shape, self.matrices, self.weights = shape, transforms(x.dtype), _transformed(w)
         self.blocks = self.columns.blocks
+        self.shared = len(self.blocks) < blocks.PARTIAL_SUMS or nbytes > 4 * blocks.BLOCK_BYTES
+        self.groups = blocks.spans(TILE * TILE, blocks.BLOCK_BYTES // (c * o * x.itemsize))  # of the 36 products
 
-    def block(self, i: int) -> Array:
-        """Return the transformed tiles of a block, (tiles, 36, c)."""
-        tiles = self.columns.block(i).reshape(-1, TILE * TILE, self.columns.x.shape[3])
-        return np.matmul(self.matrices.pixels, tiles)
+    def run(self, task: Callable[[int], object]) -> None:
+        """Call ``task(i)`` for each block i."""
+        if self.shared:
+            for i in range(len(self.blocks)):
+                task(i)
+        else:
+            run(task, len(self.blocks))
 
-    def multiply(self, i: int, tiles: Array, weights: Array, out: Array, bias: Array | None) -> None:
-        """Write the outputs of a block of tiles, its products with the weights (36, c, o), to their places."""
+    def transformed(self, i: int) -> Array:
+        """Return the tiles of a block at the points, (tiles, 36, c)."""
+        tiles = self.columns.block(i).reshape(-1, TILE * TILE, self.weights.shape[1])
+        return _multiplied(self.matrices.pixels, tiles)
+
+    def outputs(self, i: int, tiles: Array, out: Array, bias: Array | None = None) -> None:
+        """Multiply the transformed tiles of a block with the weights, and write the outputs to their places."""
         (images, rows), (_, ho, wo, o) = self.blocks[i], self.shape
         values = np.empty((*tiles.shape[:2], o), tiles.dtype)
-        np.matmul(tiles.transpose(1, 0, 2), weights, out=values.transpose(1, 0, 2))
-        result = np.matmul(self.matrices.outputs, values)  # (tiles, 16, o)
+        a, b = tiles.transpose(1, 0, 2), values.transpose(1, 0, 2)
+        run(
+            lambda j: np.matmul(a[self.groups[j]], self.weights[self.groups[j]], out=b[self.groups[j]]),
+            len(self.groups),
+        )
+        result = _multiplied(self.matrices.outputs, values)  # (tiles, 16, o)
         if bias is not None:
             result += bias
         m, height = images.stop - images.start, rows.stop - rows.start
@@ -136,10 +159,25 @@ class _Tiles:
                 place[...] = result[:, : place.shape[1], : place.shape[2], y, x]
 
 
+def _multiplied(matrix: Array, stack: Array) -> Array:
+    """Return matrix @ stack[i] for each i, (m, k) @ (tiles, k, c)."""
+    out = np.empty((len(stack), len(matrix), stack.shape[2]), stack.dtype)
+    parts = blocks.spans(len(stack), blocks.BLOCK_BYTES // (stack[:1].nbytes + out[:1].nbytes))
+    run(lambda i: np.matmul(matrix, stack[parts[i]], out=out[parts[i]]), len(parts))
+    return out
+
+
 def _transformed(w: Array) -> Array:
     """Return the weights (3, 3, c, o) at the points: (36, c, o)."""
     c, o = w.shape[2:]
-    return np.matmul(transforms(w.dtype).weights, w.reshape(TAPS * TAPS, c * o)).reshape(-1, c, o)
+    rows, out = w.reshape(TAPS * TAPS, c, o).transpose(1, 0, 2), np.empty((TILE * TILE, c, o), w.dtype)
+    parts, matrix, by_row = (
+        blocks.spans(c, blocks.BLOCK_BYTES // (TILE * TILE * o * w.itemsize)),
+        transforms(w.dtype).weights,
+        out.transpose(1, 0, 2),
+    )
+    run(lambda i: np.matmul(matrix, rows[parts[i]], out=by_row[parts[i]]), len(parts))
+    return out
 
 
 # The operator --------------------------------------------------------------------------------
@@ -155,6 +193,7 @@ def suits(x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair) -> bo
         and min(w.shape[2:]) >= 32
         and isinstance(x, np.ndarray)
         and x.dtype.char in "fd"
+        and len(x) * -(-x.shape[1] // OUT) * -(-x.shape[2] // OUT) >= 32
     )
 
 
@@ -162,8 +201,8 @@ def forward(x: Array, w: Array, b: Array | None, padding: Pair) -> Array:
     """Return the convolution of x (n, h, w, c) with w (3, 3, c, o), plus b (o,)."""
     (n, h, wd, _), o, (ph, pw) = x.shape, w.shape[3], padding
     out = np.empty((n, h + 2 * ph - TAPS + 1, wd + 2 * pw - TAPS + 1, o), x.dtype)
-    tiles, weights = _Tiles(x, out.shape, padding), _transformed(w)
-    run(lambda i: tiles.multiply(i, tiles.block(i), weights, out, b), len(tiles.blocks))
+    tiles = _Tiles(x, w, out.shape, padding)
+    tiles.run(lambda i: tiles.outputs(i, tiles.transformed(i), out, b))
     return out
 
 
@@ -173,34 +212,34 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
     As in im2col, dx is the convolution of g with the flipped weights. The same products, read for the weights, give dw:
     each of the 36 is the product of g's transformed tiles with x's tiles of 4x4 pixels, transformed by A.
     """
-    flipped = w[::-1, ::-1].transpose(0, 1, 3, 2)  # (3, 3, o, c)
-    tiles = _Tiles(g, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
-    weights = _transformed(np.ascontiguousarray(flipped))
-    dx = np.empty(x.shape, x.dtype)
+    flipped = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (3, 3, o, c)
+    tiles = _Tiles(g, flipped, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
+    dx, (o, c), groups = np.empty(x.shape, x.dtype), flipped.shape[2:], tiles.groups
 
     def block(i: int) -> Array:
-        transformed = tiles.block(i)
-        tiles.multiply(i, transformed, weights, dx, None)
+        transformed = tiles.transformed(i)
+        tiles.outputs(i, transformed, dx)
         return transformed
 
     if not need[1]:
-        run(block, len(tiles.blocks))
+        tiles.run(block)
         return dx, None
-    o, c = weights.shape[1:]
-    matrices, columns = tiles.matrices, tiles.columns
-    pixels = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=columns.shape[1:], cut=columns.blocks)
-    few = blocks.spans(
-        TILE * TILE, blocks.BLOCK_BYTES // (o * c * x.itemsize)
-    )  # products at a time: they stay in cache
+    pixels = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=tiles.columns.shape[1:], cut=tiles.blocks)
 
     def partial_sum(numbers: range) -> Array:
         total = np.zeros((TILE * TILE, o, c), x.dtype)
         for i in numbers:
-            seen = block(i).transpose(1, 2, 0)  # (36, o, tiles)
-            source = np.matmul(matrices.outputs.T, pixels.block(i).reshape(-1, OUT * OUT, c)).transpose(1, 0, 2)
-            for part in few:
-                total[part] += np.matmul(seen[part], source[part])
-        return np.matmul(matrices.weights.T, total.reshape(TILE * TILE, o * c))  # (9, o c)
+            a = block(i).transpose(1, 2, 0)  # (36, o, tiles)
+            b = _multiplied(tiles.matrices.outputs.T, pixels.block(i).reshape(-1, OUT * OUT, c)).transpose(1, 0, 2)
+            run(
+                lambda j, a=a, b=b: np.add(
+                    total[groups[j]], np.matmul(a[groups[j]], b[groups[j]]), out=total[groups[j]]
+                ),
+                len(groups),
+            )
+        return np.matmul(tiles.matrices.weights.T, total.reshape(TILE * TILE, o * c))  # (9, o c)
 
-    dw = products.sum_in_order(partial_sum, len(tiles.blocks)).reshape(TAPS, TAPS, o, c)
+    count = len(tiles.blocks)
+    dw = partial_sum(range(count)) if tiles.shared else products.sum_in_order(partial_sum, count)
+    dw = dw.reshape(TAPS, TAPS, o, c)
     return dx, np.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
