@@ -24,6 +24,7 @@ Next: :mod:`minigrad.kernels.conv`.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
@@ -96,7 +97,9 @@ def transforms(dtype: DType) -> Transforms:
 
 
 class _Tiles:
-    """Tiles of 6x6 pixels of images, 4 apart, block by block: transformed, multiplied, and written as 4x4 outputs.
+    """Tiles of 6x6 pixels of images, 4 apart: transformed, multiplied with the weights, and written as 4x4 outputs.
+
+    All that is transformed is laid out as (tiles or input channels, 36 points, channels).
 
     Parameters
     ----------
@@ -108,22 +111,34 @@ class _Tiles:
 
     Attributes
     ----------
-    blocks : list of (images, rows)
-        Slices of the tiles.
+    pieces : list of (images, rows)
+        Slices of the tiles. A piece stays in a core's cache while it is transformed.
+    blocks : list of slices
+        Of the pieces. The weights are read again for each block, so a block has many tiles.
     shared : bool
-        Whether the threads share each block, in turn. Else each thread has blocks of its own.
+        Whether the threads share a block, and take one block after the other. Else each thread has its own.
     """
 
     def __init__(self, x: Array, w: Array, shape: tuple[int, ...], padding: Pair) -> None:
         (c, o), size = w.shape[2:], (-(-shape[1] // OUT), -(-shape[2] // OUT))
         tile_bytes = TILE * TILE * (c + o) * x.itemsize  # transformed, and its products
-        least = min(max(c, o) // 2, 128)  # the weights are read again for each block: it must be worth it
-        nbytes = max(blocks.BLOCK_BYTES, least * tile_bytes)
-        self.columns = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes * c // (c + o))
-        self.shape, self.matrices, self.weights = shape, transforms(x.dtype), _transformed(w)
-        self.blocks = self.columns.blocks
-        self.shared = len(self.blocks) < blocks.PARTIAL_SUMS or nbytes > 4 * blocks.BLOCK_BYTES
+        nbytes = blocks.BLOCK_BYTES * c // (c + o)
+        self.shape, self.matrices = shape, transforms(x.dtype)
+        self.columns = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes)
+        self.pieces = self.columns.blocks
+        lengths = [(i.stop - i.start) * (j.stop - j.start) * size[1] for i, j in self.pieces]
+        self.ends = [0, *itertools.accumulate(lengths)]
+        at_least = min(max(c, o) // 2, 128)  # tiles
+        self.blocks = blocks.spans(len(lengths), -(-at_least // max(lengths, default=1)))
+        self.shared = len(self.blocks) < blocks.PARTIAL_SUMS or at_least * tile_bytes > 4 * blocks.BLOCK_BYTES
         self.groups = blocks.spans(TILE * TILE, blocks.BLOCK_BYTES // (c * o * x.itemsize))  # of the 36 products
+        self.weights = np.empty((TILE * TILE, c, o), w.dtype)
+        by_row = self.weights.transpose(1, 0, 2)
+        taps, rows = (
+            w.reshape(TAPS * TAPS, c, o).transpose(1, 0, 2),
+            blocks.spans(c, nbytes // (TILE * TILE * o * w.itemsize)),
+        )
+        run(lambda i: np.matmul(self.matrices.weights, taps[rows[i]], out=by_row[rows[i]]), len(rows))
 
     def run(self, task: Callable[[int], object]) -> None:
         """Call ``task(i)`` for each block i."""
@@ -133,51 +148,44 @@ class _Tiles:
         else:
             run(task, len(self.blocks))
 
-    def transformed(self, i: int) -> Array:
-        """Return the tiles of a block at the points, (tiles, 36, c)."""
-        tiles = self.columns.block(i).reshape(-1, TILE * TILE, self.weights.shape[1])
-        return _multiplied(self.matrices.pixels, tiles)
+    def each_piece(self, i: int, task: Callable[[int, slice], object]) -> None:
+        """Call ``task(j, tiles)`` for each piece j of block i, where `tiles` is the piece's place in the block."""
+        numbers = range(len(self.pieces))[self.blocks[i]]
+        places = [
+            slice(self.ends[j] - self.ends[numbers[0]], self.ends[j + 1] - self.ends[numbers[0]]) for j in numbers
+        ]
+        run(lambda k: task(numbers[k], places[k]), len(numbers))
+
+    def transformed(self, i: int, columns: Columns, matrix: Array) -> Array:
+        """Return matrix @ window for the windows of block i, (tiles, 36, channels)."""
+        (m, k), c = matrix.shape, columns.x.shape[3]
+        out = np.empty((self.ends[self.blocks[i].stop] - self.ends[self.blocks[i].start], m, c), matrix.dtype)
+        self.each_piece(i, lambda j, tiles: np.matmul(matrix, columns.block(j).reshape(-1, k, c), out=out[tiles]))
+        return out
 
     def outputs(self, i: int, tiles: Array, out: Array, bias: Array | None = None) -> None:
-        """Multiply the transformed tiles of a block with the weights, and write the outputs to their places."""
-        (images, rows), (_, ho, wo, o) = self.blocks[i], self.shape
-        values = np.empty((*tiles.shape[:2], o), tiles.dtype)
-        a, b = tiles.transpose(1, 0, 2), values.transpose(1, 0, 2)
+        """Multiply the transformed tiles of block i with the weights, and write the outputs to their places."""
+        o = self.shape[3]
+        products = np.empty((*tiles.shape[:2], o), tiles.dtype)
+        a, b = tiles.transpose(1, 0, 2), products.transpose(1, 0, 2)  # (36, tiles, channels)
         run(
             lambda j: np.matmul(a[self.groups[j]], self.weights[self.groups[j]], out=b[self.groups[j]]),
             len(self.groups),
         )
-        result = _multiplied(self.matrices.outputs, values)  # (tiles, 16, o)
-        if bias is not None:
-            result += bias
-        m, height = images.stop - images.start, rows.stop - rows.start
-        result = result.reshape(m, height, self.columns.shape[2], OUT, OUT, o)
-        part = out[images, OUT * rows.start : OUT * rows.stop]
-        for y in range(OUT):
-            for x in range(OUT):
-                place = part[:, y::OUT, x::OUT]
-                place[...] = result[:, : place.shape[1], : place.shape[2], y, x]
 
+        def write(j: int, part: slice) -> None:
+            images, rows = self.pieces[j]
+            result = np.matmul(self.matrices.outputs, products[part])  # (tiles, 16, o)
+            if bias is not None:
+                result += bias
+            m, height, width = images.stop - images.start, rows.stop - rows.start, self.columns.shape[2]
+            result = result.reshape(m, height, width, OUT, OUT, o)
+            for y in range(OUT):
+                for x in range(OUT):
+                    place = out[images, OUT * rows.start + y : OUT * rows.stop : OUT, x::OUT]
+                    place[...] = result[:, : place.shape[1], : place.shape[2], y, x]
 
-def _multiplied(matrix: Array, stack: Array) -> Array:
-    """Return matrix @ stack[i] for each i, (m, k) @ (tiles, k, c)."""
-    out = np.empty((len(stack), len(matrix), stack.shape[2]), stack.dtype)
-    parts = blocks.spans(len(stack), blocks.BLOCK_BYTES // (stack[:1].nbytes + out[:1].nbytes))
-    run(lambda i: np.matmul(matrix, stack[parts[i]], out=out[parts[i]]), len(parts))
-    return out
-
-
-def _transformed(w: Array) -> Array:
-    """Return the weights (3, 3, c, o) at the points: (36, c, o)."""
-    c, o = w.shape[2:]
-    rows, out = w.reshape(TAPS * TAPS, c, o).transpose(1, 0, 2), np.empty((TILE * TILE, c, o), w.dtype)
-    parts, matrix, by_row = (
-        blocks.spans(c, blocks.BLOCK_BYTES // (TILE * TILE * o * w.itemsize)),
-        transforms(w.dtype).weights,
-        out.transpose(1, 0, 2),
-    )
-    run(lambda i: np.matmul(matrix, rows[parts[i]], out=by_row[parts[i]]), len(parts))
-    return out
+        self.each_piece(i, write)
 
 
 # The operator --------------------------------------------------------------------------------
@@ -202,7 +210,7 @@ def forward(x: Array, w: Array, b: Array | None, padding: Pair) -> Array:
     (n, h, wd, _), o, (ph, pw) = x.shape, w.shape[3], padding
     out = np.empty((n, h + 2 * ph - TAPS + 1, wd + 2 * pw - TAPS + 1, o), x.dtype)
     tiles = _Tiles(x, w, out.shape, padding)
-    tiles.run(lambda i: tiles.outputs(i, tiles.transformed(i), out, b))
+    tiles.run(lambda i: tiles.outputs(i, tiles.transformed(i, tiles.columns, tiles.matrices.pixels), out, b))
     return out
 
 
@@ -214,32 +222,37 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
     """
     flipped = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (3, 3, o, c)
     tiles = _Tiles(g, flipped, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
-    dx, (o, c), groups = np.empty(x.shape, x.dtype), flipped.shape[2:], tiles.groups
+    dx, (o, c), matrices = np.empty(x.shape, x.dtype), flipped.shape[2:], tiles.matrices
+    pixels = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=tiles.columns.shape[1:], cut=tiles.pieces)
 
     def block(i: int) -> Array:
-        transformed = tiles.transformed(i)
+        transformed = tiles.transformed(i, tiles.columns, matrices.pixels)
         tiles.outputs(i, transformed, dx)
         return transformed
+
+    def partial_sum(numbers: range) -> Array:
+        total = np.empty((TILE * TILE, o, c), x.dtype)
+
+        def add(i: int, a: Array, b: Array, out: Array) -> None:
+            if i == numbers[0]:
+                np.matmul(a, b, out=out)
+            else:
+                out += np.matmul(a, b)
+
+        for i in numbers:
+            a = block(i).transpose(1, 2, 0)  # (36, o, tiles)
+            b = tiles.transformed(i, pixels, matrices.outputs.T).transpose(1, 0, 2)  # (36, tiles, c)
+            run(
+                lambda j, i=i, a=a, b=b: add(i, a[tiles.groups[j]], b[tiles.groups[j]], total[tiles.groups[j]]),
+                len(tiles.groups),
+            )
+        dw, rows = np.empty((o, TAPS * TAPS, c), x.dtype), blocks.split(o, min(o, 16))
+        run(lambda i: np.matmul(matrices.weights.T, total.transpose(1, 0, 2)[rows[i]], out=dw[rows[i]]), len(rows))
+        return dw
 
     if not need[1]:
         tiles.run(block)
         return dx, None
-    pixels = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=tiles.columns.shape[1:], cut=tiles.blocks)
-
-    def partial_sum(numbers: range) -> Array:
-        total = np.zeros((TILE * TILE, o, c), x.dtype)
-        for i in numbers:
-            a = block(i).transpose(1, 2, 0)  # (36, o, tiles)
-            b = _multiplied(tiles.matrices.outputs.T, pixels.block(i).reshape(-1, OUT * OUT, c)).transpose(1, 0, 2)
-            run(
-                lambda j, a=a, b=b: np.add(
-                    total[groups[j]], np.matmul(a[groups[j]], b[groups[j]]), out=total[groups[j]]
-                ),
-                len(groups),
-            )
-        return np.matmul(tiles.matrices.weights.T, total.reshape(TILE * TILE, o * c))  # (9, o c)
-
     count = len(tiles.blocks)
     dw = partial_sum(range(count)) if tiles.shared else products.sum_in_order(partial_sum, count)
-    dw = dw.reshape(TAPS, TAPS, o, c)
-    return dx, np.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
+    return dx, np.ascontiguousarray(dw[:, ::-1].transpose(1, 2, 0)).reshape(w.shape)
