@@ -1,22 +1,22 @@
-r"""3x3 convolutions with a quarter of the multiplications: Winograd's filtering F(4x4, 3x3).
+r"""3x3 convolutions by a quarter of the multiplications: Winograd's filtering F(4x4, 3x3).
 
-In one dimension, four neighbouring outputs of a kernel of three weights need six inputs. The definition spends 4 * 3 =
-12 products on them. But a product of two polynomials, one of degree 3 and one of degree 2, is known from its values at
-6 points, and each value takes *one* product. Convolution is such a product read backwards, so six products suffice:
+In one dimension, four neighbouring outputs of a kernel of three weights see six pixels. The definition spends 4 * 3 =
+12 multiplications on them. Six are enough: transform the pixels and the weights, multiply number by number, and
+transform the products,
 
 .. math::
-    out = A^{\top} \left[ (G w) \cdot (B^{\top} x) \right], \qquad x \in R^6,\; w \in R^3,\; out \in R^4
+    out = A^{\top} \left[ (G w) \odot (B^{\top} x) \right], \qquad x \in R^6,\; w \in R^3,\; out \in R^4
 
-G evaluates the kernel at the points, the transposes of A and B do the rest, and all three are fixed matrices of
-simple numbers (:func:`cook_toom`). In two dimensions they act along both axes: a *tile* of 6x6 pixels gives 4x4 outputs
-by 36 products where the definition has 144. Channels add up before the last step, so the 36 products are products of
-matrices, (tiles, c) @ (c, o). This is where the time goes, and where three quarters of it are saved.
+with three fixed matrices of simple numbers (:func:`cook_toom` makes them, and says why it works). In two dimensions
+the matrices act along both axes: a *tile* of 6x6 pixels gives 4x4 outputs by 36 multiplications in place of 144. The
+sum over the channels can be taken before the last transform. So each of the 36 places in a tile has a product of
+matrices of its own, (tiles, c) @ (c, o). Here the time goes, and here three quarters of it are saved.
 
-Definition: :func:`minigrad.kernels.conv.forward` and its gradients. The results are rounded differently.
+Definition: the twin of :func:`minigrad.conv2d`, and its gradients. Only the rounding differs: in float32 by up to 4e-6
+of the largest number, where im2col has 5e-7.
 
 S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural
-Networks, CVPR 2016 (arXiv 1509.09308); the points: B. Barabasz et al., Error Analysis and Improving the Accuracy of
-Winograd Convolution for Deep Neural Networks, 2020 (arXiv 1803.10986).
+Networks, CVPR 2016 (arXiv 1509.09308).
 
 Next: :mod:`minigrad.kernels.conv`.
 """
@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -36,223 +37,208 @@ from minigrad.kernels.columns import Columns
 from minigrad.kernels.threads import run
 from minigrad.typing import Array, DType, Pair
 
-OUT, TAPS = 4, 3  # outputs of a tile along each axis; taps of the kernel
+OUT, TAPS = 4, 3  # outputs of a tile and weights of the kernel, along each axis
 TILE = OUT + TAPS - 1
+PLACES = TILE * TILE
 
-#: Where the polynomials are evaluated, besides at infinity. A point and its inverse keep the powers near 1: in float32
-#: these five err a quarter as much as the usual (0, 1, -1, 2, -2).
-POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2))
+#: The points of :func:`cook_toom`, besides infinity. A number beside its inverse keeps all powers near 1: these points
+#: err a third as much as the usual 0, 1, -1, 2, -2 (see B. Barabasz et al., arXiv 1803.10986, on the choice).
+POINTS = tuple(map(Fraction, ("0", "2/3", "-2/3", "3/2", "-3/2")))
 
 
 # The matrices --------------------------------------------------------------------------------
 
 
-def cook_toom(points: tuple[Fraction, ...], m: int, r: int) -> tuple[list[list[Fraction]], ...]:
-    """Return A' (m, n), G (n, r) and B' (n, n) for m outputs of r taps, n = m + r - 1, from n - 1 points and infinity.
-
-    Row j of G evaluates a polynomial of r coefficients at point j; row j of B' is the polynomial that is zero at all
-    other points (Lagrange); the last row of each belongs to infinity, where the leading coefficient counts.
-    """
-    n = m + r - 1
-    scale = [_evaluate(_with_roots([q for q in points if q != p]), p) for p in points]
-    at = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
-    g = [[p**i / s for i in range(r)] for p, s in zip(points, scale, strict=True)] + [
-        [Fraction(i == r - 1) for i in range(r)]
-    ]
-    bt = [[*_with_roots([q for q in points if q != p]), Fraction(0)] for p in points] + [_with_roots(list(points))]
-    assert len(bt) == len(bt[0]) == n
-    return at, g, bt
-
-
-def _with_roots(roots: list[Fraction]) -> list[Fraction]:
-    """Return the coefficients, the lowest first, of the polynomial with these zeros."""
-    coefficients = [Fraction(1)]
-    for root in roots:
-        shifted, scaled = [Fraction(0), *coefficients], [*(root * c for c in coefficients), Fraction(0)]
-        coefficients = [a - b for a, b in zip(shifted, scaled, strict=True)]
-    return coefficients
-
-
-def _evaluate(coefficients: list[Fraction], x: Fraction) -> Fraction:
-    return sum((c * x**i for i, c in enumerate(coefficients)), Fraction(0))
-
-
 class Transforms(NamedTuple):
-    """The matrices for two axes at once: each is the Kronecker product of the one for one axis with itself."""
+    """The matrices for one axis; or for both axes at once, each the Kronecker product of one of these with itself."""
 
-    outputs: Array  # A' x A', (16, 36)
-    weights: Array  # G x G, (36, 9)
-    pixels: Array  # B' x B', (36, 36)
+    outputs: Array  # A', (4, 6) or (16, 36)
+    weights: Array  # G, (6, 3) or (36, 9)
+    pixels: Array  # B', (6, 6) or (36, 36)
+
+
+def cook_toom(points: Sequence[Fraction], outputs: int, taps: int) -> Transforms:
+    """Return the matrices for one axis, in exact fractions, from outputs + taps - 2 points.
+
+    Take two polynomials: p with 4 coefficients, q with 3. Their product s = p q has 6 coefficients, so its values at 6
+    points determine it (Lagrange). And a value takes one multiplication, p(t) q(t). In matrices,
+
+        s = B [(A p) * (G q)]
+
+    where A and G evaluate p and q at the points, and B makes coefficients of the values. One of the points is infinity,
+    where the value of a polynomial is its leading coefficient. On the other hand, s_k is the sum of p_i q_j over all
+    i + j = k. For any x the two say
+
+        sum of p_i q_j x_k over i + j = k   =   x' s   =   (A p)' [(G q) * (B' x)]
+
+    Convolution is the left side, as a function of p: out_i is the sum of w_j x_k over i + j = k. So out is what p meets
+    on the right side, A' [(G w) * (B' x)].
+    """
+    others = [[q for q in points if q != p] for p in points]
+    scales = [
+        math.prod([p - q for q in roots], start=Fraction(1)) for p, roots in zip(points, others, strict=True)
+    ]  # moved from B to G
+    at = [[p**i for p in points] + [Fraction(i == outputs - 1)] for i in range(outputs)]
+    g = [[p**j / scale for j in range(taps)] for p, scale in zip(points, scales, strict=True)]
+    g += [[Fraction(j == taps - 1) for j in range(taps)]]
+    bt = [[*_with_zeros_at(roots), Fraction(0)] for roots in others] + [_with_zeros_at(points)]
+    return Transforms(np.array(at), np.array(g), np.array(bt))
+
+
+def _with_zeros_at(roots: Sequence[Fraction]) -> list[Fraction]:
+    """Return the coefficients of the product of all t - root, the constant first."""
+    return list(np.poly(np.array(roots, object))[::-1])
 
 
 @functools.cache
 def transforms(dtype: DType) -> Transforms:
-    """Return the matrices in a dtype; they are rounded once."""
-    return Transforms(
-        *(np.kron(m, m).astype(dtype) for m in (np.array(m, float) for m in cook_toom(POINTS, OUT, TAPS)))
-    )
+    """Return the matrices for both axes, rounded to a dtype."""
+    return Transforms(*[np.kron(matrix, matrix).astype(dtype) for matrix in cook_toom(POINTS, OUT, TAPS)])
 
 
 # Tiles ---------------------------------------------------------------------------------------
 
 
-class _Tiles:
-    """Tiles of 6x6 pixels of images, 4 apart: transformed, multiplied with the weights, and written as 4x4 outputs.
+class Tiles:
+    """The outputs of a convolution in tiles of 4x4, and the 6x6 pixels that each of them sees.
 
-    All that is transformed is laid out as (tiles or input channels, 36 points, channels).
+    What is transformed has the shape (tiles, 36 places, channels). Tiles are cut twice. A *piece* stays in a core's
+    cache while it is transformed. A *block* of pieces is multiplied with the weights: they are read once for each
+    block, so it has many tiles. Threads take blocks in turn or, if there are few blocks or they are too large for the
+    cache, the pieces and the places of one block.
 
     Parameters
     ----------
     x : array of shape (n, h, w, c)
     w : array of shape (3, 3, c, o)
     shape : (n, ho, wo, o)
-        The shape of the result.
+        The shape of the outputs.
     padding : (int, int)
 
     Attributes
     ----------
-    pieces : list of (images, rows)
-        Slices of the tiles. A piece stays in a core's cache while it is transformed.
-    blocks : list of slices
-        Of the pieces. The weights are read again for each block, so a block has many tiles.
-    shared : bool
-        Whether the threads share a block, and take one block after the other. Else each thread has its own.
+    finite : bool
+        Whether all outputs that were written so far are finite. A tile mixes its pixels: a NaN, an infinity or an
+        overflow spreads over all its outputs, and im2col has to compute the convolution again.
     """
 
     def __init__(self, x: Array, w: Array, shape: tuple[int, ...], padding: Pair) -> None:
         (c, o), size = w.shape[2:], (-(-shape[1] // OUT), -(-shape[2] // OUT))
-        tile_bytes = TILE * TILE * (c + o) * x.itemsize  # transformed, and its products
-        nbytes = blocks.BLOCK_BYTES * c // (c + o)
-        self.shape, self.matrices = shape, transforms(x.dtype)
-        self.columns = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes)
-        self.pieces = self.columns.blocks
-        lengths = [(i.stop - i.start) * (j.stop - j.start) * size[1] for i, j in self.pieces]
-        self.ends = [0, *itertools.accumulate(lengths)]
-        at_least = min(max(c, o) // 2, 128)  # tiles
-        self.blocks = blocks.spans(len(lengths), -(-at_least // max(lengths, default=1)))
-        self.shared = len(self.blocks) < blocks.PARTIAL_SUMS or at_least * tile_bytes > 4 * blocks.BLOCK_BYTES
-        self.groups = blocks.spans(TILE * TILE, blocks.BLOCK_BYTES // (c * o * x.itemsize))  # of the 36 products
-        self.weights = np.empty((TILE * TILE, c, o), w.dtype)
-        by_row = self.weights.transpose(1, 0, 2)
-        taps, rows = (
-            w.reshape(TAPS * TAPS, c, o).transpose(1, 0, 2),
-            blocks.spans(c, nbytes // (TILE * TILE * o * w.itemsize)),
-        )
-        run(lambda i: np.matmul(self.matrices.weights, taps[rows[i]], out=by_row[rows[i]]), len(rows))
+        self.matrices, self.width, self.finite = transforms(x.dtype), size[1], True
+        nbytes = blocks.BLOCK_BYTES * c // (c + o)  # of the pixels: their products share the cache
+        self.pixels = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes)
+        self.pieces = self.pixels.blocks  # (images, rows of tiles)
+        tiles = [(images.stop - images.start) * (rows.stop - rows.start) * size[1] for images, rows in self.pieces]
+        self.ends = [0, *itertools.accumulate(tiles)]
+        least = min(max(c, o) // 2, 128)  # tiles of a block
+        self.blocks = blocks.spans(len(tiles), -(-least // tiles[0]))
+        large = least * PLACES * (c + o) * x.itemsize > 4 * blocks.BLOCK_BYTES
+        self.shared = large or len(self.blocks) < blocks.PARTIAL_SUMS
+        self.places = blocks.spans(PLACES, blocks.BLOCK_BYTES // (c * o * x.itemsize))
+        self.weights = np.empty((PLACES, c, o), w.dtype)
+        taps, by_channel = w.reshape(TAPS * TAPS, c, o).swapaxes(0, 1), self.weights.swapaxes(0, 1)
+        parts = self.channels = blocks.spans(c, blocks.BLOCK_BYTES // (PLACES * o * w.itemsize))
+        run(lambda i: np.matmul(self.matrices.weights, taps[parts[i]], out=by_channel[parts[i]]), len(parts))
 
     def run(self, task: Callable[[int], object]) -> None:
         """Call ``task(i)`` for each block i."""
-        if self.shared:
+        if not self.shared:
+            run(task, len(self.blocks))
+        else:
             for i in range(len(self.blocks)):
                 task(i)
-        else:
-            run(task, len(self.blocks))
 
-    def each_piece(self, i: int, task: Callable[[int, slice], object]) -> None:
-        """Call ``task(j, tiles)`` for each piece j of block i, where `tiles` is the piece's place in the block."""
+    def _each_piece(self, i: int, task: Callable[[int, slice], object]) -> None:
+        """Call ``task(j, tiles)`` for each piece j of block i, with its slice of the block."""
         numbers = range(len(self.pieces))[self.blocks[i]]
-        places = [
-            slice(self.ends[j] - self.ends[numbers[0]], self.ends[j + 1] - self.ends[numbers[0]]) for j in numbers
-        ]
-        run(lambda k: task(numbers[k], places[k]), len(numbers))
+        ends = [self.ends[j] - self.ends[numbers[0]] for j in (*numbers, numbers[-1] + 1)]
+        run(lambda k: task(numbers[k], slice(ends[k], ends[k + 1])), len(numbers))
 
     def transformed(self, i: int, columns: Columns, matrix: Array) -> Array:
-        """Return matrix @ window for the windows of block i, (tiles, 36, channels)."""
+        """Return ``matrix @ window`` for the windows of block i, (tiles, 36, channels)."""
         (m, k), c = matrix.shape, columns.x.shape[3]
-        out = np.empty((self.ends[self.blocks[i].stop] - self.ends[self.blocks[i].start], m, c), matrix.dtype)
-        self.each_piece(i, lambda j, tiles: np.matmul(matrix, columns.block(j).reshape(-1, k, c), out=out[tiles]))
+        first, last = self.blocks[i].start, self.blocks[i].stop
+        out = np.empty((self.ends[last] - self.ends[first], m, c), matrix.dtype)
+        self._each_piece(i, lambda j, tiles: np.matmul(matrix, columns.block(j).reshape(-1, k, c), out=out[tiles]))
         return out
 
-    def outputs(self, i: int, tiles: Array, out: Array, bias: Array | None = None) -> None:
-        """Multiply the transformed tiles of block i with the weights, and write the outputs to their places."""
-        o = self.shape[3]
-        products = np.empty((*tiles.shape[:2], o), tiles.dtype)
-        a, b = tiles.transpose(1, 0, 2), products.transpose(1, 0, 2)  # (36, tiles, channels)
-        run(
-            lambda j: np.matmul(a[self.groups[j]], self.weights[self.groups[j]], out=b[self.groups[j]]),
-            len(self.groups),
-        )
+    def each_place(self, task: Callable[[slice], object]) -> None:
+        """Call ``task(places)`` for slices of the 36 places, each with its own product of matrices."""
+        run(lambda j: task(self.places[j]), len(self.places))
 
-        def write(j: int, part: slice) -> None:
-            images, rows = self.pieces[j]
-            result = np.matmul(self.matrices.outputs, products[part])  # (tiles, 16, o)
+    def write(self, i: int, a: Array, out: Array, bias: Array | None = None) -> None:
+        """Multiply the transformed pixels of block i with the weights, and write the outputs to their places."""
+        o = out.shape[3]
+        product = np.empty((*a.shape[:2], o), a.dtype)  # (tiles, 36, o)
+        by_place, to = a.swapaxes(0, 1), product.swapaxes(0, 1)
+        self.each_place(lambda p: np.matmul(by_place[p], self.weights[p], out=to[p]))
+
+        def piece(j: int, tiles: slice) -> None:
+            (images, rows), result = self.pieces[j], np.matmul(self.matrices.outputs, product[tiles])
             if bias is not None:
                 result += bias
-            m, height, width = images.stop - images.start, rows.stop - rows.start, self.columns.shape[2]
-            result = result.reshape(m, height, width, OUT, OUT, o)
-            for y in range(OUT):
-                for x in range(OUT):
-                    place = out[images, OUT * rows.start + y : OUT * rows.stop : OUT, x::OUT]
-                    place[...] = result[:, : place.shape[1], : place.shape[2], y, x]
+            if not math.isfinite(np.vdot(result, result)):
+                self.finite = False
+            result = result.reshape(images.stop - images.start, -1, self.width, OUT, OUT, o)
+            for y, x in itertools.product(range(OUT), range(OUT)):
+                place = out[images, OUT * rows.start + y : OUT * rows.stop : OUT, x::OUT]
+                place[...] = result[:, : place.shape[1], : place.shape[2], y, x]  # tiles may reach over the border
 
-        self.each_piece(i, write)
-
-
-# The operator --------------------------------------------------------------------------------
+        self._each_piece(i, piece)
 
 
-def suits(x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair) -> bool:
-    """Return whether this is faster than im2col."""
-    one = (1, 1)
-    return (
-        w.shape[:2] == (TAPS, TAPS)
-        and stride == dilation == one
-        and max(padding) < TAPS
-        and min(w.shape[2:]) >= 32
-        and isinstance(x, np.ndarray)
-        and x.dtype.char in "fd"
-        and len(x) * -(-x.shape[1] // OUT) * -(-x.shape[2] // OUT) >= 32
-    )
+# Forward and backward ------------------------------------------------------------------------
 
 
-def forward(x: Array, w: Array, b: Array | None, padding: Pair) -> Array:
-    """Return the convolution of x (n, h, w, c) with w (3, 3, c, o), plus b (o,)."""
+def forward(x: Array, w: Array, b: Array | None, padding: Pair) -> tuple[Array, bool]:
+    """Return the convolution of x (n, h, w, c) with w (3, 3, c, o), plus b (o,), and whether it is finite."""
     (n, h, wd, _), o, (ph, pw) = x.shape, w.shape[3], padding
     out = np.empty((n, h + 2 * ph - TAPS + 1, wd + 2 * pw - TAPS + 1, o), x.dtype)
-    tiles = _Tiles(x, w, out.shape, padding)
-    tiles.run(lambda i: tiles.outputs(i, tiles.transformed(i, tiles.columns, tiles.matrices.pixels), out, b))
-    return out
+    tiles = Tiles(x, w, out.shape, padding)
+    tiles.run(lambda i: tiles.write(i, tiles.transformed(i, tiles.pixels, tiles.matrices.pixels), out, b))
+    return out, tiles.finite
 
 
-def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair) -> tuple[Array | None, Array | None]:
-    """Return the gradients of x and w for the cotangent g (n, ho, wo, o): both from the cotangent's tiles.
+def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair) -> tuple[Array, Array | None, bool]:
+    """Return the gradients of x and w for the cotangent g (n, ho, wo, o), and whether they are finite.
 
-    As in im2col, dx is the convolution of g with the flipped weights. The same products, read for the weights, give dw:
-    each of the 36 is the product of g's transformed tiles with x's tiles of 4x4 pixels, transformed by A.
+    Both come from one transform of the cotangent. dx is the convolution of g with the flipped weights, as in im2col. If
+    x were the cotangent of this convolution, its flipped weights would have the gradient dw. This gradient runs through
+    the transforms backwards: x's tiles of 4x4 pixels through A, times g's transformed tiles, and the sum over all tiles
+    through G'.
     """
-    flipped = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (3, 3, o, c)
-    tiles = _Tiles(g, flipped, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
+    flipped = np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))  # (3, 3, o, c)
+    tiles = Tiles(g, flipped, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
     dx, (o, c), matrices = np.empty(x.shape, x.dtype), flipped.shape[2:], tiles.matrices
-    pixels = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=tiles.columns.shape[1:], cut=tiles.pieces)
+    size = tiles.pixels.shape[1:]
+    inner = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=size, cut=tiles.pieces)
 
     def block(i: int) -> Array:
-        transformed = tiles.transformed(i, tiles.columns, matrices.pixels)
-        tiles.outputs(i, transformed, dx)
-        return transformed
+        a = tiles.transformed(i, tiles.pixels, matrices.pixels)
+        tiles.write(i, a, dx)
+        return a
 
     def partial_sum(numbers: range) -> Array:
-        total = np.empty((TILE * TILE, o, c), x.dtype)
+        total, dw = np.empty((PLACES, o, c), x.dtype), np.empty((o, TAPS * TAPS, c), x.dtype)
 
-        def add(i: int, a: Array, b: Array, out: Array) -> None:
+        def add(p: slice, a: Array, b: Array, i: int) -> None:
             if i == numbers[0]:
-                np.matmul(a, b, out=out)
+                np.matmul(a[p], b[p], out=total[p])
             else:
-                out += np.matmul(a, b)
+                total[p] += np.matmul(a[p], b[p])
 
         for i in numbers:
             a = block(i).transpose(1, 2, 0)  # (36, o, tiles)
-            b = tiles.transformed(i, pixels, matrices.outputs.T).transpose(1, 0, 2)  # (36, tiles, c)
-            run(
-                lambda j, i=i, a=a, b=b: add(i, a[tiles.groups[j]], b[tiles.groups[j]], total[tiles.groups[j]]),
-                len(tiles.groups),
-            )
-        dw, rows = np.empty((o, TAPS * TAPS, c), x.dtype), blocks.split(o, min(o, 16))
-        run(lambda i: np.matmul(matrices.weights.T, total.transpose(1, 0, 2)[rows[i]], out=dw[rows[i]]), len(rows))
+            b = tiles.transformed(i, inner, matrices.outputs.T).swapaxes(0, 1)  # (36, tiles, c)
+            tiles.each_place(functools.partial(add, a=a, b=b, i=i))
+        by_channel, parts = total.swapaxes(0, 1), tiles.channels
+        run(lambda i: np.matmul(matrices.weights.T, by_channel[parts[i]], out=dw[parts[i]]), len(parts))
         return dw
 
     if not need[1]:
         tiles.run(block)
-        return dx, None
+        return dx, None, tiles.finite
     count = len(tiles.blocks)
     dw = partial_sum(range(count)) if tiles.shared else products.sum_in_order(partial_sum, count)
-    return dx, np.ascontiguousarray(dw[:, ::-1].transpose(1, 2, 0)).reshape(w.shape)
+    dw = np.ascontiguousarray(dw[:, ::-1].transpose(1, 2, 0)).reshape(w.shape)  # (3, 3, c, o)
+    return dx, dw, tiles.finite and math.isfinite(np.vdot(dw, dw))
