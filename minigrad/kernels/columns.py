@@ -7,7 +7,7 @@ enough to be still in cache when they are multiplied.
 
 Definition: :func:`minigrad.device.windows` of the padded images, each window as a row.
 
-Next: :mod:`minigrad.kernels.conv`.
+Next: :mod:`minigrad.kernels.winograd`.
 """
 
 from __future__ import annotations

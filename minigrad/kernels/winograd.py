@@ -125,7 +125,7 @@ class Tiles:
     def __init__(self, x: Array, w: Array, shape: tuple[int, ...], padding: Pair) -> None:
         (c, o), size = w.shape[2:], (-(-shape[1] // OUT), -(-shape[2] // OUT))
         self.matrices, self.width, self.finite = transforms(x.dtype), size[1], True
-        nbytes = blocks.BLOCK_BYTES * c // (c + o)  # of the pixels: their products share the cache
+        nbytes = blocks.TILE_BYTES * c // (c + o)  # of the pixels: their products share the cache
         self.pixels = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes)
         self.pieces = self.pixels.blocks  # (images, rows of tiles)
         tiles = [(images.stop - images.start) * (rows.stop - rows.start) * size[1] for images, rows in self.pieces]
@@ -179,10 +179,10 @@ class Tiles:
                 result += bias
             if not math.isfinite(np.vdot(result, result)):
                 self.finite = False
-            result = result.reshape(images.stop - images.start, -1, self.width, OUT, OUT, o)
-            for y, x in itertools.product(range(OUT), range(OUT)):
-                place = out[images, OUT * rows.start + y : OUT * rows.stop : OUT, x::OUT]
-                place[...] = result[:, : place.shape[1], : place.shape[2], y, x]  # tiles may reach over the border
+            place = out[images, OUT * rows.start : OUT * rows.stop]
+            result = result.reshape(len(place), -1, self.width, OUT, OUT, o).swapaxes(2, 3)
+            result = result.reshape(len(place), -1, OUT * self.width, o)
+            place[...] = result[:, : place.shape[1], : place.shape[2]]  # tiles may reach over the border
 
         self._each_piece(i, piece)
 
