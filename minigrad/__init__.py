@@ -16,6 +16,7 @@ The rest, when you need it:
 from minigrad import autograd, checks, data, device, inspect, nn, ops, optim
 from minigrad.autograd import *  # noqa: F403
 from minigrad.checks import *  # noqa: F403
+from minigrad.kernels.conv import conv_algorithm
 from minigrad.kernels.memory import keep_freed_memory
 from minigrad.kernels.threads import get_num_threads, set_num_threads
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
@@ -24,7 +25,7 @@ from minigrad.train.checkpoint import load, save
 __version__ = "0.1.0"
 
 __all__ = ["autograd", "checks", "data", "device", "inspect", "nn", "ops", "optim"]
-__all__ += ["get_num_threads", "keep_freed_memory", "load", "save", "set_num_threads"]
+__all__ += ["conv_algorithm", "get_num_threads", "keep_freed_memory", "load", "save", "set_num_threads"]
 __all__ += autograd.__all__
 __all__ += checks.__all__
 __all__ += ops.__all__

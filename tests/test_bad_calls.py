@@ -12,7 +12,16 @@ from tests.tools import bad_calls
 from tests.tools.bad_calls import outcome, outcomes
 
 #: Public names that nothing bad can be passed to, or that are tested elsewhere: files, downloads, contexts.
-ELSEWHERE = {"get_num_threads", "keep_freed_memory", "load", "save", "detect_anomaly", "no_grad", "once"}
+ELSEWHERE = {
+    "conv_algorithm",
+    "get_num_threads",
+    "keep_freed_memory",
+    "load",
+    "save",
+    "detect_anomaly",
+    "no_grad",
+    "once",
+}
 ELSEWHERE |= {"Flatten", "GlobalAvgPool2d", "Identity", "Module", "ReLU", "init", "Schedule", "GradientError"}
 ELSEWHERE |= {"CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "transforms"}
 ELSEWHERE |= {"Graph", "GraphNode", "Moments", "Response", "Row", "Summary"}

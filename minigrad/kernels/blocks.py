@@ -26,6 +26,10 @@ BLOCK_BYTES = 1 << 20
 #: The bytes of im2col's columns in a block: more than elsewhere, since each block costs a dozen NumPy calls.
 COLUMN_BYTES = 3 * BLOCK_BYTES // 2
 
+#: The bytes of a piece of Winograd's transformed tiles and their products. Smaller ones fit the cache better, but each
+#: costs two dozen NumPy calls, and with every call threads wait for Python's lock.
+TILE_BYTES = 2 * BLOCK_BYTES
+
 #: With rows of this many numbers, NumPy's overhead for each row no longer matters.
 ROW_LENGTH = 1024
 

@@ -7,7 +7,7 @@ enough to be still in cache when they are multiplied.
 
 Definition: :func:`minigrad.device.windows` of the padded images, each window as a row.
 
-Next: :mod:`minigrad.kernels.conv`.
+Next: :mod:`minigrad.kernels.winograd`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ class Columns:
         Along height and width.
     whole_images : bool
         Whether each block must consist of whole images.
+    size : (int, int), optional
+        Height and width of the output, if more windows are wanted than fit; pixels outside the border are zeros.
+    nbytes : int, optional
+        Of the columns in a block.
+    cut : list of (images, rows), optional
+        The blocks, if they are given.
 
     Attributes
     ----------
@@ -39,14 +45,25 @@ class Columns:
     """
 
     def __init__(
-        self, x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, whole_images: bool = False
+        self,
+        x: Array,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        whole_images: bool = False,
+        *,
+        size: Pair | None = None,
+        nbytes: int = 0,
+        cut: list[tuple[slice, slice]] | None = None,
     ) -> None:
         n, h, w, c = x.shape
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
         self.x, self.kernel, self.stride, self.padding, self.dilation = x, kernel, stride, padding, dilation
-        self.window_rows = dh * (kh - 1) + 1  # rows of x that a window spans, with those that dilation skips
-        self.shape = n, (h + 2 * ph - self.window_rows) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
-        self.blocks = _blocks(x, *self.shape, kh * kw * c, whole_images)
+        self.span = dh * (kh - 1) + 1, dw * (kw - 1) + 1  # pixels of x that a window covers, with those it skips
+        ho, wo = size or ((h + 2 * ph - self.span[0]) // sh + 1, (w + 2 * pw - self.span[1]) // sw + 1)
+        self.shape = n, ho, wo
+        self.blocks = cut or _blocks(x, n, ho, wo, kh * kw * c, nbytes or blocks.COLUMN_BYTES, whole_images)
 
     def block(self, i: int) -> Array:
         """Return the columns of a block, (pixels, kh kw c)."""
@@ -61,21 +78,22 @@ class Columns:
 
     def _padded(self, images: slice, rows: slice) -> Array:
         """Return the input of a block's windows: some rows of x, and zeros where windows extend over its border."""
-        (h, w, c), (ph, pw), sh = self.x.shape[1:], self.padding, self.stride[0]
+        (h, w, c), (ph, pw), (sh, sw) = self.x.shape[1:], self.padding, self.stride
         first = rows.start * sh - ph  # row of x
-        seen = (rows.stop - rows.start - 1) * sh + self.window_rows
-        top, bottom = (min(max(edge - first, 0), seen) for edge in (0, h))
+        height = (rows.stop - rows.start - 1) * sh + self.span[0]
+        width = max((self.shape[2] - 1) * sw + self.span[1], w + pw)
+        top, bottom = (min(max(edge - first, 0), height) for edge in (0, h))
         xp, part = namespace(self.x), self.x[images, first + top : first + bottom]
-        if pw == top == 0 and bottom == seen:
+        if top == 0 and bottom == height and width == w:
             return xp.ascontiguousarray(part)
-        out = xp.empty((len(part), seen, w + 2 * pw, c), dtype=part.dtype)
+        out = xp.empty((len(part), height, width, c), dtype=part.dtype)
         out[:, :top], out[:, bottom:] = 0, 0
         out[:, top:bottom, :pw], out[:, top:bottom, pw + w :] = 0, 0
         out[:, top:bottom, pw : pw + w] = part
-        return out  # (m, seen, pw + w + pw, c)
+        return out  # (m, height, width, c)
 
 
-def _blocks(x: Array, n: int, ho: int, wo: int, k: int, whole_images: bool) -> list[tuple[slice, slice]]:
+def _blocks(x: Array, n: int, ho: int, wo: int, k: int, nbytes: int, whole_images: bool) -> list[tuple[slice, slice]]:
     """Cut the output pixels into (images, rows) so that the columns of each block stay in cache.
 
     A block consists of some whole images or, where one image is too large, of some rows of one image.
@@ -83,9 +101,9 @@ def _blocks(x: Array, n: int, ho: int, wo: int, k: int, whole_images: bool) -> l
     if not on_host(x) or n == 0:
         return [(slice(0, n), slice(0, ho))]
     row_bytes = wo * k * x.itemsize
-    if whole_images or ho * row_bytes <= blocks.COLUMN_BYTES:
-        return [(images, slice(0, ho)) for images in blocks.spans(n, blocks.COLUMN_BYTES // (ho * row_bytes))]
-    count = len(blocks.spans(ho, blocks.COLUMN_BYTES // row_bytes))
+    if whole_images or ho * row_bytes <= nbytes:
+        return [(images, slice(0, ho)) for images in blocks.spans(n, nbytes // (ho * row_bytes))]
+    count = len(blocks.spans(ho, nbytes // row_bytes))
     parts = blocks.split(ho, min(count + count % 2, ho))  # an even number: two threads share one image equally
     return [(slice(image, image + 1), rows) for image in range(n) for rows in parts]
 

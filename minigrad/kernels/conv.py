@@ -7,13 +7,17 @@ Next: :mod:`minigrad.kernels.pixels`.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import TypeAlias
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from minigrad.arguments import expect
 from minigrad.device import add_windows, namespace, on_host
-from minigrad.kernels import blocks, products
+from minigrad.kernels import blocks, products, winograd
 from minigrad.kernels.columns import Columns
 from minigrad.kernels.threads import run
 from minigrad.typing import Array, Pair
@@ -21,8 +25,48 @@ from minigrad.typing import Array, Pair
 Need: TypeAlias = tuple[bool, ...]  # whether the gradients of x, w and b are needed
 Gradients: TypeAlias = tuple[Array | None, Array | None]  # of x and w
 
+algorithm: ContextVar[str] = ContextVar("algorithm", default="auto")
 
-def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair) -> Array:
+
+@contextlib.contextmanager
+def conv_algorithm(name: Literal["auto", "im2col", "winograd"]) -> Iterator[None]:
+    """Choose how convolutions are computed inside ``with conv_algorithm(...):``, and later their gradients.
+
+    Parameters
+    ----------
+    name : str
+        "im2col" multiplies windows with weights, as the definition does. "winograd" has a quarter of the
+        multiplications for kernels of 3x3 with stride and dilation 1 and a padding of at most 2, in float32 or float64
+        on the host; everything else is computed by im2col. "auto", the default, takes the faster one: by the shapes,
+        never by the number of threads or a measurement.
+
+    Raises
+    ------
+    ValueError
+        If the name is another one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import minigrad as mg
+    >>> x, w = np.random.default_rng(0).random((1, 8, 8, 3)), np.ones((3, 3, 3, 2))
+    >>> with mg.conv_algorithm("winograd"):
+    ...     fast = mg.conv2d(x, w)
+    >>> with mg.conv_algorithm("im2col"):
+    ...     slow = mg.conv2d(x, w)
+    >>> bool(0 < np.abs(slow - fast).max() < 1e-12)
+    True
+    """
+    expect(name in ("auto", "im2col", "winograd"), "conv_algorithm", "'auto', 'im2col' or 'winograd'", repr(name))
+    before = algorithm.get()
+    algorithm.set(name)
+    try:
+        yield
+    finally:
+        algorithm.set(before)
+
+
+def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair, algorithm: str) -> Array:
     """Return the convolution of x (n, h, w, c) with w (kh, kw, c, o), plus b (o,)."""
     kh, kw, c, o = w.shape
     if (kh, kw) == (1, 1) and padding == (0, 0):
@@ -31,6 +75,11 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
         if b is not None:
             out += b
         return out
+    if _by_winograd(x, w, stride, padding, dilation, algorithm):
+        with np.errstate(over="ignore", invalid="ignore"):  # im2col reports what the definition does
+            out, finite = winograd.forward(x, w, b, padding)
+        if finite:
+            return out
     xp, at_once = namespace(x), _pixels_at_once(x, kw, c, stride, dilation)
     columns = Columns(x, (kh, kw + at_once - 1), (stride[0], stride[1] * at_once), padding, dilation)
     n, ho, wo = columns.shape
@@ -57,12 +106,19 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
     return out.reshape(n, ho, wo * at_once, o)
 
 
-def backward(g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pair, dilation: Pair) -> Gradients:
+def backward(
+    g: Array, x: Array, w: Array, need: Need, stride: Pair, padding: Pair, dilation: Pair, algorithm: str
+) -> Gradients:
     """Return the gradients of x and w for the cotangent g (n, ho, wo, o); None for one that is not needed."""
     (kh, kw), (ph, pw) = w.shape[:2], padding
     g = namespace(g).ascontiguousarray(g)
     if (kh, kw) == (1, 1) and padding == (0, 0):
         return _backward_1x1(g, x, w, need, stride)
+    if need[0] and _by_winograd(x, w, stride, padding, dilation, algorithm):
+        with np.errstate(over="ignore", invalid="ignore"):
+            dx, dw, finite = winograd.backward(g, x, w, need, padding)
+        if finite:
+            return dx, dw
     border = dilation[0] * (kh - 1) - ph, dilation[1] * (kw - 1) - pw
     sees_pixels = dilation[0] <= x.shape[1] and dilation[1] <= x.shape[2]  # every window does, not only its border
     if stride == (1, 1) and need[0] and min(border) >= 0 and sees_pixels:
@@ -154,6 +210,23 @@ def _backward_1x1(g: Array, x: Array, w: Array, need: Need, stride: Pair) -> Gra
         runs = blocks.row_blocks(g, len(rows), (c + o) * g.itemsize)
         dw = products.sum_products(lambda i: (pixels[runs[i]], rows[runs[i]]), len(runs)).reshape(w.shape)
     return dx, dw
+
+
+#: From so many channels, in and out, and so many tiles on, Winograd's algorithm is faster. With 16 channels, the
+#: transforms of the tiles take longer than what they save; with 16 tiles, the transform of the weights does.
+MIN_CHANNELS, MIN_TILES = 32, 32
+
+
+def _by_winograd(x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, algorithm: str) -> bool:
+    """Return whether Winograd's algorithm is to compute a convolution and its gradients."""
+    kh, kw, c, o = w.shape
+    if (kh, kw) != (3, 3) or not (stride == dilation == (1, 1)) or max(padding) > 2 or algorithm == "im2col":
+        return False
+    n, ho, wo = len(x), x.shape[1] + 2 * padding[0] - 2, x.shape[2] + 2 * padding[1] - 2
+    tiles = n * -(-ho // winograd.OUT) * -(-wo // winograd.OUT)
+    filled = 3 * n * ho * wo >= 2 * tiles * winograd.OUT**2  # two thirds of their outputs are wanted
+    pays = min(c, o) >= MIN_CHANNELS and tiles >= MIN_TILES and filled
+    return (pays or (algorithm == "winograd" and x.size > 0)) and on_host(x) and x.dtype.char in "fd"
 
 
 def _pixels_at_once(x: Array, kw: int, c: int, stride: Pair, dilation: Pair) -> int:

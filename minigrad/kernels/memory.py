@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # in malloc.h
 
 
 def keep_freed_memory() -> None:
@@ -17,7 +17,7 @@ def keep_freed_memory() -> None:
 
     A training step makes and frees the same large arrays again and again. By default, the C library returns their
     memory to the system, which fills every page with zeros before it gives it out again; that takes longer than most of
-    the arithmetic on it. After this call memory stays with the process: at most as much as it once needed at one time.
+    the arithmetic on it. After this call memory stays with the process: hardly more than it once needed at one time.
 
     This setting holds for the whole process until it ends. So importing minigrad does not make it:
     :func:`minigrad.train.fit`, the demos and the benchmarks call this function. Calling it again has no further
@@ -31,5 +31,5 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value it accepts: larger arrays have pages of their own
+        mallopt(_M_MMAP_MAX, 0)  # no array has pages of its own, which would be returned with it
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

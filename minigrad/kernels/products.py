@@ -49,7 +49,19 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def sum_products(factors: Callable[[int], tuple[Array, Array]], count: int) -> Array:
-    """Return the sum of a.T @ b over blocks, where ``a, b = factors(i)`` for block i of `count`.
+    """Return the sum of a.T @ b over blocks, where ``a, b = factors(i)`` for block i of `count`."""
+
+    def partial_sum(numbers: range) -> Array:
+        total = multiply_transposed(*factors(numbers[0]))
+        for i in numbers[1:]:
+            total += multiply_transposed(*factors(i))
+        return total
+
+    return sum_in_order(partial_sum, count)
+
+
+def sum_in_order(partial_sum: Callable[[range], Array], count: int) -> Array:
+    """Return the sum over blocks 0, ..., count - 1, where ``partial_sum(numbers)`` is the sum over a run of them.
 
     A sum in the order in which the threads finish would be rounded differently each time. So there are at most
     `PARTIAL_SUMS` partial sums, each over its own run of blocks from the first to the last; at the end they are added
@@ -58,14 +70,10 @@ def sum_products(factors: Callable[[int], tuple[Array, Array]], count: int) -> A
     runs = blocks.spans(count, -(-count // blocks.PARTIAL_SUMS))
     sums: dict[int, Array] = {}
 
-    def add_up(i: int) -> None:
-        first, *rest = range(count)[runs[i]]
-        total = multiply_transposed(*factors(first))
-        for block in rest:
-            total += multiply_transposed(*factors(block))
-        sums[i] = total
+    def task(i: int) -> None:
+        sums[i] = partial_sum(range(count)[runs[i]])
 
-    run(add_up, len(runs))
+    run(task, len(runs))
     total = sums[0]
     for i in range(1, len(runs)):
         total += sums[i]

@@ -12,7 +12,8 @@ kw * c numbers that are adjacent in memory, and the product is the result withou
 
 The columns of a whole batch are kh kw times as large as the batch, and writing them to memory would take longer than
 the product. So the fast path, :mod:`minigrad.kernels.conv`, makes them for one block of pixels at a time, small enough
-to be still in cache when they are multiplied, and never stores them.
+to be still in cache when they are multiplied, and never stores them. With many channels, it computes 3x3 convolutions
+by fewer multiplications than the definition has: :mod:`minigrad.kernels.winograd`.
 
 Next: :mod:`minigrad.ops.norm`.
 """
@@ -36,26 +37,26 @@ def conv2d_twin(
     x: TensorOrArray, w: TensorOrArray, b: TensorOrArray | None, stride: Pair, padding: Pair, dilation: Pair
 ) -> TensorOrArray:
     """Convolve by the definition: pad, write the windows as rows, multiply."""
-    kh, kw, c, o = w.shape
-    ph, pw = padding
+    (kh, kw, c, o), (ph, pw) = w.shape, padding
     cols = im2col(pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)]), (kh, kw), stride, dilation)  # (n, ho, wo, kh, kw, c)
-    n, ho, wo = cols.shape[:3]
-    out = matmul(reshape(cols, (n * ho * wo, kh * kw * c)), reshape(w, (kh * kw * c, o)))
-    out = reshape(out, (n, ho, wo, o))
+    out = matmul(reshape(cols, (-1, kh * kw * c)), reshape(w, (kh * kw * c, o)))
+    out = reshape(out, (*cols.shape[:3], o))
     return out if b is None else out + b
 
 
 @operator
-def _conv2d(x: Array, w: Array, b: Any = None, /, *, stride: Pair, padding: Pair, dilation: Pair) -> Array:
+def _conv2d(
+    x: Array, w: Array, b: Any = None, /, *, stride: Pair, padding: Pair, dilation: Pair, algorithm: str
+) -> Array:
     """The operator behind :func:`conv2d`: one group, settings in pairs. (Type checkers take b for a setting.)"""
-    return kernel.forward(x, w, b, stride, padding, dilation)
+    return kernel.forward(x, w, b, stride, padding, dilation, algorithm)
 
 
 @_conv2d.vjp
 def _(
-    g: Array, x: Array, w: Array, *, need: tuple[bool, ...], stride: Pair, padding: Pair, dilation: Pair
+    g: Array, x: Array, w: Array, *, need: kernel.Need, stride: Pair, padding: Pair, dilation: Pair, algorithm: str
 ) -> tuple[Array | None, ...]:
-    dx, dw = kernel.backward(g, x, w, need, stride, padding, dilation)
+    dx, dw = kernel.backward(g, x, w, need, stride, padding, dilation, algorithm)
     return dx, dw, Pixels(g).sum(g) if need[2] else None
 
 
@@ -76,6 +77,9 @@ def conv2d(
     groups: int = 1,
 ) -> TensorOrArray:
     """Convolve images with a kernel, which is not flipped: cross-correlation, as everywhere in deep learning.
+
+    Kernels of 3x3 with stride 1, and with 32 channels or more in and out, are applied by Winograd's algorithm: it takes
+    fewer multiplications, and rounds differently. :func:`minigrad.conv_algorithm` switches it off.
 
     Parameters
     ----------
@@ -109,10 +113,11 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
-    settings = {
+    settings: dict[str, Any] = {
         "stride": pair("conv2d", "stride", stride, 1),
         "padding": pair("conv2d", "padding", padding, 0),
         "dilation": pair("conv2d", "dilation", dilation, 1),
+        "algorithm": kernel.algorithm.get(),
     }
     groups = integer("conv2d", "groups", groups, least=1)
     _check(x, w, b, settings["padding"], settings["dilation"], groups)

@@ -34,7 +34,7 @@ def _no_warnings_of_numpy():
 def special_calls(name, sample, dtype):
     """Yield kind, leaves, result, cotangent; of some kinds, the cotangent is special, too."""
     rng = np.random.default_rng(0)
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if not (sample.mixes and kind == "denormals")):
         for inputs in special_inputs(sample, kind, dtype, rng):
             tensors = [leaf(x) for x in inputs]
             out = sample.apply(getattr(mg, name), tensors)
@@ -198,7 +198,7 @@ def spoiled(name, sample, inputs, g):
 
 
 @each_dtype
-@pytest.mark.parametrize(("name", "sample"), every_special_sample("inputs"))
+@pytest.mark.parametrize(("name", "sample"), every_special_sample("inputs", lambda _, sample: not sample.mixes))
 def test_what_does_not_depend_on_an_input_does_not_feel_it(name, sample, dtype):
     """Elements of result and gradients that stay the same for four finite values of an input stay so for NaN."""
     for i, x in enumerate(sample.inputs):
@@ -217,7 +217,7 @@ def test_what_does_not_depend_on_an_input_does_not_feel_it(name, sample, dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize(("name", "sample"), every_special_sample("cotangents"))
+@pytest.mark.parametrize(("name", "sample"), every_special_sample("cotangents", lambda _, sample: not sample.mixes))
 def test_an_infinite_cotangent_reaches_only_what_its_element_depends_on(name, sample, dtype):
     """The derivatives of one element of the result say which; an infinite derivative times 0 would be NaN."""
     tensors = [leaf(np.array(x, dtype)) for x in sample.inputs]

@@ -9,7 +9,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import nn
 from tests.records import offsets, windows
-from tests.records.draw import F, channels_first, channels_last, ones, randn, signal, t, torch
+from tests.records.draw import F, by_winograd, channels_first, channels_last, ones, randn, signal, t, torch
 from tests.records.large import LARGE
 from tests.records.many import MANY, conv2d_gradients, conv_transpose2d_gradients
 from tests.records.record import OperatorRecord, Refusal, Sample, Special, sample, type_error
@@ -93,9 +93,9 @@ def _conv_transpose2d_by_torch(x: Any, w: Any, b: Any = None, **settings: Any) -
     return channels_last(F.conv_transpose2d(channels_first(x), _kernel(w, 2, 3, 0, 1), b, **settings))
 
 
-def _convolution(x: Any, w: Any, bias: bool = False, **settings: Any) -> Sample:
+def _convolution(x: Any, w: Any, bias: bool = False, call: Any = None, **settings: Any) -> Sample:
     inputs = (randn(*x), randn(*w, seed=1)) + ((randn(w[3], seed=2),) if bias else ())
-    return sample(*inputs, affine=bias, **settings)
+    return Sample(inputs, settings, call, affine=bias, mixes=call is by_winograd)
 
 
 def _conv(x: Any, w: Any, *rest: Any, **settings: Any) -> Any:
@@ -111,7 +111,7 @@ IMAGES = ones(2, 4, 5, 2)
 
 RECORDS = {
     "conv2d": OperatorRecord(
-        drawn=windows.either_convolution,
+        drawn=windows.any_convolution,
         offset=offsets.Offset(
             sample(offsets.near(2, 6, 7, 3), offsets.around_0(3, 3, 3, 4), offsets.near(4), padding=1), 84, 84
         ),
@@ -135,6 +135,11 @@ RECORDS = {
             "groups2-bias": _convolution((1, 3, 4, 4), (3, 3, 2, 4), bias=True, padding=1, groups=2),
             "depthwise-stride2": _convolution((1, 4, 3, 2), (2, 2, 1, 2), groups=2, stride=2),
             "no-images": _convolution((0, 3, 3, 1), (3, 3, 1, 1), padding=1),
+            "winograd": _convolution((1, 6, 5, 2), (3, 3, 2, 1), True, by_winograd, padding=1),
+            "winograd-one-tile": _convolution((2, 4, 3, 1), (3, 3, 1, 2), False, by_winograd, padding=1),
+            "winograd-padding0": _convolution((1, 7, 3, 1), (3, 3, 1, 2), True, by_winograd),
+            "winograd-padding2": _convolution((1, 3, 4, 2), (3, 3, 2, 1), False, by_winograd, padding=(2, 0)),
+            "winograd-groups2": _convolution((1, 2, 5, 2), (3, 3, 1, 2), True, by_winograd, padding=1, groups=2),
         },
         analytic=True,
         linear="each",

@@ -140,3 +140,12 @@ def channels_first(x: Any) -> Any:
 def channels_last(x: Any) -> Any:
     """Turn PyTorch's tensor (n, c, h, w) into (n, h, w, c)."""
     return x.movedim(1, -1)
+
+
+# Algorithms ------------------------------------------------------------------------------------
+
+
+def by_winograd(op: Any, *inputs: Any, **settings: Any) -> Any:
+    """Call an operator where Winograd's algorithm is used for whatever it can do."""
+    with mg.conv_algorithm("winograd"):
+        return op(*inputs, **settings)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.records.draw import by_winograd
 from tests.records.many import with_statistics
 from tests.records.record import Large
 
 
-def _conv(x: Any, w: Any, pixels: int, bias: bool = True, **settings: Any) -> Large:
+def _conv(x: Any, w: Any, pixels: int, bias: bool = True, call: Any = None, blocks: int = 8, **settings: Any) -> Large:
     """Name the shapes, and the pixels of the result, each of which is a term of dw and of db."""
     kh, kw, c, o = w
     taps, per_group = kh * kw, o // settings.get("groups", 1)
     terms = (taps * c + bias, taps * per_group, pixels) + bias * (pixels,)
-    return Large((x, w) + bias * ((o,),), terms, settings)
+    return Large((x, w) + bias * ((o,),), terms, settings, call, blocks)
 
 
 def _product(m: int, k: int, n: int, bias: bool = False) -> Large:
@@ -47,6 +48,8 @@ LARGE: dict[str, dict[str, Large]] = {
         "1x1": _conv((150, 18, 17, 16), (1, 1, 16, 32), 150 * 18 * 17),
         "1x1-many-blocks": _conv((570, 18, 17, 16), (1, 1, 16, 32), 570 * 18 * 17),
         "1x1-stride2": _conv((650, 18, 17, 16), (1, 1, 16, 32), 650 * 9 * 9, stride=2),
+        "winograd": _conv((8, 58, 57, 32), (3, 3, 32, 40), 8 * 58 * 57, padding=1, call=by_winograd),
+        "winograd-of-some-tiles": _conv((24, 15, 17, 260), (3, 3, 260, 64), 24 * 13 * 15, call=by_winograd, blocks=4),
         "groups2": _conv((80, 18, 17, 32), (3, 3, 16, 32), 80 * 18 * 17, padding=1, groups=2),
     },
     "conv_transpose2d": {

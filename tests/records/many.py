@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.records.draw import distinct, randn, tied
+from tests.records.draw import by_winograd, distinct, randn, tied
 from tests.records.record import Many, sample
 
 # Gradients -------------------------------------------------------------------------------------
@@ -108,6 +108,11 @@ MANY: dict[str, dict[str, Many]] = {
         "1x1": _many([(5, 7, 3, 9), (1, 1, 9, 2), (2,)], (200, 40)),
         "1x1-stride2": _many([(5, 7, 9, 5), (1, 1, 5, 2), (2,)], (460, 220), stride=2),
         "groups2": _many([(17, 3, 3, 4), (3, 3, 2, 4), (4,)], (1800, 100), padding=1, groups=2),
+        "winograd-images": _many([(17, 3, 4, 2), (3, 3, 2, 2), (2,)], (1300, 900, 160), call=by_winograd, padding=1),
+        "winograd-rows": _many([(3, 11, 5, 2), (3, 3, 2, 3), (3,)], (1300, 260, 200), call=by_winograd, padding=(2, 1)),
+        "winograd-blocks-of-pieces": _many(
+            [(34, 5, 3, 1), (3, 3, 1, 9), (9,)], (6600, 3000, 600, 380), call=by_winograd
+        ),
         "small-products": _many([(26, 5, 5, 1), (3, 3, 1, 9), (9,)], (4400,), 48 * 81, padding=1),
         "small-products-stride2": _many([(41, 9, 9, 1), (3, 3, 1, 9)], (6100,), 48 * 81, stride=2, padding=1),
     },

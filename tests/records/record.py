@@ -33,12 +33,16 @@ class Sample:
         counterpart are called in the same way.
     affine : bool
         Whether the result of a linear operator holds a constant here: a bias, a border other than 0.
+    mixes : bool
+        Whether neighbours are mixed before they are separated again: a number then changes the rounding of results that
+        do not depend on it, and denormal numbers lose digits.
     """
 
     inputs: tuple[Any, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     call: Callable[..., Any] | None = None
     affine: bool = False
+    mixes: bool = False
 
     def apply(self, op: Callable[..., Any], inputs: Any) -> Any:
         """Call `op` on these inputs, be they arrays, Tensors of minigrad, or tensors of PyTorch."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.records.draw import beside
+from tests.records.draw import beside, by_winograd
 from tests.records.record import Sample, sample
 from tests.records.sizes import INTEGERS, Drawn, Sizes
 
@@ -82,9 +82,19 @@ def same_convolution(s: Sizes) -> Sample:
     return sample(*inputs, affine=len(inputs) == 3, padding=tuple(padding), dilation=dilation)
 
 
-def either_convolution(s: Sizes) -> Sample:
-    """Convolve with any settings, or with stride 1."""
-    return s.pick([conv2d, same_convolution])(s)
+def winograd(s: Sizes) -> Sample:
+    """Convolve by Winograd's algorithm: images of up to 5 x 5 tiles, many channels."""
+    padding = (s.integer(0, 2), s.integer(0, 2))
+    size = [max(1, s.size(20) + 2 - 2 * p) for p in padding]
+    left = 300_000 // (9 * math.prod(n + 2 * p for n, p in zip(size, padding, strict=True)))
+    c, o = s.shuffled([c := s.size(min(100, left)), s.size(min(100, max(1, left // c)))])
+    inputs = [s.normal(s.size(3), *size, c), s.normal(3, 3, c, o), s.normal(o)][: 2 + s.chance()]
+    return sample(*inputs, call=by_winograd, affine=len(inputs) == 3, padding=padding)
+
+
+def any_convolution(s: Sizes) -> Sample:
+    """Convolve with any settings, or with stride 1, or by Winograd's algorithm."""
+    return s.pick([conv2d, same_convolution, winograd])(s)
 
 
 def conv_transpose2d(s: Sizes) -> Sample:

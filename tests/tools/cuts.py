@@ -13,7 +13,7 @@ import pytest
 from minigrad.kernels import blocks, products, threads
 
 #: The names in minigrad/kernels/blocks.py that are sizes. PARTIAL_SUMS stays: with many blocks, each sum has several.
-SIZES = ("BLOCK_BYTES", "COLUMN_BYTES", "ROW_LENGTH", "MIN_MULTIPLY_ADDS", "SMALL_MULTIPLY_ADDS")
+SIZES = ("BLOCK_BYTES", "COLUMN_BYTES", "TILE_BYTES", "ROW_LENGTH", "MIN_MULTIPLY_ADDS", "SMALL_MULTIPLY_ADDS")
 
 
 @dataclass
@@ -46,11 +46,11 @@ def noted_cuts() -> Iterator[Cuts]:
         cuts.counts.append(count)
         threads_run(task, count)
 
-    def noting_sum(factors: Callable[[int], Any], count: int) -> Any:
+    def noting_sum(partial_sum: Callable[[range], Any], count: int) -> Any:
         cuts.counts.append(count)
         summing[0] = True
         try:
-            return sum_products(factors, count)
+            return sum_in_order(partial_sum, count)
         finally:
             summing[0] = False
 
@@ -63,13 +63,13 @@ def noted_cuts() -> Iterator[Cuts]:
 
         return noted
 
-    threads_run, sum_products = threads.run, products.sum_products
+    threads_run, sum_in_order = threads.run, products.sum_in_order
     modules = [module for name, module in sys.modules.items() if name.startswith("minigrad.")]
     with pytest.MonkeyPatch.context() as patch:
         for module in modules:
             if vars(module).get("run") is threads_run:
                 patch.setattr(module, "run", noting_run)
-        patch.setattr(products, "sum_products", noting_sum)
+        patch.setattr(products, "sum_in_order", noting_sum)
         for name in ("spans", "split"):
             patch.setattr(blocks, name, noting(getattr(blocks, name)))
         yield cuts
@@ -91,6 +91,7 @@ def small_blocks(nbytes: int, small_product: int = 0, small_kernels: bool | None
     small = {
         "BLOCK_BYTES": nbytes,
         "COLUMN_BYTES": 3 * nbytes // 2,
+        "TILE_BYTES": 2 * nbytes,
         "ROW_LENGTH": max(nbytes // 64, 1),
         "MIN_MULTIPLY_ADDS": nbytes // 8,
         "SMALL_MULTIPLY_ADDS": small_product or nbytes,

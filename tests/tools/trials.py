@@ -155,7 +155,7 @@ class Patience:
 
 
 #: Processor seconds that one test may take, several times those of the slowest of the quick suite.
-PATIENCE = 60
+PATIENCE = 20
 
 
 def trial(stage: Stage, seconds: int) -> tuple[str, str]:
