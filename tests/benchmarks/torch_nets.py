@@ -7,21 +7,28 @@ from torch.nn import functional
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and the shortcut of option A."""
+    """Two 3x3 convolutions and the shortcut of option A or B, or none."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, shortcut: str | None = "A") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(c_out)
-        self.stride, self.missing = stride, c_out - c_in
+        self.stride, self.missing, self.plain = stride, c_out - c_in, shortcut is None
+        self.downsample = None
+        if shortcut == "B" and (stride > 1 or c_in != c_out):
+            self.downsample = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c_in, h, w) to (n, c_out, h / stride, w / stride)."""
         out = functional.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.stride > 1 or self.missing:
+        if self.plain:
+            return functional.relu(out)
+        if self.downsample is not None:
+            x = self.downsample(x)
+        elif self.stride > 1 or self.missing:
             x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
         return functional.relu(out + x)
 
@@ -61,6 +68,43 @@ class Bottleneck(nn.Module):
         out = functional.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         return functional.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def imagenet_34(shortcut: str | None, width: int, num_classes: int) -> nn.Sequential:
+    """The twin of `models.resnet34` (option B) and `models.plain34` (none), with `width` filters in place of 64."""
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 2, padding=3, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    layers.append(nn.MaxPool2d(3, 2, padding=1))
+    c_in = width
+    for stage, n in enumerate((3, 4, 6, 3)):
+        for i in range(n):
+            layers.append(BasicBlock(c_in, width * 2**stage, 2 if stage and not i else 1, shortcut))
+            c_in = width * 2**stage
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, num_classes))
+
+
+def resnet34() -> nn.Sequential:
+    """The twin of `models.resnet34`."""
+    return imagenet_34("B", 64, 1000)
+
+
+def plain34() -> nn.Sequential:
+    """The twin of `models.plain34`."""
+    return imagenet_34(None, 64, 1000)
+
+
+def vgg16(image_size: int = 224, num_classes: int = 1000) -> nn.Sequential:
+    """The twin of `models.vgg16`; its ReLUs overwrite their inputs, as torchvision's do."""
+    layers: list[nn.Module] = []
+    c_in = 3
+    for n, c_out in zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True):
+        for _ in range(n):
+            layers += [nn.Conv2d(c_in, c_out, 3, padding=1), nn.ReLU(inplace=True)]
+            c_in = c_out
+        layers.append(nn.MaxPool2d(2))
+    layers.append(nn.Flatten())
+    for c_in in (512 * (image_size // 32) ** 2, 4096):
+        layers += [nn.Linear(c_in, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.Linear(4096, num_classes))
 
 
 def bottleneck_resnet(blocks: tuple[int, ...], width: int, num_classes: int, stride_in: str) -> nn.Sequential:

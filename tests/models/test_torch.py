@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import minigrad as mg
-from models import cifar_resnet, residual_net, vgg11
-from models.resnet import Bottleneck
+from models import cifar_resnet, plain_net, residual_net, vgg11, vgg16
+from models.resnet import BasicBlock, Bottleneck
 
 torch = pytest.importorskip("torch")
 
@@ -62,10 +62,29 @@ def resnet50(stride_in):
     return net, torch_nets.bottleneck_resnet((3, 4, 6, 3), 4, 10, stride_in).double()
 
 
+def imagenet_34(shortcut):
+    """ResNet-34 or, without shortcut, the plain net, with 4 filters in place of 64."""
+    from tests.benchmarks import torch_nets
+
+    settings = {"num_classes": 10, "dtype": np.float64}
+    if shortcut:
+        net = residual_net("imagenet", BasicBlock, (3, 4, 6, 3), (4, 4, 8, 16, 32), shortcut=shortcut, **settings)
+    else:
+        net = plain_net("imagenet", (3, 4, 6, 3), (4, 4, 8, 16, 32), **settings)
+    return net, torch_nets.imagenet_34(shortcut, 4, 10).double()
+
+
+NETS = {
+    "20": resnet20,
+    "50": lambda: resnet50("1x1"),
+    "50 v1.5": lambda: resnet50("3x3"),
+    "34": lambda: imagenet_34("B"),
+    "plain 34": lambda: imagenet_34(None),
+}
+
+
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(
-    "make", [resnet20, lambda: resnet50("1x1"), lambda: resnet50("3x3")], ids=["20", "50", "50 v1.5"]
-)
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 def test_training_steps(make, training):
     rng = np.random.default_rng(0)
     net, twin = make()
@@ -101,6 +120,18 @@ def test_training_steps(make, training):
         for (name, ours), theirs in zip(net.named_buffers(), statistics, strict=True):
             assert_same(ours.data, theirs, f"{name} after step {step}")
         copy(net, twin)
+
+
+@pytest.mark.slow
+def test_vgg_16():
+    """Logits in evaluation, of images so small that the order of pixels in the classifier's rows does not matter."""
+    from tests.benchmarks import torch_nets
+
+    net, twin = vgg16(image_size=32, num_classes=10).eval(), torch_nets.vgg16(32, 10).eval()
+    copy(net, twin)
+    x = np.random.default_rng(0).standard_normal((2, 32, 32, 3), dtype="float32")
+    ours, theirs = net(mg.Tensor(x)).data, twin(torch.tensor(x.transpose(0, 3, 1, 2))).detach().numpy()
+    assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max(), equal_nan=False, strict=True)
 
 
 def test_vgg_11():
