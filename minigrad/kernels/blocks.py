@@ -92,3 +92,18 @@ def elementwise(f: Callable[..., Array], *arrays: Array) -> Array:
     blocks = spans(out.size, BLOCK_BYTES // out.itemsize)
     run(lambda i: f(*[a[blocks[i]] for a in flat], out=flat_out[blocks[i]]), len(blocks))
     return out
+
+
+def overwrite(f: Callable[..., object], *arrays: Array) -> None:
+    """Call ``f(*arrays)`` in blocks on the threads.
+
+    Parameters
+    ----------
+    f : callable
+        Computes each element from the elements at its place, and writes into contiguous arrays among its arguments.
+    *arrays : array
+        All of one shape and dtype.
+    """
+    flat = [a.reshape(-1) for a in arrays]
+    parts = row_blocks(arrays[0], arrays[0].size, arrays[0].itemsize)
+    run(lambda i: f(*[a[parts[i]] for a in flat]), len(parts))

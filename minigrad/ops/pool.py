@@ -20,6 +20,7 @@ from minigrad.autograd.tensor import array_of
 from minigrad.device import namespace, on_host
 from minigrad.kernels import blocks
 from minigrad.kernels.threads import run
+from minigrad.ops.elementwise import where
 from minigrad.ops.reduction import mean
 from minigrad.ops.shape import getitem, im2col, pad, reshape
 from minigrad.ops.windows import check_window
@@ -66,7 +67,7 @@ def _max_pool2d(x: Array, /, *, kernel: Pair, stride: Pair, padding: Pair) -> Ar
 def _(
     g: Array, x: Array, out: Array, *, kernel: Pair, stride: Pair, padding: Pair, need: tuple[bool, ...]
 ) -> tuple[Array]:
-    xp, dx = namespace(x), namespace(x).zeros(x.shape, dtype=x.dtype)
+    dx = namespace(x).zeros(x.shape, dtype=x.dtype)
     images, taps = _images(x), _taps(x, out, kernel, stride, padding)
 
     def block(i: int) -> None:
@@ -74,8 +75,8 @@ def _(
         left = g[images[i]].copy()  # the gradients of windows whose maximum is at a later tap
         for windows, pixels in taps:
             hit = (seen[pixels] == largest[windows]) | (seen[pixels] != seen[pixels])  # a NaN is the largest
-            part[pixels] += xp.where(hit, left[windows], 0.0)
-            left[windows] = xp.where(hit, 0.0, left[windows])
+            part[pixels] += where(hit, left[windows], 0.0)
+            left[windows] = where(~hit, left[windows], 0.0)
 
     run(block, len(images))
     return (dx,)

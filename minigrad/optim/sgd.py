@@ -13,6 +13,7 @@ Next: :mod:`models.plain`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from minigrad.arguments import expect, flag, number, with_keys
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
 from minigrad.device import is_array, namespace, to_host
+from minigrad.kernels import blocks
 from minigrad.nn.module import Parameter
 from minigrad.typing import Array
 
@@ -78,7 +80,7 @@ class SGD:
         groups: list[Group] = given if given and isinstance(given[0], dict) else [{"params": given}]
         expect(all("params" in group for group in groups), "SGD", 'each group to have "params"', groups)
         self.groups: list[Group] = [defaults | group | {"params": list(group["params"])} for group in groups]
-        self.velocity: dict[Tensor, Array] = {}
+        self.velocity: dict[Tensor, Any] = {}
         every = self._parameters()
         for p in every:
             if not (isinstance(p, Parameter) or (isinstance(p, Tensor) and p.requires_grad and p.is_leaf)):
@@ -101,24 +103,23 @@ class SGD:
         fades to 0 is no error, whatever NumPy's errstate.
         """
         for group in self.groups:
-            momentum, decay, nesterov = float(group["momentum"]), float(group["weight_decay"]), group["nesterov"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                w, g = p.data.copy(), p.grad.data  # a copy, because the tape may store the old array
-                if decay:
-                    g = g + decay * w
-                if momentum:
-                    v = self.velocity.get(p)
-                    if v is None:
-                        v = self.velocity[p] = namespace(w).zeros_like(w)
-                    elif type(v) is not type(w):  # the net was moved to another device
-                        v = self.velocity[p] = namespace(w).asarray(to_host(v))
-                    v *= momentum
-                    v += g
-                    g = g + momentum * v if nesterov else v
-                w -= float(self.lr) * g  # NumPy's scalars would promote
+            for p, g in [(p, p.grad.data) for p in group["params"] if p.grad is not None]:
+                w, v = p.data.copy(), self.velocity.get(p)  # a copy, because the tape may store the old array
+                if group["momentum"] and type(v) is not type(w):  # the first step, or the net is on another device
+                    v = namespace(w).zeros_like(w) if v is None else namespace(w).asarray(to_host(v))
+                    self.velocity[p] = v
+                blocks.overwrite(functools.partial(self._move, group), w, g, w if v is None else v)
                 p.data = w
+
+    def _move(self, group: Group, w: Array, g: Array, v: Array) -> None:
+        """Move some weights and, if there is momentum, their velocities, by the formulas above."""
+        if decay := float(group["weight_decay"]):  # NumPy's scalars would promote
+            g = g + decay * w
+        if momentum := float(group["momentum"]):
+            v *= momentum
+            v += g
+            g = g + momentum * v if group["nesterov"] else v
+        w -= float(self.lr) * g
 
     def zero_grad(self) -> None:
         """Discard all gradients."""
@@ -174,7 +175,7 @@ class SGD:
         self.check_state_dict(state)
         self._take(state["lr"], state["groups"])
         velocity = zip(self._parameters(), state["velocity"], strict=True)
-        self.velocity = {p: namespace(p.data).array(v, dtype=p.dtype) for p, v in velocity if v is not None}
+        self.velocity = {p: namespace(p.data).array(v, dtype=p.dtype, order="C") for p, v in velocity if v is not None}
 
 
 def _in_range(lr: float, groups: list[Group]) -> tuple[float, list[Group]]:

@@ -48,7 +48,7 @@ def train(net: list[Any], batch: int, size: int, classes: int) -> Callable[[], N
     """Forward, loss, backward and SGD on one batch."""
     rng = np.random.default_rng(0)
     model = cifar_resnet(net[1])
-    sgd = chainer.optimizers.MomentumSGD(lr=0.01, momentum=0.9).setup(model)
+    sgd = chainer.optimizers.MomentumSGD(lr=1e-4, momentum=0.9).setup(model)
     sgd.add_hook(chainer.optimizer_hooks.WeightDecay(1e-4))
     images = rng.standard_normal((batch, 3, size, size), dtype=np.float32)
     labels = rng.integers(classes, size=batch).astype(np.int32)

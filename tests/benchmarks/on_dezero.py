@@ -75,7 +75,7 @@ def train(net: list[Any], batch: int, size: int, classes: int) -> Callable[[], N
     """Forward, loss, backward and SGD on one batch."""
     rng = np.random.default_rng(0)
     model = Net(net[1])
-    sgd = dezero.optimizers.MomentumSGD(lr=0.01, momentum=0.9).setup(model)
+    sgd = dezero.optimizers.MomentumSGD(lr=1e-4, momentum=0.9).setup(model)
     sgd.add_hook(dezero.optimizers.WeightDecay(1e-4))
     images = rng.standard_normal((batch, 3, size, size), dtype=np.float32)
     # float32 minus a larger integer type is float64, in which its whole backward pass would then run

@@ -23,7 +23,7 @@ def train(
     """
     rng = np.random.default_rng(0)
     model = build(net).to(device)
-    sgd = mg.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    sgd = mg.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     images = mg.Tensor(rng.standard_normal((batch, size, size, 3), dtype=np.float32)).to(device)
     labels = rng.integers(classes, size=batch)
     forward = in_segments(model, segment) if segment else model

@@ -17,7 +17,7 @@ def train(
 ) -> Step:
     """Forward, loss, backward and SGD on one batch, images (batch, 3, size, size), which `layout` orders in memory."""
     model, images = build(net, batch, size, layout, device)
-    sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    sgd = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     labels = torch.randint(classes, (batch,), device=device)
 
     def step() -> None:
