@@ -110,7 +110,8 @@ class Tiles:
     Parameters
     ----------
     x : array of shape (n, h, w, c)
-    w : array of shape (3, 3, c, o)
+    weights : array of shape (36, c, o)
+        Transformed.
     shape : (n, ho, wo, o)
         The shape of the outputs.
     padding : (int, int)
@@ -122,9 +123,9 @@ class Tiles:
         overflow spreads over all its outputs, and im2col has to compute the convolution again.
     """
 
-    def __init__(self, x: Array, w: Array, shape: tuple[int, ...], padding: Pair) -> None:
-        (c, o), size = w.shape[2:], (-(-shape[1] // OUT), -(-shape[2] // OUT))
-        self.matrices, self.width, self.finite = transforms(x.dtype), size[1], True
+    def __init__(self, x: Array, weights: Array, shape: tuple[int, ...], padding: Pair) -> None:
+        (c, o), size = weights.shape[1:], (-(-shape[1] // OUT), -(-shape[2] // OUT))
+        self.weights, self.width, self.finite = weights, size[1], True
         nbytes = blocks.TILE_BYTES * c // (c + o)  # of the pixels: their products share the cache
         self.pixels = Columns(x, (TILE, TILE), (OUT, OUT), padding, (1, 1), size=size, nbytes=nbytes)
         self.pieces = self.pixels.blocks  # (images, rows of tiles)
@@ -135,10 +136,6 @@ class Tiles:
         large = least * PLACES * (c + o) * x.itemsize > 4 * blocks.BLOCK_BYTES
         self.shared = large or len(self.blocks) < blocks.PARTIAL_SUMS
         self.places = blocks.spans(PLACES, blocks.BLOCK_BYTES // (c * o * x.itemsize))
-        self.weights = np.empty((PLACES, c, o), w.dtype)
-        taps, by_channel = w.reshape(TAPS * TAPS, c, o).swapaxes(0, 1), self.weights.swapaxes(0, 1)
-        parts = self.channels = blocks.spans(c, blocks.BLOCK_BYTES // (PLACES * o * w.itemsize))
-        run(lambda i: np.matmul(self.matrices.weights, taps[parts[i]], out=by_channel[parts[i]]), len(parts))
 
     def run(self, task: Callable[[int], object]) -> None:
         """Call ``task(i)`` for each block i."""
@@ -174,7 +171,7 @@ class Tiles:
         self.each_place(lambda p: np.matmul(by_place[p], self.weights[p], out=to[p]))
 
         def piece(j: int, tiles: slice) -> None:
-            (images, rows), result = self.pieces[j], np.matmul(self.matrices.outputs, product[tiles])
+            (images, rows), result = self.pieces[j], np.matmul(transforms(a.dtype).outputs, product[tiles])
             if bias is not None:
                 result += bias
             if not math.isfinite(np.vdot(result, result)):
@@ -192,10 +189,11 @@ class Tiles:
 
 def forward(x: Array, w: Array, b: Array | None, padding: Pair) -> tuple[Array, bool]:
     """Return the convolution of x (n, h, w, c) with w (3, 3, c, o), plus b (o,), and whether it is finite."""
-    (n, h, wd, _), o, (ph, pw) = x.shape, w.shape[3], padding
-    out = np.empty((n, h + 2 * ph - TAPS + 1, wd + 2 * pw - TAPS + 1, o), x.dtype)
-    tiles = Tiles(x, w, out.shape, padding)
-    tiles.run(lambda i: tiles.write(i, tiles.transformed(i, tiles.pixels, tiles.matrices.pixels), out, b))
+    (n, h, wd, _), (ph, pw), matrices = x.shape, padding, transforms(x.dtype)
+    out = np.empty((n, h + 2 * ph - TAPS + 1, wd + 2 * pw - TAPS + 1, w.shape[3]), x.dtype)
+    weights = _times_taps(matrices.weights, w)  # (36, c, o)
+    tiles = Tiles(x, weights, out.shape, padding)
+    tiles.run(lambda i: tiles.write(i, tiles.transformed(i, tiles.pixels, matrices.pixels), out, b))
     return out, tiles.finite
 
 
@@ -207,9 +205,10 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
     the transforms backwards: x's tiles of 4x4 pixels through A, times g's transformed tiles, and the sum over all tiles
     through G'.
     """
-    flipped = np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))  # (3, 3, o, c)
-    tiles = Tiles(g, flipped, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
-    dx, (o, c), matrices = np.empty(x.shape, x.dtype), flipped.shape[2:], tiles.matrices
+    dx, matrices = np.empty(x.shape, x.dtype), transforms(x.dtype)
+    flipped = matrices.weights[:, ::-1]  # G for taps in reverse order
+    weights = _times_taps(flipped, w).swapaxes(1, 2)  # (36, o, c)
+    tiles = Tiles(g, weights, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
     size = tiles.pixels.shape[1:]
     inner = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=size, cut=tiles.pieces)
 
@@ -219,7 +218,7 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
         return a
 
     def partial_sum(numbers: range) -> Array:
-        total, dw = np.empty((PLACES, o, c), x.dtype), np.empty((o, TAPS * TAPS, c), x.dtype)
+        total = np.empty((PLACES, *w.shape[2:]), x.dtype)
 
         def add(p: slice, a: Array, b: Array, i: int) -> None:
             if i == numbers[0]:
@@ -228,17 +227,24 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
                 total[p] += np.matmul(a[p], b[p])
 
         for i in numbers:
-            a = block(i).transpose(1, 2, 0)  # (36, o, tiles)
-            b = tiles.transformed(i, inner, matrices.outputs.T).swapaxes(0, 1)  # (36, tiles, c)
+            b = block(i).swapaxes(0, 1)  # (36, tiles, o)
+            a = tiles.transformed(i, inner, matrices.outputs.T).transpose(1, 2, 0)  # (36, c, tiles)
             tiles.each_place(functools.partial(add, a=a, b=b, i=i))
-        by_channel, parts = total.swapaxes(0, 1), tiles.channels
-        run(lambda i: np.matmul(matrices.weights.T, by_channel[parts[i]], out=dw[parts[i]]), len(parts))
-        return dw
+        return _times_taps(flipped.T, total)
 
     if not need[1]:
         tiles.run(block)
         return dx, None, tiles.finite
     count = len(tiles.blocks)
     dw = partial_sum(range(count)) if tiles.shared else products.sum_in_order(partial_sum, count)
-    dw = np.ascontiguousarray(dw[:, ::-1].transpose(1, 2, 0)).reshape(w.shape)  # (3, 3, c, o)
-    return dx, dw, tiles.finite and math.isfinite(np.vdot(dw, dw))
+    return dx, dw.reshape(w.shape), tiles.finite and math.isfinite(np.vdot(dw, dw))
+
+
+def _times_taps(matrix: Array, taps: Array) -> Array:
+    """Return ``matrix @ taps`` for an array (..., c, o) of taps, or of their 36 sums: (rows of the matrix, c, o)."""
+    c, o = taps.shape[-2:]
+    out = np.empty((len(matrix), c, o), taps.dtype)
+    channels, to = taps.reshape(-1, c, o).swapaxes(0, 1), out.swapaxes(0, 1)  # one small product for each channel
+    parts = blocks.spans(c, blocks.BLOCK_BYTES // (PLACES * o * taps.itemsize))
+    run(lambda i: np.matmul(matrix, channels[parts[i]], out=to[parts[i]]), len(parts))
+    return out
