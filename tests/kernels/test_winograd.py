@@ -222,7 +222,8 @@ def test_an_overflow_inside_is_none_of_the_result():
 )
 def test_bits_do_not_depend_on_the_number_of_threads(x, o):
     arrays = normal(*x), normal(3, 3, x[3], o, seed=1), normal(o, seed=2), normal(*x[:3], o, seed=3)
-    tiles = winograd.Tiles(arrays[0], arrays[1], arrays[3].shape, ONE)
+    weights = np.empty((36, x[3], o), "float32")
+    tiles = winograd.Tiles(arrays[0], weights, arrays[3].shape, ONE)
     assert tiles.shared == (x[0] != 12)
     results = []
     with threads_restored():
