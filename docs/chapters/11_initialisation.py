@@ -39,7 +39,7 @@ fade. Then it looks at two other initialisations: equal weights, which do not wo
 # nets, and was published ten months before them. In minigrad it is one line of :func:`minigrad.nn.init.he_normal`:
 #
 # .. literalinclude:: /../minigrad/nn/init.py
-#    :start-at: return _scaled(generator("he_normal", rng).standard_normal
+#    :start-at: return _drawn(generator("he_normal", rng).standard_normal
 #    :lines: 1
 #    :dedent:
 

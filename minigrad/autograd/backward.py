@@ -341,7 +341,8 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
 def _add_to_leaves(totals: dict[Node, Gradient], owned: set[Node]) -> None:
     """Add gradients to ``.grad``; of several threads, one at a time, so that none overwrites the sum of another."""
     with _adding:
-        sums = {leaf: _as_result(g, leaf in owned, leaf.grad) for leaf, g in totals.items() if isinstance(leaf, Leaf)}
+        leaves = [node for node in totals if isinstance(node, Leaf)]  # what is copied is dropped: one of both in memory
+        sums = {leaf: _as_result(totals.pop(leaf), leaf in owned, leaf.grad) for leaf in leaves}
         for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
             leaf.grad = total
 

@@ -19,8 +19,10 @@ Next: :mod:`minigrad.nn.fold`.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +32,9 @@ from minigrad.typing import Array, Rng, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+#: So many numbers are drawn at a time, since they are in float64 at first.
+PIECE = 1 << 20
 
 
 @named
@@ -53,7 +58,7 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     >>> round(float(w.var() * 3 * 3 * 64), 1)
     2.0
     """
-    return _scaled(generator("he_normal", rng).standard_normal(shape), math.sqrt(2 / _fan_in(shape)), dtype)
+    return _drawn(generator("he_normal", rng).standard_normal, shape, math.sqrt(2 / _fan_in(shape)), dtype)
 
 
 @named
@@ -76,7 +81,8 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     >>> bool(abs(he_uniform((24, 10), rng=0)).max() <= 0.5)
     True
     """
-    return _scaled(generator("he_uniform", rng).uniform(-1, 1, shape), math.sqrt(6 / _fan_in(shape)), dtype)
+    uniform: Any = functools.partial(generator("he_uniform", rng).uniform, -1, 1)
+    return _drawn(uniform, shape, math.sqrt(6 / _fan_in(shape)), dtype)
 
 
 @named
@@ -100,7 +106,8 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
     True
     """
     fans = _fan_in(shape) + math.prod(shape[:-2]) * shape[-1]
-    return _scaled(generator("glorot_uniform", rng).uniform(-1, 1, shape), math.sqrt(6 / fans), dtype)
+    uniform: Any = functools.partial(generator("glorot_uniform", rng).uniform, -1, 1)
+    return _drawn(uniform, shape, math.sqrt(6 / fans), dtype)
 
 
 def _fan_in(shape: Shape) -> int:
@@ -110,6 +117,9 @@ def _fan_in(shape: Shape) -> int:
     return math.prod(shape[:-1])
 
 
-def _scaled(draws: Array, scale: float, dtype: npt.DTypeLike) -> Array:
-    """Return the draws, scaled and rounded to the dtype."""
-    return (draws * scale).astype(dtype)
+def _drawn(draw: Callable[[int], Any], shape: Shape, scale: float, dtype: npt.DTypeLike) -> Array:
+    """Return draws, scaled and rounded to the dtype. Drawn piece by piece, they are those of one draw."""
+    out = np.empty(shape, dtype)
+    for part in np.split(out.reshape(-1), range(PIECE, out.size, PIECE)):
+        part[...] = draw(part.size) * scale
+    return out

@@ -446,6 +446,19 @@ def test_draws_depend_on_the_seed_alone():
         nn.init.he_normal((3,), rng=0)
 
 
+@pytest.mark.parametrize("f", [nn.init.he_normal, nn.init.he_uniform, nn.init.glorot_uniform])
+def test_weights_that_are_drawn_in_pieces_are_those_of_one_draw(f, monkeypatch):
+    """So memory need not hold all of them in float64; and the generator ends in the same state."""
+    results = []
+    for piece in (10**6, 7, 1):
+        monkeypatch.setattr(nn.init, "PIECE", piece)
+        rng = np.random.default_rng(0)
+        results.append((f((5, 3, 4), rng=rng), rng.random()))
+    for weights, after in results[1:]:
+        assert_array_equal(weights, results[0][0], strict=True)
+        assert after == results[0][1]
+
+
 NAN, INF = float("nan"), float("inf")
 
 
