@@ -37,15 +37,17 @@ def signature(op: Operator) -> str:
     return f"{op.name}({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})"
 
 
-def expect_alike(op: Operator, first: Array, array: Array) -> None:
-    """Raise if the arrays of two Tensors differ in dtype or device."""
-    if array.dtype != first.dtype:
-        raise mixed_dtypes(op, first.dtype, array.dtype)
-    if type(array) is not type(first):
-        raise TypeError(
-            f"{op.name}: expected Tensors on one device, got {device_name(first)} and {device_name(array)}; move "
-            "one with .to(device)"
-        )
+def expect_alike(op: Operator, args: Sequence[Any]) -> None:
+    """Raise if Tensors differ in dtype or device. The dtype to convert to is a parameter's, if one is among them."""
+    tensors = [arg for arg in args if hasattr(arg, "requires_grad")]
+    layer = next((x for x in tensors if x.requires_grad and x.is_leaf), tensors[0])
+    for x in tensors:
+        if x.dtype != layer.dtype:
+            raise mixed_dtypes(op, layer.dtype, x.dtype)
+    devices = list(dict.fromkeys(device_name(x.data) for x in tensors))
+    if len(devices) > 1:  # equal dtypes may be different objects
+        got = " and ".join(devices)
+        raise TypeError(f"{op.name}: expected Tensors on one device, got {got}; move one with .to(device)")
 
 
 def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
@@ -53,7 +55,7 @@ def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
     if expected.kind in "iub":
         fix = f"convert the integers first, with .astype({'float32' if got.char == 'e' else str(got)!r})"
         return TypeError(f"{op.name}: gives {got} for {expected}; {fix}")
-    fix = f"convert one where it is made, with .astype({str(expected)!r})"
+    fix = f"convert the {got} array where it is made, with .astype({str(expected)!r})"
     return TypeError(f"{op.name}: expected one dtype, got {expected} and {got}; {fix}")
 
 

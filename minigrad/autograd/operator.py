@@ -205,7 +205,7 @@ class Operator:
                 if first is None:
                     first, dtype, kind = array, array.dtype, type(array)
                 elif array.dtype is not dtype or type(array) is not kind:
-                    explain.expect_alike(self, first, array)
+                    explain.expect_alike(self, args)
                 if node is None:
                     constants = True
                 else:

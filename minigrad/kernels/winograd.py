@@ -13,7 +13,7 @@ sum over the channels can be taken before the last transform. So each of the 36 
 matrices of its own, (tiles, c) @ (c, o). Here the time goes, and here three quarters of it are saved.
 
 Definition: the twin of :func:`minigrad.conv2d`, and its gradients. Only the rounding differs: in float32 by up to 4e-6
-of the largest number, where im2col has 5e-7.
+of the largest number, where im2col has 1e-6.
 
 S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural
 Networks, CVPR 2016 (arXiv 1509.09308).

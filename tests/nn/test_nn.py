@@ -422,6 +422,20 @@ def test_a_net_stays_in_its_dtype(dtype):
         assert array.dtype == dtype
 
 
+@pytest.mark.parametrize("given", ["float64", "float32"])
+@pytest.mark.parametrize("wrap", [mg.Tensor, np.asarray], ids=["Tensor", "array"])
+def test_data_of_another_dtype_than_the_layers_is_told_the_layers(wrap, given):
+    """The first error that a user of pandas meets: data in float64 beside weights in float32."""
+    own = {"float64": "float32", "float32": "float64"}[given]
+    x = np.ones((2, 3, 3, 4), given)
+    for name, layer, message in [
+        ("linear", nn.Linear(4, 2, rng=0, dtype=own), f"got {own} and {given}; convert the {given} array"),
+        ("conv2d", nn.Conv2d(4, 2, 3, rng=0, dtype=own), f"got x of {given} and w of {own}; convert x"),
+    ]:
+        with pytest.raises(TypeError, match=rf"^{name}: .*{message} where it is made, with .astype\('{own}'\)"):
+            nn.Sequential(layer)(wrap(x))
+
+
 # Initialisation --------------------------------------------------------------------------------
 
 
