@@ -422,8 +422,7 @@ def test_a_net_stays_in_its_dtype(dtype):
         assert array.dtype == dtype
 
 
-@pytest.mark.parametrize("given", ["float64", "float32"])
-@pytest.mark.parametrize("wrap", [mg.Tensor, np.asarray], ids=["Tensor", "array"])
+@pytest.mark.parametrize(("wrap", "given"), [(mg.Tensor, "float64"), (mg.Tensor, "float32"), (np.asarray, "float64")])
 def test_data_of_another_dtype_than_the_layers_is_told_the_layers(wrap, given):
     """The first error that a user of pandas meets: data in float64 beside weights in float32."""
     own = {"float64": "float32", "float32": "float64"}[given]
