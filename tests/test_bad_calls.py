@@ -1,6 +1,7 @@
 """Bad calls of all public names: whatever is passed, the answer is right, or an error that names the function."""
 
 import collections
+import inspect
 import pkgutil
 import tempfile
 from pathlib import Path
@@ -160,3 +161,41 @@ def test_a_data_set_may_return_a_named_tuple():
     got, expected = (next(iter(mg.data.DataLoader(digits, 9))) for digits in (Pairs(), mg.data.Digits()))
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
+
+
+# Zero ------------------------------------------------------------------------------------------
+
+
+def numbers(f):
+    """The settings of a class that are numbers by default, and not zero."""
+    defaults = {name: p.default for name, p in inspect.signature(f).parameters.items()}
+    return [name for name, value in defaults.items() if type(value) in (int, float) and value]
+
+
+#: Public classes, and their settings that are numbers.
+NUMBERS = [(name, s) for name, (f, *_) in bad_calls.PLAIN.items() if isinstance(f, type) for s in numbers(f)]
+
+
+def with_zero(name, setting):
+    """The setting of an object that was made with zero for it, or the error that refuses zero."""
+    f, arguments, _ = bad_calls.PLAIN[name]
+    args, settings = arguments()
+    bound = inspect.signature(f).bind_partial(*args, **settings)
+    bound.arguments[setting] = 0
+    try:
+        thing = f(*bound.args, **bound.kwargs)
+    except ValueError as error:
+        return str(error)
+    return thing.groups[0][setting] if isinstance(thing, mg.optim.SGD) else getattr(thing, setting)
+
+
+@pytest.mark.parametrize(("name", "setting"), NUMBERS)
+def test_a_setting_of_zero_is_refused_or_kept(name, setting):
+    """It is a number like others; after a slip as ``x or default`` it would mean the default."""
+    got = with_zero(name, setting)
+    assert got == 0 or (f"{name}: expected {setting}" in str(got) and str(got).endswith("got 0"))
+
+
+def test_zero_is_allowed_in_many_places():
+    kept = {(name, setting) for name, setting in NUMBERS if with_zero(name, setting) == 0}
+    assert kept >= {("BatchNorm2d", "momentum"), ("Dropout", "p"), ("SGD", "momentum"), ("WarmupUntil", "gamma")}
