@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.data import fetch
+from minigrad.data import fetch, mnist
 from minigrad.data.cifar import CIFAR10, CIFAR100
 from minigrad.data.images import ByteImages
 from minigrad.data.loader import DataLoader
@@ -285,6 +285,32 @@ def test_fashion_mnist_is_found_in_the_system_unless_root_has_it(tmp_path, monke
         np.testing.assert_array_equal(data.images[..., 0], system, strict=True)
     own, _ = write_mnist(tmp_path / "cache" / "FashionMNIST" / "raw", np.random.default_rng(11))
     np.testing.assert_array_equal(TinyFashion(train=False).images[..., 0], own, strict=True)
+
+
+@pytest.mark.parametrize("missing", ["train-images", "train-labels", "train"])
+@pytest.mark.parametrize("source", ["system", "download", "nowhere"])
+@pytest.mark.parametrize(("kind", "below"), [(TinyMNIST, "MNIST/raw"), (TinyFashion, "FashionMNIST/raw")])
+def test_where_any_file_is_missing_another_source_is_used(tmp_path, monkeypatch, kind, below, source, missing):
+    """Both files come from the system's folder then; the other part of the data set is where it was."""
+    own, _ = write_mnist(tmp_path / "cache" / below, np.random.default_rng(13))
+    write_mnist(tmp_path / "other", np.random.default_rng(14))
+    for path in (tmp_path / "cache" / below).glob(f"{missing}*"):
+        path.unlink()
+
+    def fetched(name, root):
+        for path in (tmp_path / "other").glob("train*"):
+            (root / below / path.name).write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(mnist, "fetch", fetched)
+    monkeypatch.setattr(kind, "system", tmp_path / ("other" if source == "system" else "nowhere"))
+    np.testing.assert_array_equal(kind(train=False).images[..., 0], own, strict=True)
+    if source == "nowhere":
+        first = missing if missing != "train" else "train-images"
+        with pytest.raises(FileNotFoundError, match=f"there is no .*{below}/{first}-idx"):
+            kind()
+    else:
+        expected = read_idx(tmp_path / "other" / "train-images-idx3-ubyte.gz", (6, 28, 28))
+        np.testing.assert_array_equal(kind(download=source == "download").images[..., 0], expected, strict=True)
 
 
 def test_missing_mnist_says_what_to_do(tmp_path):

@@ -64,7 +64,7 @@ def plateau(n=8, **settings):
 def first_full(n=60, **settings):
     """The number of batches with an error of 0.5 after which the warm-up ends, and the rate before."""
     seen = rates(lambda o: WarmupUntil(MultiStepLR(o, [1000]), **settings), n, batch_error=[0.5] * n)
-    return [seen.index(1.0), seen[0]]
+    return [seen.index(1.0) if 1.0 in seen else None, seen[0]]
 
 
 ROWS = {
@@ -75,7 +75,7 @@ ROWS = {
         (lambda: [{"params": [Parameter(np.array(1.0))], "momentum": 0.0}], [0.9, 0.8]),
         (lambda: iter([Parameter(np.array(2.0))]), [1.9, 1.71]),
     ),
-    "SGD.lr": Row(lambda lr: descend(lr), (0.1, [[0.9, 0.71]] * 2), (0.2, [[0.8, 0.42]] * 2)),
+    "SGD.lr": Row(lambda lr: descend(lr), (0.1, [[0.9, 0.71]] * 2), (0.2, [[0.8, 0.42]] * 2), (0.0, [[1.0, 1.0]] * 2)),
     "SGD.momentum": Row(descend, (0.9, [[0.9, 0.71]] * 2), (0.5, [[0.9, 0.75]] * 2), (0.0, [[0.9, 0.8]] * 2)),
     # 0.5: g = 1.5, w = 0.85; g = 1.425, v = 2.775, w = 0.5725
     "SGD.weight_decay": Row(descend, (0.0, [[0.9, 0.71]] * 2), (0.5, [[0.85, 0.5725]] * 2)),
@@ -90,12 +90,17 @@ ROWS = {
         lambda milestones: rates(lambda o: MultiStepLR(o, milestones), 4),
         ([2], [1.0, 1.0, 0.1, 0.1]),
         ((3, 1), [1.0, 0.1, 0.1, 0.01]),
+        ([0, 2], [0.1, 0.1, 0.01, 0.01]),
+        ([0, 0], [0.01] * 4),
+        ([], [1.0] * 4),
         ([1] * 5 + [2] * 300, [1.0, 1e-5, 1e-305, 1e-305]),
     ),
     "MultiStepLR.gamma": Row(
         lambda **s: rates(lambda o: MultiStepLR(o, [1, 3], **s), 4),
         (0.1, [1.0, 0.1, 0.1, 0.01]),
         (0.5, [1, 0.5, 0.5, 0.25]),
+        (0.0, [1.0, 0.0, 0.0, 0.0]),
+        (2.0, [1.0, 2.0, 2.0, 4.0]),
     ),
     "CosineLR.iterations": Row(
         lambda iterations: rates(lambda o: CosineLR(o, iterations), 5),
@@ -111,7 +116,9 @@ ROWS = {
         ("missing_error", Refused(ValueError, "expected 'missing_error' to be measured")),
     ),
     "ReduceOnPlateau.patience": Row(plateau, (5, [1.0] * 6 + [0.1] * 2), (1, [1.0, *(0.1**i for i in range(7))])),
-    "ReduceOnPlateau.gamma": Row(plateau, (0.1, [1.0] * 6 + [0.1] * 2), (0.5, [1.0] * 6 + [0.5] * 2)),
+    "ReduceOnPlateau.gamma": Row(
+        plateau, (0.1, [1.0] * 6 + [0.1] * 2), (0.5, [1.0] * 6 + [0.5] * 2), (0.0, [1.0] * 6 + [0.0] * 2)
+    ),
     "Warmup.schedule": Row(
         lambda schedule: rates(lambda o: Warmup(schedule(o), 2), 4),
         (lambda o: MultiStepLR(o, [3]), [0.5, 1.0, 1.0, 0.1]),
@@ -130,8 +137,8 @@ ROWS = {
     ),
     # the average is 0.5 + 0.5 * 0.98**n. 0.98**25 = 0.603 and 0.98**26 = 0.591: below 0.8 after 26 batches;
     # 0.98**11 = 0.801 and 0.98**12 = 0.785: below 0.9 after 12
-    "WarmupUntil.error": Row(first_full, (0.8, [26, 0.1]), (0.9, [12, 0.1])),
-    "WarmupUntil.gamma": Row(first_full, (0.1, [26, 0.1]), (0.25, [26, 0.25])),
+    "WarmupUntil.error": Row(first_full, (0.8, [26, 0.1]), (0.9, [12, 0.1]), (0.0, [None, 0.1]), (1.0, [1, 0.1])),
+    "WarmupUntil.gamma": Row(first_full, (0.1, [26, 0.1]), (0.25, [26, 0.25]), (0.0, [26, 0.0])),
 }
 
 

@@ -172,3 +172,24 @@ def test_a_warm_up_ends_once_and_what_follows_sees_every_measurement(outer, seed
         assert_allclose(optimizer.lr, ramp * (inner.factor(i + 1) if done else 0.1), rtol=1e-12)
     assert done
     assert rose
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("given", [np.float16, np.float32, np.float64, np.longdouble])
+def test_a_state_of_another_precision_becomes_that_of_the_parameters(given, dtype, settings):
+    """The next steps are those from a state that was converted before, to the bit; its memory layout is free, too."""
+    g = np.random.default_rng(0).standard_normal((3, 4, 5))
+    weights = []
+    for kind in (given, dtype):
+        p = Parameter(np.ones((4, 5), dtype))
+        sgd = SGD([p], 0.1, **settings)
+        state = sgd.state_dict() | {"velocity": [np.asfortranarray(g[0].astype(given).astype(kind))]}
+        sgd.load_state_dict(state)
+        assert sgd.state_dict()["velocity"][0].dtype == dtype
+        for i in (1, 2):
+            p.grad = mg.Tensor(g[i].astype(dtype))
+            sgd.step()
+        weights.append(p.data)
+    assert weights[0].dtype == dtype
+    assert_array_equal(*weights, strict=True)
