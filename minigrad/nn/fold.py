@@ -65,9 +65,12 @@ def fold_batch_norm(model: Net) -> Net:
     for _, module in folded.named_modules():
         if isinstance(module, Sequential) and getattr(module.forward, "__func__", None) is Sequential.forward:
             module.layers = _folded(module.layers)
-        for layer, norm in _norms_after(module).items():
-            if merged := _merged(getattr(module, layer), getattr(module, norm)):
-                setattr(module, layer, merged)
+        norms = _norms_after(module).items()
+        found = [(layer, norm, _merged(getattr(module, layer), getattr(module, norm))) for layer, norm in norms]
+        merged = [entry for entry in found if entry[2]]
+        for layer, norm, one in merged:
+            if [other for _, other, _ in merged].count(norm) == 1:  # after two layers, a norm has work left
+                setattr(module, layer, one)
                 setattr(module, norm, Identity())
     return folded.eval()
 

@@ -126,7 +126,7 @@ class Schedule:
             if isinstance(mine, Schedule):
                 mine.load_state_dict(value)
             else:
-                setattr(self, name, value)
+                setattr(self, name, copy.deepcopy(value))
         self.check()
         self.apply()
 

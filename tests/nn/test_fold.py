@@ -249,6 +249,25 @@ def test_a_class_says_what_follows_what_in_its_forward():
         assert_equal_outputs(net, folded, images(2, 4, 4, 3))
 
 
+class Shares(nn.Module):
+    """Two layers, each followed by the same norm."""
+
+    norm_after: ClassVar[dict[str, str]] = {"first": "norm", "second": "norm"}
+
+    def __init__(self):
+        self.first, self.second, self.norm = nn.Linear(3, 3, rng=0), nn.Linear(3, 3, rng=1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(self.second(self.norm(self.first(x))))
+
+
+def test_a_norm_that_follows_two_layers_is_left():
+    net = lived_in(Shares())
+    folded = nn.fold_batch_norm(net)
+    assert count(folded, nn.BatchNorm2d) == 1
+    assert_equal_outputs(net, folded, images(2, 4, 4, 3))
+
+
 def test_a_forward_set_on_a_module_is_left():
     """A deepcopy takes it over as it is, and with it the layers of the module it was written for."""
     net = lived_in(nn.Sequential(BasicBlock(partial(conv_bn, rng=0), 3, 3)))

@@ -242,6 +242,7 @@ def test_a_schedule_continues_from_its_state(build, stop):
 def test_a_loaded_state_replaces_the_settings():
     schedule = MultiStepLR(sgd(), [2])
     state = schedule.state_dict()
+    schedule.load_state_dict(state)
     state["milestones"].append(3)
     assert schedule.state_dict()["milestones"] == [2]  # a state does not change with its schedule, nor this with it
     state = schedule.state_dict()
