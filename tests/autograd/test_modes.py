@@ -197,6 +197,24 @@ def test_one_context_may_be_used_again_also_inside_itself(name):
     assert modes() == DEFAULT
 
 
+@pytest.mark.parametrize("uses", [1, 2, 3])
+def test_of_several_uses_of_one_context_the_last_ends_first(uses):
+    """Of contexts that change the same mode the last one decides; when it ends, the one before it does, again."""
+    off, on = mg.no_grad(), enable_grad()
+    with ExitStack() as outer:
+        for _ in range(uses):
+            outer.enter_context(off)
+            outer.enter_context(on)
+        for context, recording in ((off, True), (on, True), (mg.no_grad(), True)):
+            with context:
+                pass
+            assert modes()["recording"] == recording
+        with off, on, off:
+            assert not modes()["recording"]
+        assert modes() == DEFAULT
+    assert modes() == DEFAULT
+
+
 def test_a_decorated_coroutine_passes_on_results_and_errors():
     @mg.no_grad()
     async def double(x):
