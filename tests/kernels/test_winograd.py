@@ -11,16 +11,17 @@ import minigrad as mg
 from minigrad.kernels import conv, winograd
 from tests.tools import strict
 from tests.tools.compare import cotangent, threads_restored
+from tests.tools.cuts import small_blocks
 
 ONE = (1, 1)
 
 
-def both(algorithm, x, w, b, g, padding=1):
-    """Return a convolution and its gradients."""
+def both(algorithm, x, w, b, g, padding=1, wanted="xwb"):
+    """Return a convolution and its gradients, or those of some inputs alone."""
     with mg.conv_algorithm(algorithm):
-        tensors = [mg.Tensor(np.asarray(a), requires_grad=True) for a in (x, w, b)]
+        tensors = [mg.Tensor(np.asarray(a), requires_grad=n in wanted) for a, n in zip((x, w, b), "xwb", strict=True)]
         out = mg.conv2d(*tensors, padding=padding)
-    return [a.data for a in (out, *mg.grad(out, tensors, np.asarray(g)))]
+    return [a.data for a in (out, *mg.grad(out, [t for t in tensors if t.requires_grad], np.asarray(g)))]
 
 
 def normal(*shape, seed=0, dtype="float32"):
@@ -187,14 +188,18 @@ def test_gradients_follow_the_algorithm_of_their_forward(used):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, 2e19])
 @pytest.mark.parametrize("place", range(4), ids=["x", "w", "b", "g"])
-def test_where_a_result_is_not_finite_im2col_computes_it(place, value):
-    """A tile mixes its pixels: NaN, infinities and overflow go where im2col sends them, to the bit."""
+@pytest.mark.parametrize(("nbytes", "wanted"), [(1 << 20, "xwb"), (1 << 20, "x"), (1 << 12, "xwb"), (1 << 12, "x")])
+def test_where_a_result_is_not_finite_im2col_computes_it(nbytes, wanted, place, value):
+    """A tile mixes its pixels: NaN, infinities and overflow go where im2col sends them, to the bit.
+
+    So it is in the first, a middle and the last of several blocks, and where the weights are frozen.
+    """
     arrays = [normal(2, 7, 9, 3), normal(3, 3, 3, 2, seed=1), normal(2, seed=2), normal(2, 7, 9, 2, seed=3)]
     for where in (0, arrays[place].size // 2, -1):
         changed = [a.copy() for a in arrays]
         changed[place].flat[where] = value
-        with np.errstate(all="ignore"):
-            ours, expected = both("winograd", *changed), both("im2col", *changed)
+        with np.errstate(all="ignore"), small_blocks(nbytes):
+            ours, expected = (both(name, *changed, wanted=wanted) for name in ("winograd", "im2col"))
         for a, b in zip(ours, expected, strict=True):
             if np.isfinite(b).all():
                 np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max(), equal_nan=False, strict=True)
