@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from tests.records import RECORDS
+from tests.records import RECORDS, every_sample
 from tests.tools.again import captured
 from tests.tools.compare import cotangent, leaf, leaves, same
 
@@ -62,6 +62,16 @@ def test_integers_are_exact_over_their_whole_range(name):
             expected = np.asarray(definition(*args, **settings))
             assert expected.dtype == np.int64
             np.testing.assert_array_equal(np.asarray(getattr(mg, name)(*args, **settings)), expected, key, strict=True)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample(lambda _, sample: len(sample.inputs) > 1))
+@pytest.mark.parametrize(("one", "others"), [("float32", "float64"), ("float64", "float32")])
+def test_a_tensor_of_another_dtype_is_refused_at_every_place(one, others, name, sample):
+    """What a forward adds in place keeps the dtype of the others: looking at the result is not enough."""
+    for place in range(len(sample.inputs)):
+        tensors = [mg.Tensor(x.astype(one if i == place else others)) for i, x in enumerate(sample.inputs)]
+        with pytest.raises(TypeError, match="one dtype"):
+            sample.apply(getattr(mg, name), tensors)
 
 
 @pytest.mark.parametrize("name", RECORDS)
