@@ -137,7 +137,8 @@ def test_gradients_are_those_of_the_twin(name, sample, dtype):
 
 @each_dtype
 @pytest.mark.parametrize(
-    ("name", "sample"), every_special_sample("gradients", lambda record, sample: record.fused and len(sample.inputs) > 1)
+    ("name", "sample"),
+    every_special_sample("gradients", lambda record, sample: record.fused and len(sample.inputs) > 1),
 )
 def test_each_gradient_alone_is_the_one_among_all(name, sample, dtype):
     """Where weights are frozen, or images are data, a rule takes shortcuts: there, too, it looks for what is special."""
