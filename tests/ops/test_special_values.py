@@ -141,7 +141,7 @@ def test_gradients_are_those_of_the_twin(name, sample, dtype):
     every_special_sample("gradients", lambda record, sample: record.fused and len(sample.inputs) > 1),
 )
 def test_each_gradient_alone_is_the_one_among_all(name, sample, dtype):
-    """Where weights are frozen, or images are data, a rule takes shortcuts: there, too, it looks for what is special."""
+    """Where weights are frozen, or images are data, a rule takes shortcuts: there, too, it looks for NaN."""
     for kind, tensors, out, g in special_calls(name, sample, dtype):
         for x, expected in zip(tensors, mg.grad(out, tensors, g, retain_graph=True), strict=True):
             (alone,) = mg.grad(out, x, g, retain_graph=True)
