@@ -3,6 +3,7 @@
 A small block is made by tests/tools/cuts.py; the calls are in tests/records/many.py and tests/records/large.py.
 """
 
+import collections
 import dataclasses
 import inspect
 import itertools
@@ -107,6 +108,23 @@ def test_blocks_are_many_and_ragged(name, many):
                 seen[f"gradient {i}"].append(cuts)
     for what, noted in seen.items():
         assert any(cuts.most >= 8 and any(cuts.ragged) for cuts in noted), (what, noted)
+
+
+def test_every_function_that_spreads_work_has_many_blocks():
+    """Each has them in some sample: it is not enough that another one, in the same operator, has."""
+    most = collections.Counter()
+    for param in EVERY_SIZE:
+        name, many, nbytes, _ = param.values
+        everything = range(len(many.sample.inputs))
+        for needed in (everything, *([i] for i in everything)):
+            with small_blocks(nbytes, many.small_product), noted_cuts() as cuts:
+                out, pull = record(name, many.sample, needed)
+                pull(cotangent(out))
+            most |= collections.Counter(cuts.places)
+    of_sums = most.pop("minigrad.kernels.products.sum_in_order")
+    assert of_sums == blocks.PARTIAL_SUMS
+    assert len(most) >= 15
+    assert not {place: count for place, count in most.items() if count < 8}
 
 
 @pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if record.many])

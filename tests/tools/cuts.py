@@ -26,10 +26,13 @@ class Cuts:
         For every piece of work, the number of its blocks. For a sum of products these are its summands.
     ragged : list of bool
         For every range that was cut, whether its parts differ in length.
+    places : dict of str to int
+        For every function that spreads work over the threads, the largest number of its blocks.
     """
 
     counts: list[int] = field(default_factory=list)
     ragged: list[bool] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
 
     @property
     def most(self) -> int:
@@ -44,6 +47,9 @@ def noted_cuts() -> Iterator[Cuts]:
 
     def noting_run(task: Callable[[int], object], count: int) -> None:
         cuts.counts.append(count)
+        caller = sys._getframe(1)
+        place = f"{caller.f_globals['__name__']}.{caller.f_code.co_qualname}"
+        cuts.places[place] = max(count, cuts.places.get(place, 0))
         threads_run(task, count)
 
     def noting_sum(partial_sum: Callable[[range], Any], count: int) -> Any:
