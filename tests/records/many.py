@@ -114,7 +114,7 @@ MANY: dict[str, dict[str, Many]] = {
             [(34, 5, 3, 1), (3, 3, 1, 9), (9,)], (6600, 3000, 600, 380), call=by_winograd
         ),
         "winograd-channels": _many(
-            [(17, 3, 2, 19), (3, 3, 19, 2), (2,)], (12000, 1200, 600), call=by_winograd, padding=1
+            [(17, 1, 1, 19), (3, 3, 19, 2), (2,)], (2000, 1200, 600), call=by_winograd, padding=1
         ),
         "small-products": _many([(26, 5, 5, 1), (3, 3, 1, 9), (9,)], (4400,), 48 * 81, padding=1),
         "small-products-stride2": _many([(41, 9, 9, 1), (3, 3, 1, 9)], (6100,), 48 * 81, stride=2, padding=1),
