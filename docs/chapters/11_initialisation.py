@@ -36,11 +36,11 @@ fade. Then it looks at two other initialisations: equal weights, which do not wo
 # .. math:: v = \frac{2}{f} .
 #
 # This is *He initialisation* (K. He et al., "Delving Deep into Rectifiers", 2015). It is by the authors of the residual
-# nets, and was published ten months before them. In minigrad it is one line of :func:`minigrad.nn.init.he_normal`:
+# nets, and was published ten months before them. In minigrad it is two lines of :func:`minigrad.nn.init.he_normal`:
 #
 # .. literalinclude:: /../minigrad/nn/init.py
-#    :start-at: return _drawn(generator("he_normal", rng).standard_normal
-#    :lines: 1
+#    :start-at: draws = generator("he_normal", rng)
+#    :lines: 1-2
 #    :dedent:
 
 import matplotlib.pyplot as plt

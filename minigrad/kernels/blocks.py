@@ -88,9 +88,7 @@ def elementwise(f: Callable[..., Array], *arrays: Array) -> Array:
     if not large or any(a.shape != first.shape or a.dtype != first.dtype or not a.flags.c_contiguous for a in arrays):
         return f(*arrays)
     out = np.empty(first.shape, first.dtype)
-    flat, flat_out = [a.reshape(-1) for a in arrays], out.reshape(-1)
-    blocks = spans(out.size, BLOCK_BYTES // out.itemsize)
-    run(lambda i: f(*[a[blocks[i]] for a in flat], out=flat_out[blocks[i]]), len(blocks))
+    overwrite(lambda *parts: f(*parts[:-1], out=parts[-1]), *arrays, out)
     return out
 
 

@@ -8,7 +8,6 @@ Next: :mod:`minigrad.kernels.pixels`.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Literal, TypeAlias
@@ -25,7 +24,7 @@ from minigrad.typing import Array, Pair
 Need: TypeAlias = tuple[bool, ...]  # whether the gradients of x, w and b are needed
 Gradients: TypeAlias = tuple[Array | None, Array | None]  # of x and w
 
-algorithm: ContextVar[str] = ContextVar("algorithm", default="auto")
+in_force: ContextVar[str] = ContextVar("algorithm", default="auto")
 
 
 @contextlib.contextmanager
@@ -58,12 +57,12 @@ def conv_algorithm(name: Literal["auto", "im2col", "winograd"]) -> Iterator[None
     True
     """
     expect(name in ("auto", "im2col", "winograd"), "conv_algorithm", "'auto', 'im2col' or 'winograd'", repr(name))
-    before = algorithm.get()
-    algorithm.set(name)
+    before = in_force.get()
+    in_force.set(name)
     try:
         yield
     finally:
-        algorithm.set(before)
+        in_force.set(before)
 
 
 def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair, algorithm: str) -> Array:
@@ -86,7 +85,7 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
     out = xp.empty((n, ho, wo, at_once * o), dtype=x.dtype)
     matrix = _weights_at_once(w, at_once).reshape(-1, at_once * o)
     bias = None if b is None else xp.tile(b, at_once)
-    harmless = at_once == 1 or (4 * x.size < out.size and _is_finite(x))  # x may be the smaller array
+    harmless = at_once == 1 or (4 * x.size < out.size and products.is_finite(x))  # x may be the smaller array
     multiply = products.multiply if len(columns.blocks) > 1 else products.matmul  # threads share a single block
 
     def block(i: int) -> None:
@@ -94,7 +93,7 @@ def forward(x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, di
         cols, rows = columns.block(i), part.reshape(-1, at_once * o)
         with np.errstate(invalid="ignore" if at_once > 1 else None):
             multiply(cols, matrix, rows)
-        if not (harmless or _is_finite(rows[:, 0])):  # a NaN in the window makes the whole row NaN
+        if not (harmless or products.is_finite(rows[:, 0])):  # a NaN in the window makes the whole row NaN
             seen = cols.reshape(-1, kh, kw + at_once - 1, c)
             each = [seen[:, :, j : j + kw].reshape(-1, kh * kw * c) for j in range(at_once)]
             multiply(_finite(cols), _finite(matrix), rows)
@@ -154,18 +153,18 @@ def _backward_stride_1(
     def block(i: int) -> tuple[Array, Array]:
         cols, part = columns.block(i), columns.blocks[i]
         rows = products.multiply(cols, matrix, dx[part].reshape(-1, at_once * c))
-        finite[i] = _is_finite(rows[:, 0])
+        finite[i] = products.is_finite(rows[:, 0])
         return cols, pixels[part].reshape(-1, at_once * c)
 
     if not need[1]:
         run(block, len(columns.blocks))
-        return dx.reshape(x.shape), None, all(finite) and _is_finite(w)
+        return dx.reshape(x.shape), None, all(finite) and products.is_finite(w)
     total = products.sum_products(block, len(columns.blocks)).reshape(kh, kw + at_once - 1, o, at_once, c)
     dw = total[:, :kw, :, 0]
     for i in range(1, at_once):
         dw = dw + total[:, i : i + kw, :, i]  # (kh, kw, o, c), its taps reversed
     dw = xp.ascontiguousarray(dw[::-1, ::-1].transpose(0, 1, 3, 2))
-    return dx.reshape(x.shape), dw, all(finite) and _is_finite(w) and _is_finite(dw)
+    return dx.reshape(x.shape), dw, all(finite) and products.is_finite(w) and products.is_finite(dw)
 
 
 def _backward_any_stride(
@@ -254,22 +253,16 @@ def _weights_at_once(w: Array, at_once: int) -> Array:
     return weights.reshape(kh, kw + at_once - 1, c, at_once * o)
 
 
-def _is_finite(x: Array) -> bool:
-    """Return whether all numbers are finite. (It says no where a square is infinite, which costs time only.)
+def _finite(x: Array) -> Array:
+    """Return x with zeros in place of NaN and infinities.
 
     The fast paths multiply by zeros that the definition does not have: weights of the other pixel of a pair, and a
     border around the cotangent. NaN or infinity times such a zero is NaN, and falls on a result that does not depend on
     it. But each NaN or infinity also reaches a result that does depend on it. So if all results are finite, they are
     right. Otherwise they are computed twice more: by the fast path with zeros in place of NaN and infinity, and by the
     definition, from which all results that are not finite are taken. Results that do not depend on a NaN or infinity
-    are thus equal to the bit to what they are without it. On another device results are taken as they are: asking would
-    stop Python until the device is done.
+    are thus equal to the bit to what they are without it.
     """
-    return not on_host(x) or math.isfinite(np.vdot(x, x).real)
-
-
-def _finite(x: Array) -> Array:
-    """Return x with zeros in place of NaN and infinities."""
     return np.where(np.isfinite(x), x, 0)
 
 

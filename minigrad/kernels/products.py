@@ -111,6 +111,14 @@ def multiply_transposed(a: Array, b: Array) -> Array:
     return out
 
 
+def is_finite(x: Array) -> bool:
+    """Return whether all numbers are finite, by one product; no also where a square is infinite, which costs time only.
+
+    On another device the answer is always yes: to ask would stop Python until the device is done.
+    """
+    return not on_host(x) or math.isfinite(np.vdot(x, x).real)
+
+
 def _rows_of_small_product(a: Array, n: int, least: int) -> int:
     """Return how many rows of a (m, k) make a small product with n columns; 0 if fewer than `least`, or all of them."""
     m, k = a.shape

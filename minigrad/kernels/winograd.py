@@ -174,7 +174,7 @@ class Tiles:
             (images, rows), result = self.pieces[j], np.matmul(transforms(a.dtype).outputs, product[tiles])
             if bias is not None:
                 result += bias
-            if not math.isfinite(np.vdot(result, result)):
+            if not products.is_finite(result):
                 self.finite = False
             place = out[images, OUT * rows.start : OUT * rows.stop]
             result = result.reshape(len(place), -1, self.width, OUT, OUT, o).swapaxes(2, 3)
@@ -237,7 +237,7 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
         return dx, None, tiles.finite
     count = len(tiles.blocks)
     dw = partial_sum(range(count)) if tiles.shared else products.sum_in_order(partial_sum, count)
-    return dx, dw.reshape(w.shape), tiles.finite and math.isfinite(np.vdot(dw, dw))
+    return dx, dw.reshape(w.shape), tiles.finite and products.is_finite(dw)
 
 
 def _times_taps(matrix: Array, taps: Array) -> Array:

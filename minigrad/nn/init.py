@@ -19,10 +19,9 @@ Next: :mod:`minigrad.nn.fold`.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -58,7 +57,8 @@ def he_normal(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> A
     >>> round(float(w.var() * 3 * 3 * 64), 1)
     2.0
     """
-    return _drawn(generator("he_normal", rng).standard_normal, shape, math.sqrt(2 / _fan_in(shape)), dtype)
+    draws = generator("he_normal", rng)
+    return _drawn(lambda n: draws.standard_normal(n), shape, math.sqrt(2 / _fan_in(shape)), dtype)
 
 
 @named
@@ -81,8 +81,8 @@ def he_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32) -> 
     >>> bool(abs(he_uniform((24, 10), rng=0)).max() <= 0.5)
     True
     """
-    uniform: Any = functools.partial(generator("he_uniform", rng).uniform, -1, 1)
-    return _drawn(uniform, shape, math.sqrt(6 / _fan_in(shape)), dtype)
+    draws = generator("he_uniform", rng)
+    return _drawn(lambda n: draws.uniform(-1, 1, n), shape, math.sqrt(6 / _fan_in(shape)), dtype)
 
 
 @named
@@ -106,8 +106,8 @@ def glorot_uniform(shape: Shape, *, rng: Rng, dtype: npt.DTypeLike = np.float32)
     True
     """
     fans = _fan_in(shape) + math.prod(shape[:-2]) * shape[-1]
-    uniform: Any = functools.partial(generator("glorot_uniform", rng).uniform, -1, 1)
-    return _drawn(uniform, shape, math.sqrt(6 / fans), dtype)
+    draws = generator("glorot_uniform", rng)
+    return _drawn(lambda n: draws.uniform(-1, 1, n), shape, math.sqrt(6 / fans), dtype)
 
 
 def _fan_in(shape: Shape) -> int:
@@ -117,7 +117,7 @@ def _fan_in(shape: Shape) -> int:
     return math.prod(shape[:-1])
 
 
-def _drawn(draw: Callable[[int], Any], shape: Shape, scale: float, dtype: npt.DTypeLike) -> Array:
+def _drawn(draw: Callable[[int], Array], shape: Shape, scale: float, dtype: npt.DTypeLike) -> Array:
     """Return draws, scaled and rounded to the dtype. Drawn piece by piece, they are those of one draw."""
     out = np.empty(shape, dtype)
     for part in np.split(out.reshape(-1), range(PIECE, out.size, PIECE)):

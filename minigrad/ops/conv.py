@@ -117,7 +117,7 @@ def conv2d(
         "stride": pair("conv2d", "stride", stride, 1),
         "padding": pair("conv2d", "padding", padding, 0),
         "dilation": pair("conv2d", "dilation", dilation, 1),
-        "algorithm": kernel.algorithm.get(),
+        "algorithm": kernel.in_force.get(),
     }
     groups = integer("conv2d", "groups", groups, least=1)
     _check(x, w, b, settings["padding"], settings["dilation"], groups)

@@ -80,7 +80,7 @@ class SGD:
         groups: list[Group] = given if given and isinstance(given[0], dict) else [{"params": given}]
         expect(all("params" in group for group in groups), "SGD", 'each group to have "params"', groups)
         self.groups: list[Group] = [defaults | group | {"params": list(group["params"])} for group in groups]
-        self.velocity: dict[Tensor, Any] = {}
+        self.velocity: dict[Tensor, Array] = {}
         every = self._parameters()
         for p in every:
             if not (isinstance(p, Parameter) or (isinstance(p, Tensor) and p.requires_grad and p.is_leaf)):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -70,16 +73,23 @@ class Bottleneck(nn.Module):
         return functional.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
-def imagenet_34(shortcut: str | None, width: int, num_classes: int) -> nn.Sequential:
-    """The twin of `models.resnet34` (option B) and `models.plain34` (none), with `width` filters in place of 64."""
+def imagenet(
+    block: Callable[[int, int, int], nn.Module], blocks: tuple[int, ...], width: int, expansion: int, num_classes: int
+) -> nn.Sequential:
+    """The stem, stages of ``block(c_in, width, stride)`` of `expansion` widths, and the head."""
     layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 2, padding=3, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     layers.append(nn.MaxPool2d(3, 2, padding=1))
     c_in = width
-    for stage, n in enumerate((3, 4, 6, 3)):
+    for stage, n in enumerate(blocks):
         for i in range(n):
-            layers.append(BasicBlock(c_in, width * 2**stage, 2 if stage and not i else 1, shortcut))
-            c_in = width * 2**stage
+            layers.append(block(c_in, width * 2**stage, 2 if stage and not i else 1))
+            c_in = expansion * width * 2**stage
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, num_classes))
+
+
+def imagenet_34(shortcut: str | None, width: int, num_classes: int) -> nn.Sequential:
+    """The twin of `models.resnet34` (option B) and `models.plain34` (none), with `width` filters in place of 64."""
+    return imagenet(partial(BasicBlock, shortcut=shortcut), (3, 4, 6, 3), width, 1, num_classes)
 
 
 def resnet34() -> nn.Sequential:
@@ -109,14 +119,7 @@ def vgg16(image_size: int = 224, num_classes: int = 1000) -> nn.Sequential:
 
 def bottleneck_resnet(blocks: tuple[int, ...], width: int, num_classes: int, stride_in: str) -> nn.Sequential:
     """The twin of `models.resnet50` and its deeper sisters, with `width` filters in place of 64."""
-    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 2, padding=3, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-    layers.append(nn.MaxPool2d(3, 2, padding=1))
-    c_in = width
-    for stage, n in enumerate(blocks):
-        for i in range(n):
-            layers.append(Bottleneck(c_in, width * 2**stage, 2 if stage and not i else 1, stride_in))
-            c_in = 4 * width * 2**stage
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, num_classes))
+    return imagenet(partial(Bottleneck, stride_in=stride_in), blocks, width, 4, num_classes)
 
 
 def resnet50() -> nn.Sequential:
