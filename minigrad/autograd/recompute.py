@@ -141,6 +141,7 @@ class Segment:
         self.context.copy().run(self._run_again, anomaly)
 
     def _run_again(self, anomaly: bool) -> None:
+        """Fill the entries of the first run from those of a second."""
         inputs = [_fresh(*x) if isinstance(x, _Input) else x for x in self.inputs]
         self.running_again, self.outer = True, None
         self.entries_left, self.results_left = iter(self.entries), iter(self.results)
