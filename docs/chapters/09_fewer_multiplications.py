@@ -4,16 +4,16 @@ r"""
 
 A convolution as a matrix product cannot be faster than the product. Can the product be made smaller?
 
-The last chapter took a 3x3 convolution close to the roof: the processor multiplies and adds nearly all the time. Faster
-copies do not help any more. What is left is to multiply less. It is possible to compute the same convolution with a
-quarter of the multiplications. This chapter derives the method from an example by hand, builds it for images and for
-gradients, and measures what is gained and what is lost.
+The last chapter took 3x3 convolutions with many channels close to the roof: the processor multiplies and adds nearly
+all the time. Faster copies do not help any more. What is left is to multiply less. It is possible to compute the same
+convolution with a quarter of the multiplications. This chapter derives the method from an example by hand, builds it
+for images and for gradients, and measures what is gained and what is lost.
 """
 
 # %%
 # Two outputs from four products
 # ------------------------------
-# Begin with one dimension and one channel. Four pixels :math:`x_0, \dots, x_3` and a kernel of three weights give two
+# Begin with one dimension and one channel. Four pixels :math:`x_0, \ldots, x_3` and a kernel of three weights give two
 # outputs:
 #
 # .. math::
@@ -132,19 +132,17 @@ np.testing.assert_allclose(B @ ((A @ p) * (G @ q)), np.polynomial.polynomial.pol
 # From products to convolution
 # ----------------------------
 # What has a product of polynomials to do with a convolution? For fixed weights, it is a linear map from the
-# coefficients p to the coefficients s, with a matrix T that holds the weights:
+# coefficients p to the coefficients s, :math:`s = T p`. Our two outputs are a linear map of the pixels. Here are the
+# matrices of both::
 #
-# .. math::
-#     \begin{pmatrix} s_0 \\ s_1 \\ s_2 \\ s_3 \end{pmatrix} =
-#     \begin{pmatrix} w_0 & 0 \\ w_1 & w_0 \\ w_2 & w_1 \\ 0 & w_2 \end{pmatrix}
-#     \begin{pmatrix} p_0 \\ p_1 \end{pmatrix}, \qquad
-#     \begin{pmatrix} y_0 \\ y_1 \end{pmatrix} =
-#     \begin{pmatrix} w_0 & w_1 & w_2 & 0 \\ 0 & w_0 & w_1 & w_2 \end{pmatrix}
-#     \begin{pmatrix} x_0 \\ x_1 \\ x_2 \\ x_3 \end{pmatrix} .
+#         w0  0
+#         w1  w0                          w0  w1  w2  0
+#     T = w2  w1      of the outputs:     0   w0  w1  w2
+#         0   w2
 #
-# Our two outputs are on the right. Their matrix is :math:`T^{\top}`: the convolution is the adjoint of the product of
-# polynomials. And we have just written T as a product of matrices, :math:`T = B\, D A`, where D has the numbers of
-# :math:`G w` on its diagonal. To transpose such a product, transpose its factors and reverse their order:
+# The second is :math:`T^{\top}`: the convolution is the adjoint of the product of polynomials, :math:`y = T^{\top} x`.
+# And we have just written T as a product of matrices, :math:`T = B D A`, where D has the numbers of :math:`G w` on its
+# diagonal. To transpose such a product, transpose its factors and reverse their order:
 #
 # .. math::
 #     y = T^{\top} x = A^{\top} D\, B^{\top} x = A^{\top} \left[ (G w) \odot (B^{\top} x) \right] .
@@ -165,8 +163,9 @@ print("the backward pass of polynomial multiplication is a convolution:", y.data
 
 # %%
 # In general, F(m, r) computes m outputs of a kernel of r weights from m + r - 1 pixels. It takes m + r - 1 products,
-# one for each point, where the definition takes m r. S. Winograd proved that no algorithm needs fewer ("Arithmetic
-# Complexity of Computations", 1980). Any different points will do. Here are some, with four outputs:
+# one for each point, where the definition takes m r. S. Winograd proved that no algorithm needs fewer, not counting
+# products with fixed numbers ("Arithmetic Complexity of Computations", 1980). Any different points will do. Here are
+# some, with four outputs:
 
 for points in ([0, 1, -1, 2, -2], [0, 1, 2, 3, 4], [-0.5, 0.25, 3, 7, -1]):
     A, G, B = toom_cook(points, 4, 3)
@@ -230,8 +229,9 @@ np.testing.assert_allclose(got, expected, atol=1e-12)
 print(f"{x.shape} * {w.shape} -> {got.shape}; largest difference from im2col {abs(got - expected).max():.0e}")
 
 # %%
-# ``mg.conv_algorithm`` tells minigrad how to convolve, so that one can compare. The next figure shows the three steps
-# for an image of 10x10 pixels with one channel. The frames on the left are the tiles of pixels.
+# ``mg.conv_algorithm`` tells minigrad how to convolve, so that one can compare; by default, minigrad decides. The next
+# figure shows the three steps for an image of 10x10 pixels with one channel. The frames on the left are the tiles of
+# pixels.
 
 
 def grid(panel, values, title):
@@ -260,9 +260,9 @@ grid(panels[1], of_tile, "a tile, transformed:\nB' X B")
 grid(panels[2], np.full((6, 6), 0.08), "the weights, transformed:\nG W G'")
 grid(panels[3], four, "out: four tiles of 4x4,\nside by side")
 for number, (row, column) in enumerate(np.ndindex(2, 2)):
-    look = (2.2, "-", 0) if number == 0 else (1.2, "--", 0.09 * number)
-    frame(panels[0], 4 * row, 4 * column, 6, *look)
-    frame(panels[3], 4 * row, 4 * column, 4, *look)
+    width, style = (2.2, "-") if number == 0 else (1.2, "--")
+    frame(panels[0], 4 * row, 4 * column, 6, width, style, 0.09 * number)
+    frame(panels[3], 4 * row, 4 * column, 4, width, style)
 for panel, sign in zip(panels[1:], ("→", "⊙", "→"), strict=True):
     panel.annotate(sign, (0, 0.5), (-17, 0), "axes fraction", textcoords="offset points", fontsize=15, va="center")
 
@@ -285,12 +285,12 @@ for panel, sign in zip(panels[1:], ("→", "⊙", "→"), strict=True):
 # .. math::
 #     \langle \mathrm{out}, g \rangle
 #     = \sum_{\mathrm{tiles}} \langle X, dX \rangle
-#     = \sum_{\mathrm{tiles}} \big\langle A X A^{\top},\; (G F G^{\top}) \odot (B^{\top} g\, B) \big\rangle .
+#     = \sum_{\mathrm{tiles}} \langle A X A^{\top},\; (G F G^{\top}) \odot (B^{\top} g\, B) \rangle .
 #
 # Now the kernel is easy to differentiate:
 #
 # .. math::
-#     dF = G^{\top} \Big[ \sum_{\mathrm{tiles}} (A X A^{\top}) \odot (B^{\top} g\, B) \Big] G .
+#     dF = G^{\top} \left[ \sum_{\mathrm{tiles}} (A X A^{\top}) \odot (B^{\top} g\, B) \right] G .
 #
 # The transformed tiles of g are those that dX needs, too. They are computed once, as the columns of g were in chapter
 # 7. And the tiles X of the image have 4x4 pixels and do not overlap. With channels, the product in the brackets is once
@@ -538,6 +538,7 @@ panel.set_title("Rounding errors of F(4x4, 3x3) in float32, 64 channels", fontsi
 legend = panel.legend(title="points", loc="upper right")
 
 best = min(range(112, 321), key=lambda k: amplification(signed(Fraction(100, k), Fraction(k, 100)))) / 100
+assert measured(signed("1", "2"))[1] > 1.5 * measured(ours)[1]
 print(f"the amplification is least at a = {best}; minigrad takes 3/2")
 largest, rms = errors(by_minigrad)
 print(f"minigrad: largest error {largest:.1e}, rms {rms:.1e} (machine-dependent)")
@@ -565,7 +566,7 @@ for name in ("im2col", "winograd"):
     with mg.conv_algorithm(name):
         maps[f'mg.conv_algorithm("{name}")'] = mg.conv2d(x, w)
 
-figure, panels = plt.subplots(1, 3, figsize=(8.5, 3.5), layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(8.5, 3.3), layout="constrained")
 for panel, (name, out) in zip(panels, maps.items(), strict=True):
     unknown = np.isnan(out[0, :, :, 0])
     grid(panel, 0.6 * unknown, f"{name}:\n{unknown.sum()} outputs are NaN")
@@ -608,8 +609,7 @@ assert finite[1] == 1
 # 1. **Three outputs.** Two weights and three outputs, in one dimension, with four products instead of six. Derive them
 #    by hand, as in the first section, or from polynomials. The check counts your products.
 # 2. **Exact matrices.** Compute the matrices A', G and B' from any points, in fractions, without rounding.
-# 3. **A gradient by tiles.** Compute the gradient of the kernel for tiles of any size, and transform the cotangent only
-#    once for both gradients.
+# 3. **A gradient by tiles.** Compute both gradients for tiles of any size, and transform the cotangent only once.
 #
 # .. literalinclude:: /exercises/chapter_09.py
 #
