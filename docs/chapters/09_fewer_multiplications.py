@@ -93,7 +93,7 @@ np.testing.assert_allclose(At @ ((G @ w) * (Bt @ x)), two_outputs(x, w), rtol=1e
 #
 # Products of polynomials
 # -----------------------
-# The example leaves open how to go on to more outputs. There is a general way, and it starts somewhere else: how many
+# The example does not show how to compute more than two outputs. The general way starts with another question: how many
 # multiplications does the product of two polynomials take?
 #
 # .. math::
@@ -133,16 +133,18 @@ np.testing.assert_allclose(B @ ((A @ p) * (G @ q)), np.polynomial.polynomial.pol
 # ----------------------------
 # What has a product of polynomials to do with a convolution? For fixed weights, it is a linear map from the
 # coefficients p to the coefficients s, :math:`s = T p`. Our two outputs are a linear map of the pixels. Here are the
-# matrices of both::
+# matrices of both:
 #
-#         w0  0
-#         w1  w0                          w0  w1  w2  0
-#     T = w2  w1      of the outputs:     0   w0  w1  w2
-#         0   w2
+# .. code-block:: text
 #
-# The second is :math:`T^{\top}`: the convolution is the adjoint of the product of polynomials, :math:`y = T^{\top} x`.
-# And we have just written T as a product of matrices, :math:`T = B D A`, where D has the numbers of :math:`G w` on its
-# diagonal. To transpose such a product, transpose its factors and reverse their order:
+#     coefficients:  w0  0        outputs:  w0  w1  w2  0
+#                    w1  w0                 0   w0  w1  w2
+#                    w2  w1
+#                    0   w2
+#
+# The first is T, and the second is :math:`T^{\top}`. So :math:`y = T^{\top} x`: the convolution is the adjoint of the
+# product of polynomials. And we have just written T as a product of matrices, :math:`T = B D A`, where D has the
+# numbers of :math:`G w` on its diagonal. To transpose such a product, transpose its factors and reverse their order:
 #
 # .. math::
 #     y = T^{\top} x = A^{\top} D\, B^{\top} x = A^{\top} \left[ (G w) \odot (B^{\top} x) \right] .
@@ -198,10 +200,10 @@ for m in (1, 2, 3, 4, 6):
 #
 # With channels, each of the 36 places in a tile has a matrix of weights (c, o). The product is taken for each place,
 # and the sum over the input channels is taken before the last transform, which is linear. So there are 36 products of
-# matrices, (tiles, c) times (c, o). We have not left the field where processors are fastest; the matrices just hold
-# fewer numbers. Here is the whole algorithm, for images that need no padding and are cut into tiles without a
-# remainder. Neighbouring tiles of *pixels* overlap by two, because the kernel looks two pixels ahead. They are windows
-# with a stride of four, so ``windows`` of :doc:`/course/07_im2col` serves us again.
+# matrices, (tiles, c) times (c, o). This is still the work for which processors are fastest, only less of it. Here is
+# the whole algorithm, for images that need no padding and are cut into tiles without a remainder. Neighbouring tiles of
+# *pixels* overlap by two, because the kernel looks two pixels ahead. They are windows with a stride of four, so we can
+# use ``windows`` of :doc:`chapter 7 </course/07_im2col>` again.
 
 
 def winograd(x, w, matrices):
@@ -270,8 +272,8 @@ for panel, sign in zip(panels[1:], ("→", "⊙", "→"), strict=True):
 # Both gradients from one transform
 # ---------------------------------
 # At stride 1, the gradient of the image is a convolution of the cotangent g, with a border of two zeros, with the
-# flipped kernel (chapter 7). A convolution we can do. Write F for the flipped kernel, and let each tile of :math:`dX`,
-# which has 4x4 pixels, belong to a tile of g of 6x6:
+# flipped kernel (chapter 7). We know how to compute a convolution. Write F for the flipped kernel, and let each tile of
+# :math:`dX`, which has 4x4 pixels, belong to a tile of g of 6x6:
 #
 # .. math::
 #     dX = A^{\top} \left[ (G F G^{\top}) \odot (B^{\top} g\, B) \right] A .
@@ -292,7 +294,8 @@ for panel, sign in zip(panels[1:], ("→", "⊙", "→"), strict=True):
 # .. math::
 #     dF = G^{\top} \left[ \sum_{\mathrm{tiles}} (A X A^{\top}) \odot (B^{\top} g\, B) \right] G .
 #
-# The transformed tiles of g are those that dX needs, too. They are computed once, as the columns of g were in chapter
+# Flipped, this is dw. The transformed tiles of g are those that dX needs, too. They are computed once, as the columns
+# of g were in chapter
 # 7. And the tiles X of the image have 4x4 pixels and do not overlap. With channels, the product in the brackets is once
 # more a product of matrices for each place.
 
@@ -372,8 +375,9 @@ print(f"dx {dx.shape} and dw {dw.shape} agree with the tape")
 #
 # With 16 channels, nothing is gained; with 256, almost everything. The same for the backward pass, which has two
 # products and one more transform, for X. We leave out the weights, whose transform does not depend on the number of
-# pixels. Now measure. The bars are the time with Winograd's algorithm as a multiple of the time with im2col, forward
-# and backward, on one thread. The lines across the bars are the counts.
+# pixels. (With few tiles it matters: hence the second constant below.) Now measure. The bars are the time with
+# Winograd's algorithm as a multiple of the time with im2col, forward and backward, on one thread. The lines across the
+# bars are the counts.
 
 
 def count(c):
@@ -431,9 +435,9 @@ for (*_, c), (f, b), (tf, tb) in zip(layers, counted, shares, strict=True):
     print(f"{c:8}{f:21.2f}{b:10.2f}{tf:20.2f}{tb:8.2f}")
 
 # %%
-# The times follow the counts from a distance. A small product with a matrix of 36x36 does not reach the speed of a
-# large one, and the transformed tiles are written to memory and read again. With 16 channels the bars show a loss. So
-# minigrad decides by shape, and only by shape, which algorithm to use, and the constants were measured:
+# The times are above the counts. A small product with a matrix of 36x36 does not reach the speed of a large one, and
+# the transformed tiles are written to memory and read again. With 16 channels the bars show a loss. So minigrad chooses
+# the algorithm, by shape and dtype only. The constants were measured:
 #
 # .. literalinclude:: /../minigrad/kernels/conv.py
 #    :start-at: #: From so many channels
@@ -500,12 +504,12 @@ for m, numbers in [(2, ["1"]), (4, ["1", "2"]), (4, ["1/2", "2"]), (4, ["2/3", "
 
 # %%
 # The usual points are 0, 1, -1, 2 and -2: their matrices hold integers, so that the transforms can be done by additions
-# and shifts. Our transforms are matrix products, for which any numbers are equally good. What hurts is powers. The
-# polynomials have degree five, and :math:`2^5` is 32. A point between -1 and 1 has small powers, but if all points are
-# there, they are close to each other, and the polynomials are hard to tell apart. A point beside its *inverse* is a
-# compromise: where the powers of a grow, those of 1/a shrink. The next figure shows the error for the points 0, ±1/a,
-# ±a and for 0, ±1, ±a. The dots are measured; the curves are the amplification times one constant, which is the same
-# for both.
+# and shifts. Our transforms are matrix products, for which any numbers are equally good. Large powers make large
+# numbers in the matrices: the polynomials have degree five, and :math:`2^5` is 32. A point between -1 and 1 has small
+# powers, but if all points are there, they are close to each other, and the polynomials are hard to tell apart. A point
+# beside its *inverse* is a compromise: where the powers of a grow, those of 1/a shrink. The next figure shows the error
+# for the points 0, ±1/a, ±a and for 0, ±1, ±a. The dots are measured; the curves are the amplification times one
+# constant, which is the same for both.
 
 ours = signed("2/3", "3/2")
 unit = measured(ours)[1] / amplification(ours)
@@ -545,8 +549,8 @@ print(f"minigrad: largest error {largest:.1e}, rms {rms:.1e} (machine-dependent)
 
 # %%
 # So the error is a few times that of im2col, and far below what training notices: the gradient of a batch is a random
-# estimate anyway. In float64, the errors are smaller by nine digits. The table also answers why tiles are not 6x6: they
-# save a fifth of the products, for several times the error.
+# estimate anyway. In float64, the errors are smaller by nine digits. The table also shows why minigrad's tiles do not
+# have 6x6 outputs: they would save another fifth of the products, at several times the error.
 #
 # One property is lost. Convolutions of small integers are exact with im2col, but not here, because 2/3 is not a
 # floating-point number.
@@ -575,11 +579,11 @@ for panel, (name, out) in zip(panels, maps.items(), strict=True):
 assert [np.isnan(out).sum() for out in maps.values()] == [64, 9, 9]
 
 # %%
-# The kernel notices this: after each piece it asks whether all outputs are finite. If they are not, then im2col
-# computes the whole convolution once more, and its result is returned. So NaN and infinities are where the definition
-# has them, to the bit. The same holds for *overflow*: pixels near the largest float32 can overflow in the sums of the
-# transform, where the definition does not. This is tested after the fact, too, at the cost of one more pass over a
-# piece that is still in the cache.
+# minigrad's kernel checks after each piece whether all outputs are finite. If they are not, then im2col computes the
+# whole convolution once more, and its result is returned. So NaN and infinities are where the definition has them, to
+# the bit. The same holds for *overflow*: pixels near the largest float32 can overflow in the sums of the transform,
+# where the definition does not. The same check finds it. It costs one more pass over a piece that is still in the
+# cache.
 
 for value in (np.nan, np.inf, 3e38):
     x = rng.standard_normal((1, 18, 18, 3), dtype=np.float32)
@@ -598,10 +602,10 @@ assert finite[0] < 1
 assert finite[1] == 1
 
 # %%
-# What have we paid, then? Some digits, which we do not need; a kernel that is longer than the formula; 36 numbers of
-# memory for nine weights; and a case to recompute. What have we gained? The product of matrices was the limit, and most
-# of it is gone. S. Winograd's algorithms of 1980 came to neural nets in 2015: A. Lavin and S. Gray, "Fast Algorithms
-# for Convolutional Neural Networks", arXiv 1509.09308.
+# So the price is a larger rounding error, 36 numbers of memory for nine weights, a longer program, and a second
+# computation where a result is not finite. For it, the layers that take most of the time in VGG and ResNet-34 pass the
+# limit that the matrix product had set. S. Winograd's algorithms of 1980 came to neural nets in 2015: A. Lavin and S.
+# Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308.
 #
 # Exercises
 # ---------
