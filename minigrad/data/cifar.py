@@ -21,7 +21,6 @@ from minigrad.checked import checked
 from minigrad.data.fetch import locate
 from minigrad.data.images import ByteImages
 
-
 _CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 
 

@@ -124,8 +124,29 @@ def locate(
 ) -> list[Path]:
     """Return the paths of some files of a data set, after downloading or unpacking it if necessary.
 
-    The files are in the folder that :func:`fetch` returns, in `root` itself, or in the folder of a package of the
-    operating system.
+    Parameters
+    ----------
+    caller : str
+        The name that errors begin with.
+    source : str
+        The data set, as for :func:`fetch`.
+    root : str or Path, optional
+        The folder above the data set's own folder, or this folder itself. Default: :func:`cache`.
+    files : list of str
+    download : bool
+        Fetch the data set if a file is missing. The official archive, if `root` has it, is unpacked in any case.
+    system : Path, optional
+        The folder of a package of the operating system. It is used if `root` has not all of the files.
+
+    Returns
+    -------
+    list of Path
+        One path for each file, all in the same folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing. The message says how to get it.
 
     Examples
     --------
@@ -181,6 +202,7 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
         ...
     ValueError: retrieve: expected a file of the registry, got 'left-pad-1.3.0.tgz'
     """
+    import shutil
     import subprocess
 
     import pooch
@@ -194,8 +216,12 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
         return path
     name, mirror, failures = path.name, os.environ.get("MINIGRAD_MIRROR"), ""
     for source in [f"{mirror.rstrip('/')}/{name}", url] if mirror else [url]:
-        pup = pooch.create(path.parent, "", registry={name: sha256}, urls={name: source}, retry_if_failed=RETRIES)
         try:
+            if source.startswith(NPM) and (npm := shutil.which("npm")):  # on Windows it is npm.cmd
+                command = [npm, "config", "get", "registry"]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+                source = source.replace(NPM, f"{(done.stdout.strip() or NPM).rstrip('/')}/")
+            pup = pooch.create(path.parent, "", registry={name: sha256}, urls={name: source}, retry_if_failed=RETRIES)
             # pooch annotates its downloaders with the parameters of its processors
             pup.fetch(name, downloader=lambda *given: _download(size, *given))  # pyright: ignore
             return path
@@ -206,15 +232,10 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
 
 def _download(size: int, url: str, output: str, pup: object) -> None:
     """Download a file for pooch, within limits of size and time that pooch's own downloader does not have."""
-    import shutil
-    import subprocess
     from multiprocessing.pool import ThreadPool
 
     import pooch
 
-    if url.startswith(NPM) and (npm := shutil.which("npm")):  # on Windows it is npm.cmd
-        done = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True, timeout=TIMEOUT)
-        url = url.replace(NPM, (done.stdout.strip() or NPM).rstrip("/") + "/")
     # Nothing may compress or unpack the file on its way, not even where a server labels every .gz as "encoded".
     as_it_is = {"response": lambda response, **_: response.raw.headers.discard("Content-Encoding")}
     options = {"timeout": TIMEOUT, "headers": {"Accept-Encoding": "identity"}, "hooks": as_it_is}

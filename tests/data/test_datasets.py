@@ -207,7 +207,7 @@ def test_truncated_cifar_is_named_before_anything_is_read(tmp_path, monkeypatch,
     (folder / file).write_bytes((content + content)[:size])
     monkeypatch.setattr(np, "fromfile", None)  # must not be called
     with pytest.raises(
-        ValueError, match=rf"Tiny10: .*{file} is trunc.* has {size:,} bytes, not 9,219 \(3 rec.*; move .*10-batches-bin out"
+        ValueError, match=rf"Tiny10: .*{file} is trunc.* has {size:,} bytes, not 9,219 \(3 rec.*; move .*-bin out of"
     ):
         Tiny10(tmp_path)
 
