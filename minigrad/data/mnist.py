@@ -79,7 +79,7 @@ class MNIST(ByteImages):
     Parameters
     ----------
     root : str or Path, optional
-        The folder with ``MNIST/raw``, which holds the four official ``.gz`` files.
+        The folder with ``MNIST/raw``, which holds the four official ``.gz`` files, or with these files themselves.
         Default: :func:`minigrad.data.fetch.cache`.
     train : bool
         True for the training set, False for the test set.
