@@ -112,9 +112,9 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
                 path = retrieve(archive, root)
                 break
             except OSError as error:
-                failures += f"\n{error}"
+                failures += f"\nor:\n{error}"
         else:
-            raise OSError(failures.strip())
+            raise OSError(failures.removeprefix("\nor:\n"))
         _unpack(path, folder)
     return folder
 
@@ -227,7 +227,7 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
             return path
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             failures += f"\n  {source}: {error}"
-    raise OSError(f"retrieve: cannot fetch {name}:{failures}\nFetch it elsewhere and put it at {path} ({facts})")
+    raise OSError(f"retrieve: cannot fetch {name}:{failures}\nFetch {url} elsewhere and put it at\n{path} ({facts})")
 
 
 def _download(size: int, url: str, output: str, pup: object) -> None:

@@ -191,9 +191,9 @@ def test_missing_cifar_says_what_to_do(tmp_path):
 
 
 def test_download_without_network_says_what_to_put_where(tmp_path):
-    with pytest.raises(OSError, match=r"put it at .*cifar-100-binary\.tar\.gz \(168,513,733 bytes, sha256 58a81ae1"):
+    with pytest.raises(OSError, match=r"put it at\n.*cifar-100-binary\.tar\.gz \(168,513,733 bytes, sha256 58a81ae1"):
         CIFAR100(tmp_path, download=True)
-    with pytest.raises(OSError, match=r"put it at .*MNIST/raw/train-images-idx3-ubyte\.gz \(9,912,422 bytes"):
+    with pytest.raises(OSError, match=r"put it at\n.*MNIST/raw/train-images-idx3-ubyte\.gz \(9,912,422 bytes"):
         MNIST(tmp_path, download=True)
 
 
