@@ -276,6 +276,11 @@ _KINDS: dict[str, Kind] = {
     "tuple[int, ...]": Kind("a tuple of ints", _is_tuple, of_numbers=True),
     "Axis": Kind("an int, a tuple of ints or None", lambda v: v is None or _is_int(v) or _is_tuple(v), of_numbers=True),
     "IntOrPair": Kind("an int or a pair of ints", lambda v: _is_int(v) or _is_iterable(v), of_numbers=True),
+    "Padding": Kind(
+        'an int, a pair of ints or "same"',
+        lambda v: isinstance(v, str) or _is_int(v) or _is_iterable(v),
+        of_numbers=True,
+    ),
     "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
     "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_int(v), of_numbers=True),
     "np.random.Generator": Kind("a numpy Generator", _is_generator),

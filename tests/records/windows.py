@@ -72,14 +72,16 @@ def same_convolution(s: Sizes) -> Sample:
     dilation = (s.size(6), s.size(6)) if s.integer(0, 2) == 0 else (1, 1)
     dilation = dilation if s.chance() else dilation[:1] * 2
     padding = [d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True)]
-    if s.chance():
+    same = s.chance()
+    if not same:
         padding = [s.integer(p, 2 * p + 1) for p in padding]
     least = [max(1, d * (k - 1) + 1 - 2 * p) for p, d, k in zip(padding, dilation, kernel, strict=True)]
     size = tuple(n + m - 1 for n, m in zip(size, least, strict=True))
     left = 300_000 // (math.prod(kernel) * math.prod(size))
     c, o = s.shuffled([c := s.size(min(100, left)), s.size(min(100, left // c))])
     inputs = [s.normal(s.size(3), *size, c), s.normal(*kernel, c, o), s.normal(o)][: 2 + s.chance()]
-    return sample(*inputs, affine=len(inputs) == 3, padding=tuple(padding), dilation=dilation)
+    border: Any = "same" if same and s.chance() else tuple(padding)
+    return sample(*inputs, affine=len(inputs) == 3, padding=border, dilation=dilation)
 
 
 def winograd(s: Sizes) -> Sample:
@@ -105,7 +107,8 @@ def conv_transpose2d(s: Sizes) -> Sample:
     left = 150_000 // (math.prod(kernel) * math.prod(size))
     c, o = s.shuffled([c := s.size(min(100, left)), s.size(max(1, min(100, left // c, 6000 // math.prod(whole))))])
     inputs = [s.normal(s.size(2), *size, c), s.normal(*kernel, c, o), s.normal(o)][: 2 + s.chance()]
-    return sample(*inputs, affine=len(inputs) == 3, stride=stride, padding=padding)
+    more = {"output_padding": tuple(s.integer(0, t - 1) for t in stride)} if s.chance() else {}
+    return sample(*inputs, affine=len(inputs) == 3, stride=stride, padding=padding, **more)
 
 
 def pool(numbers: Callable[..., Any] = Sizes.normal) -> Drawn:
@@ -146,6 +149,27 @@ def batch_norm(s: Sizes) -> Sample:
     return sample(*inputs, call=call, training=training, eps=s.pick([1e-2, 0.1, 2.0]), momentum=s.pick([0.1, 0.9]))
 
 
+def _with_scale(s: Sizes, x: Any, of: Any, shape: Any) -> Sample:
+    """Call with or without scale and shift."""
+    inputs = [x, s.normal(*shape), s.normal(*shape)][: 3 if s.chance() else 1]
+    eps = s.pick([1e-2, 0.1, 2.0])
+    return sample(*inputs, call=lambda op, x, *rest, of: op(x, of, *rest, eps=eps), of=of)
+
+
+def layer_norm(s: Sizes) -> Sample:
+    """Normalise any number of the last of up to six axes."""
+    shape = s.shape(1, 6)
+    of = shape[-s.integer(1, len(shape)) :]
+    return _with_scale(s, s.normal(*shape) + 1, of[0] if len(of) == 1 and s.chance() else of, of)
+
+
+def group_norm(s: Sizes) -> Sample:
+    """Normalise groups of up to 100 channels, of up to five axes."""
+    groups, pixels = s.size(16), s.shape(1, 4, elements=300)
+    c = groups * s.size(max(1, min(100, 3000 // (groups * math.prod(pixels)))))
+    return _with_scale(s, s.normal(*pixels, c) + 1, groups, (c,))
+
+
 def cross_entropy(s: Sizes) -> Sample:
     """Choose among up to a thousand classes, with labels of every kind of integer, up to its largest."""
     dtype = s.pick(INTEGERS)
@@ -154,6 +178,12 @@ def cross_entropy(s: Sizes) -> Sample:
     labels = s.rng.integers(classes, size=n).astype(dtype)
     labels[0] = classes - 1
     return sample(s.normal(n, classes), labels=labels.tolist() if s.integer(0, 7) == 7 else labels)
+
+
+def smoothed_cross_entropy(s: Sizes) -> Sample:
+    """The same, with and without smoothing."""
+    plain = cross_entropy(s)
+    return sample(*plain.inputs, **plain.settings, **({"label_smoothing": s.integer(0, 10) / 10} if s.chance() else {}))
 
 
 def two_of_one_shape(s: Sizes) -> Sample:
