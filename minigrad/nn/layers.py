@@ -53,17 +53,14 @@ class Linear(Module):
     def __init__(
         self, c_in: int, c_out: int, *, bias: bool = True, rng: Rng, dtype: npt.DTypeLike = np.float32
     ) -> None:
-        c_in, c_out = integer("Linear", "c_in", c_in, least=1), integer("Linear", "c_out", c_out, least=1)
+        self.c_in = c_in = integer("Linear", "c_in", c_in, least=1)
+        self.c_out = c_out = integer("Linear", "c_out", c_out, least=1)
         self.w = Parameter(he_normal((c_in, c_out), rng=rng, dtype=dtype))
         self.b = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (..., c_in) to (..., c_out)."""
         return ops.linear(x, self.w, self.b)
-
-    def extra(self) -> str:
-        """Return the sizes."""
-        return f"{self.w.shape[0]}, {self.w.shape[1]}"
 
 
 class Conv2d(Module):
@@ -111,7 +108,8 @@ class Conv2d(Module):
         rng: Rng,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        c_in, c_out = integer("Conv2d", "c_in", c_in, least=1), integer("Conv2d", "c_out", c_out, least=1)
+        self.c_in = c_in = integer("Conv2d", "c_in", c_in, least=1)
+        self.c_out = c_out = integer("Conv2d", "c_out", c_out, least=1)
         self.groups = integer("Conv2d", "groups", groups, least=1)
         if c_in % groups or c_out % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide c_in = {c_in} and c_out = {c_out}")
@@ -125,12 +123,6 @@ class Conv2d(Module):
         """Convolve images (n, h, w, c_in)."""
         stride, padding, dilation, groups = self.stride, self.padding, self.dilation, self.groups
         return ops.conv2d(x, self.w, self.b, stride=stride, padding=padding, dilation=dilation, groups=groups)
-
-    def extra(self) -> str:
-        """Return the shape of the weight, and the stride."""
-        kh, kw, c, c_out = self.w.shape
-        sy, sx = self.stride
-        return f"{kh}x{kw}, {c * self.groups} -> {c_out}, stride={sy if sy == sx else self.stride}"
 
 
 class BatchNorm2d(Module):
@@ -164,7 +156,7 @@ class BatchNorm2d(Module):
 
     @named
     def __init__(self, c: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
-        c = integer("BatchNorm2d", "c", c, least=1)
+        self.c = c = integer("BatchNorm2d", "c", c, least=1)
         self.momentum, self.eps = number("BatchNorm2d", "momentum", momentum, most=1), number("BatchNorm2d", "eps", eps)
         expect(self.eps > 0, "BatchNorm2d", "eps > 0", eps)
         self.gamma, self.beta = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))
@@ -182,10 +174,6 @@ class BatchNorm2d(Module):
             momentum=self.momentum,
             eps=self.eps,
         )
-
-    def extra(self) -> str:
-        """Return the number of channels."""
-        return str(self.gamma.shape[0])
 
 
 class ReLU(Module):
@@ -236,14 +224,22 @@ class Sequential(Module):
     >>> net = Sequential(Linear(4, 8, rng=0), ReLU(), Linear(8, 2, rng=1))
     >>> net(mg.Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
     (1, 2)
-    >>> net[1], len(net)
-    (ReLU(), 3)
+    >>> net[1], len(net), len(net[:2])  # a slice is a Sequential of the same layers
+    (ReLU(), 3, 2)
+    >>> net[-1] = Linear(8, 5, rng=2)  # another head
+    >>> net
+    Sequential(
+      (0): Linear(4, 8)
+      (1): ReLU()
+      (2): Linear(8, 5)
+    )
     """
 
     def __init__(self, *layers: Module) -> None:
         for layer in layers:
             called = callable(layer) and not isinstance(layer, type)
-            expect(called, "Sequential", "layers that can be called", brief(layer), error=TypeError)
+            fix = "pass them one by one: Sequential(*layers)"
+            expect(called, "Sequential", "layers that can be called", brief(layer), fix, error=TypeError)
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -256,8 +252,11 @@ class Sequential(Module):
         """Yield the children with their names; a layer's name is its number."""
         return ((name.removeprefix("layers."), part) for name, part in super().children())
 
-    def __getitem__(self, i: int) -> Module:
-        return self.layers[i]
+    def __getitem__(self, i: int | slice) -> Module:
+        return Sequential(*self.layers[i]) if isinstance(i, slice) else self.layers[i]
+
+    def __setitem__(self, i: int, layer: Module) -> None:
+        self.layers[i] = layer
 
     def __len__(self) -> int:
         return len(self.layers)

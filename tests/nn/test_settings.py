@@ -8,7 +8,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn.module import evaluation
-from tests.tools.settings import Row, check, missing
+from tests.tools.settings import Refused, Row, check, missing
 
 #: Rows of 0 to 3, 4 to 7, 8 to 11 and 12 to 15.
 SQUARE = mg.Tensor(np.arange(16.0).reshape(1, 4, 4, 1))
@@ -246,6 +246,17 @@ ROWS = {
     ),
     "Buffer.data": Row(lambda data: nn.Buffer(data).data.tolist(), (np.ones(2), [1.0, 1.0]), (np.ones(1, int), [1])),
     "Module.train.training": Row(modes, (True, [True] * 4), (False, [False] * 4)),
+    "Module.load_state_dict.strict": Row(
+        lambda **s: list(nn.Linear(1, 1, rng=0).load_state_dict({"w": [[1.0]]}, **s)),
+        (True, Refused(ValueError, "missing: b")),
+        (False, [["b"], []]),
+    ),
+    "Unmatched.missing_keys": Row(
+        lambda missing_keys: nn.Unmatched(missing_keys, []), (["a"], (["a"], [])), ([], ([], []))
+    ),
+    "Unmatched.unexpected_keys": Row(
+        lambda unexpected_keys: nn.Unmatched([], unexpected_keys), (["a"], ([], ["a"])), ([], ([], []))
+    ),
     "evaluation.models": Row(
         lambda models: in_context(*models),
         ((True, False), [False, True, False, True, True]),
