@@ -125,11 +125,11 @@ def explained(f: Function, error: Exception, args: Sequence[Any], settings: dict
     return kind(f"{caller}: {what}")
 
 
-def as_written(thing: Any, **known: object) -> str:
+def as_written(self: object, **known: object) -> str:
     """Write an object as the call that makes it: ``repr`` of layers, transforms, loaders and data sets.
 
-    A setting is read from the attribute of its name, or is given in `known`. What is neither is left out, as are seeds,
-    and keywords that have their defaults.
+    A class takes it over as its own: ``__repr__ = as_written``. A setting is read from the attribute of its name, or is
+    given in `known`. What is neither is left out, as are seeds, and keywords that have their defaults.
 
     Examples
     --------
@@ -140,25 +140,25 @@ def as_written(thing: Any, **known: object) -> str:
     ('Crop(32, padding=4)', 'Crop(32)')
     """
     parts, by_place = [], True
-    for p in inspect.signature(type(thing)).parameters.values():
+    for p in inspect.signature(type(self)).parameters.values():
         unseen = p.name == "rng" or p.kind is p.VAR_POSITIONAL
-        value = known.get(p.name, p.empty if unseen else getattr(thing, p.name, p.empty))
+        value = known.get(p.name, p.empty if unseen else getattr(self, p.name, p.empty))
+        if str(p.annotation).startswith("IntOrPair") and isinstance(value, tuple) and value[0] == value[1]:
+            value = value[0]
         by_place = by_place and p.default is p.empty and value is not p.empty
         if value is not p.empty and not (p.kind is p.KEYWORD_ONLY and _as_text(value) == _as_text(p.default)):
             parts.append(_as_text(value) if by_place else f"{p.name}={_as_text(value)}")
-    return f"{type(thing).__name__}({', '.join(parts)})"
+    return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def _as_text(value: Any) -> str:
-    """Write a setting: a pair of equal numbers as one, a small array as a list, a large one as its dtype and shape."""
+    """Write a setting: a function by its name, a small array as a list, a large one as its dtype and shape."""
     if inspect.isroutine(value) or isinstance(value, type):
         return value.__name__
-    if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
-        return repr(value[0])
+    if _is_array(value):
+        return repr(value.tolist()) if value.size <= 4 else f"<{value.dtype} {value.shape}>"
     if isinstance(value, list):
         return f"[{', '.join(map(_as_text, value))}]"
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return repr(value.tolist()) if value.size <= 4 else f"<{value.dtype} {value.shape}>"
     text = repr(value).partition("  #")[0]
     return f"{type(value).__name__}(...)" if text.startswith("<") else text
 

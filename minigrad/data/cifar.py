@@ -71,7 +71,8 @@ class CIFAR10(ByteImages):
     @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         root = cache() if root is None else Path(root).expanduser()
-        files = self.train_files if flag(type(self).__name__, "train", train) else self.test_files
+        self.train = flag(type(self).__name__, "train", train)
+        files = self.train_files if self.train else self.test_files
         paths = self._locate(root, list(files), flag(type(self).__name__, "download", download))
         command = f"`python -m minigrad.data {self.source} --root {root}`"
         again = f"; move {paths[0].parent} out of the way, then run {command}"

@@ -414,7 +414,7 @@ def test_every_layer_has_a_text():
 def test_a_layer_of_a_user_is_shown_by_the_attributes_that_it_has():
     assert repr(Scale(2.0, 3)) == "Scale(2.0)"
     assert repr(Scale([0.5, np.ones(2)], 3, steps=4)) == "Scale([0.5, [1.0, 1.0]], steps=4)"
-    assert repr(Scale(np.ones((3, 2)), 3, steps=(2, 2))) == "Scale(<float64 (3, 2)>, steps=2)"
+    assert repr(Scale(np.ones((3, 2)), 3, steps=(2, 2))) == "Scale(<float64 (3, 2)>, steps=(2, 2))"
     assert repr(Scale(abs, 3)) == "Scale(abs)"
     assert repr(Scale(object(), 3)) == "Scale(object(...))"
     missing = Scale(1, 2)
