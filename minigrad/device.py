@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
@@ -117,6 +119,18 @@ def to_device(array: Array, device: str) -> Array:
 
 
 # The few primitives that differ -------------------------------------------------------------
+
+
+def special(x: object) -> Namespace:
+    """Return the module of special functions (erf, ...) that works on `x`: SciPy's, or CuPy's version of it.
+
+    Examples
+    --------
+    >>> float(special(0.0).erf(0.0))
+    0.0
+    """
+    library = cast(ModuleType, namespace(x)).__name__
+    return cast(Namespace, import_module("scipy.special" if library == "numpy" else f"{library}x.scipy.special"))
 
 
 def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Array:

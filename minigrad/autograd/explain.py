@@ -1,6 +1,6 @@
 """The engine's messages: signatures of operators, and errors that name the operator, the fault and the fix.
 
-Next: :mod:`minigrad.ops.shape`.
+Next: :mod:`minigrad.ops.functions`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,14 @@ def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
     return TypeError(f"{op.name}: expected one dtype, got {expected} and {got}; {fix}")
 
 
-def result_of_arrays(op: Operator, arrays: list[Any], out: Any) -> Any:
+def dtype_asked_for(op: Operator, expected: DType, arrays: list[Any], settings: Settings, out: Array) -> DType:
+    """Return the dtype of a result that differs from the Tensors': a setting `dtype` must ask for it."""
+    if "dtype" in settings and settings["dtype"] == out.dtype:
+        return out.dtype
+    raise mixed_dtypes(op, expected, next((a.dtype for a in arrays if is_array(a) and a.dtype != expected), out.dtype))
+
+
+def result_of_arrays(op: Operator, arrays: list[Any], settings: Settings, out: Any) -> Any:
     """Return a result, for which the rule of Tensors holds: its dtype is that of an argument.
 
     So integers do not become floating-point numbers: of int8, NumPy makes float16, after sums in int8. But a sum of
@@ -69,7 +76,7 @@ def result_of_arrays(op: Operator, arrays: list[Any], out: Any) -> Any:
     if dtypes and out.dtype in dtypes:
         not_half(op.name, out.dtype)
     elif dtypes and out.dtype.kind not in "iub":
-        raise mixed_dtypes(op, dtypes[0], next((dtype for dtype in dtypes if dtype != dtypes[0]), out.dtype))
+        dtype_asked_for(op, dtypes[0], arrays, settings, out)
     return out
 
 

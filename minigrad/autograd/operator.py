@@ -233,12 +233,11 @@ class Operator:
         if type(out) is tuple:
             out, saved = out
         if first is None:
-            return explain.result_of_arrays(self, arrays, out)
+            return explain.result_of_arrays(self, arrays, settings, out)
         if type(out) is not kind:  # NumPy returns a scalar where everything is reduced
             out = namespace(first).asarray(out)
         if out.dtype is not dtype and out.dtype != dtype:
-            other = next((a.dtype for a in arrays if is_array(a) and a.dtype != dtype), out.dtype)
-            raise explain.mixed_dtypes(self, first.dtype, other)
+            dtype = explain.dtype_asked_for(self, first.dtype, arrays, settings, out)
         recording, anomaly, segment = mode.get()
         if anomaly:
             explain.refuse_nan_result(self, out, arrays)

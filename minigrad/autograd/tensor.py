@@ -221,6 +221,10 @@ class Tensor:
             raise ValueError(f"item: expected a Tensor with one element, got shape {self.shape}")
         return self._data.item()
 
+    def tolist(self) -> Any:  # nested lists of floats, ints, bools or complex numbers
+        """Return the data as nested lists of Python numbers."""
+        return to_host(self._data).tolist()
+
     def to(self, device: str) -> Tensor:
         """Return this Tensor on ``"cpu"``, ``"cuda"`` or ``"cuda:1"``: itself if it is there already.
 
@@ -244,6 +248,9 @@ class Tensor:
         return bool(self.item())
 
     def __format__(self, spec: str) -> str:
+        if spec:
+            fix = "for several numbers, write {x} alone, or format each of x.tolist()"
+            expect(self.size == 1, "format", "a Tensor with one element", f"shape {self.shape}", fix)
         return format(self.item(), spec) if spec else str(self)
 
     def __getstate__(self) -> object:
@@ -279,9 +286,11 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> Array:  # type: ignore[override]
+        _expect_not_none(other, "x == y", "x is None")
         return self._data == array_of(other)  # type: ignore[no-any-return]
 
     def __ne__(self, other: object) -> Array:  # type: ignore[override]
+        _expect_not_none(other, "x != y", "x is not None")
         return self._data != array_of(other)  # type: ignore[no-any-return]
 
     def __lt__(self, other: Operand) -> Array:
@@ -307,13 +316,24 @@ class Tensor:
         def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...  # noqa: D102
         def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...  # noqa: D102
         def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...  # noqa: D102
+        def flatten(self, start: int = 0) -> Tensor: ...  # noqa: D102
+        def squeeze(self, axis: int | tuple[int, ...]) -> Tensor: ...  # noqa: D102
+        def clip(self, a_min: float | None = None, a_max: float | None = None) -> Tensor: ...  # noqa: D102
+        def astype(self, dtype: np.typing.DTypeLike) -> Tensor: ...  # noqa: D102
+        def argmax(self, axis: int | None = None) -> Array: ...  # noqa: D102
         @property
         def T(self) -> Tensor: ...  # noqa: D102
 
         __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
         __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __add__
-        __abs__ = __neg__
+        __abs__ = exp = log = sqrt = abs = __neg__
+        argmin = argmax
         mean = var = max = min = sum
+
+
+def _expect_not_none(other: object, comparison: str, fix: str) -> None:
+    """Refuse None in a comparison: the answer would be an array, whose truth is not what was asked."""
+    expect(other is not None, comparison, "numbers to compare", None, f"use `{fix}`", TypeError)
 
 
 def array_of(value: Any) -> Any:  # any type in and out; only a Tensor becomes an array

@@ -1,6 +1,7 @@
 """The operators: definition, forward and rule side by side.
 
-Reading order: elementwise, shape, reduction, matmul, windows, conv, pool, norm, loss; methods puts them on Tensor.
+Reading order: elementwise, functions, shape, reduction, matmul, einsum, windows, conv, pool, norm, loss; methods puts
+them on Tensor.
 """
 
 # fmt: off
@@ -10,6 +11,7 @@ from minigrad.ops.conv import conv2d, conv_transpose2d
 from minigrad.ops.elementwise import (
     abs, add, clip, div, dropout, exp, log, maximum, minimum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where,
 )
+from minigrad.ops.functions import cos, erf, expm1, gelu, leaky_relu, log1p, silu, sin, softplus
 from minigrad.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from minigrad.ops.matmul import linear, matmul
 from minigrad.ops.methods import install
@@ -20,10 +22,11 @@ from minigrad.ops.shape import concatenate, expand_dims, flip, getitem, pad, res
 
 __all__ = [
     "abs", "add", "avg_pool2d", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d", "conv_transpose2d",
-    "cross_entropy", "div", "dropout", "exp", "expand_dims", "flip", "getitem", "global_avg_pool2d", "linear", "log",
-    "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul",
-    "neg", "pad", "pow", "relu", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "tanh",
-    "transpose", "var", "where",
+    "cos", "cross_entropy", "div", "dropout", "erf", "exp", "expand_dims", "expm1", "flip", "gelu", "getitem",
+    "global_avg_pool2d", "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max",
+    "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul", "neg", "pad", "pow", "relu", "reshape",
+    "sigmoid", "silu", "sin", "softmax", "softplus", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
+    "var", "where",
 ]
 
 install()

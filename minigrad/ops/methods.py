@@ -8,15 +8,18 @@ Next: :mod:`minigrad.checks.identities`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from minigrad.arguments import as_int
+from minigrad.arguments import as_int, integer
 from minigrad.autograd.tensor import Tensor
-from minigrad.ops.elementwise import abs, add, div, mul, neg, pow, sub
+from minigrad.checked import composed
+from minigrad.ops.elementwise import abs, add, clip, div, exp, log, mul, neg, pow, sqrt, sub
+from minigrad.ops.functions import astype
 from minigrad.ops.matmul import matmul
-from minigrad.ops.reduction import max, mean, min, sum, var
-from minigrad.ops.shape import getitem, reshape, transpose
-from minigrad.typing import Function
+from minigrad.ops.reduction import count, max, mean, min, sum, var
+from minigrad.ops.shape import axes_of, getitem, reshape, squeeze, transpose
+from minigrad.typing import Array, Function
 
 
 def install() -> None:
@@ -26,6 +29,8 @@ def install() -> None:
     methods |= {f"__r{name}__": _reflected(f) for name, f in binary.items()}
     methods |= {"__neg__": neg, "__abs__": abs, "__getitem__": getitem}
     methods |= {"sum": sum, "mean": mean, "var": var, "max": max, "min": min}
+    methods |= {"exp": exp, "log": log, "sqrt": sqrt, "abs": abs, "clip": clip, "squeeze": squeeze, "astype": astype}
+    methods |= {"argmax": _place("argmax"), "argmin": _place("argmin"), "flatten": _flatten}
     methods |= {
         "reshape": _reshape,
         "transpose": _transpose,
@@ -38,6 +43,25 @@ def install() -> None:
 def _reflected(f: Function) -> Function:
     """Return f with its arguments swapped: Python calls ``b.__radd__(a)`` for ``a + b`` if `a` is no Tensor."""
     return lambda self, other: f(other, self)
+
+
+def _place(name: str) -> Function:
+    """Return the method argmax or argmin."""
+
+    def method(self: Tensor, axis: int | None = None) -> Array:
+        axes_of(name, axis, self.ndim)
+        count(name, self, axis)
+        return getattr(self.data, name)(axis)  # type: ignore[no-any-return]
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"NumPy's {name}: a plain array of ints; by default, the place in the flattened array."
+    return composed(method)
+
+
+def _flatten(self: Tensor, start: int = 0) -> Tensor:
+    """Join the axes from `start` on into one; ``x.flatten(1)`` makes a row of each image."""
+    place = len(self.shape[: integer("flatten", "start", start)])
+    return reshape(self, (*self.shape[:place], math.prod(self.shape[place:])))
 
 
 def _reshape(self: Tensor, *shape: int | Sequence[int]) -> Tensor:

@@ -2,18 +2,19 @@
 
 To add an operator: write it, export it from ``minigrad.ops``, and add its record to the file of its family. If the
 record lacks something, tests/ops/test_records.py names it. This is the whole record of softplus, in
-tests/records/elementwise.py::
+tests/records/functions.py::
 
     "softplus": OperatorRecord(
-        special=Special(),
-        definition=lambda x: np.log(1 + np.exp(x)),
-        samples=unary(randn),
-        analytic=True,
-        torch=lambda x: torch.nn.functional.softplus(x),
-        refuses=ANY_ARRAY,
-        elementwise=Elementwise(normal, lambda g, x: (g / (1 + np.exp(-x)),)),
         drawn=sizes.unary(),
         offset=offsets.one(),
+        special=Special(),
+        definition=lambda x: np.log(1 + np.exp(x)),
+        samples=unary(),
+        analytic=True,
+        torch=lambda x: F.softplus(x),
+        scipy=lambda x: -special.log_expit(-x),
+        elementwise=Elementwise(normal, lambda g, x: (g * _sigmoid(x),)),
+        refuses=ANY_ARRAY,
     ),
 
 With it, ``python -m pytest tests/ops -k softplus`` compares values with the definition and with PyTorch; gradients of
@@ -21,8 +22,8 @@ both orders with finite differences, complex steps and PyTorch; drawn shapes wit
 axes, with the definition; float32 with float64, also around an offset of 10,000; NaN, infinities and ties with the
 definition and PyTorch; and it checks memory, layouts, threads, a second run, and the strict double of a GPU. Then
 ``python -m pytest tests -k softplus`` also plants faults in the rule, which must all be caught, and runs the example of
-the docstring; tests/test_house.py counts lines. (``unary``, ``randn``, ``normal`` and ``ANY_ARRAY`` are at hand in that
-file.)
+the docstring; tests/test_house.py counts lines. (``unary``, ``normal``, ``F`` and ``ANY_ARRAY`` are
+imported in that file.)
 
 The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its
@@ -36,12 +37,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.records import choices, conv, elementwise, loss, matmul, norm, plain, pool, reduction, shape
+from tests.records import choices, conv, elementwise, functions, loss, matmul, norm, plain, pool, reduction, shape
 from tests.records.record import OperatorRecord
 
 RECORDS: dict[str, OperatorRecord] = (
     elementwise.RECORDS
     | choices.RECORDS
+    | functions.RECORDS
     | shape.RECORDS
     | reduction.RECORDS
     | matmul.RECORDS

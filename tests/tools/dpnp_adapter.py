@@ -6,12 +6,14 @@ on a CPU, too: an independent library that tests dispatch where there is no GPU.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import dpnp
 import numpy as np
+import scipy.special
 
 Array = dpnp.ndarray
 
@@ -52,6 +54,11 @@ def maximum(a: Any, b: Any, out: Any = None) -> Any:
 
 _maximum = dpnp.maximum
 dpnp.maximum = maximum
+special: Any = ModuleType("dpnpx.scipy.special")  # under the name that corresponds to CuPy's
+special.erf, special.ndtr = (
+    lambda x, f=f: dpnp.asarray(f(dpnp.asnumpy(x))) for f in (scipy.special.erf, scipy.special.ndtr)
+)
+sys.modules["dpnpx.scipy.special"] = special
 dpnp.lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=as_strided))
 dpnp.add.at = add_at
 Array.get = Array.asnumpy

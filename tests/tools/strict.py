@@ -27,7 +27,8 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
@@ -510,3 +511,10 @@ for _name, _given in list(vars(StrictArray).items()):
     if callable(_given) and _name not in ("__init__", "__array__", "__array_ufunc__", "__array_function__"):
         setattr(StrictArray, _name, _recorded(f"ndarray.{_name}", _given))
 sys.modules["strict"] = strict
+
+#: What ``cupyx.scipy.special`` is to CuPy. (SciPy is imported when a function is first called.)
+_special: Any = ModuleType("strictx.scipy.special")
+for _name in ("erf", "ndtr"):
+    _call = partial(lambda name, x: getattr(import_module("scipy.special"), name)(x), _name)
+    setattr(_special, _name, _recorded(f"cupyx.scipy.special.{_name}", _function(_name, _call, "x? | out")))
+sys.modules["strictx.scipy.special"] = _special
