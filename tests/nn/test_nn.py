@@ -394,14 +394,22 @@ WRITTEN = [
     "MaxPool2d(3, stride=2, padding=1)",
     "AvgPool2d((1, 2), stride=1)",
     "Dropout(p=0.3)",
-    *("ReLU()", "GlobalAvgPool2d()", "Flatten()", "Identity()"),
+    *("ReLU()", "GlobalAvgPool2d()", "Flatten()", "Identity()", "Tanh()", "Sigmoid()", "SiLU()", "GELU()"),
+    "LeakyReLU(negative_slope=0.2)",
+    "LayerNorm(8)",
+    "LayerNorm((4, 4, 8), eps=0.001, dtype='float64')",
+    "GroupNorm(2, 8)",
+    "GroupNorm(2, 8, eps=0.001)",
+    "Embedding(100, 8)",
+    "ConvTranspose2d(4, 3, 4, stride=2, padding=(1, 0), output_padding=1, bias=False)",
 ]
 
 
 @pytest.mark.parametrize("text", WRITTEN)
 def test_a_layer_is_shown_as_it_is_written(text):
     kind = getattr(nn, text.partition("(")[0])
-    seed = {"rng": 0} if kind in (nn.Linear, nn.Conv2d, nn.Dropout) else {}
+    drawn = (nn.Linear, nn.Conv2d, nn.Dropout, nn.Embedding, nn.ConvTranspose2d)
+    seed = {"rng": 0} if kind in drawn else {}
     layer = eval(f"make({text.partition('(')[2]}", {"make": lambda *args, **settings: kind(*args, **settings, **seed)})
     assert repr(layer) == text
 
@@ -553,6 +561,57 @@ def test_draws_depend_on_the_seed_alone():
         nn.init.he_normal((3,), rng=0)
 
 
+def test_new_weights_have_the_variances_that_the_docstrings_give():
+    """An embedding's are 1; through a transposed convolution and a ReLU signals keep their mean square."""
+    assert_allclose(nn.Embedding(300, 50, rng=0).weight.data.var(), 1, rtol=0.05)
+    x = np.random.default_rng(0).standard_normal((2, 20, 20, 64)).clip(0).astype("float32")
+    for settings in ({"stride": 2, "kernel": 4}, {"stride": (1, 3), "kernel": 6}, {"kernel": 3}):
+        out = nn.ConvTranspose2d(64, 64, rng=0, **settings)(mg.Tensor(x)).data[:, 8:-8, 18:-18]
+        assert_allclose((out**2).mean(), 2 * (x**2).mean(), rtol=0.1)
+    for layer in (nn.LayerNorm((2, 3)), nn.GroupNorm(2, 4)):
+        assert {name: (float(a.min()), float(a.max())) for name, a in layer.state_dict().items()} == {
+            "weight": (1.0, 1.0),
+            "bias": (0.0, 0.0),
+        }
+
+
+def every_layer():
+    """A net of all new layers on integers: (n, 6) to (n, 12, 12, 2)."""
+    rng = np.random.default_rng(0)
+    return nn.Sequential(
+        nn.Embedding(9, 8, rng=rng),
+        nn.LayerNorm(8),
+        nn.Linear(8, 8, rng=rng),
+        *(nn.Tanh(), nn.Sigmoid(), nn.SiLU(), nn.GELU(), nn.LeakyReLU()),
+        Square(),
+        nn.GroupNorm(4, 8),
+        nn.ConvTranspose2d(8, 2, 4, stride=2, padding=1, rng=rng),
+    )
+
+
+class Square(nn.Module):
+    def forward(self, x):
+        return x.reshape(x.shape[0], 6, 1, 8) + x.reshape(x.shape[0], 1, 6, 8)
+
+
+def test_the_new_layers_are_copied_pickled_summed_up_and_drawn():
+    net, words = every_layer(), np.random.default_rng(1).integers(0, 9, (3, 6))
+    for same in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert repr(same) == repr(net)
+        assert_array_equal(same(words).data, net(words).data, strict=True)
+    names = ["0.weight", "1.weight", "1.bias", "2.w", "2.b", "9.weight", "9.bias", "10.weight", "10.bias"]
+    assert list(net.state_dict()) == names
+    found = mg.inspect.summary(net, (6,))
+    assert found.parameters == sum(p.size for p in net.parameters())
+    assert [row.shape for row in found.rows if row.kind in ("Embedding", "ConvTranspose2d")] == [(6, 8), (12, 12, 2)]
+    assert "not counted" not in repr(found)
+    assert found.macs == 6 * 8 * 8 + 36 * 4 * 4 * 8 * 2
+    text = mg.inspect.draw_graph(net(words).sum()).dot
+    assert all(name in text for name in ("getitem", "tanh", "sigmoid", "silu", "gelu"))
+    net(words).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
 @pytest.mark.parametrize("f", [nn.init.he_normal, nn.init.he_uniform, nn.init.glorot_uniform])
 def test_weights_that_are_drawn_in_pieces_are_those_of_one_draw(f, monkeypatch):
     """So memory need not hold all of them in float64; and the generator ends in the same state."""
@@ -584,6 +643,20 @@ NAN, INF = float("nan"), float("inf")
         (lambda p: nn.Conv2d(2, 2, 1, padding=p, rng=0), [-1, 2.0, NAN, INF, None, (1, -1)]),
         (lambda d: nn.Conv2d(2, 2, 1, dilation=d, rng=0), [0, -1, 2.0, NAN, INF, None]),
         (lambda g: nn.Conv2d(2, 2, 1, groups=g, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda s: nn.LeakyReLU(s), [-0.1, NAN, INF, "0.1", None]),
+        (lambda n: nn.LayerNorm(n), [0, -1, 2.0, NAN, None, (), (3, 0), (2, 1.5), "ab"]),
+        (lambda e: nn.LayerNorm(2, eps=e), [0.0, -1e-5, NAN, INF, "1e-5", None]),
+        (lambda g: nn.GroupNorm(g, 4), [0, -1, 3, 2.0, NAN, "2", None]),
+        (lambda c: nn.GroupNorm(2, c), [0, -1, 3, 2.0, NAN, "2", None]),
+        (lambda e: nn.GroupNorm(2, 4, eps=e), [0.0, -1e-5, NAN, INF, "1e-5", None]),
+        (lambda n: nn.Embedding(n, 2, rng=0), [0, -1, 2.0, NAN, "2", None]),
+        (lambda n: nn.Embedding(2, n, rng=0), [0, -1, 2.0, NAN, "2", None]),
+        (lambda r: nn.Embedding(2, 2, rng=r), [-1, 2.0, NAN, "2", None]),
+        (lambda k: nn.ConvTranspose2d(2, 2, k, rng=0), [0, -1, 2.0, NAN, INF, None, (1, -1)]),
+        (lambda s: nn.ConvTranspose2d(2, 2, 1, stride=s, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda p: nn.ConvTranspose2d(2, 2, 3, padding=p, rng=0), [-1, 2.0, NAN, INF, None]),
+        (lambda p: nn.ConvTranspose2d(2, 2, 3, stride=4, output_padding=p, rng=0), [-1, 2.0, NAN, INF, None]),
+        (lambda b: nn.ConvTranspose2d(2, 2, 1, bias=b, rng=0), ["no", None, 0, NAN]),
         (lambda k: nn.MaxPool2d(k), [0, -1, 2.0, NAN, INF, None, "abc"]),
         (lambda p: nn.AvgPool2d(2, padding=p), [-1, 1.0, NAN, INF, None]),
         (lambda s: nn.AvgPool2d(2, stride=s), [0, -1, 1.0, NAN, INF]),
@@ -593,7 +666,7 @@ def test_a_setting_out_of_range_is_refused_at_once(make, values):
     """Not in use: a layer with momentum=nan trained, and was wrong in evaluation."""
     for value in values:
         with pytest.raises(
-            (ValueError, TypeError), match=r"^(Dropout|BatchNorm2d|Linear|Conv2d|MaxPool2d|AvgPool2d): "
+            (ValueError, TypeError), match=r"^(Dropout|BatchNorm2d|Linear|Conv(Transpose)?2d|MaxPool2d|AvgPool2d|LeakyReLU|LayerNorm|GroupNorm|Embedding): "
         ):
             make(value)
 
