@@ -15,18 +15,20 @@ from minigrad.ops.functions import cos, erf, expm1, gelu, leaky_relu, log1p, sil
 from minigrad.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from minigrad.ops.matmul import linear, matmul
 from minigrad.ops.methods import install
-from minigrad.ops.norm import batch_norm
+from minigrad.ops.norm import batch_norm, group_norm, layer_norm
 from minigrad.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from minigrad.ops.reduction import logsumexp, max, mean, min, sum, var
-from minigrad.ops.shape import concatenate, expand_dims, flip, getitem, pad, reshape, squeeze, stack, transpose
+from minigrad.ops.shape import (
+    concatenate, embedding, expand_dims, flip, getitem, pad, reshape, squeeze, stack, transpose,
+)
 
 __all__ = [
     "abs", "add", "avg_pool2d", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d", "conv_transpose2d",
-    "cos", "cross_entropy", "div", "dropout", "erf", "exp", "expand_dims", "expm1", "flip", "gelu", "getitem",
-    "global_avg_pool2d", "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max",
-    "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul", "neg", "pad", "pow", "relu", "reshape",
-    "sigmoid", "silu", "sin", "softmax", "softplus", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
-    "var", "where",
+    "cos", "cross_entropy", "div", "dropout", "embedding", "erf", "exp", "expand_dims", "expm1", "flip", "gelu",
+    "getitem", "global_avg_pool2d", "group_norm", "layer_norm", "leaky_relu", "linear", "log", "log1p", "log_softmax",
+    "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul", "neg", "pad",
+    "pow", "relu", "reshape", "sigmoid", "silu", "sin", "softmax", "softplus", "sqrt", "squeeze", "stack", "sub",
+    "sum", "tanh", "transpose", "var", "where",
 ]
 
 install()

@@ -216,8 +216,8 @@ tanh.vjp(lambda g, out: g * (1 - out * out))
 def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x)).   dx = g out (1 - out)
 
-    Computed from ``exp(-|x|)``, which cannot overflow; the rule's 1 - out is sigmoid(-x), which is accurate
-    where out is almost 1.
+    Computed as exp(min(x, 0)) / (1 + exp(-|x|)), which cannot overflow; the rule's 1 - out is sigmoid(-x), which is
+    accurate where out is almost 1.
 
     Examples
     --------
@@ -226,9 +226,8 @@ def sigmoid(x: Array, /) -> Array:
     Tensor([0. , 0.5, 1. ])
     """
     xp = namespace(x)
-    positive = xp.real(x) > 0
-    tail = xp.exp(xp.where(positive, -x, x))  # at most 1
-    return xp.where(positive, 1 / (1 + tail), tail / (1 + tail))
+    tail = xp.exp(xp.minimum(x, -x))  # exp(-|x|), also for complex numbers
+    return xp.exp(xp.minimum(x, 0)) / (1 + tail)  # type: ignore[no-any-return]
 
 
 sigmoid.vjp(lambda g, x, out: g * out * sigmoid(-x))

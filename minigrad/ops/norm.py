@@ -1,6 +1,6 @@
-r"""Batch normalisation.
+r"""Batch normalisation; layer and group normalisation.
 
-For each channel, over the m pixels of a batch:
+Batch normalisation: for each channel, over the m pixels of a batch:
 
 .. math::
     \hat x = (x - \mu) / \sqrt{\sigma^2 + \epsilon}, \qquad y = \gamma \hat x + \beta
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.arguments import expect, number, refuse
+from minigrad.arguments import as_int, expect, integer, number, refuse
 from minigrad.autograd.modes import once
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
@@ -43,7 +43,14 @@ from minigrad.kernels import norm as kernel
 from minigrad.kernels.pixels import Pixels
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.reduction import mean
-from minigrad.typing import Array, TensorOrArray
+from minigrad.ops.shape import reshape
+from minigrad.typing import Array, Axis, Shape, TensorOrArray
+
+
+def normalised(x: TensorOrArray, axes: Axis, eps: float) -> TensorOrArray:
+    """Shift and scale x to mean 0 and variance 1 over some axes, by the definition."""
+    deviation = x - mean(x, axes, keepdims=True)
+    return deviation / sqrt(mean(deviation * deviation, axes, keepdims=True) + eps)
 
 
 def batch_norm_twin(
@@ -56,13 +63,9 @@ def batch_norm_twin(
     eps: float,
 ) -> TensorOrArray:
     """Normalise each channel by the definition, then scale and shift."""
-    mu: TensorOrArray = running_mean
-    var: TensorOrArray = running_var
-    if training:
-        pixels = tuple(range(x.ndim - 1))
-        mu = mean(x, pixels)
-        var = mean((x - mu) ** 2, pixels)
-    return gamma * ((x - mu) / sqrt(var + eps)) + beta
+    pixels = tuple(range(x.ndim - 1))
+    x_hat = normalised(x, pixels, eps) if training else (x - running_mean) / sqrt(running_var + eps)
+    return gamma * x_hat + beta
 
 
 @operator
@@ -186,8 +189,7 @@ def batch_norm(
         if type(statistics) is not type(data):
             wanted = f"running statistics on {device_name(data)}, as x"
             refuse("batch_norm", wanted, device_name(statistics), "move the model with .to(device)")
-    momentum, eps = number("batch_norm", "momentum", momentum, most=1), number("batch_norm", "eps", eps)
-    expect(eps > 0, "batch_norm", "eps > 0", eps)
+    momentum, eps = number("batch_norm", "momentum", momentum, most=1), _positive("batch_norm", eps)
     if c < 1:
         refuse("batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")
     if training and x.size < 2 * c:
@@ -196,3 +198,123 @@ def batch_norm(
     if not training:  # copies: rule and twin use these values even if the statistics are updated in the meantime
         running_mean, running_var = running_mean.copy(), running_var.copy()
     return _batch_norm(x, gamma, beta, running_mean, running_var, training, momentum, eps)
+
+
+# Over the axes of one sample -----------------------------------------------------------------
+
+
+@composed
+def layer_norm(
+    x: TensorOrArray,
+    normalized_shape: int | Shape,
+    gamma: TensorOrArray | None = None,
+    beta: TensorOrArray | None = None,
+    *,
+    eps: float = 1e-5,
+) -> TensorOrArray:
+    """Normalise each sample over its last axes, then scale and shift its elements.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., *normalized_shape)
+    normalized_shape : int or tuple of ints
+        The sizes of the axes to normalise over, the last ones of x.
+    gamma, beta : Tensor or array of shape normalized_shape, optional
+        Scale and shift.
+    eps : float
+        Added to the variance; positive.
+
+    Returns
+    -------
+    Tensor or array of the shape of `x`
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+
+    References
+    ----------
+    J. Ba, J. Kiros and G. Hinton, "Layer Normalization", arXiv 1607.06450, 2016, equations 3 and 4.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.layer_norm(mg.Tensor([[1.0, 3.0], [0.0, 10.0]]), 2).data.round(2)
+    array([[-1.,  1.],
+           [-1.,  1.]], dtype=float32)
+    """
+    one = as_int(normalized_shape)
+    shape = tuple(normalized_shape) if one is None else (one,)  # type: ignore[arg-type]
+    k = len(shape)
+    fits = 0 < k <= x.ndim and tuple(x.shape[-k:]) == shape
+    expect(fits, "layer_norm", f"normalized_shape {shape} to be the end of x's shape", tuple(x.shape))
+    x_hat = normalised(x, tuple(range(-k, 0)), _positive("layer_norm", eps))
+    return _affine("layer_norm", x_hat, shape, gamma, beta)
+
+
+@composed
+def group_norm(
+    x: TensorOrArray,
+    num_groups: int,
+    gamma: TensorOrArray | None = None,
+    beta: TensorOrArray | None = None,
+    *,
+    eps: float = 1e-5,
+) -> TensorOrArray:
+    """Normalise each sample over its pixels and each group of its channels, then scale and shift each channel.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (n, ..., c)
+        Images (n, h, w, c), or features (n, c).
+    num_groups : int
+        Of c / num_groups channels each.
+    gamma, beta : Tensor or array of shape (c,), optional
+        Scale and shift.
+    eps : float
+        Added to the variance; positive.
+
+    Returns
+    -------
+    Tensor or array of the shape of `x`
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or num_groups does not divide c.
+
+    References
+    ----------
+    Y. Wu and K. He, "Group Normalization", arXiv 1803.08494, 2018.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.group_norm(mg.Tensor([[1.0, 3.0, 0.0, 10.0]]), 2).data.round(2)
+    array([[-1.,  1., -1.,  1.]], dtype=float32)
+    """
+    groups = integer("group_norm", "num_groups", num_groups, least=1)
+    expect(x.ndim > 1, "group_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
+    c = x.shape[-1]
+    expect(c % groups == 0, "group_norm", f"num_groups to divide the {c} channels of x", num_groups)
+    grouped = reshape(x, (*x.shape[:-1], groups, c // groups))
+    x_hat = normalised(grouped, (*range(1, x.ndim - 1), x.ndim), _positive("group_norm", eps))
+    return _affine("group_norm", reshape(x_hat, x.shape), (c,), gamma, beta)
+
+
+def _affine(
+    name: str, x: TensorOrArray, shape: Shape, gamma: TensorOrArray | None, beta: TensorOrArray | None
+) -> TensorOrArray:
+    """Scale and shift x by arrays of a shape, if they are given."""
+    for key, value in {"gamma": gamma, "beta": beta}.items():
+        if value is not None and tuple(value.shape) != shape:
+            refuse(name, f"{key} of shape {shape}", tuple(value.shape))
+    out = x if gamma is None else gamma * x
+    return out if beta is None else out + beta
+
+
+def _positive(name: str, eps: float) -> float:
+    """Return eps as a float; refuse it if it is not positive."""
+    expect(number(name, "eps", eps) > 0, name, "eps > 0", eps)
+    return float(eps)

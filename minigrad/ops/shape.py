@@ -15,11 +15,11 @@ from typing import Any, overload
 import numpy as np
 
 from minigrad import checked
-from minigrad.arguments import as_int, expect
+from minigrad.arguments import as_int, expect, refuse
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tape import mode
-from minigrad.autograd.tensor import Tensor
+from minigrad.autograd.tensor import Tensor, array_of
 from minigrad.device import add_windows, is_array, namespace, on_host, scatter_add, windows
 from minigrad.typing import Array, Axis, Index, Pair, Saved, Shape, T, TensorOrArray
 
@@ -327,6 +327,49 @@ def _unindex(x: Array, /, *, index: Index, shape: Shape) -> Array:
 
 
 _unindex.vjp(lambda g, index: getitem(g, index))
+
+
+@overload
+def embedding(indices: TensorOrArray | Sequence[int], w: Array) -> Array: ...
+@overload
+def embedding(indices: TensorOrArray | Sequence[int], w: Tensor) -> Tensor: ...
+@checked.composed
+def embedding(indices: TensorOrArray | Sequence[int], w: TensorOrArray) -> Any:
+    """w[indices]: the row of w for each index.   dw = zeros with g added at the rows
+
+    Parameters
+    ----------
+    indices : array of ints, of any shape
+        From 0 to the number of rows - 1. A Tensor of ints is taken, too.
+    w : Tensor or array of shape (rows, features)
+
+    Returns
+    -------
+    Tensor or array of shape (*indices.shape, features)
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    IndexError
+        If there is no such row; negative indices are refused.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.embedding([2, 0, 2], mg.Tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]))
+    Tensor([[4., 5.],
+            [0., 1.],
+            [4., 5.]])
+    """
+    rows = array_of(indices)
+    rows = rows if is_array(rows) else np.asarray(rows)
+    expect(rows.dtype.kind in "iu", "embedding", "indices of integers", rows.dtype, error=TypeError)
+    expect(w.ndim == 2, "embedding", "w of shape (rows, features)", tuple(w.shape))
+    if on_host(rows) and rows.size and (rows.min() < 0 or rows.max() >= len(w)):  # on a device, looking would wait
+        wanted, got = f"indices from 0 to {len(w) - 1}, the rows of w", f"{rows.min()} to {rows.max()}"
+        refuse("embedding", wanted, got, error=IndexError)
+    return getitem(w, rows)
 
 
 def _may_repeat(part: Index) -> bool:

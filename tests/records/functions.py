@@ -28,7 +28,7 @@ def _density(x: Any) -> Any:
 
 
 def _leaky(x: Any, negative_slope: float = 0.01) -> Any:
-    return np.where(x > 0, x, negative_slope * x)
+    return np.maximum(x, 0) + negative_slope * np.minimum(x, 0)
 
 
 RECORDS = {
@@ -112,7 +112,7 @@ RECORDS = {
                     [np.nan, -0.0, np.inf, -np.inf],
                     [np.nan, -0.0, np.inf, -np.inf],
                     [0.25, 0.25, 1.0, 0.25],
-                    "at 0, and at NaN, the derivative is taken as negative_slope",
+                    "else negative_slope g: so at 0, and at NaN",
                 )
             },
         ),

@@ -1,4 +1,4 @@
-"""The record of batch normalisation: minigrad/ops/norm.py."""
+"""Records of batch, layer and group normalisation: minigrad/ops/norm.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.records import offsets, windows
 from tests.records.draw import F, beside, channels_first, channels_last, ones, positive, randn, t
 from tests.records.large import LARGE
 from tests.records.many import MANY, batch_norm_gradients
-from tests.records.record import Convention, OperatorRecord, Refusal, Sample, Special, sample, type_error
+from tests.records.record import Convention, Large, OperatorRecord, Refusal, Sample, Special, sample, type_error
 
 
 def _definition(
@@ -52,6 +52,68 @@ def _with_numbers(training: bool) -> Any:
         return mg.batch_norm(x, gamma, beta, mean, var, training=training, momentum=kind(0.5), eps=kind(0.25))
 
     return call
+
+
+def _layer_norm(x: Any, normalized_shape: Any, gamma: Any = None, beta: Any = None, eps: float = 1e-5) -> Any:
+    axes = tuple(range(-1 if isinstance(normalized_shape, int) else -len(normalized_shape), 0))
+    normed = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+    return normed if gamma is None else normed * gamma + beta
+
+
+def _group_norm(x: Any, num_groups: int, gamma: Any = None, beta: Any = None, eps: float = 1e-5) -> Any:
+    parts = np.split(x, num_groups, axis=-1)
+    axes = tuple(range(1, x.ndim))
+    normed = [(p - p.mean(axes, keepdims=True)) / np.sqrt(p.var(axes, keepdims=True) + eps) for p in parts]
+    return np.concatenate(normed, -1) if gamma is None else np.concatenate(normed, -1) * gamma + beta
+
+
+def _layer_norm_by_torch(x: Any, normalized_shape: Any, *scale: Any, eps: float = 1e-5) -> Any:
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+    return F.layer_norm(x, shape, *scale, eps=eps)
+
+
+def _group_norm_by_torch(x: Any, num_groups: int, *scale: Any, eps: float = 1e-5) -> Any:
+    return channels_last(F.group_norm(channels_first(x), num_groups, *scale, eps=eps))
+
+
+def _gradients_of_norm(g: Any, x: Any, axes: Any, gamma: Any, eps: float) -> tuple[Any, ...]:
+    """As in the docstring of minigrad/ops/norm.py, over any axes."""
+    std = np.sqrt(x.var(axes, keepdims=True) + eps)
+    normed, d = (x - x.mean(axes, keepdims=True)) / std, g * gamma
+    dx = (d - d.mean(axes, keepdims=True) - normed * (d * normed).mean(axes, keepdims=True)) / std
+    return dx, g * normed, g
+
+
+def layer_norm_gradients(g: Any, x: Any, c: int, gamma: Any, beta: Any) -> tuple[Any, ...]:
+    """Over the last axis."""
+    dx, *rest = _gradients_of_norm(g, x, (-1,), gamma, 1e-5)
+    return dx, *(d.reshape(-1, c).sum(0) for d in rest)
+
+
+def group_norm_gradients(g: Any, x: Any, groups: int, gamma: Any, beta: Any) -> tuple[Any, ...]:
+    """Over the pixels and the channels of a group."""
+    shape, c = (*x.shape[:-1], groups, x.shape[-1] // groups), x.shape[-1]
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    parts = _gradients_of_norm(g.reshape(shape), x.reshape(shape), axes, gamma.reshape(shape[-2:]), 1e-5)
+    dx, *rest = (d.reshape(x.shape) for d in parts)
+    return dx, *(d.reshape(-1, c).sum(0) for d in rest)
+
+
+def _with_scale(op: Any, x: Any, gamma: Any, beta: Any, of: Any, **settings: Any) -> Any:
+    """Call layer_norm or group_norm, whose setting stands between x and gamma."""
+    return op(x, of, gamma, beta, **settings)
+
+
+def _scaled(x: Any, of: Any, *shape: int, **settings: Any) -> Sample:
+    return sample(randn(*x), randn(*shape, seed=1), randn(*shape, seed=2), call=_with_scale, of=of, **settings)
+
+
+def _special(*infinities: str) -> Special:
+    """Say where compositions, which do what their parts do, differ from PyTorch's fused operators."""
+    return Special(
+        unlike_torch=dict.fromkeys(infinities, "infinity minus infinity, which PyTorch avoids")
+        | dict.fromkeys(("huge", "-huge"), "the variance overflows, so x / infinity is 0; PyTorch has NaN"),
+    )
 
 
 X = t(2, 6, 5, 3)
@@ -150,6 +212,69 @@ RECORDS = {
                 lambda: norm_of(ones(4, 3), running_mean=mg.Tensor(ones(3))),
                 "running statistics that are arrays, got x of float64 and Tensor",
             ),
+        },
+    ),
+    "layer_norm": OperatorRecord(
+        drawn=windows.layer_norm,
+        offset=offsets.Offset(
+            sample(
+                offsets.near(8, 60), offsets.around_0(60, seed=1), offsets.around_0(60, seed=2), call=_with_scale, of=60
+            ),
+            2 * offsets.ROUNDED,  # the sum is rounded, and the mean
+            (offsets.ROUNDED, 2 * offsets.ROUNDED, 8),
+        ),
+        special=_special("inf", "-inf"),
+        definition=_layer_norm,
+        samples={
+            "last": _scaled((2, 3, 4), 4, 4),
+            "last-two": _scaled((2, 3, 2), (3, 2), 3, 2, eps=1e-3),
+            "all": _scaled((3,), (3,), 3),
+            "plain": sample(randn(2, 4), normalized_shape=4),
+        },
+        analytic=True,
+        torch=_layer_norm_by_torch,
+        large={"rows": Large(((700, 101), (101,), (101,)), (16, 32, 700, 700), {"of": 101}, _with_scale, blocks=1)},
+        gradients=layer_norm_gradients,
+        numbers={"eps": lambda kind, x, gamma, beta: mg.layer_norm(x, 3, gamma, beta, eps=kind(0.25))},
+        refuses={
+            "shape": Refusal(lambda: mg.layer_norm(X, 5), r"normalized_shape \(5,\) to be the end of .*\(2, 6, 5, 3\)"),
+            "no-axes": Refusal(lambda: mg.layer_norm(X, ()), r"normalized_shape \(\)"),
+            "too-many-axes": Refusal(lambda: mg.layer_norm(t(3), (1, 3)), r"got \(3,\)"),
+            "gamma": Refusal(lambda: mg.layer_norm(X, 3, t(5)), r"expected gamma of shape \(3,\), got \(5,\)"),
+            "beta": Refusal(lambda: mg.layer_norm(X, (5, 3), t(5, 3), t(3)), r"expected beta of shape \(5, 3\)"),
+            "eps": Refusal(lambda: mg.layer_norm(X, 3, eps=0.0), "expected eps > 0, got 0.0"),
+            "nothing": Refusal(lambda: mg.layer_norm(t(2, 0), 0), "nothing to reduce"),
+        },
+    ),
+    "group_norm": OperatorRecord(
+        drawn=windows.group_norm,
+        offset=offsets.Offset(
+            sample(offsets.near(4, 8, 8, 6), *(offsets.around_0(6, seed=i) for i in (1, 2)), call=_with_scale, of=3),
+            2 * offsets.ROUNDED,  # the sum is rounded, and the mean
+            (offsets.ROUNDED, 2 * offsets.ROUNDED, 16),
+        ),
+        special=_special("inf", "plain"),
+        definition=_group_norm,
+        samples={
+            "images": _scaled((2, 2, 3, 4), 2, 4),
+            "one-group": _scaled((2, 2, 2, 2), 1, 2, eps=1e-3),
+            "features": _scaled((2, 6), 2, 6),
+            "plain": sample(randn(1, 3, 2), num_groups=2),
+        },
+        analytic=True,
+        torch=_group_norm_by_torch,
+        large={
+            "images": Large(((20, 30, 31, 6), (6,), (6,)), (16, 64, 18_600, 18_600), {"of": 3}, _with_scale, blocks=1)
+        },
+        gradients=group_norm_gradients,
+        numbers={"eps": lambda kind, x, gamma, beta: mg.group_norm(x, 1, gamma, beta, eps=kind(0.25))},
+        refuses={
+            "groups": Refusal(lambda: mg.group_norm(X, 2), "expected num_groups to divide the 3 channels of x, got 2"),
+            "no-groups": Refusal(lambda: mg.group_norm(X, 0), "num_groups to be an int of at least 1, got 0"),
+            "one-axis": Refusal(lambda: mg.group_norm(t(3), 1), r"a batch axis and a channel axis, got shape \(3,\)"),
+            "gamma": Refusal(lambda: mg.group_norm(X, 3, t(6)), r"expected gamma of shape \(3,\), got \(6,\)"),
+            "eps": Refusal(lambda: mg.group_norm(X, 3, eps=-1.0), "finite number with eps >= 0, got -1.0"),
+            "nothing": Refusal(lambda: mg.group_norm(t(2, 0, 0, 4), 2), "nothing to reduce"),
         },
     ),
 }

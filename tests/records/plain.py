@@ -105,6 +105,9 @@ LARGE: dict[str, dict[str, Large]] = {
         "rows": _plain((40_000, 2), terms=(0, 12), index=_rows),
         "backwards": _plain((70_001, 3), index=(slice(70_000, 1, -3), slice(1, None))),
     },
+    "embedding": {
+        "rows": _plain((40_000, 2), terms=(0, 12), call=lambda op, w, indices: op(indices, w), indices=_rows)
+    },
     "avg_pool2d": {"overlapping": _plain((9, 61, 60, 4), terms=(9, 9), kernel=3, stride=2, padding=1)},
     "global_avg_pool2d": {"images": _plain((3, 150, 160, 4), terms=(16, 1))},
     "softmax": {

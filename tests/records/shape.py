@@ -33,6 +33,10 @@ def _flipped_axes(x: Any, axis: Any) -> Any:
     return tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
 
 
+def _embed(op: Any, w: Any, indices: Any) -> Any:
+    return op(indices, w)
+
+
 _x = randn(4, 3, 2)
 
 RECORDS = {
@@ -266,6 +270,32 @@ RECORDS = {
             "float": Refusal(lambda: t(2)[1.5], "index 1.5", IndexError),
             "mask-of-another-shape": Refusal(lambda: t(2)[np.ones(3, bool)], "boolean index", IndexError),
             "tensor": type_error(lambda: t(2)[mg.Tensor([0])], "index is a setting.*tensor.data"),
+        },
+    ),
+    "embedding": OperatorRecord(
+        drawn=sizes.embedding,
+        offset=offsets.Offset(sample(offsets.near(8, 30), call=_embed, indices=np.array([0, 3, 3, 3, 7])), gradients=3),
+        special=Special(),
+        definition=lambda indices, w: w[indices],
+        samples={
+            "list": sample(randn(4, 2), call=_embed, indices=[0, 3, 0]),
+            "array": sample(randn(3, 2), call=_embed, indices=np.array([[2, 1], [0, 2]])),
+            "number": sample(randn(3, 2), call=_embed, indices=np.array(1)),
+            "none": sample(randn(3, 2), call=_embed, indices=np.array([], "int32")),
+        },
+        analytic=True,
+        linear="jointly",
+        torch=lambda indices, w: w[torch.tensor(np.asarray(indices, "int64"))],
+        accepts={
+            "first-and-last": lambda: mg.embedding([0, 1], ones(2, 3)),
+            "tensor": lambda: mg.embedding(mg.Tensor(np.array([1, 0])), ones(2, 3)),
+        },
+        refuses={
+            "above": Refusal(lambda: mg.embedding([0, 2], t(2, 3)), "indices from 0 to 1, .* got 0 to 2", IndexError),
+            "below": Refusal(lambda: mg.embedding([-1], t(2, 3)), "indices from 0 to 1, .* got -1 to -1", IndexError),
+            "floats": type_error(lambda: mg.embedding([0.0], t(2, 3)), "indices of integers, got float64"),
+            "booleans": type_error(lambda: mg.embedding(np.array([True]), t(2, 3)), "indices of integers, got bool"),
+            "vector": Refusal(lambda: mg.embedding([0], t(2)), r"w of shape \(rows, features\), got \(2,\)"),
         },
     ),
 }

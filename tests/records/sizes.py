@@ -269,6 +269,15 @@ def getitem(s: Sizes) -> Sample:
     return sample(s.normal(*shape), index=index[0] if len(index) == 1 and s.chance() else index)
 
 
+def embedding(s: Sizes) -> Sample:
+    """Take rows of a table, some of them many times."""
+    dtype = s.pick(INTEGERS)
+    rows, features = s.size(min(300, np.iinfo(dtype).max)), s.size(30)
+    shape = s.shape(0, 4, elements=100)
+    indices = s.rng.integers(s.size(rows), size=shape).astype(dtype)  # few different rows: many repeats
+    return sample(s.normal(rows, features), call=lambda op, w, indices: op(indices, w), indices=indices)
+
+
 def reduction(numbers: Callable[..., Any] = Sizes.normal) -> Drawn:
     """Reduce all axes, one, or any number of them."""
 

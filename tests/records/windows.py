@@ -146,6 +146,27 @@ def batch_norm(s: Sizes) -> Sample:
     return sample(*inputs, call=call, training=training, eps=s.pick([1e-2, 0.1, 2.0]), momentum=s.pick([0.1, 0.9]))
 
 
+def _with_scale(s: Sizes, x: Any, of: Any, shape: Any) -> Sample:
+    """Call with or without scale and shift."""
+    inputs = [x, s.normal(*shape), s.normal(*shape)][: 3 if s.chance() else 1]
+    eps = s.pick([1e-2, 0.1, 2.0])
+    return sample(*inputs, call=lambda op, x, *rest, of: op(x, of, *rest, eps=eps), of=of)
+
+
+def layer_norm(s: Sizes) -> Sample:
+    """Normalise any number of the last of up to six axes."""
+    shape = s.shape(1, 6)
+    of = shape[-s.integer(1, len(shape)) :]
+    return _with_scale(s, s.normal(*shape) + 1, of[0] if len(of) == 1 and s.chance() else of, of)
+
+
+def group_norm(s: Sizes) -> Sample:
+    """Normalise groups of up to 100 channels, of up to five axes."""
+    groups, pixels = s.size(16), s.shape(1, 4, elements=300)
+    c = groups * s.size(max(1, min(100, 3000 // (groups * math.prod(pixels)))))
+    return _with_scale(s, s.normal(*pixels, c) + 1, groups, (c,))
+
+
 def cross_entropy(s: Sizes) -> Sample:
     """Choose among up to a thousand classes, with labels of every kind of integer, up to its largest."""
     dtype = s.pick(INTEGERS)
