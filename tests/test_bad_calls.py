@@ -27,6 +27,7 @@ ELSEWHERE = {
     "no_grad",
     "once",
 }
+ELSEWHERE |= {"GELU", "SiLU", "Sigmoid", "Tanh"}
 ELSEWHERE |= {"Flatten", "GlobalAvgPool2d", "Identity", "Module", "ReLU", "init", "Schedule", "GradientError"}
 ELSEWHERE |= {"CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "transforms"}
 ELSEWHERE |= {"Graph", "GraphNode", "Moments", "Response", "Row", "Summary", "Unmatched"}

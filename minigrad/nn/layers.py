@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minigrad import ops
-from minigrad.arguments import as_int, expect, flag, generator, integer, number, pair
+from minigrad.arguments import expect, flag, generator, integer, number, pair
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import brief, named
 from minigrad.nn.init import he_normal
@@ -480,7 +480,7 @@ class LayerNorm(Module):
 
     @named
     def __init__(self, normalized_shape: int | Shape, *, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
-        sizes = (normalized_shape,) if as_int(normalized_shape) is not None else tuple(normalized_shape)
+        sizes = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
         expect(sizes, "LayerNorm", "at least one axis to normalise over", normalized_shape)
         shape = tuple(integer("LayerNorm", "each size", size, least=1) for size in sizes)
         self.normalized_shape = shape[0] if len(shape) == 1 else shape
@@ -522,7 +522,7 @@ class GroupNorm(Module):
     ) -> None:
         self.num_groups = integer("GroupNorm", "num_groups", num_groups, least=1)
         self.num_channels = c = integer("GroupNorm", "num_channels", num_channels, least=1)
-        expect(c % num_groups == 0, "GroupNorm", f"num_groups to divide the {c} channels", num_groups)
+        expect(c % self.num_groups == 0, "GroupNorm", f"num_groups to divide the {c} channels", num_groups)
         self.eps = number("GroupNorm", "eps", eps)
         expect(self.eps > 0, "GroupNorm", "eps > 0", eps)
         self.weight, self.bias = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))

@@ -165,6 +165,8 @@ X = np.ones(1000)
     [
         lambda rng: nn.Linear(20, 50, rng=rng).w.data,
         lambda rng: nn.Conv2d(4, 5, 3, rng=rng).w.data,
+        lambda rng: nn.ConvTranspose2d(4, 5, 3, rng=rng).weight.data,
+        lambda rng: nn.Embedding(20, 50, rng=rng).weight.data,
         lambda rng: nn.Dropout(0.5, rng=rng)(mg.Tensor(X)).data,
         lambda rng: nn.init.he_normal((20, 50), rng=rng),
         lambda rng: nn.init.he_uniform((20, 50), rng=rng),

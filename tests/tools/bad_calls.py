@@ -138,6 +138,18 @@ PLAIN: dict[
         None,
     ),
     "Linear": (nn.Linear, lambda: ([3, 4], {"bias": True, "rng": 0, "dtype": np.float32}), None),
+    "LeakyReLU": (nn.LeakyReLU, lambda: ([0.1], {}), _on((2, 8))),
+    "LayerNorm": (nn.LayerNorm, lambda: ([8], {"eps": 1e-5, "dtype": np.float32}), None),
+    "GroupNorm": (nn.GroupNorm, lambda: ([2, 8], {"eps": 1e-5, "dtype": np.float32}), None),
+    "Embedding": (nn.Embedding, lambda: ([9, 4], {"rng": 0, "dtype": np.float32}), lambda e: e(np.zeros(3, int))),
+    "ConvTranspose2d": (
+        nn.ConvTranspose2d,
+        lambda: (
+            [3, 4, 3],
+            {"stride": 2, "padding": 1, "output_padding": 1, "bias": True, "rng": 0, "dtype": np.float32},
+        ),
+        None,
+    ),
     "Dropout": (nn.Dropout, lambda: ([0.5], {"rng": 0}), _on((2, 8))),
     "Sequential": (nn.Sequential, lambda: ([nn.ReLU(), nn.Flatten()], {}), _on((2, 2, 2, 1))),
     "fold_batch_norm": (nn.fold_batch_norm, lambda: ([net()], {}), None),

@@ -34,12 +34,14 @@ def assert_close(ours: Any, theirs: Any, what: str, bound: float = DOUBLE) -> No
 
 #: PyTorch's order of the axes of a weight, where it is another one, by the number of axes: of most layers, of some.
 ORDERS = {4: (3, 2, 0, 1), 2: (1, 0)}
-ORDERS_OF = {"ConvTranspose2d": {4: (2, 3, 0, 1)}, "LayerNorm": {3: (2, 0, 1)}, "Embedding": {2: (0, 1)}}
+ORDERS_OF = {"ConvTranspose2d": {4: (2, 3, 0, 1)}, "LayerNorm": {2: (0, 1), 3: (2, 0, 1)}, "Embedding": {2: (0, 1)}}
 
 
 def weight(array: Any, kind: str = "") -> Any:
     """Turn a weight (kh, kw, c, o) into PyTorch's (o, c, kh, kw), (in, out) into (out, in), and so of every kind."""
-    return torch.tensor(array.transpose((ORDERS | ORDERS_OF.get(kind, {})).get(array.ndim)) if array.ndim > 1 else array)
+    return torch.tensor(
+        array.transpose((ORDERS | ORDERS_OF.get(kind, {})).get(array.ndim)) if array.ndim > 1 else array
+    )
 
 
 def copy_parameters(layer: Any, counterpart: Any, seed: int = 0) -> None:
