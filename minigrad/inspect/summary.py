@@ -96,9 +96,9 @@ class Summary:
 def summary(model: Module, input_shape: Shape) -> Summary:
     """Return the layers of a model, with their parameters and their multiply-adds for one image.
 
-    Multiply-adds are counted as in "Deep Residual Learning": those of convolutions, transposed ones, too, and fully
-    connected layers, without biases. Everything else (batch norm, ReLU, pooling, additions) counts 0. A Module of your own with parameters counts
-    0, too, and its row says "not counted".
+    Multiply-adds are counted as in "Deep Residual Learning": those of convolutions (transposed ones, too) and fully
+    connected layers, without biases. Everything else (normalisation, activations, pooling, additions) counts 0. A
+    Module of your own with parameters counts 0, too, and its row says "not counted".
 
     Parameters
     ----------

@@ -346,6 +346,13 @@ class Unmatched(NamedTuple):
         Paths that only the model has.
     unexpected_keys : list of str
         Paths that only the state has.
+
+    Examples
+    --------
+    >>> from minigrad import nn
+    >>> missing, unexpected = nn.Linear(3, 2, rng=0).load_state_dict({"w": np.ones((3, 2))}, strict=False)
+    >>> missing
+    ['b']
     """
 
     missing_keys: list[str]
