@@ -353,8 +353,8 @@ class RandomErasing:
         chosen, share = rng.random(n) < self.p, rng.uniform(*self.scale, n)
         ratio = np.exp(rng.uniform(np.log(0.3), -np.log(0.3), n))
         size = np.sqrt(share[:, None] * np.prod(sides) * np.stack([ratio, 1 / ratio], 1))  # (n, 2), height and width
-        size = np.minimum(np.rint(size), sides)
-        start = np.floor(rng.random((n, 2)) * (sides - size + 1))
+        size = np.rint(size)
+        start = np.floor(rng.random((n, 2)) * (sides - size + 1))  # not positive for what is larger than the image
 
         def inside(axis: int) -> Array:
             at = np.arange(sides[axis]) - start[:, axis, None]
