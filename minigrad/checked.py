@@ -143,7 +143,7 @@ def as_written(self: object, **known: object) -> str:
     for p in inspect.signature(type(self)).parameters.values():
         unseen = p.name == "rng" or p.kind is p.VAR_POSITIONAL
         value = known.get(p.name, p.empty if unseen else getattr(self, p.name, p.empty))
-        if str(p.annotation).startswith("IntOrPair") and isinstance(value, tuple) and value[0] == value[1]:
+        if str(p.annotation).startswith(("IntOrPair", "Padding")) and isinstance(value, tuple) and value[0] == value[1]:
             value = value[0]
         by_place = by_place and p.default is p.empty and value is not p.empty
         if value is not p.empty and not (p.kind is p.KEYWORD_ONLY and _as_text(value) == _as_text(p.default)):
@@ -314,6 +314,11 @@ _KINDS: dict[str, Kind] = {
     "tuple[int, ...]": Kind("a tuple of ints", _is_tuple, of_numbers=True),
     "Axis": Kind("an int, a tuple of ints or None", lambda v: v is None or _is_int(v) or _is_tuple(v), of_numbers=True),
     "IntOrPair": Kind("an int or a pair of ints", lambda v: _is_int(v) or _is_iterable(v), of_numbers=True),
+    "Padding": Kind(
+        'an int, a pair of ints or "same"',
+        lambda v: isinstance(v, str) or _is_int(v) or _is_iterable(v),
+        of_numbers=True,
+    ),
     "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
     "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_int(v), of_numbers=True),
     "np.random.Generator": Kind("a numpy Generator", _is_generator),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,9 @@ Pair: TypeAlias = tuple[int, int]
 
 #: One int for height and width, or a pair.
 IntOrPair: TypeAlias = int | Pair
+
+#: The padding of a convolution. "same" gives the result the size of the image, for stride 1.
+Padding: TypeAlias = IntOrPair | Literal["same"]
 
 #: A forward, a rule or a twin: the names of its parameters say what it is called with.
 Function: TypeAlias = Callable[..., Any]

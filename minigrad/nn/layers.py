@@ -20,7 +20,8 @@ from minigrad.autograd.tensor import Tensor
 from minigrad.checked import brief, named
 from minigrad.nn.init import he_normal
 from minigrad.nn.module import Buffer, Module, Parameter
-from minigrad.typing import Array, IntOrPair, Pair, Rng, Shape
+from minigrad.ops.windows import padding_of
+from minigrad.typing import Array, IntOrPair, Padding, Pair, Rng, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,6 +73,7 @@ class Conv2d(Module):
     c_in, c_out : int
         Channels in and out.
     kernel, stride, padding, dilation : int or (int, int)
+        The padding may also be ``"same"``.
     groups : int
     bias : bool
     rng : numpy Generator or seed
@@ -83,7 +85,7 @@ class Conv2d(Module):
     w : Parameter of shape (kh, kw, c_in / groups, c_out)
     b : Parameter of shape (c_out,), or None
     kernel, stride, padding, dilation : (int, int)
-        Along height and width.
+        Along height and width. The padding may also be ``"same"``.
     groups : int
 
     Examples
@@ -102,7 +104,7 @@ class Conv2d(Module):
         kernel: IntOrPair,
         *,
         stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
@@ -115,7 +117,7 @@ class Conv2d(Module):
         if c_in % groups or c_out % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide c_in = {c_in} and c_out = {c_out}")
         self.kernel, self.stride = pair("Conv2d", "kernel", kernel, least=1), pair("Conv2d", "stride", stride, least=1)
-        self.padding = pair("Conv2d", "padding", padding, least=0)
+        self.padding = padding_of("Conv2d", padding, self.stride)
         self.dilation = pair("Conv2d", "dilation", dilation, least=1)
         self.w = Parameter(he_normal((*self.kernel, c_in // groups, c_out), rng=rng, dtype=dtype))
         self.b = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
@@ -617,6 +619,8 @@ class ConvTranspose2d(Module):
             pair(name, "padding", padding, least=0),
             pair(name, "output_padding", output_padding, least=0),
         )
+        small = all(extra < step for extra, step in zip(self.output_padding, self.stride, strict=True))
+        expect(small, name, f"output_padding smaller than the stride {self.stride}", self.output_padding)
         drawn = he_normal((*self.kernel, self.c_in, self.c_out), rng=rng, dtype=dtype)
         self.weight = Parameter(drawn * np.asarray(math.prod(self.stride) ** 0.5, dtype))
         self.bias = Parameter(np.zeros(self.c_out, dtype)) if flag(name, "bias", bias) else None

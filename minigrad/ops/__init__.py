@@ -12,7 +12,7 @@ from minigrad.ops.elementwise import (
     abs, add, clip, div, dropout, exp, log, maximum, minimum, mul, neg, pow, relu, sigmoid, sqrt, sub, tanh, where,
 )
 from minigrad.ops.functions import cos, erf, expm1, gelu, leaky_relu, log1p, silu, sin, softplus
-from minigrad.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from minigrad.ops.loss import binary_cross_entropy, cross_entropy, log_softmax, mse_loss, nll_loss, softmax
 from minigrad.ops.matmul import linear, matmul
 from minigrad.ops.methods import install
 from minigrad.ops.norm import batch_norm, group_norm, layer_norm
@@ -23,12 +23,12 @@ from minigrad.ops.shape import (
 )
 
 __all__ = [
-    "abs", "add", "avg_pool2d", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d", "conv_transpose2d",
-    "cos", "cross_entropy", "div", "dropout", "embedding", "erf", "exp", "expand_dims", "expm1", "flip", "gelu",
-    "getitem", "global_avg_pool2d", "group_norm", "layer_norm", "leaky_relu", "linear", "log", "log1p", "log_softmax",
-    "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul", "neg", "pad",
-    "pow", "relu", "reshape", "sigmoid", "silu", "sin", "softmax", "softplus", "sqrt", "squeeze", "stack", "sub",
-    "sum", "tanh", "transpose", "var", "where",
+    "abs", "add", "avg_pool2d", "batch_norm", "binary_cross_entropy", "broadcast_to", "clip", "concatenate", "conv2d",
+    "conv_transpose2d", "cos", "cross_entropy", "div", "dropout", "embedding", "erf", "exp", "expand_dims", "expm1",
+    "flip", "gelu", "getitem", "global_avg_pool2d", "group_norm", "layer_norm", "leaky_relu", "linear", "log",
+    "log1p", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
+    "mse_loss", "mul", "neg", "nll_loss", "pad", "pow", "relu", "reshape", "sigmoid", "silu", "sin", "softmax",
+    "softplus", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose", "var", "where",
 ]
 
 install()

@@ -29,8 +29,8 @@ from minigrad.kernels import conv as kernel
 from minigrad.kernels.pixels import Pixels
 from minigrad.ops.matmul import matmul
 from minigrad.ops.shape import col2im, concatenate, getitem, im2col, pad, reshape, transpose
-from minigrad.ops.windows import check_window
-from minigrad.typing import Array, IntOrPair, Pair, TensorOrArray
+from minigrad.ops.windows import check_window, padding_of
+from minigrad.typing import Array, IntOrPair, Padding, Pair, TensorOrArray
 
 
 def conv2d_twin(
@@ -72,7 +72,7 @@ def conv2d(
     b: TensorOrArray | None = None,
     *,
     stride: IntOrPair = 1,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> TensorOrArray:
@@ -88,7 +88,8 @@ def conv2d(
     b : Tensor or array of shape (c_out,), optional
     stride, padding, dilation : int or (int, int)
         One int for height and width, or a pair. The border is padded with zeros. Its zeros are multiplied as pixels
-        are: under a weight or a cotangent that is infinite they give NaN.
+        are: under a weight or a cotangent that is infinite they give NaN. With the padding ``"same"`` and stride 1, the
+        result has the size of the image; of an odd number of zeros, the larger part is at the bottom and on the right.
     groups : int
         Number of groups of channels; the outputs of a group see only the inputs of the same group.
 
@@ -113,12 +114,14 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]], dtype=float32)
     """
-    settings: dict[str, Any] = {
-        "stride": pair("conv2d", "stride", stride, 1),
-        "padding": pair("conv2d", "padding", padding, 0),
-        "dilation": pair("conv2d", "dilation", dilation, 1),
-        "algorithm": kernel.in_force.get(),
-    }
+    stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
+    padding = padding_of("conv2d", padding, stride)
+    if padding == "same" and x.ndim == w.ndim == 4:
+        border = [divmod(d * (k - 1), 2) for d, k in zip(dilation, w.shape[:2], strict=True)]
+        (ph, odd_h), (pw, odd_w) = border
+        x, padding = pad(x, [(0, 0), (0, odd_h), (0, odd_w), (0, 0)]) if odd_h or odd_w else x, (ph, pw)
+    settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    settings["algorithm"] = kernel.in_force.get()
     groups = integer("conv2d", "groups", groups, least=1)
     _check(x, w, b, settings["padding"], settings["dilation"], groups)
     if groups == 1:
@@ -140,6 +143,7 @@ def conv_transpose2d(
     *,
     stride: IntOrPair = 1,
     padding: IntOrPair = 0,
+    output_padding: IntOrPair = 0,
 ) -> TensorOrArray:
     """Spread each pixel over a window: the adjoint of conv2d, and its gradient in x.
 
@@ -156,11 +160,14 @@ def conv_transpose2d(
     padding : int or (int, int)
         Number of pixels cut off each border of the result; in the gradients, zeros stand for what is cut off, and are
         multiplied: times an infinite input they give NaN.
+    output_padding : int or (int, int)
+        Number of pixels added at the bottom and on the right, less than the stride. A convolution with a stride rounds
+        its size down, so images of several sizes have results of one size; this says which of them to return to.
 
     Returns
     -------
     Tensor or array of shape (n, ho, wo, c_out)
-        ``ho = stride (h - 1) + kh - 2 padding``, and ``wo`` likewise.
+        ``ho = stride (h - 1) + kh - 2 padding + output_padding``, and ``wo`` likewise.
 
     Raises
     ------
@@ -176,11 +183,13 @@ def conv_transpose2d(
     """
     name = "conv_transpose2d"
     (sh, sw), (ph, pw) = pair(name, "stride", stride, 1), pair(name, "padding", padding, 0)
+    more_h, more_w = pair(name, "output_padding", output_padding, 0)
+    expect(more_h < sh and more_w < sw, name, f"output_padding smaller than the stride {sh, sw}", (more_h, more_w))
     fits, shapes = x.ndim == w.ndim == 4 and x.shape[3] == w.shape[2], f"x {tuple(x.shape)} and w {tuple(w.shape)}"
     expect(fits, name, "x (n, h, w, c_in) and w (kh, kw, c_in, c_out)", shapes)
     (n, h, wd, c), (kh, kw, _, o) = x.shape, w.shape
     _check_bias(name, b, o)
-    shape = (n, sh * (h - 1) + kh, sw * (wd - 1) + kw, o)
+    shape = (n, sh * (h - 1) + kh + more_h, sw * (wd - 1) + kw + more_w, o)
     if shape[1] <= 2 * ph or shape[2] <= 2 * pw:
         raise ValueError(f"{name}: padding {ph, pw} cuts everything off a result of {shape[1]} x {shape[2]} pixels")
     matrix = reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * o))

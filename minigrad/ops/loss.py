@@ -1,4 +1,4 @@
-"""Softmax, and the losses: cross-entropy and the mean squared error.
+"""Softmax, and the losses: cross-entropy, of classes and of yes or no, and the mean squared error.
 
 Next: :mod:`minigrad.ops.methods`.
 """
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minigrad.arguments import as_int, expect
+from minigrad.arguments import as_int, expect, number
 from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import add_up, is_array, namespace, on_host
 from minigrad.ops.elementwise import exp
+from minigrad.ops.functions import astype, softplus
 from minigrad.ops.reduction import count, mean, sum
 from minigrad.ops.shape import getitem
 from minigrad.typing import Array, Saved, TensorOrArray
@@ -78,39 +79,17 @@ def _one_axis(name: str, x: Array, axis: int) -> None:
     count(name, x, axis)
 
 
-def cross_entropy_twin(logits: TensorOrArray, labels: Array) -> TensorOrArray:
-    """Pick the log-probability of each label, and average."""
-    return -mean(getitem(log_softmax(logits), (np.arange(len(labels)), labels)))
-
-
-@operator
-def _cross_entropy(logits: Array, /, *, labels: Array) -> Saved:
-    """The operator behind :func:`cross_entropy`: the labels are a setting."""
-    xp = namespace(logits)
-    log_p = log_softmax(logits)
-    picked = xp.arange(len(labels)), xp.asarray(labels)
-    return -log_p[picked].mean(), {"log_p": log_p, "picked": picked}
-
-
-@_cross_entropy.vjp
-def _(g: Array, *, log_p: Array, picked: tuple[Array, Array], need: tuple[bool, ...]) -> tuple[Array]:
-    """d logits = g (softmax - one at the label) / n"""
-    dlogits = namespace(log_p).exp(log_p)
-    dlogits[picked] -= 1
-    dlogits *= g / len(dlogits)
-    return (dlogits,)
-
-
-_cross_entropy.twin(cross_entropy_twin)
+# Labels --------------------------------------------------------------------------------------
 
 
 @composed
-def cross_entropy(logits: TensorOrArray, labels: Array | Sequence[int]) -> TensorOrArray:
-    """The mean of -log softmax(logits) at the labels.
+def nll_loss(log_p: TensorOrArray, labels: Array | Sequence[int]) -> TensorOrArray:
+    """The mean of -log_p at the labels: the negative log-likelihood, cross-entropy of log-probabilities.
 
     Parameters
     ----------
-    logits : Tensor or array of shape (n, classes)
+    log_p : Tensor or array of shape (n, classes)
+        For example from :func:`log_softmax`.
     labels : array of ints of shape (n,)
         From 0 to classes - 1.
 
@@ -128,29 +107,144 @@ def cross_entropy(logits: TensorOrArray, labels: Array | Sequence[int]) -> Tenso
     Examples
     --------
     >>> import minigrad as mg
+    >>> mg.nll_loss(mg.log_softmax(mg.Tensor([[0.0, 0.0]])), [1])
+    Tensor(0.6931472)
+    """
+    return _nll(log_p, _checked("nll_loss", "log_p", log_p, labels))
+
+
+def _nll(log_p: TensorOrArray, labels: Array) -> TensorOrArray:
+    """Pick the log-probability of each label, and average."""
+    return -mean(getitem(log_p, (np.arange(len(labels)), labels)))
+
+
+def cross_entropy_twin(logits: TensorOrArray, labels: Array, label_smoothing: float) -> TensorOrArray:
+    """Average the log-probabilities at the labels and, with the weight of the smoothing, over all classes."""
+    log_p = log_softmax(logits)
+    loss = _nll(log_p, labels)
+    return (1 - label_smoothing) * loss - label_smoothing * mean(log_p) if label_smoothing else loss
+
+
+@operator
+def _cross_entropy(logits: Array, /, *, labels: Array, label_smoothing: float) -> Saved:
+    """The operator behind :func:`cross_entropy`: the labels are a setting."""
+    xp = namespace(logits)
+    log_p = log_softmax(logits)
+    picked = xp.arange(len(labels)), xp.asarray(labels)
+    loss = -log_p[picked].mean()
+    if label_smoothing:
+        loss = (1 - label_smoothing) * loss - label_smoothing * log_p.mean()
+    return loss, {"log_p": log_p, "picked": picked}
+
+
+@_cross_entropy.vjp
+def _(
+    g: Array, *, log_p: Array, picked: tuple[Array, Array], label_smoothing: float, need: tuple[bool, ...]
+) -> tuple[Array]:
+    """d logits = g (softmax - target) / n; the target is 1 at the label or, smoothed, a share of it everywhere."""
+    dlogits = namespace(log_p).exp(log_p)
+    dlogits -= label_smoothing / dlogits.shape[1]
+    dlogits[picked] -= 1 - label_smoothing
+    dlogits *= g / len(dlogits)
+    return (dlogits,)
+
+
+_cross_entropy.twin(cross_entropy_twin)
+
+
+@composed
+def cross_entropy(
+    logits: TensorOrArray, labels: Array | Sequence[int], *, label_smoothing: float = 0.0
+) -> TensorOrArray:
+    """The mean of -log softmax(logits) at the labels.
+
+    Parameters
+    ----------
+    logits : Tensor or array of shape (n, classes)
+    labels : array of ints of shape (n,)
+        From 0 to classes - 1.
+    label_smoothing : float
+        The share of each target, from 0 to 1, that is spread evenly over all classes.
+
+    Returns
+    -------
+    Tensor or array with no axes
+
+    Raises
+    ------
+    TypeError
+        If labels are not integers.
+    ValueError
+        If shapes do not fit, there is nothing to average, or a label is out of range.
+
+    References
+    ----------
+    Label smoothing: C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", arXiv 1512.00567,
+    2015, section 7.
+
+    Examples
+    --------
+    >>> import minigrad as mg
     >>> round(mg.cross_entropy(mg.Tensor([[0.0, 0.0], [0.0, 0.0]]), np.array([0, 1])).item(), 4)
     0.6931
     """
+    given = _checked("cross_entropy", "logits", logits, labels)
+    smoothing = number("cross_entropy", "label_smoothing", label_smoothing, most=1)
+    return _cross_entropy(logits, labels=given, label_smoothing=smoothing)
+
+
+def _checked(caller: str, name: str, x: TensorOrArray, labels: Array | Sequence[int]) -> Array:
+    """Return a copy of labels that fit x (n, classes); refuse others."""
     if isinstance(labels, Tensor):
-        raise TypeError(
-            "cross_entropy: labels is a setting, through which no gradient flows; pass its array: labels.data"
-        )
+        raise TypeError(f"{caller}: labels is a setting, through which no gradient flows; pass its array: labels.data")
     given: Array = labels.copy() if is_array(labels) else np.array(labels)  # a copy: the caller may overwrite it
-    if logits.ndim != 2 or given.shape != logits.shape[:1] or logits.shape[0] == 0:
-        raise ValueError(
-            f"cross_entropy: expected logits (n, classes) and labels (n,) with n > 0, got {tuple(logits.shape)} and "
-            f"{tuple(given.shape)}"
-        )
-    if given.dtype.kind not in "iu":
-        raise TypeError(
-            f"cross_entropy: expected labels of integers, got {given.dtype}; for probabilities use log_softmax"
-        )
-    classes = logits.shape[1]
+    fits = x.ndim == 2 and given.shape == x.shape[:1] and x.shape[0]
+    shapes = f"{tuple(x.shape)} and {tuple(given.shape)}"
+    expect(fits, caller, f"{name} (n, classes) and labels (n,) with n > 0", shapes)
+    fix = "for probabilities use log_softmax"
+    expect(given.dtype.kind in "iu", caller, "labels of integers", given.dtype, fix, TypeError)
+    classes = x.shape[1]
     if on_host(given) and (given.min() < 0 or given.max() >= classes):  # on a device, looking would wait for it
-        raise ValueError(
-            f"cross_entropy: labels go from {given.min()} to {given.max()}, but there are {classes} classes"
-        )
-    return _cross_entropy(logits, labels=given)
+        raise ValueError(f"{caller}: labels go from {given.min()} to {given.max()}, but there are {classes} classes")
+    return given
+
+
+# Numbers -------------------------------------------------------------------------------------
+
+
+@composed
+def binary_cross_entropy(logits: TensorOrArray, targets: TensorOrArray) -> TensorOrArray:
+    """The mean of -t log p - (1 - t) log(1 - p), where p = sigmoid(x) for each logit x and target t.
+
+    The logarithms are computed as -softplus(-x) and -softplus(x): no digits are lost where p is almost 0 or 1. An
+    infinite logit makes the result NaN.
+
+    Parameters
+    ----------
+    logits : Tensor or array
+        Scores before the sigmoid, of any shape.
+    targets : Tensor or array of the shape of logits
+        From 0 to 1; integers and booleans are converted to the logits' dtype.
+
+    Returns
+    -------
+    Tensor or array with no axes
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ; a loss does not broadcast.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.binary_cross_entropy(mg.Tensor([0.0, 100.0]), np.array([1, 1]))
+    Tensor(0.3465736)
+    """
+    shapes = f"{tuple(logits.shape)} and {tuple(targets.shape)}"
+    expect(tuple(logits.shape) == tuple(targets.shape), "binary_cross_entropy", "two arrays of one shape", shapes)
+    t = astype(targets, logits.dtype) if targets.dtype.kind in "iub" and logits.dtype.kind in "fc" else targets
+    return mean(t * softplus(-logits) + (1 - t) * softplus(logits))
 
 
 @composed

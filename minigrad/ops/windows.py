@@ -1,11 +1,14 @@
-"""The check that the window of a convolution or a pooling fits into the image.
+"""Checks of the settings of a convolution or a pooling.
 
 Next: :mod:`minigrad.ops.pool`.
 """
 
 from __future__ import annotations
 
-from minigrad.typing import Pair, Shape
+from typing import Literal
+
+from minigrad.arguments import expect, pair
+from minigrad.typing import Padding, Pair, Shape
 
 
 def check_window(name: str, shape: Shape, kernel: Pair, padding: Pair, dilation: Pair) -> None:
@@ -17,3 +20,12 @@ def check_window(name: str, shape: Shape, kernel: Pair, padding: Pair, dilation:
                 f"{name}: the kernel spans {span} pixels of {side}, but the padded image has {size} (x {shape}, kernel "
                 f"{kernel}, padding {padding}, dilation {dilation}); use a smaller kernel or more padding"
             )
+
+
+def padding_of(name: str, padding: Padding, stride: Pair) -> Pair | Literal["same"]:
+    """Return the padding of a convolution as a pair, or as "same"; refuse everything else, and "same" with a stride."""
+    if not isinstance(padding, str):
+        return pair(name, "padding", padding, 0)
+    expect(padding == "same", name, 'padding to be an int, a pair of ints or "same"', repr(padding))
+    expect(stride == (1, 1), name, 'stride 1 with padding="same"', stride, "give the padding in numbers")
+    return "same"

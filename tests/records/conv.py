@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,20 @@ def _pair(value: Any) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 
+def borders(w: Any, padding: Any, dilation: Any) -> list[tuple[int, int]]:
+    """List the zeros before and after, of height and of width; "same" adds the larger half after."""
+    if padding != "same":
+        return [(p, p) for p in _pair(padding)]
+    spans = [d * (k - 1) for d, k in zip(_pair(dilation), w.shape[:2], strict=True)]
+    return [(span // 2, span - span // 2) for span in spans]
+
+
 def conv2d_by_loops(
     x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     """Convolve pixel by pixel, as one would explain it on a blackboard."""
-    (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
-    x = np.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)])
+    (sh, sw), (dh, dw) = map(_pair, (stride, dilation))
+    x = np.pad(x, [(0, 0), *borders(w, padding, dilation), (0, 0)])
     n, h, wd, _ = x.shape
     kh, kw, c, o = w.shape
     ho, wo = (h - dh * (kh - 1) - 1) // sh + 1, (wd - dw * (kw - 1) - 1) // sw + 1
@@ -36,11 +45,13 @@ def conv2d_by_loops(
     return out if b is None else out + b
 
 
-def conv_transpose2d_by_loops(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0) -> Any:
+def conv_transpose2d_by_loops(
+    x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, output_padding: Any = 0
+) -> Any:
     """Spread each pixel over its window, pixel by pixel."""
-    (sh, sw), (ph, pw) = _pair(stride), _pair(padding)
+    (sh, sw), (ph, pw), (more_h, more_w) = _pair(stride), _pair(padding), _pair(output_padding)
     (n, h, wd, _), (kh, kw, _, o) = x.shape, w.shape
-    out = np.zeros((n, sh * (h - 1) + kh, sw * (wd - 1) + kw, o), x.dtype)
+    out = np.zeros((n, sh * (h - 1) + kh + more_h, sw * (wd - 1) + kw + more_w, o), x.dtype)
     for y in range(h):
         for z in range(wd):
             for i in range(kh):
@@ -66,12 +77,12 @@ def _conv2d_by_scipy(
     x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     """Correlate with a kernel that has zeros between its taps, group by group, and keep one pixel per stride."""
-    (sh, sw), (ph, pw), (dh, dw), (kh, kw, c, o) = *map(_pair, (stride, padding, dilation)), w.shape
+    (sh, sw), (dh, dw), (kh, kw, c, o) = *map(_pair, (stride, dilation)), w.shape
     if not len(x):
         return conv2d_by_loops(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
     spread = np.zeros((dh * (kh - 1) + 1, dw * (kw - 1) + 1, c, o))
     spread[::dh, ::dw] = w
-    x = np.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)])
+    x = np.pad(x, [(0, 0), *borders(w, padding, dilation), (0, 0)])
     parts = [
         correlate(x[..., i * c : (i + 1) * c], spread[..., i * (o // groups) : (i + 1) * (o // groups)], "valid")
         for i in range(groups)
@@ -86,7 +97,9 @@ def _kernel(w: Any, *axes: int) -> Any:
 
 
 def _conv2d_by_torch(x: Any, w: Any, b: Any = None, **settings: Any) -> Any:
-    return channels_last(F.conv2d(channels_first(x), _kernel(w, 3, 2, 0, 1), b, **settings))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using padding='same' with even kernel", UserWarning)  # it may copy the image
+        return channels_last(F.conv2d(channels_first(x), _kernel(w, 3, 2, 0, 1), b, **settings))
 
 
 def _conv_transpose2d_by_torch(x: Any, w: Any, b: Any = None, **settings: Any) -> Any:
@@ -134,6 +147,10 @@ RECORDS = {
             "dilation-of-height": _convolution((1, 6, 7, 1), (2, 3, 1, 1), dilation=(2, 1), stride=2, padding=1),
             "groups2-bias": _convolution((1, 3, 4, 4), (3, 3, 2, 4), bias=True, padding=1, groups=2),
             "depthwise-stride2": _convolution((1, 4, 3, 2), (2, 2, 1, 2), groups=2, stride=2),
+            "same": _convolution((1, 4, 3, 2), (3, 3, 2, 1), padding="same"),
+            "same-even-bias": _convolution((1, 3, 4, 1), (2, 4, 1, 2), bias=True, padding="same"),
+            "same-even-height": _convolution((1, 3, 3, 2), (4, 3, 1, 2), padding="same", groups=2),
+            "same-dilation": _convolution((1, 5, 4, 1), (2, 2, 1, 1), padding="same", dilation=(3, 2)),
             "no-images": _convolution((0, 3, 3, 1), (3, 3, 1, 1), padding=1),
             "winograd": _convolution((1, 6, 5, 2), (3, 3, 2, 1), True, by_winograd, padding=1),
             "winograd-one-tile": _convolution((2, 4, 3, 1), (3, 3, 1, 2), False, by_winograd, padding=1),
@@ -185,6 +202,11 @@ RECORDS = {
             "stride-bool-of-width": Refusal(_conv(X, W, stride=(1, True)), "expected stride to be an int"),
             "stride-bool-of-height": Refusal(_conv(X, W, stride=(True, 1)), "expected stride to be an int"),
             "stride-numpy-bool": Refusal(_conv(X, W, stride=np.True_), "expected stride to be an int"),
+            "padding-text": Refusal(_conv(X, W, padding="valid"), "padding to be .* or \"same\", got 'valid'"),
+            "same-with-a-stride": Refusal(
+                _conv(X, W, padding="same", stride=(1, 2)), r"expected stride 1 .*got \(1, 2\)"
+            ),
+            "same-of-one-image": Refusal(_conv(t(6, 5, 3), W, padding="same"), r"expected x \(n, h, w, c_in\)"),
             "padding-negative": Refusal(_conv(X, W, padding=-1), "expected padding .*at least 0.*got -1"),
             "padding-negative-width": Refusal(
                 _conv(X, W, padding=(0, -1)), "expected padding to be an int of at least"
@@ -223,6 +245,10 @@ RECORDS = {
             "stride2-bias": _convolution((2, 2, 3, 1), (3, 2, 1, 2), bias=True, stride=2, padding=(1, 0)),
             "gaps": _convolution((1, 2, 2, 2), (2, 2, 2, 2), stride=(3, 1)),
             "1x1-bias": _convolution((1, 2, 3, 2), (1, 1, 2, 1), bias=True),
+            "output-padding": _convolution((1, 2, 3, 2), (3, 3, 2, 1), stride=2, padding=1, output_padding=1),
+            "output-padding-beyond-the-kernel": _convolution(
+                (1, 2, 2, 1), (1, 2, 1, 2), bias=True, stride=(3, 2), output_padding=(2, 0)
+            ),
         },
         analytic=True,
         linear="each",
@@ -243,6 +269,13 @@ RECORDS = {
             "b-array": Refusal(_transposed(IMAGES, ones(3, 3, 2, 4), ones(2)), "expected b of shape"),
             "stride0": Refusal(_transposed(IMAGES, ones(3, 3, 2, 4), stride=0), "expected stride"),
             "padding-negative": Refusal(_transposed(IMAGES, ones(3, 3, 2, 4), padding=-1), "expected padding"),
+            "output-padding": Refusal(
+                _transposed(X, t(3, 3, 3, 2), stride=(2, 1), output_padding=(1, 1)),
+                r"output_padding smaller than the stride \(2, 1\), got \(1, 1\)",
+            ),
+            "output-padding-negative": Refusal(
+                _transposed(X, t(3, 3, 3, 2), stride=2, output_padding=-1), "expected output_padding to be an int"
+            ),
             "all-cut": Refusal(_transposed(t(1, 1, 1, 3), t(2, 2, 3, 2), padding=1), "everything"),
             "height-cut": Refusal(
                 _transposed(IMAGES, ones(3, 3, 2, 4), padding=(3, 0)), "cuts everything off a result of 6 x 7"

@@ -24,8 +24,11 @@ def conv2d_gradients(
     g: Any, x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> tuple[Any, ...]:
     """Go through the groups and the taps of the kernel: each links every pixel of g with one pixel of x."""
-    (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
-    padded = np.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)])
+    (sh, sw), (dh, dw) = map(_pair, (stride, dilation))
+    spans = [d * (k - 1) for d, k in zip((dh, dw), w.shape, strict=False)]
+    sides = [(s // 2, s - s // 2) for s in spans] if padding == "same" else [(p, p) for p in _pair(padding)]
+    (ph, _), (pw, _) = sides
+    padded = np.pad(x, [(0, 0), *sides, (0, 0)])
     d_padded, d_w, (ho, wo) = np.zeros_like(padded), np.zeros_like(w), g.shape[1:3]
     (kh, kw, c, o), (h, wd) = w.shape, x.shape[1:3]
     for i, j, group in np.ndindex(kh, kw, groups):
@@ -38,7 +41,7 @@ def conv2d_gradients(
 
 
 def conv_transpose2d_gradients(
-    g: Any, x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0
+    g: Any, x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 0, output_padding: Any = 0
 ) -> tuple[Any, ...]:
     """Go through the taps of the kernel: each links every pixel of x with one pixel of the result."""
     (sh, sw), (ph, pw) = map(_pair, (stride, padding))

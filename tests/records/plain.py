@@ -119,6 +119,8 @@ LARGE: dict[str, dict[str, Large]] = {
         "first": _plain((70_001, 3), terms=(64, 64), axis=0),
     },
     "cross_entropy": {"batch": _plain((70_001, 11), terms=(16, 16), labels=_labels)},
+    "nll_loss": {"batch": _plain((70_001, 11), terms=(16, 1), labels=_labels)},
+    "binary_cross_entropy": {"vectors": _plain((70_001,), (70_001,), terms=(16, 4, 4))},
     "mse_loss": {"vectors": _plain((70_001,), (70_001,), terms=(16, 4, 4))},
 }
 
@@ -137,5 +139,7 @@ GRADIENTS: dict[str, Callable[..., Any]] = {
     "softmax": softmax_gradients,
     "log_softmax": log_softmax_gradients,
     "cross_entropy": cross_entropy_gradients,
+    "nll_loss": lambda g, x, labels: (-g * (np.arange(x.shape[1]) == labels[:, None]) / len(x),),
+    "binary_cross_entropy": lambda g, x, t: (g * (1 / (1 + np.exp(-x)) - t) / x.size, -g * x / x.size),
     "mse_loss": lambda g, x, y: (g * 2 * (x - y) / x.size, g * 2 * (y - x) / x.size),
 }

@@ -72,14 +72,16 @@ def same_convolution(s: Sizes) -> Sample:
     dilation = (s.size(6), s.size(6)) if s.integer(0, 2) == 0 else (1, 1)
     dilation = dilation if s.chance() else dilation[:1] * 2
     padding = [d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True)]
-    if s.chance():
+    same = s.chance()
+    if not same:
         padding = [s.integer(p, 2 * p + 1) for p in padding]
     least = [max(1, d * (k - 1) + 1 - 2 * p) for p, d, k in zip(padding, dilation, kernel, strict=True)]
     size = tuple(n + m - 1 for n, m in zip(size, least, strict=True))
     left = 300_000 // (math.prod(kernel) * math.prod(size))
     c, o = s.shuffled([c := s.size(min(100, left)), s.size(min(100, left // c))])
     inputs = [s.normal(s.size(3), *size, c), s.normal(*kernel, c, o), s.normal(o)][: 2 + s.chance()]
-    return sample(*inputs, affine=len(inputs) == 3, padding=tuple(padding), dilation=dilation)
+    border: Any = "same" if same and s.chance() else tuple(padding)
+    return sample(*inputs, affine=len(inputs) == 3, padding=border, dilation=dilation)
 
 
 def winograd(s: Sizes) -> Sample:
@@ -105,7 +107,8 @@ def conv_transpose2d(s: Sizes) -> Sample:
     left = 150_000 // (math.prod(kernel) * math.prod(size))
     c, o = s.shuffled([c := s.size(min(100, left)), s.size(max(1, min(100, left // c, 6000 // math.prod(whole))))])
     inputs = [s.normal(s.size(2), *size, c), s.normal(*kernel, c, o), s.normal(o)][: 2 + s.chance()]
-    return sample(*inputs, affine=len(inputs) == 3, stride=stride, padding=padding)
+    more = {"output_padding": tuple(s.integer(0, t - 1) for t in stride)} if s.chance() else {}
+    return sample(*inputs, affine=len(inputs) == 3, stride=stride, padding=padding, **more)
 
 
 def pool(numbers: Callable[..., Any] = Sizes.normal) -> Drawn:
@@ -175,6 +178,12 @@ def cross_entropy(s: Sizes) -> Sample:
     labels = s.rng.integers(classes, size=n).astype(dtype)
     labels[0] = classes - 1
     return sample(s.normal(n, classes), labels=labels.tolist() if s.integer(0, 7) == 7 else labels)
+
+
+def smoothed_cross_entropy(s: Sizes) -> Sample:
+    """The same, with and without smoothing."""
+    plain = cross_entropy(s)
+    return sample(*plain.inputs, **plain.settings, **({"label_smoothing": s.integer(0, 10) / 10} if s.chance() else {}))
 
 
 def two_of_one_shape(s: Sizes) -> Sample:
