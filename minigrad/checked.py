@@ -319,7 +319,9 @@ _KINDS: dict[str, Kind] = {
         lambda v: isinstance(v, str) or _is_int(v) or _is_iterable(v),
         of_numbers=True,
     ),
-    "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
+    "Pair": Kind(
+        "a pair of ints", lambda v: _is_iterable(v) and hasattr(v, "__len__") and len(v) == 2, of_numbers=True
+    ),
     "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_int(v), of_numbers=True),
     "np.random.Generator": Kind("a numpy Generator", _is_generator),
     "npt.DTypeLike": Kind("a dtype of floating-point numbers, at least float32", _is_dtype),

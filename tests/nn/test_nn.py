@@ -309,6 +309,7 @@ def test_a_sequential_is_a_sequence_of_its_layers():
             self.head = nn.Linear(2, 1, rng=0)
 
     assert [name for name, _ in Headed().named_modules()] == ["", "0", "head"]
+    assert type(Headed()[:1]) is nn.Sequential
 
 
 def test_sizes_and_seeds_are_checked():

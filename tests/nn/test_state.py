@@ -164,6 +164,7 @@ def test_a_state_without_any_common_path_is_refused():
         with pytest.raises(ValueError, match=r"missing: 0\.w\n") as caught:
             two().load_state_dict(bad, strict=False)
         assert "strict=False" not in str(caught.value)
+        assert all(f"unexpected: {name}\n" in f"{caught.value}\n" for name in bad)
     assert nn.ReLU().load_state_dict({}, strict=False) == ([], [])
 
 
