@@ -328,7 +328,7 @@ class Tensor:
         __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __add__
         __abs__ = exp = log = sqrt = abs = __neg__
         argmin = argmax
-        mean = var = max = min = sum
+        mean = var = std = max = min = sum
 
 
 def _expect_not_none(other: object, comparison: str, fix: str) -> None:

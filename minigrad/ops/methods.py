@@ -17,7 +17,7 @@ from minigrad.checked import composed
 from minigrad.ops.elementwise import abs, add, clip, div, exp, log, mul, neg, pow, sqrt, sub
 from minigrad.ops.functions import astype
 from minigrad.ops.matmul import matmul
-from minigrad.ops.reduction import count, max, mean, min, sum, var
+from minigrad.ops.reduction import count, max, mean, min, std, sum, var
 from minigrad.ops.shape import axes_of, getitem, reshape, squeeze, transpose
 from minigrad.typing import Array, Function
 
@@ -28,7 +28,7 @@ def install() -> None:
     methods: dict[str, object] = {f"__{name}__": f for name, f in binary.items()}
     methods |= {f"__r{name}__": _reflected(f) for name, f in binary.items()}
     methods |= {"__neg__": neg, "__abs__": abs, "__getitem__": getitem}
-    methods |= {"sum": sum, "mean": mean, "var": var, "max": max, "min": min}
+    methods |= {"sum": sum, "mean": mean, "var": var, "std": std, "max": max, "min": min}
     methods |= {"exp": exp, "log": log, "sqrt": sqrt, "abs": abs, "clip": clip, "squeeze": squeeze, "astype": astype}
     methods |= {"argmax": _place("argmax"), "argmin": _place("argmin"), "flatten": _flatten}
     methods |= {

@@ -1,4 +1,4 @@
-"""Operators that reduce axes: sum, mean, var, max, min, logsumexp.
+"""Operators that reduce axes: sum, mean, var, max, min, logsumexp; prod, cumsum, std.
 
 They take NumPy's arguments: `axis` is None for all axes, an int, or a tuple of ints; with `keepdims` the reduced axes
 stay, with size 1. The gradient of a reduction lacks those axes; :func:`_with_axes` inserts them again with size 1, so
@@ -18,8 +18,9 @@ from minigrad.autograd.operator import operator
 from minigrad.autograd.signatures import composed
 from minigrad.autograd.tensor import array_of
 from minigrad.device import add_up, namespace
-from minigrad.ops.elementwise import exp, where
-from minigrad.ops.shape import axes_of, reshape
+from minigrad.ops.elementwise import exp, sqrt, where
+from minigrad.ops.functions import astype
+from minigrad.ops.shape import axes_of, concatenate, flip, getitem, reshape, transpose
 from minigrad.typing import Array, Axis, Saved, Shape, T, TensorOrArray
 
 
@@ -247,3 +248,102 @@ def _is_first(x: Array, axis: Axis, which: str) -> Array:
     mark: Array = xp.arange(rows.shape[1]) == getattr(rows, which)(axis=1)[:, None]
     back = sorted(range(x.ndim), key=lambda i: order[i])
     return mark.reshape(moved.shape).transpose(back)
+
+
+# Products, running sums, standard deviation --------------------------------------------------
+
+
+@composed
+def prod(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOrArray:
+    """Product over axes.   dx = g times the product of the other elements, also where elements are 0
+
+    The first half of the elements is multiplied by the second half, and so on: no element is divided by.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.Tensor([2.0, 0.0, 3.0], requires_grad=True)
+    >>> mg.prod(x).backward()
+    >>> x.grad
+    Tensor([0., 6., 0.])
+    """
+    axes = axes_of("prod", axis, x.ndim)
+    x = astype(x, namespace(array_of(x)).zeros(0, x.dtype).prod().dtype)  # of integers, NumPy's product is wider
+    last = transpose(x, (*(i for i in range(x.ndim) if i not in axes), *axes))
+    n = math.prod(x.shape[a] for a in axes)
+    out = reshape(last, (*last.shape[: x.ndim - len(axes)], n))
+    if n == 0:
+        return sum(x, axis, keepdims) + 1
+    while n > 1:
+        half = n // 2
+        pairs = getitem(out, (..., slice(half))) * getitem(out, (..., slice(half, 2 * half)))
+        out = concatenate([pairs, getitem(out, (..., slice(2 * half, n)))], -1) if n % 2 else pairs
+        n -= half
+    return reshape(out, _reduced_shape(x.shape, axis, keepdims))
+
+
+@composed
+def cumsum(x: TensorOrArray, axis: int | None = None) -> TensorOrArray:
+    """Sums of the first 1, 2, 3, ... elements along an axis.   dx = the sums of the last elements of g
+
+    The numbers are added one after the other: the error of a sum grows with the number of summands.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : int or None
+        None is the axis of the flattened array, as in NumPy.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.cumsum(mg.Tensor([1.0, 2.0, 3.0]))
+    Tensor([1., 3., 6.])
+    """
+    if axis is None:
+        return _cumsum(reshape(x, x.size), axis=0)
+    axes_of("cumsum", axis, x.ndim)
+    return _cumsum(x, axis=axis)
+
+
+@operator
+def _cumsum(x: Array, /, *, axis: int) -> Array:
+    """The operator behind :func:`cumsum`."""
+    return x.cumsum(axis)
+
+
+_cumsum.vjp(lambda g, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
+
+
+@composed
+def std(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOrArray:
+    """Standard deviation over axes: the square root of the variance, NumPy's std with ddof = 0.
+
+    Where all elements are equal, the derivative is taken as 0. An infinity makes the result and all its gradients NaN.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : None, int or tuple of ints
+    keepdims : bool
+
+    Raises
+    ------
+    ValueError
+        If there is no element to average.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.std(mg.Tensor([1.0, 3.0]))
+    Tensor(1.)
+    """
+    variance = var(x, axis, keepdims)
+    zero = array_of(variance) == 0
+    return where(zero, 0.0, sqrt(where(zero, 1.0, variance)))

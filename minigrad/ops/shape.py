@@ -4,7 +4,7 @@ They are linear, so each rule is the adjoint: it adds every element of the gradi
 that it came from, so gradients of an element that was used several times add up. Most adjoints are themselves operators
 of this file.
 
-Next: :mod:`minigrad.ops.windows`.
+Next: :mod:`minigrad.ops.einsum`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def test_of_integers_the_value_and_the_dtype_are_numpys(name):
 FLOATS_OF_INTEGERS = {"div", "exp", "log", "sqrt", "tanh", "sigmoid", "dropout", "mean", "var", "logsumexp", "softmax"}
 FLOATS_OF_INTEGERS |= {"log_softmax", "cross_entropy", "mse_loss", "avg_pool2d", "global_avg_pool2d"}
 FLOATS_OF_INTEGERS |= {"sin", "cos", "log1p", "expm1", "erf", "softplus", "leaky_relu", "silu", "gelu"}
-FLOATS_OF_INTEGERS |= {"layer_norm", "group_norm", "nll_loss", "binary_cross_entropy"}
+FLOATS_OF_INTEGERS |= {"std", "layer_norm", "group_norm", "nll_loss", "binary_cross_entropy"}
 
 
 def whole(setting, exponent):

@@ -153,3 +153,41 @@ def test_logsumexp_of_large_numbers_does_not_overflow():
 def test_logsumexp_of_minus_infinities_has_no_gradient():
     x = leaf(np.array([-np.inf, -np.inf]))
     np.testing.assert_array_equal(mg.grad(mg.logsumexp(x), x)[0].data, [0.0, 0.0])
+
+
+# Products --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [[2.0, 0.0, 3.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 5.0], [0.0], [2.0, 3.0]])
+def test_the_gradient_of_a_product_is_that_of_the_others_also_at_zeros(values):
+    """Both orders; a formula that divides by the element has NaN, or 0."""
+    x = leaf(np.array(values))
+    out = mg.prod(x)
+    assert out.item() == np.prod(values)
+    (dx,) = mg.grad(out, x, create_graph=True)
+    others = [np.prod(np.delete(values, i)) for i in range(len(values))]
+    same(dx, np.array(others), rtol=0, atol=0)
+    pairs = [
+        [0.0 if i == j else np.prod(np.delete(values, [i, j])) for i in range(len(values))] for j in range(len(values))
+    ]
+    for i, row in enumerate(pairs):
+        if len(values) > 1:
+            same(mg.grad(dx[i], x, retain_graph=True)[0], np.array(row), rtol=0, atol=0)
+
+
+def test_the_product_of_a_thousand_numbers_has_the_digits_of_a_balanced_tree():
+    x = np.random.default_rng(0).uniform(0.99, 1.01, 1001).astype("float32")
+    exact = np.prod(x.astype("float64"))
+    assert abs(mg.prod(x) / exact - 1) < 11 * np.finfo("float32").eps
+
+
+def test_a_sum_of_the_first_elements_flattens_by_default():
+    x = leaf(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    out = mg.cumsum(x)
+    same(out, np.array([1.0, 3.0, 6.0, 10.0]), rtol=0, atol=0)
+    same(
+        mg.grad(out, x, np.array([1.0, 10.0, 100.0, 1000.0]))[0],
+        np.array([[1111.0, 1110.0], [1100.0, 1000.0]]),
+        rtol=0,
+        atol=0,
+    )

@@ -37,7 +37,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.records import choices, conv, elementwise, functions, loss, matmul, norm, plain, pool, reduction, shape
+from tests.records import (
+    choices,
+    conv,
+    einsum,
+    elementwise,
+    functions,
+    loss,
+    matmul,
+    norm,
+    plain,
+    pool,
+    reduction,
+    shape,
+)
 from tests.records.record import OperatorRecord
 
 RECORDS: dict[str, OperatorRecord] = (
@@ -47,6 +60,7 @@ RECORDS: dict[str, OperatorRecord] = (
     | shape.RECORDS
     | reduction.RECORDS
     | matmul.RECORDS
+    | einsum.RECORDS
     | conv.RECORDS
     | pool.RECORDS
     | norm.RECORDS

@@ -100,6 +100,14 @@ MANY: dict[str, dict[str, Many]] = {
     "relu": {"elements": Many(sample(distinct(3, 7, 9)), (160, 40))},
     "matmul": {"rows": _many([(37, 33), (33, 11)], (800, 100))},
     "linear": {"rows": _many([(37, 33), (33, 11), (11,)], (800, 100), uncut=(2,))},
+    "einsum": {
+        "rows": _many(
+            [(37, 33), (11, 33)],
+            (800, 100),
+            call=lambda op, a, b, subscripts: op(subscripts, a, b),
+            subscripts="ij,kj->ik",
+        )
+    },
     "conv2d": {
         "images": _many([(33, 3, 3, 2), (3, 3, 2, 2), (2,)], (1800, 100), padding=1),
         "rows": _many([(3, 11, 5, 2), (3, 3, 2, 2), (2,)], (1000, 120), padding=1),

@@ -105,6 +105,7 @@ LARGE: dict[str, dict[str, Large]] = {
         "rows": _plain((40_000, 2), terms=(0, 12), index=_rows),
         "backwards": _plain((70_001, 3), index=(slice(70_000, 1, -3), slice(1, None))),
     },
+    "cumsum": {"last": _plain((700, 101), terms=(101, 101), axis=-1), "flat": _plain((3_001,), terms=(3_001, 3_001))},
     "embedding": {
         "rows": _plain((40_000, 2), terms=(0, 12), call=lambda op, w, indices: op(indices, w), indices=_rows)
     },
@@ -139,6 +140,7 @@ GRADIENTS: dict[str, Callable[..., Any]] = {
     "softmax": softmax_gradients,
     "log_softmax": log_softmax_gradients,
     "cross_entropy": cross_entropy_gradients,
+    "cumsum": lambda g, x, axis=None: (np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x.shape),),
     "nll_loss": lambda g, x, labels: (-g * (np.arange(x.shape[1]) == labels[:, None]) / len(x),),
     "binary_cross_entropy": lambda g, x, t: (g * (1 / (1 + np.exp(-x)) - t) / x.size, -g * x / x.size),
     "mse_loss": lambda g, x, y: (g * 2 * (x - y) / x.size, g * 2 * (y - x) / x.size),

@@ -82,6 +82,34 @@ def _first(largest: bool) -> Callable[..., Any]:
     return mark
 
 
+def _prod_by_torch(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Multiply axis by axis, from the last on: PyTorch's prod takes one."""
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        x = torch.prod(x, a, keepdim=True)
+    return x if keepdims else x.reshape([n for i, n in enumerate(x.shape) if i not in {a % x.ndim for a in axes}])
+
+
+def _near_1(rng: np.random.Generator, shape: Any) -> Any:
+    """Draw numbers of both signs around 1 in magnitude: the product of many does not underflow."""
+    return np.exp(normal(rng, shape) / 50) * rng.choice([-1.0, 1.0], shape)
+
+
+def _others(x: Any, axes: tuple[int, ...]) -> Any:
+    """Multiply, for each element, all others."""
+    slopes = np.ones(x.shape)
+    for place in np.ndindex(x.shape):
+        others = x.copy()
+        others[place] = 1.0
+        slopes[place] = others.prod(axes, keepdims=True)[tuple(0 if i in axes else n for i, n in enumerate(place))]
+    return slopes
+
+
+def _std_slope(x: Any, axes: tuple[int, ...]) -> Any:
+    std = x.std(axes, keepdims=True)
+    return (x - x.mean(axes, keepdims=True)) / (np.where(std == 0, 1, std) * _count(x, axes))
+
+
 _ties = np.array([[1.0, 3.0, 3.0], [3.0, 0.0, 0.0]])
 
 #: Where max and min differ from PyTorch's amax and amin.
@@ -251,6 +279,64 @@ RECORDS = {
         refuses={
             "no-axis": Refusal(lambda: mg.logsumexp(t(2), 1), "axis 1 is not an axis"),
             "nothing": Refusal(lambda: mg.logsumexp(t(0)), "nothing to reduce"),
+        },
+    ),
+    "prod": OperatorRecord(
+        drawn=sizes.reduction(sizes.Sizes.near_1),
+        offset=offsets.Offset(sample(offsets.near(30, 3), axis=1)),
+        special=Special(
+            unlike_torch=dict.fromkeys(
+                ("nan", "inf", "-inf", "denormal", "denormals", "mixed"), "PyTorch divides the product by the element"
+            )
+        ),
+        definition=np.prod,
+        samples=_samples(of_nothing=True),
+        analytic=True,
+        torch=_prod_by_torch,
+        reduction=Reduction(_near_1, _others, of_nothing=True),
+        refuses={"no-axis": Refusal(lambda: mg.prod(t(2), 1), "axis 1 is not an axis")},
+    ),
+    "cumsum": OperatorRecord(
+        drawn=sizes.cumsum,
+        offset=offsets.one(value=30, gradients=30, axis=1),
+        special=Special(),
+        definition=np.cumsum,
+        samples={
+            "flat": sample(randn(2, 3)),
+            "first": sample(randn(2, 3, 2), axis=0),
+            "middle": sample(randn(2, 3, 2), axis=1),
+            "last": sample(randn(2, 3), axis=-1),
+            "0-d": sample(randn()),
+        },
+        analytic=True,
+        linear="jointly",
+        torch=lambda x, axis=None: torch.cumsum(x.reshape(-1) if axis is None else x, 0 if axis is None else axis),
+        refuses={
+            "no-axis": Refusal(lambda: mg.cumsum(t(2), 1), "axis 1 is not an axis"),
+            "tuple": type_error(lambda: mg.cumsum(t(2), (0,)), "expected axis to be an int, got tuple"),
+        },
+    ),
+    "std": OperatorRecord(
+        drawn=sizes.reduction(),
+        offset=offsets.one(value=30, gradients=60, axis=1),
+        special=Special(
+            unlike_torch=dict.fromkeys(("plain", "mixed"), "infinity minus infinity, which PyTorch avoids")
+            | dict.fromkeys(("huge", "-huge", "denormals"), "the squares overflow or underflow; PyTorch scales them"),
+        ),
+        definition=np.std,
+        samples={name: s for name, s in _samples().items() if name not in ("one-element", "0-d")},  # kinks
+        analytic=True,
+        torch=_torch("std", correction=0),
+        reduction=Reduction(normal, _std_slope),
+        kinks={
+            "tie": Kink(mg.std, [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]),
+            "tie-of-one": Kink(mg.std, [3.0], [0.0]),
+            "tie-0-d": Kink(mg.std, 3.0, 0.0),
+            "tie-in-a-row": Kink(lambda x: mg.std(x, 1), [[2.0, 2.0], [0.0, 4.0]], [[0.0, 0.0], [-0.5, 0.5]]),
+        },
+        refuses={
+            "no-axis": Refusal(lambda: t(2, 3).std(5), "axis 5 is not an axis"),
+            "nothing": Refusal(lambda: t(0).std(), "nothing to reduce"),
         },
     ),
 }

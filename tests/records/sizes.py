@@ -89,6 +89,10 @@ class Sizes:
         """Draw numbers of both signs, from 0.5 to 2 in magnitude."""
         return self.positive(*shape) * self.rng.choice([-1.0, 1.0], shape)
 
+    def near_1(self, *shape: int) -> Any:
+        """Draw numbers of both signs around 1 in magnitude: the product of thousands is neither 0 nor infinite."""
+        return np.exp(self.normal(*shape) / 50) * self.rng.choice([-1.0, 1.0], shape)
+
     def spread(self, *shape: int) -> Any:
         """Draw odd multiples of 0.05 of both signs, all different."""
         size = math.prod(shape)
@@ -288,6 +292,38 @@ def reduction(numbers: Callable[..., Any] = Sizes.normal) -> Drawn:
         return sample(numbers(s, *shape), axis=s.pick(options), keepdims=s.chance())
 
     return draw
+
+
+def cumsum(s: Sizes) -> Sample:
+    """Add up along an axis, or all elements."""
+    shape = s.shape()
+    return sample(s.normal(*shape), **({"axis": s.axis(len(shape))} if shape and s.chance() else {}))
+
+
+#: Subscripts of every kind: stacks, sums in one and in both arrays, outer products, reorderings, three arrays.
+SUBSCRIPTS = [
+    "ij,jk->ik",
+    "bqd,bkd->bqk",
+    "bhqk,bkhd->bqhd",
+    "ij,kj->ki",
+    "i,j->ji",
+    "i,i->i",
+    "i,i->",
+    "ij->ji",
+    "ijk->j",
+]
+SUBSCRIPTS += ["aij,jk->aki", "ij,jk,kl->li", "bi,bj,bk->ijk", "ij,ik,i->jk", "ji", "ab,bc", "iaj,jbi->ba"]
+
+
+def einsum(s: Sizes) -> Sample:
+    """Multiply arrays whose letters have any size."""
+    subscripts = s.pick(SUBSCRIPTS)
+    left = subscripts.partition("->")[0]
+    letters = sorted(set(left) - {","})
+    most = [1, 1000, 60, 20, 9, 6][len(letters)]
+    size = {c: s.size(most) for c in letters}
+    arrays = [s.normal(*(size[c] for c in part)) for part in left.split(",")]
+    return sample(*arrays, call=lambda op, *arrays, subscripts: op(subscripts, *arrays), subscripts=subscripts)
 
 
 def along_an_axis(s: Sizes) -> Sample:
