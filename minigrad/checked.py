@@ -125,6 +125,44 @@ def explained(f: Function, error: Exception, args: Sequence[Any], settings: dict
     return kind(f"{caller}: {what}")
 
 
+def as_written(self: object, **known: object) -> str:
+    """Write an object as the call that makes it: ``repr`` of layers, transforms, loaders and data sets.
+
+    A class takes it over as its own: ``__repr__ = as_written``. A setting is read from the attribute of its name, or is
+    given in `known`. What is neither is left out, as are seeds, and keywords that have their defaults.
+
+    Examples
+    --------
+    >>> class Crop:
+    ...     def __init__(self, size: int, *, padding: int = 0) -> None:
+    ...         self.size, self.padding = size, padding
+    >>> as_written(Crop(32, padding=4)), as_written(Crop(32))
+    ('Crop(32, padding=4)', 'Crop(32)')
+    """
+    parts, by_place = [], True
+    for p in inspect.signature(type(self)).parameters.values():
+        unseen = p.name == "rng" or p.kind is p.VAR_POSITIONAL
+        value = known.get(p.name, p.empty if unseen else getattr(self, p.name, p.empty))
+        if str(p.annotation).startswith(("IntOrPair", "Padding")) and isinstance(value, tuple) and value[0] == value[1]:
+            value = value[0]
+        by_place = by_place and p.default is p.empty and value is not p.empty
+        if value is not p.empty and not (p.kind is p.KEYWORD_ONLY and _as_text(value) == _as_text(p.default)):
+            parts.append(_as_text(value) if by_place else f"{p.name}={_as_text(value)}")
+    return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _as_text(value: Any) -> str:
+    """Write a setting: a function by its name, a small array as a list, a large one as its dtype and shape."""
+    if inspect.isroutine(value) or isinstance(value, type):
+        return value.__name__
+    if _is_array(value):
+        return repr(value.tolist()) if value.size <= 4 else f"<{value.dtype} {value.shape}>"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_text, value))}]"
+    text = repr(value).partition("  #")[0]
+    return f"{type(value).__name__}(...)" if text.startswith("<") else text
+
+
 def brief(value: Any) -> str:
     """Write a value in a message: numbers and short texts as they are, the kind of everything else."""
     if isinstance(value, str | bytes | numbers.Number | None):
@@ -281,7 +319,9 @@ _KINDS: dict[str, Kind] = {
         lambda v: isinstance(v, str) or _is_int(v) or _is_iterable(v),
         of_numbers=True,
     ),
-    "Pair": Kind("a pair of ints", lambda v: _is_iterable(v) and len(v) == 2, of_numbers=True),
+    "Pair": Kind(
+        "a pair of ints", lambda v: _is_iterable(v) and hasattr(v, "__len__") and len(v) == 2, of_numbers=True
+    ),
     "Rng": Kind("a seed of at least 0 or a numpy Generator", lambda v: _is_generator(v) or _is_int(v), of_numbers=True),
     "np.random.Generator": Kind("a numpy Generator", _is_generator),
     "npt.DTypeLike": Kind("a dtype of floating-point numbers, at least float32", _is_dtype),

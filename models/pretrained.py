@@ -71,6 +71,9 @@ TORCHVISION_PIXELS = Normalize([255 * 0.485, 255 * 0.456, 255 * 0.406], [255 * 0
 #: PyTorch's names of parameters, where they differ from ours.
 TORCH_NAMES = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
 
+#: Layers whose parameters have the same layout here and in PyTorch.
+ALIKE = nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding
+
 # PyTorch -------------------------------------------------------------------------------------
 
 
@@ -80,7 +83,8 @@ def load_torch(net: Model, source: str | Path | dict[str, Array]) -> Model:
     Parameters
     ----------
     net : Module
-        Built of Sequentials, Conv2d, BatchNorm2d and Linear: all nets of `models` are.
+        Built of layers of :mod:`minigrad.nn`, as all nets of `models` are. A LayerNorm may have two axes at most:
+        of images it has (h, w, c) here, and (c, h, w) there.
     source : path of a safetensors file, or dict of arrays
         By PyTorch's names, ``layer1.0.conv1.weight``, or ``0.weight`` in a Sequential. Numbers of any floating-point
         type that NumPy has are converted to the net's.
@@ -165,9 +169,13 @@ def _torch_views(caller: str, net: nn.Module) -> dict[str, Array]:
                 w = module.w.data.reshape(-1, channels, module.w.shape[1])
                 own["w"] = w.transpose(2, 1, 0)  # (c_out, c, h w)
             channels = 0
-        elif own and not isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.ConvTranspose2d):
+            channels = module.weight.shape[-1]
+            own["weight"] = module.weight.data.transpose(2, 3, 0, 1)
+        elif own and not (isinstance(module, ALIKE) and all(array.ndim <= 2 for array in own.values())):
             raise ValueError(
-                f"{caller}: expected Conv2d, BatchNorm2d and Linear, got {type(module).__name__} at {path!r}"
+                f"{caller}: expected Linear, Conv2d, ConvTranspose2d, BatchNorm2d, GroupNorm, Embedding, and LayerNorm "
+                f"of at most two axes, got {type(module).__name__} at {path!r}"
             )
         views |= {f"{path}.{TORCH_NAMES.get(name, name)}".lstrip("."): array for name, array in own.items()}
     return views

@@ -27,9 +27,10 @@ ELSEWHERE = {
     "no_grad",
     "once",
 }
+ELSEWHERE |= {"GELU", "SiLU", "Sigmoid", "Tanh"}
 ELSEWHERE |= {"Flatten", "GlobalAvgPool2d", "Identity", "Module", "ReLU", "init", "Schedule", "GradientError"}
 ELSEWHERE |= {"CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "transforms"}
-ELSEWHERE |= {"Graph", "GraphNode", "Moments", "Response", "Row", "Summary"}
+ELSEWHERE |= {"Graph", "GraphNode", "Moments", "Response", "Row", "Summary", "Unmatched"}
 
 
 @pytest.mark.parametrize(

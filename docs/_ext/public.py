@@ -18,9 +18,6 @@ from sections import to_rest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-#: Methods that every layer has for others to call.
-NOISE = {"extra"}
-
 
 class Public(SphinxDirective):
     """Entries for the public names of a package that one of its modules defines."""
@@ -41,7 +38,7 @@ class Public(SphinxDirective):
                 methods = [m for m, f in vars(thing).items() if not m.startswith("_") and inspect.getdoc(f)]
                 lines += [f".. autoclass:: {package}.{name}"]
                 if not issubclass(thing, Exception):
-                    members = [m for m in methods if m not in NOISE and not m.isupper()]
+                    members = [m for m in methods if not m.isupper()]
                     lines += [f"   :members: {', '.join(members)}"] if members else []
                 lines += [""]
             else:

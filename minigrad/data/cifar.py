@@ -71,7 +71,8 @@ class CIFAR10(ByteImages):
     @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         name, download = type(self).__name__, flag(type(self).__name__, "download", download)
-        files = self.train_files if flag(name, "train", train) else self.test_files
+        self.train = flag(name, "train", train)
+        files = self.train_files if self.train else self.test_files
         paths = locate(name, self.source, root, list(files), download)
         again = f"; move {paths[0].parent} out of the way and pass download=True"
         record = len(self.label_bytes) + 3 * 32 * 32

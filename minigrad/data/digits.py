@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minigrad.arguments import flag
-from minigrad.checked import checked
+from minigrad.checked import as_written, checked
 from minigrad.data.dataset import Batch
 from minigrad.typing import Array
 
@@ -37,8 +37,10 @@ class Digits:
     Examples
     --------
     >>> digits = Digits(train=False)
-    >>> digits.images.shape, digits.labels[:4]
-    ((360, 8, 8, 1), array([0, 5, 0, 5]))
+    >>> digits
+    Digits(train=False)  # images (360, 8, 8, 1)
+    >>> digits.labels[:4]
+    array([0, 5, 0, 5])
     """
 
     classes = tuple("0123456789")
@@ -47,11 +49,14 @@ class Digits:
     def __init__(self, train: bool = True) -> None:
         with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
-        train = flag("Digits", "train", train)
+        self.train = flag("Digits", "train", train)
         held_out = np.arange(len(images)) % 5 == 0
-        part = ~held_out if train else held_out
+        part = ~held_out if self.train else held_out
         self.images: Array = (images[part, :, :, None] / 16).astype(np.float32)
         self.labels: Array = labels[part].astype(np.int64)
+
+    def __repr__(self) -> str:
+        return f"{as_written(self)}  # images {self.images.shape}"
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minigrad.arguments import file
+from minigrad.checked import as_written
 from minigrad.typing import Array
 
 
@@ -33,6 +34,9 @@ class ByteImages:
 
     def __init__(self, images: Array, labels: Array) -> None:
         self.images, self.labels = images, labels
+
+    def __repr__(self) -> str:
+        return f"{as_written(self)}  # images {self.images.shape}"
 
     def __len__(self) -> int:
         return len(self.images)

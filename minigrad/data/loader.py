@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.arguments import as_int, expect, integer, refuse
-from minigrad.checked import checked
+from minigrad.checked import as_written, checked
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.data.transforms import Transform
 from minigrad.typing import Array, Rng
@@ -72,6 +72,8 @@ class DataLoader:
     --------
     >>> import minigrad as mg
     >>> loader = DataLoader(mg.data.Digits(), 128, rng=0)
+    >>> loader
+    DataLoader(Digits(train=True), 128, rng=0)  # 12 batches
     >>> len(loader), [images.shape[0] for images, labels in loader][-1]
     (12, 29)
 
@@ -107,6 +109,10 @@ class DataLoader:
         self.epoch, self.batch = 0, 0
         self._state_loaded = False
         self._running: Generator[Batch, None, None] | None = None  # the batches of the loop that began last
+
+    def __repr__(self) -> str:
+        text = as_written(self, rng=self.seed if self.shuffle else None)
+        return f"{text}  # {len(self)} batch{'es' * (len(self) != 1)}"
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""

@@ -118,7 +118,8 @@ class MNIST(ByteImages):
     @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         name, download = type(self).__name__, flag(type(self).__name__, "download", download)
-        part, n = ("train", self.train_size) if flag(name, "train", train) else ("t10k", self.test_size)
+        self.train = flag(name, "train", train)
+        part, n = ("train", self.train_size) if self.train else ("t10k", self.test_size)
         files = [f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz"]
         images, labels = locate(name, self.source, root, files, download, self.system)
         super().__init__(read_idx(images, (n, 28, 28))[..., None], read_idx(labels, (n,)).astype(np.int64))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from minigrad.arguments import expect, generator, integer
-from minigrad.checked import checked, named
+from minigrad.checked import as_written, checked, named
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.typing import Array, Rng
 
@@ -40,9 +40,13 @@ class Subset:
     --------
     >>> import minigrad as mg
     >>> subset = Subset(mg.data.Digits(), np.arange(100))
+    >>> subset
+    Subset(Digits(train=True), <int64 (100,)>)
     >>> len(subset), subset[:2][1]
     (100, array([1, 2]))
     """
+
+    __repr__ = as_written
 
     @named
     def __init__(self, dataset: Dataset, indices: Array | Iterable[int]) -> None:

@@ -21,7 +21,7 @@ from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.device import namespace
-from minigrad.nn.layers import BatchNorm2d, Conv2d, Linear
+from minigrad.nn.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Embedding, GroupNorm, LayerNorm, Linear
 from minigrad.nn.module import Module, Parameter, evaluation
 from minigrad.typing import Shape
 
@@ -96,16 +96,17 @@ class Summary:
 def summary(model: Module, input_shape: Shape) -> Summary:
     """Return the layers of a model, with their parameters and their multiply-adds for one image.
 
-    Multiply-adds are counted as in "Deep Residual Learning": those of convolutions and fully connected layers, without
-    biases. Everything else (batch norm, ReLU, pooling, additions) counts 0. A Module of your own with parameters counts
-    0, too, and its row says "not counted".
+    Multiply-adds are counted as in "Deep Residual Learning": those of convolutions (transposed ones, too) and fully
+    connected layers, without biases. Everything else (normalisation, activations, pooling, additions) counts 0. A
+    Module of your own with parameters counts 0, too, and its row says "not counted".
 
     Parameters
     ----------
     model : Module
         Runs in evaluation mode; afterwards every layer is in its own mode again.
     input_shape : tuple of ints
-        The shape of one image, without the batch axis: (h, w, c).
+        The shape of one image, without the batch axis: (h, w, c). If the first layer with parameters is an Embedding,
+        the model gets integers.
 
     Returns
     -------
@@ -153,8 +154,10 @@ def summary(model: Module, input_shape: Shape) -> Summary:
         shape = tuple(getattr(out, "shape", ()))[1:]
         rows.append(Row(name, type(layer).__name__, shape, count(layer), macs, formula))
 
+    first = next((m for _, m in model.named_modules() if _own_parameters(m)), None)
     like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
-    image = Tensor(namespace(like).zeros((1, *input_shape), dtype=like.dtype))
+    dtype = np.int64 if isinstance(first, Embedding) else like.dtype
+    image = Tensor(namespace(like).zeros((1, *input_shape), dtype=dtype))
     with on_layers(model, note), evaluation(model), no_grad():
         model(image)
     for name, module in model.named_modules():
@@ -164,13 +167,20 @@ def summary(model: Module, input_shape: Shape) -> Summary:
 
 
 def multiply_adds(layer: Module, out: object) -> tuple[int, str]:
-    """Return the multiply-adds of a call and their formula: each output is a product with a column of w."""
-    if isinstance(layer, Conv2d | Linear) and isinstance(out, Tensor):
-        *inputs, outputs = layer.w.shape  # (kh, kw, c_in / groups), c_out
-        pixels = [size for size in out.shape[:-1] if size > 1]
+    """Return the multiply-adds of a call and their formula: each output is a product with a column of w.
+
+    In a transposed convolution each pixel of the input is multiplied with all of w.
+    """
+    if isinstance(layer, Conv2d | ConvTranspose2d | Linear) and isinstance(out, Tensor):
+        *inputs, outputs = (layer.weight if isinstance(layer, ConvTranspose2d) else layer.w).shape
+        sizes = out.shape[:-1]
+        if isinstance(layer, ConvTranspose2d):
+            walks = zip(sizes[1:], layer.padding, layer.kernel, layer.stride, strict=True)
+            sizes = (sizes[0], *((size + 2 * p - k) // s + 1 for size, p, k, s in walks))
+        pixels = [size for size in sizes if size > 1]
         factors = ["*".join(map(str, sizes)) for sizes in (pixels, inputs, [outputs]) if sizes]
         return math.prod([*pixels, *inputs, outputs]), " * ".join(factors)
-    known = isinstance(layer, BatchNorm2d) or not _own_parameters(layer)
+    known = isinstance(layer, BatchNorm2d | Embedding | GroupNorm | LayerNorm) or not _own_parameters(layer)
     return 0, "" if known else "not counted"
 
 

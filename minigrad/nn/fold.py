@@ -54,7 +54,7 @@ def fold_batch_norm(model: Net) -> Net:
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False, rng=0), nn.BatchNorm2d(8), nn.ReLU())
     >>> fold_batch_norm(net)
     Sequential(
-      (0): Conv2d(3x3, 3 -> 8, stride=1)
+      (0): Conv2d(3, 8, 3)
       (1): ReLU()
     )
     """

@@ -1,6 +1,6 @@
 """Module: parameters, buffers and a forward pass, under names.
 
-A Module is an ordinary object. Its attributes are found by their type, alone or in lists and tuples: a
+A Module is an ordinary object. Its attributes are found by their type, alone or in lists, tuples and dicts: a
 :class:`Parameter` is trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of
 batch norm); a Module is a child. Names are paths of attributes, ``layer1.0.conv1.w``.
 
@@ -9,15 +9,16 @@ Next: :mod:`minigrad.nn.layers`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, MutableSequence, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableSequence, Sequence, Set
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from minigrad.arguments import expect, flag
 from minigrad.autograd.modes import once
 from minigrad.autograd.tensor import Tensor, array_of
+from minigrad.checked import as_written
 from minigrad.device import is_array, namespace, on_host, to_device, to_host
 from minigrad.typing import Array, Number
 
@@ -211,28 +212,57 @@ class Module:
 
     def check_state_dict(self, state: Mapping[str, Array]) -> None:
         """Raise what :meth:`load_state_dict` would raise, and change nothing."""
-        self._matched(state)
+        self._matched(state, True)
 
-    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> Unmatched:
         """Copy arrays into the parameters and buffers of the same paths.
 
         Their ``.data`` become new arrays: the old ones, which the tape may store, are not written into. Paths of
         earlier versions are understood, too: see :meth:`renamed`.
 
+        Parameters
+        ----------
+        state : dict of arrays
+            By path, as :meth:`state_dict` returns them.
+        strict : bool
+            Whether the state must have exactly the paths of this model. With False the arrays of common paths are
+            loaded. Their shapes must fit in any case.
+
+        Returns
+        -------
+        Unmatched
+            The paths that only the model has, and those that only the state has: both empty if `strict`.
+
         Raises
         ------
         ValueError
-            If names, shapes or kinds of numbers do not fit. The message lists every mismatch, and nothing is loaded.
-        """
-        for held, array in self._matched(state):
-            held.data = array
+            If names, shapes or kinds of numbers do not fit, or if no path is common. The message lists every
+            mismatch, and nothing is loaded.
 
-    def _matched(self, state: Mapping[str, Array]) -> list[tuple[Parameter | Buffer, Array]]:
-        """Return each parameter and buffer with its new array: a copy of its dtype, on its device."""
+        Examples
+        --------
+        Weights of another net, under a new head:
+
+        >>> from minigrad import nn
+        >>> trained = nn.Sequential(nn.Linear(4, 3, rng=0), nn.Linear(3, 10, rng=1)).state_dict()
+        >>> net = nn.Sequential(nn.Linear(4, 3, rng=2), nn.ReLU(), nn.Linear(3, 2, rng=3))
+        >>> net.load_state_dict(trained, strict=False)
+        Unmatched(missing_keys=['2.w', '2.b'], unexpected_keys=['1.w', '1.b'])
+        """
+        pairs, unmatched = self._matched(state, flag("load_state_dict", "strict", strict))
+        for held, array in pairs:
+            held.data = array
+        return unmatched
+
+    def _matched(
+        self, state: Mapping[str, Array], strict: bool
+    ) -> tuple[list[tuple[Parameter | Buffer, Array]], Unmatched]:
+        """Return each parameter and buffer with its new array, a copy of its dtype, on its device; and other paths."""
         expect(isinstance(state, Mapping), "load_state_dict", "arrays by name", f"{state!r:.80}", error=TypeError)
         mine, given = self._held(), self.at_present(state, self._held())
-        faults = [f"missing: {name}" for name in mine if name not in given]
-        faults += [f"unexpected: {name}" for name in given if name not in mine]
+        other = Unmatched([name for name in mine if name not in given], [name for name in given if name not in mine])
+        faults = [f"missing: {name}" for name in other.missing_keys] if strict or len(other[1]) == len(given) else []
+        faults += [f"unexpected: {name}" for name in other.unexpected_keys] if strict or faults else []
         pairs = []
         for name in [name for name in mine if name in given]:
             array, value = mine[name].data, _as_array(given[name])
@@ -244,8 +274,9 @@ class Module:
                 value = to_host(value) if on_host(array) else value
                 pairs.append((mine[name], namespace(array).array(value, dtype=array.dtype)))
         if faults:
-            raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults))
-        return pairs
+            rest = "\nstrict=False loads what has common names" if pairs and len(faults) == sum(map(len, other)) else ""
+            raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults) + rest)
+        return pairs, other
 
     def at_present(self, state: Mapping[str, V], mine: Container[str]) -> dict[str, V]:
         """Return a state with the present paths, `mine`, in place of those of an earlier version."""
@@ -267,24 +298,28 @@ class Module:
         return path.replace("layers.", "")
 
     def _attributes(self) -> Iterator[tuple[str, Any]]:
-        """Yield what the attributes hold, each with its path; those in lists and tuples one by one."""
+        """Yield what the attributes hold, each with its path; those in lists, tuples and dicts one by one."""
         return (found for name, value in vars(self).items() for found in self._walk(name, value))
 
     def _walk(self, name: str, value: object, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-        """Yield what an attribute holds; refuse parameters, buffers and modules in what is not walked, as a dict."""
+        """Yield what an attribute holds; refuse parameters, buffers and modules in what is not walked, as a set."""
         inside = (*above, id(value))
         if id(value) in above:  # a list may hold itself
             return
-        if isinstance(value, list | tuple):
-            for i, part in enumerate(value):
-                yield from self._walk(f"{name}.{i}", part, inside)
+        walked: Iterable[tuple[object, object]] | None = enumerate(value) if isinstance(value, list | tuple) else None
+        if isinstance(value, Mapping) and all(isinstance(key, str) and "." not in key for key in value):
+            walked = value.items()
+        if walked is not None:
+            for key, part in walked:
+                yield from self._walk(f"{name}.{key}", part, inside)
         elif isinstance(value, Mapping | Set | MutableSequence):
             parts = value.values() if isinstance(value, Mapping) else value
             found = (thing for part in parts for _, thing in self._walk(name, part, inside))
             if any(isinstance(thing, Parameter | Buffer | Module) for thing in found):
+                what = f"a {type(value).__name__}" + " with such keys" * isinstance(value, Mapping)
                 raise TypeError(
-                    f"{type(self).__name__}.{name}: parameters, buffers and modules are found among attributes and in "
-                    f"lists and tuples, not in a {type(value).__name__}; use a list"
+                    f"{type(self).__name__}.{name}: parameters, buffers and modules are found among attributes, in "
+                    f"lists, tuples and dicts whose keys are texts without a dot, not in {what}; use a list"
                 )
         else:
             yield name, value
@@ -295,12 +330,33 @@ class Module:
 
     def __repr__(self) -> str:
         parts = [f"  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.children()]
-        body = "\n" + "\n".join(parts) + "\n" if parts else self.extra()
-        return f"{type(self).__name__}({body})"
+        if parts:
+            return f"{type(self).__name__}(\n" + "\n".join(parts) + "\n)"
+        own = [value for _, value in self._attributes() if isinstance(value, Parameter)]
+        dtype = np.float32 if not own or own[0].dtype == np.float32 else own[0].dtype.name
+        return as_written(self, dtype=dtype, bias=getattr(self, "b", getattr(self, "bias", None)) is not None)
 
-    def extra(self) -> str:
-        """Return the settings of a layer, as ``repr`` shows them."""
-        return ""
+
+class Unmatched(NamedTuple):
+    """The paths that :meth:`Module.load_state_dict` did not load.
+
+    Attributes
+    ----------
+    missing_keys : list of str
+        Paths that only the model has.
+    unexpected_keys : list of str
+        Paths that only the state has.
+
+    Examples
+    --------
+    >>> from minigrad import nn
+    >>> missing, unexpected = nn.Linear(3, 2, rng=0).load_state_dict({"w": np.ones((3, 2))}, strict=False)
+    >>> missing
+    ['b']
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 def _as_array(value: Any) -> Array:

@@ -77,6 +77,7 @@ def save(path: str | Path, tree: Tree) -> None:
     >>> tree["iteration"], tree["model"]["w"].shape
     (64000, (2, 1))
     >>> net.load_state_dict(tree["model"])
+    Unmatched(missing_keys=[], unexpected_keys=[])
     """
     import safetensors.numpy
 

@@ -9,7 +9,18 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from minigrad.data import DataLoader, Digits, Subset, fetch, split
-from minigrad.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
+from minigrad.data.transforms import (
+    CenterCrop,
+    ColorJitter,
+    Compose,
+    Normalize,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    Resize,
+    ToFloat,
+)
 from tests.data.settings_of_files import Tiny10, Tiny100, TinyFashion, TinyMNIST, write
 
 MAKE = {
@@ -17,6 +28,12 @@ MAKE = {
     "crop": lambda: RandomCrop(5, padding=2),
     "flip": lambda: RandomHorizontalFlip(),
     "compose": lambda: Compose([Normalize(0.1, [0.7, 0.8, 0.9]), RandomCrop(5, padding=2), RandomHorizontalFlip()]),
+    "float": lambda: ToFloat(),
+    "jitter": lambda: ColorJitter(0.4, 0.4, 0.4),
+    "erasing": lambda: RandomErasing(0.9),
+    "center": lambda: CenterCrop(4),
+    "resize": lambda: Resize((4, 9)),
+    "affine": lambda: RandomAffine(30, translate=0.2, scale=(0.8, 1.2)),
 }
 MOVES = ["padded", "crop", "flip"]
 BATCHES = [(2, 5, 7), (6, 24, 9), (1, 5, 5), (9, 6, 30), (2, 5, 7)]  # images, height, width

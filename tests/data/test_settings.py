@@ -8,7 +8,17 @@ import pytest
 
 from minigrad import data
 from minigrad.data import DataLoader, Digits, Subset, images
-from minigrad.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
+from minigrad.data.transforms import (
+    CenterCrop,
+    ColorJitter,
+    Compose,
+    Normalize,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    Resize,
+)
 from tests.data import settings_of_files
 from tests.tools.settings import Refused, Row, check, missing
 
@@ -102,6 +112,40 @@ def parts(n=5, held_out=2, rng=0):
 def permuted(n, held_out, seed):
     order = np.random.default_rng(seed).permutation(n).tolist()
     return [sorted(order[held_out:]), sorted(order[:held_out])]
+
+
+#: Two grey levels, one pixel each, and what a Generator of seed 0 draws first: for one image; and 1,000 images.
+TWO = np.array([[[[0.2, 0.2, 0.2], [0.4, 0.5, 0.8]]]])
+DRAWS = np.random.default_rng(0).random(3)
+SHADES = TWO @ [[0.299], [0.587], [0.114]]
+MANY = np.ones((1000, 40, 40, 1), np.uint8)
+
+
+def jittered(**settings):
+    return ColorJitter(**settings)(TWO, np.random.default_rng(0))
+
+
+def mixed(place, a, y):
+    """A factor from 1 - a to 1 + a, of the draw at this place, and its complement for y."""
+    f = 1 + a * (2 * DRAWS[place] - 1)
+    return f * TWO + (1 - f) * y
+
+
+def erased(**settings):
+    """The share of images with a rectangle, to a tenth, and the sizes of the smallest and the largest, to a tenth."""
+    sizes = (RandomErasing(**settings)(MANY, np.random.default_rng(0)) == 0).mean((1, 2, 3))
+    found = sizes[sizes > 0] if sizes.any() else np.zeros(1)
+    return [round((sizes > 0).mean(), 1), round(found.min(), 1), round(found.max(), 1)]
+
+
+def moved(degrees=0.0, **settings):
+    """Where a pixel to the right of the centre, of four of them, lies in 300 images: the bounds of both axes."""
+    image = np.zeros((21, 21, 1))
+    image[10, 14] = 1
+    images = RandomAffine(degrees, **settings)(np.tile(image, (300, 1, 1, 1)), np.random.default_rng(0))[..., 0]
+    weight = images.sum((1, 2)).clip(1e-9)
+    y, x = images.sum(2) @ np.arange(-10.0, 11) / weight, images.sum(1) @ np.arange(-10.0, 11) / weight
+    return [round(float(bound)) for bound in (y.min(), y.max(), x.min(), x.max())]
 
 
 def counted(*calls):
@@ -199,6 +243,36 @@ ROWS = (
             (0.0, PIXELS),
             (1.0, PIXELS[:, :, ::-1]),
         ),
+        "CenterCrop.size": Row(
+            lambda size: CenterCrop(size)(PIXELS[:1]).ravel().tolist(),
+            (1, [4.0]),
+            (2, [0.0, 1, 3, 4]),
+            (3, [*range(9)]),
+        ),
+        "Resize.size": Row(
+            lambda size: Resize(size)(FRAMED[:1, 1:4, 1:]).shape,
+            (3, (1, 3, 4, 1)),
+            (6, (1, 6, 8, 1)),
+            ((2, 5), (1, 2, 5, 1)),
+        ),
+        "ColorJitter.brightness": Row(
+            jittered,
+            (0.0, TWO),
+            (0.1, mixed(0, 0.1, 0)),
+            (0.2, mixed(0, 0.2, 0)),
+            (9.0, np.clip(10 * DRAWS[0] * TWO, 0, 1)),
+        ),
+        "ColorJitter.contrast": Row(
+            jittered, (0.0, TWO), (0.1, mixed(1, 0.1, SHADES.mean())), (0.2, mixed(1, 0.2, SHADES.mean()))
+        ),
+        "ColorJitter.saturation": Row(jittered, (0.0, TWO), (0.1, mixed(2, 0.1, SHADES)), (0.2, mixed(2, 0.2, SHADES))),
+        "RandomErasing.p": Row(erased, (0.5, [0.5, 0.0, 0.3]), (0.2, [0.2, 0.0, 0.3]), (0.0, [0.0, 0.0, 0.0])),
+        "RandomErasing.scale": Row(
+            erased, ((0.02, 0.33), [0.5, 0.0, 0.3]), ((0.2, 0.3), [0.5, 0.2, 0.3]), ((0.1, 0.1), [0.5, 0.1, 0.1])
+        ),
+        "RandomAffine.degrees": Row(moved, (0.0, [0, 0, 4, 4]), (30.0, [-2, 2, 3, 4]), (180.0, [-4, 4, -4, 4])),
+        "RandomAffine.translate": Row(moved, (0.0, [0, 0, 4, 4]), (0.1, [-2, 2, 2, 6])),
+        "RandomAffine.scale": Row(moved, ((1.0, 1.0), [0, 0, 4, 4]), ((0.5, 2.0), [0, 0, 2, 8])),
         "Compose.transforms": Row(
             lambda transforms: counted(*transforms),
             ([lambda x: x + 1, lambda x: 3 * x], [6.0]),

@@ -4,10 +4,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from PIL import Image, ImageEnhance
+from scipy import ndimage, stats
 
 from minigrad.data import Digits, transforms
-from minigrad.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
+from minigrad.data.images import center_square
+from minigrad.data.transforms import (
+    CenterCrop,
+    ColorJitter,
+    Compose,
+    Normalize,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    Resize,
+    ToFloat,
+)
 from tests.tools.strict import strict
 
 
@@ -20,6 +33,11 @@ def pictures(n=6, h=5, w=7, c=3, dtype=np.float32):
     return np.arange(1, n * h * w * c + 1, dtype=dtype).reshape(n, h, w, c)
 
 
+def colours(n=6, h=5, w=7, c=3, dtype=np.float32):
+    """The same as numbers from 0 to 1, each of which float16 holds."""
+    return pictures(n, h, w, c, dtype) / dtype(1024)
+
+
 ALL = {
     "normalize": Normalize(0.5, 0.25),
     "crop": RandomCrop(5, padding=2),
@@ -28,13 +46,20 @@ ALL = {
     "flip of none": RandomHorizontalFlip(0.0),
     "flip of all": RandomHorizontalFlip(1.0),
     "compose": Compose([Normalize(0.5, 0.25), RandomCrop(5, padding=2), RandomHorizontalFlip()]),
+    "float": ToFloat(),
+    "jitter": ColorJitter(0.4, 0.4, 0.4),
+    "erasing": RandomErasing(0.9),
+    "center": CenterCrop(3),
+    "smaller": Resize((3, 4)),
+    "larger": Resize(9),
+    "affine": RandomAffine(30, translate=0.2, scale=(0.8, 1.2)),
 }
 
 
 @pytest.mark.parametrize("transform", ALL.values(), ids=ALL)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 def test_dtype_is_kept_and_the_images_are_not_touched(transform, dtype):
-    images = pictures(dtype=dtype)
+    images = colours(dtype=dtype)
     images.flags.writeable = False
     before = images.copy()
     result = transform(images, rng())
@@ -46,7 +71,7 @@ def test_dtype_is_kept_and_the_images_are_not_touched(transform, dtype):
 
 @pytest.mark.parametrize("transform", ALL.values(), ids=ALL)
 def test_results_do_not_depend_on_the_memory_layout(transform):
-    images = pictures()
+    images = rng(9).random((6, 5, 7, 3)).astype(np.float32)
     layouts = [np.asfortranarray(images), images[:, :, ::-1].copy()[:, :, ::-1], np.repeat(images, 2, axis=0)[::2]]
     expected = transform(images, rng(5))
     for layout in layouts:
@@ -56,15 +81,15 @@ def test_results_do_not_depend_on_the_memory_layout(transform):
 @pytest.mark.parametrize("transform", ALL.values(), ids=ALL)
 def test_random_numbers_do_not_depend_on_the_images(transform):
     a, b = rng(1), rng(1)
-    transform(pictures(), a)
-    transform(np.full((6, 5, 7, 3), np.inf, np.float32), b)
+    transform(colours(), a)
+    transform(np.zeros((6, 5, 7, 3), np.float32), b)
     assert a.bit_generator.state == b.bit_generator.state
 
 
 @pytest.mark.parametrize("transform", ALL.values(), ids=ALL)
 def test_a_batch_may_be_empty_or_a_single_image(transform):
-    assert transform(pictures(n=1), rng()).shape[0] == 1
-    assert transform(pictures()[:0], rng()).shape[0] == 0
+    assert transform(colours(n=1), rng()).shape[0] == 1
+    assert transform(colours()[:0], rng()).shape[0] == 0
 
 
 # Normalize -----------------------------------------------------------------------------------
@@ -254,6 +279,199 @@ def test_a_list_that_grows_later_does_not_change_a_composition():
     np.testing.assert_array_equal(double(pictures()), pictures() * 2)
 
 
+# Colours -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int8", "int64"])
+def test_integers_become_shares_of_the_largest(dtype):
+    images = np.array([0, 1, 77, np.iinfo(dtype).max], dtype).reshape(1, 2, 2, 1)
+    expected = (images / np.iinfo(dtype).max).astype(np.float32)
+    np.testing.assert_allclose(ToFloat()(images), expected, rtol=1e-7, strict=True)
+    double = expected.astype(np.float64)
+    np.testing.assert_array_equal(ToFloat()(double), double, strict=True)
+
+
+class Fixed:
+    """A Generator whose uniform numbers have a given place between their bounds."""
+
+    def __new__(cls, *shares):
+        made = np.random.Generator(np.random.PCG64(0))
+        given = iter(shares)
+
+        class Given(np.random.Generator):
+            def uniform(self, low=0.0, high=1.0, size=None):
+                return np.full(size, low + (high - low) * next(given))
+
+        return Given(made.bit_generator)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("setting", ["brightness", "contrast", "saturation"])
+@pytest.mark.parametrize("amount", [0.5, 1.0, 2.0])
+def test_colours_are_those_of_pillow(setting, share, amount):
+    """For bytes, which Pillow rounds down, and its grey values before they are multiplied by 1 - factor."""
+    images = rng().integers(0, 256, (2, 6, 5, 3), np.uint8)
+    factor = max(0, 1 - amount) + share * (1 + amount - max(0, 1 - amount))
+    at = [share if name == setting else 0.5 for name in ("brightness", "contrast", "saturation")]
+    got = ColorJitter(**{setting: amount})(images, Fixed(*at))
+    enhance = {"brightness": "Brightness", "contrast": "Contrast", "saturation": "Color"}[setting]
+    for image, result in zip(images, got, strict=True):
+        expected = np.asarray(getattr(ImageEnhance, enhance)(Image.fromarray(image)).enhance(factor))
+        atol = 1 + abs(1 - factor) * (setting != "brightness")
+        np.testing.assert_allclose(result.astype(int), expected.astype(int), rtol=0, atol=atol)
+    floats = ColorJitter(**{setting: amount})(ToFloat()(images), Fixed(*at))
+    np.testing.assert_allclose(floats, got / np.float32(255), rtol=0, atol=0.5001 / 255, strict=True)
+
+
+def test_the_changes_of_colour_follow_one_another():
+    """Each result is clipped before the next; each image has factors of its own."""
+    images, same = rng(1).random((50, 5, 7, 3)).astype(np.float32), rng(7)
+    got = ColorJitter(0.9, 0.8, 0.7)(images, rng(7))
+    x = images.astype(np.float64)
+    for a, y in (
+        (0.9, lambda x: 0 * x),
+        (0.8, lambda x: grey(x).mean((1, 2, 3), keepdims=True)),
+        (0.7, lambda x: grey(x)),
+    ):
+        f = same.uniform(1 - a, 1 + a, (50, 1, 1, 1))
+        x = np.clip(f * x + (1 - f) * y(x), 0, 1)
+    np.testing.assert_allclose(got, x, rtol=0, atol=1e-6)
+    assert (got == 1).any()
+    np.testing.assert_array_equal(ColorJitter()(images, rng()), images, strict=True)
+    one = images[..., :1]
+    np.testing.assert_allclose(ColorJitter(saturation=0.7)(one, rng()), one, rtol=3e-7, strict=True)  # grey already
+
+
+def grey(x):
+    return (x * [0.299, 0.587, 0.114]).sum(-1, keepdims=True)
+
+
+def test_rectangles_are_erased_as_the_paper_says():
+    n, h, w, same = 3000, 12, 9, rng(3)
+    got = RandomErasing(0.7, scale=(0.1, 0.4))(pictures(n, h, w, 2), rng(3))
+    chosen, share = same.random(n) < 0.7, same.uniform(0.1, 0.4, n)
+    ratio = np.exp(same.uniform(np.log(0.3), np.log(1 / 0.3), n))
+    places = same.random((n, 2))
+    for i, image in enumerate(pictures(n, h, w, 2)):
+        height, width = (
+            min(h, round(np.sqrt(share[i] * h * w * ratio[i]))),
+            min(w, round(np.sqrt(share[i] * h * w / ratio[i]))),
+        )
+        top, left = int(places[i, 0] * (h - height + 1)), int(places[i, 1] * (w - width + 1))
+        if chosen[i]:
+            image[top : top + height, left : left + width] = 0
+        np.testing.assert_array_equal(got[i], image)
+    erased = (got == 0).all(-1)
+    assert abs(erased.any((1, 2)).mean() - 0.7) < 8 * np.sqrt(0.7 * 0.3 / n)
+    for edge in (erased[:, 0], erased[:, -1], erased[:, :, 0], erased[:, :, -1]):
+        assert edge.any()
+
+
+# Places --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("h", "w"), [(6, 6), (5, 8), (8, 5), (4, 4), (9, 7)])
+def test_the_middle_is_cropped(h, w):
+    images = pictures(3, h, w, 2)
+    for size in range(1, min(h, w) + 1):
+        top, left = (h - size) // 2, (w - size) // 2
+        np.testing.assert_array_equal(
+            CenterCrop(size)(images), images[:, top : top + size, left : left + size], strict=True
+        )
+    for image, crop in zip(images, CenterCrop(min(h, w))(images), strict=True):
+        np.testing.assert_array_equal(crop, center_square(image), strict=True)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (20, 20), (7, 40), (1, 1), (64, 3), (100, 65)])
+@pytest.mark.parametrize(("h", "w"), [(32, 32), (8, 8), (13, 29), (5, 1), (1, 60)])
+def test_images_are_scaled_as_pillow_scales_them(h, w, size):
+    """To float32's rounding; bytes, whose weights Pillow rounds, to one level."""
+    bytes_ = rng().integers(0, 256, (2, h, w, 3), np.uint8)
+    floats = rng(1).random((2, h, w, 3)).astype(np.float32)
+    resize, swapped = Resize(size), size[::-1]
+    for image, got in zip(bytes_, resize(bytes_), strict=True):
+        expected = np.asarray(Image.fromarray(image).resize(swapped, Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(got.astype(int), expected.astype(int), rtol=0, atol=1)
+    for image, got in zip(floats, resize(floats), strict=True):
+        for c in range(3):
+            expected = np.asarray(Image.fromarray(image[:, :, c]).resize(swapped, Image.Resampling.BILINEAR))
+            np.testing.assert_allclose(got[:, :, c], expected, rtol=0, atol=4e-7, strict=True)
+
+
+def test_one_size_is_that_of_the_short_side():
+    for (h, w), size, expected in [
+        ((5, 7), 10, (10, 14)),
+        ((7, 5), 3, (4, 3)),
+        ((6, 6), 4, (4, 4)),
+        ((300, 451), 224, (224, 337)),
+    ]:
+        assert Resize(size)(np.zeros((1, h, w, 1), np.uint8)).shape == (1, *expected, 1)
+    images = colours()
+    np.testing.assert_array_equal(Resize((5, 7))(images), images, strict=True)  # its own size
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
+@pytest.mark.parametrize(
+    ("degrees", "translate", "scale"), [(50, 0.3, (0.5, 1.7)), (180, 1.0, (0.2, 3.0)), (0, 0.5, (1, 1))]
+)
+def test_images_are_moved_as_scipy_moves_them(degrees, translate, scale, dtype):
+    images = (255 * rng().random((7, 9, 12, 2))).astype(dtype)
+    got = RandomAffine(degrees, translate=translate, scale=scale)(images, rng(3))
+    assert got.dtype == dtype
+    same, centre = rng(3), np.array([4.0, 5.5])
+    angles = np.deg2rad(same.uniform(-degrees, degrees, 7))
+    shifts = same.uniform(-translate, translate, (2, 7)).T * (9, 12)
+    for image, result, angle, shift, f in zip(images, got, angles, shifts, same.uniform(*scale, 7), strict=True):
+        back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / f
+        for c in range(2):
+            expected = ndimage.affine_transform(
+                image[:, :, c].astype(np.float64), back, centre - back @ (centre + shift), order=1, mode="grid-constant"
+            )
+            atol = {np.float64: 1e-11, np.float32: 1e-3, np.uint8: 0.501}[dtype]
+            np.testing.assert_allclose(result[:, :, c].astype(np.float64), expected, rtol=0, atol=atol, strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_known_moves(dtype):
+    """Nothing, half a turn, a quarter turn of a square, whole pixels; what comes from outside is 0."""
+    images = pictures(1, 4, 4, 1, dtype)
+    x = images[0, :, :, 0]
+    for settings, shares, expected in [
+        ({"degrees": 0}, (0.5, 0.5, 0.5), x),
+        ({"degrees": 180}, (1.0, 0.5, 0.5), x[::-1, ::-1]),
+        ({"degrees": 90}, (0.0, 0.5, 0.5), np.rot90(x)),
+        ({"degrees": 90}, (1.0, 0.5, 0.5), np.rot90(x, -1)),
+        ({"degrees": 0, "translate": 0.5}, (0.5, 1.0, 0.5), np.pad(x, ((2, 0), (2, 0)))[:4, :4]),
+    ]:
+        got = RandomAffine(**settings)(images, Fixed(*shares))[0, :, :, 0]
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    shrunk = RandomAffine(0, scale=(0.5, 0.5))(np.ones((1, 8, 8, 1)), rng())[0, :, :, 0]
+    np.testing.assert_allclose(shrunk[2:6, 2:6], 1.0)
+    assert shrunk[0].max() == shrunk[:, -1].max() == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ToFloat()",
+        "RandomCrop(32, padding=4)",
+        "RandomHorizontalFlip(p=0.5)",
+        "Normalize(0.5, [0.25, 0.5, 0.25])",
+        "ColorJitter(brightness=0.4, contrast=0.0, saturation=0.2)",
+        "RandomErasing(p=0.5)",
+        "RandomErasing(p=0.2, scale=(0.1, 0.1))",
+        "CenterCrop(24)",
+        "Resize(32)",
+        "Resize((32, 24))",
+        "Resize((32, 32))",
+        "RandomAffine(15.0, translate=0.1, scale=(0.9, 1.1))",
+        "Compose([ToFloat(), RandomHorizontalFlip(p=0.25)])",
+    ],
+)
+def test_a_transform_is_shown_as_it_is_written(text):
+    assert repr(eval(text, vars(transforms).copy())) == text
+
+
 # What is refused -----------------------------------------------------------------------------
 
 
@@ -275,6 +493,38 @@ def test_a_list_that_grows_later_does_not_change_a_composition():
         (lambda: RandomHorizontalFlip(1.5), "RandomHorizontalFlip: expected a number with 0 <= p <= 1, got 1.5"),
         (lambda: RandomHorizontalFlip(np.nan), "RandomHorizontalFlip: expected a number with 0 <= p <= 1, got nan"),
         (lambda: RandomHorizontalFlip()(pictures()[0], rng()), "RandomHorizontalFlip: expected images"),
+        (lambda: ColorJitter(-0.1), "ColorJitter: expected a finite number with brightness >= 0, got -0.1"),
+        (lambda: ColorJitter()(pictures(), rng()), "ColorJitter: expected numbers from 0 to 1, got .*before Normalize"),
+        (lambda: ColorJitter()(-colours(), rng()), "ColorJitter: expected numbers from 0 to 1, got -"),
+        (lambda: ColorJitter()(np.nan * colours(), rng()), "ColorJitter: expected numbers from 0 to 1, got nan"),
+        (
+            lambda: ColorJitter()(colours(c=2), rng()),
+            r"ColorJitter: expected images of 1 or 3 channels, got \(6, 5, 7, 2\)",
+        ),
+        (lambda: RandomErasing(1.1), "RandomErasing: expected a number with 0 <= p <= 1, got 1.1"),
+        (lambda: RandomErasing(scale=(0.1, 1.1)), "RandomErasing: expected a number with 0 <= scale <= 1, got 1.1"),
+        (
+            lambda: RandomErasing(scale=(0.3, 0.1)),
+            r"RandomErasing: expected scale to begin with the smaller number, got \(0.3",
+        ),
+        (lambda: RandomAffine(-1), "RandomAffine: expected a finite number with degrees >= 0, got -1"),
+        (
+            lambda: RandomAffine(1, translate=(0.1, 0.1)),
+            "RandomAffine: expected a number with 0 <= translate <= 1, got ",
+        ),
+        (
+            lambda: RandomAffine(1, scale=0.9),
+            "RandomAffine: expected scale to be the smallest and the largest .*, got 0.9",
+        ),
+        (lambda: RandomAffine(1, scale=(0, 1)), "RandomAffine: expected positive factors for scale"),
+        (
+            lambda: CenterCrop(6)(pictures()),
+            r"CenterCrop: expected images of at least 6 pixels a side, got \(6, 5, 7, 3\)",
+        ),
+        (lambda: CenterCrop(3)(pictures()[0]), "CenterCrop: expected images of shape"),
+        (lambda: Resize(0), "Resize: expected size to be an int of at least 1, or a pair of them, got 0"),
+        (lambda: Resize((3, 2, 1)), "Resize: expected size to be an int of at least 1, or a pair of them"),
+        (lambda: Resize(3)(pictures()[0]), "Resize: expected images of shape"),
     ],
 )
 def test_wrong_arguments_are_refused(make, message):
@@ -285,7 +535,16 @@ def test_wrong_arguments_are_refused(make, message):
 def test_wrong_types_are_refused():
     with pytest.raises(TypeError, match="Normalize: expected images of a floating dtype, got uint8"):
         Normalize(0.5, 1)(np.zeros((1, 2, 2, 1), np.uint8))
-    for transform in (RandomCrop(3), RandomHorizontalFlip(), Compose([RandomCrop(3)])):
+    for transform in (ToFloat(), ColorJitter()):
+        with pytest.raises(TypeError, match="expected images of integers or floating-point numbers, got complex64"):
+            transform(np.zeros((1, 2, 2, 1), np.complex64), rng())
+    for transform in (
+        RandomCrop(3),
+        RandomHorizontalFlip(),
+        Compose([RandomCrop(3)]),
+        RandomAffine(3),
+        RandomErasing(),
+    ):
         for generator in (None, 0, np.random.RandomState(0)):
             with pytest.raises(TypeError, match="expected rng to be a numpy Generator"):
                 transform(pictures(), generator)

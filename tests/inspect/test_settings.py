@@ -150,7 +150,7 @@ ROWS = {
     "on_layers.note": settings.Row(
         lambda note: noted(linear([[4.0]]), note),
         (lambda seen: lambda name, layer, out: seen.append(out.item()), [4.0]),
-        (lambda seen: lambda name, layer, out: seen.append(layer.extra()), ["1, 1"]),
+        (lambda seen: lambda name, layer, out: seen.append(repr(layer)), ["Linear(1, 1)"]),
     ),
     # 3 times (4, 2) is (12, 6): mean 9, standard deviation 3, norm sqrt(180); gradients of 1
     "statistics.model": settings.Row(

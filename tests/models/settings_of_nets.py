@@ -195,9 +195,9 @@ def of_shortcuts(kind, **given):
     def look(**settings):
         found = kind(**given | settings)
         found = getattr(found, "downsample", found)
-        return [found.missing, found.stride] if isinstance(found, PadShortcut) else repr(found).split(" -> ")
+        return [found.missing, found.stride] if isinstance(found, PadShortcut) else repr(found)
 
-    option_b = ["Sequential(\n  (0): Conv2d(1x1, 16", "32, stride=2)\n  (1): BatchNorm2d(32)\n)"]
+    option_b = "Sequential(\n  (0): Conv2d(16, 32, 1, stride=2, bias=False)\n  (1): BatchNorm2d(32)\n)"
     return {
         "shortcut": Row(look, ("B", option_b), ("A", [(0, 16), 2]), ("C", option_b)),
         "pad_channels": Row(functools.partial(look, shortcut="A"), ("after", [(0, 16), 2]), ("both", [(8, 8), 2])),

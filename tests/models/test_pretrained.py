@@ -258,6 +258,54 @@ def test_a_sequential_has_pytorchs_names_groups_and_flattening():
     assert disagreement(logits(net, x), expected) < 1e-6
 
 
+def test_the_other_layers_have_pytorchs_names_and_layouts():
+    rng = np.random.default_rng(3)
+    net = nn.Sequential(
+        nn.Embedding(7, 6, rng=rng),
+        nn.LayerNorm(6),
+        nn.LayerNorm((5, 6)),
+        nn.GELU(),
+        nn.Linear(6, 4, rng=rng),
+        nn.Identity(),
+        nn.GroupNorm(2, 4),
+        nn.ConvTranspose2d(4, 3, (2, 3), stride=2, rng=rng),
+        nn.Flatten(),
+        nn.Linear(2 * 11 * 3, 2, rng=rng),
+    )
+    theirs = torch.nn.Sequential(
+        torch.nn.Embedding(7, 6),
+        torch.nn.LayerNorm(6),
+        torch.nn.LayerNorm((5, 6)),
+        torch.nn.GELU(),
+        torch.nn.Linear(6, 4),
+        Images(),
+        torch.nn.GroupNorm(2, 4),
+        torch.nn.ConvTranspose2d(4, 3, (2, 3), stride=2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(2 * 11 * 3, 2),
+    )
+    net.layers[5].forward = lambda x: x.reshape(x.shape[0], 1, 5, 4)
+    words = rng.integers(0, 7, (3, 5))
+    for p in net.parameters():
+        p.data = rng.standard_normal(p.shape).astype("float32")
+    theirs.load_state_dict({name: torch.tensor(array) for name, array in pretrained.to_torch(net).items()})
+    with torch.no_grad():
+        expected = theirs(torch.tensor(words)).numpy()
+    assert disagreement(net(words).data, expected) < 1e-5
+    state = {name: array.numpy() + 1 for name, array in theirs.state_dict().items()}
+    pretrained.load_torch(net, state)
+    assert all(np.array_equal(array, state[name]) for name, array in pretrained.to_torch(net).items())
+    with pytest.raises(ValueError, match=r"^to_torch: expected .* LayerNorm of at most two axes, got LayerNorm at '0'"):
+        pretrained.to_torch(nn.Sequential(nn.LayerNorm((2, 2, 3))))
+
+
+class Images(torch.nn.Module):
+    """Turns (n, w, c) into (n, c, 1, w)."""
+
+    def forward(self, x):
+        return x.transpose(1, 2).unsqueeze(2)
+
+
 @pytest.mark.usefixtures("no_draws")
 def test_names_are_torchvisions():
     names = list(pretrained.to_torch(models.resnet50()))
@@ -330,7 +378,7 @@ def test_the_wrong_kind_of_net_or_file_is_explained(tmp_path):
             self.gain = nn.Parameter([1.0])
 
     for call in (pretrained.to_torch, lambda net: pretrained.load_torch(net, {})):
-        with pytest.raises(ValueError, match=r"expected Conv2d, BatchNorm2d and Linear, got Scale at '0'"):
+        with pytest.raises(ValueError, match=r"expected Linear, .* of at most two axes, got Scale at '0'"):
             call(nn.Sequential(Scale()))
     net = models.cifar_resnet(8)
     mg.save(tmp_path / "checkpoint.safetensors", {"model": net.state_dict(), "iteration": 3})

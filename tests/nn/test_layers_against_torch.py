@@ -58,6 +58,31 @@ LAYERS = {
         IMAGES,
     ),
     "ReLU": (mg.nn.ReLU(), double("ReLU"), IMAGES),
+    "Tanh": (mg.nn.Tanh(), double("Tanh"), IMAGES),
+    "Sigmoid": (mg.nn.Sigmoid(), double("Sigmoid"), IMAGES),
+    "SiLU": (mg.nn.SiLU(), double("SiLU"), IMAGES),
+    "GELU": (mg.nn.GELU(), double("GELU"), IMAGES),
+    "LeakyReLU": (mg.nn.LeakyReLU(), double("LeakyReLU"), IMAGES),
+    "LeakyReLU-steep": (mg.nn.LeakyReLU(0.3), double("LeakyReLU", 0.3), IMAGES),
+    "LayerNorm": (mg.nn.LayerNorm(4, dtype=np.float64), double("LayerNorm", 4), (3, 5, 4)),
+    "LayerNorm-settings": (
+        mg.nn.LayerNorm((5, 4), eps=0.1, dtype=np.float64),
+        double("LayerNorm", (5, 4), eps=0.1),
+        (3, 5, 4),
+    ),
+    "LayerNorm-images": (mg.nn.LayerNorm((6, 5, 4), dtype=np.float64), double("LayerNorm", (4, 6, 5)), IMAGES),
+    "GroupNorm": (mg.nn.GroupNorm(2, 4, dtype=np.float64), double("GroupNorm", 2, 4), IMAGES),
+    "GroupNorm-settings": (
+        mg.nn.GroupNorm(4, 4, eps=0.1, dtype=np.float64),
+        double("GroupNorm", 4, 4, eps=0.1),
+        IMAGES,
+    ),
+    "ConvTranspose2d": (ours("ConvTranspose2d", 4, 3, 3), double("ConvTranspose2d", 4, 3, 3), IMAGES),
+    "ConvTranspose2d-stride": (
+        ours("ConvTranspose2d", 4, 3, (3, 4), stride=(2, 3), padding=1, output_padding=(1, 2), bias=False),
+        double("ConvTranspose2d", 4, 3, (3, 4), stride=(2, 3), padding=1, output_padding=(1, 2), bias=False),
+        IMAGES,
+    ),
     "MaxPool2d": (mg.nn.MaxPool2d(2), double("MaxPool2d", 2), IMAGES),
     "MaxPool2d-overlapping": (
         mg.nn.MaxPool2d(3, stride=2, padding=1),
@@ -95,6 +120,18 @@ def test_value_and_gradients_are_those_of_torch(case, training):
     out, expected, dx, dx_expected = call_both(layer, counterpart, random(shape, 1))
     assert_close(out, expected, "value")
     assert_close(dx, dx_expected, "gradient of x")
+    assert_gradients_of_parameters(layer, counterpart, "gradient")
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (2, 3, 4)])
+def test_vectors_of_integers_are_those_of_torch(shape):
+    layer, counterpart = ours("Embedding", 5, 3), double("Embedding", 5, 3)
+    copy_parameters(layer, counterpart)
+    indices, g = np.random.default_rng(0).integers(0, 5, shape), random((*shape, 3), 1)
+    out, expected = layer(indices), counterpart(torch.tensor(indices))
+    assert_close(out, expected, "value")
+    out.backward(g)
+    expected.backward(torch.tensor(g))
     assert_gradients_of_parameters(layer, counterpart, "gradient")
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import pickle
 import types
 
 import numpy as np
@@ -98,9 +99,44 @@ def test_parameters_and_modules_in_lists():
     model.itself = model
     assert len(list(model.named_modules())) == 3
     for hidden in (nn.Parameter([1.0]), nn.Buffer(np.ones(1)), nn.ReLU()):
-        model.hidden = {"w": hidden}
-        with pytest.raises(TypeError, match="Ensemble.hidden: .*not in a dict"):
+        model.hidden = {hidden}
+        with pytest.raises(TypeError, match="Ensemble.hidden: .*not in a set"):
             list(model.parameters())
+
+
+class Heads(nn.Module):
+    """Layers by name, in dicts in lists in dicts, and a dict that holds itself."""
+
+    def __init__(self):
+        self.heads = {
+            "digit": nn.Linear(2, 3, rng=0),
+            "colour": [nn.Linear(2, 1, rng=1), {"gain": nn.Parameter([2.0])}],
+        }
+        self.statistics = collections.OrderedDict(mean=nn.Buffer(np.zeros(2, "float32")), n=3)
+        self.heads["all"] = self.heads
+
+    def forward(self, x):
+        linear, scale = self.heads["colour"]
+        return self.heads["digit"](x - self.statistics["mean"].data), linear(x) * scale["gain"]
+
+
+def test_layers_in_dicts_have_their_keys_in_their_paths():
+    net, other = Heads(), Heads()
+    paths = ["heads.colour.1.gain", "heads.digit.w", "heads.digit.b", "heads.colour.0.w", "heads.colour.0.b"]
+    assert [name for name, _ in net.named_parameters()] == paths
+    assert [name for name, _ in net.named_buffers()] == ["statistics.mean"]
+    assert [path for path, _ in net.named_modules()] == ["", "heads.digit", "heads.colour.0"]
+    assert not any(module.training for _, module in net.eval().named_modules())
+    assert "(heads.digit): Linear(2, 3)" in repr(net)
+    net.load_state_dict({name: array + 1 for name, array in net.state_dict().items()})
+    other.load_state_dict(net.state_dict())
+    x = mg.Tensor([[1.0, -2.0]])
+    for same in (other, copy.deepcopy(net), pickle.loads(pickle.dumps(net)), nn.fold_batch_norm(net)):
+        for got, expected in zip(same(x), net(x), strict=True):
+            assert_array_equal(got.data, expected.data, strict=True)
+    (net(x)[0].sum() + net(x)[1].sum()).backward()
+    assert all(p.grad is not None for p in net.parameters())
+    assert net.to("cpu").heads["digit"].w.grad is None
 
 
 class Nested(nn.Module):
@@ -170,12 +206,12 @@ def test_what_stands_in_nested_lists_is_trained_copied_loaded_and_folded():
 
 
 HIDDEN = {
-    "dict of lists": lambda thing: {"a": [thing]},
-    "dict of dicts": lambda thing: {"a": {"b": thing}},
-    "dict in a list": lambda thing: [1, {"a": thing}],
-    "dict in a dict in tuples": lambda thing: (((), {"a": [{"b": (thing,)}]}),),
-    "ordered dict": lambda thing: collections.OrderedDict(a=thing),
-    "mapping": lambda thing: types.MappingProxyType({"a": thing}),
+    "dict of lists": lambda thing: {1: [thing]},
+    "dict of dicts": lambda thing: {"a": {"b": {"c.d": thing}}},
+    "dict in a list": lambda thing: [1, {None: thing}],
+    "dict in a dict in tuples": lambda thing: (((), {"a": [{("b", 1): (thing,)}]}),),
+    "ordered dict": lambda thing: collections.OrderedDict([(1, thing)]),
+    "mapping": lambda thing: types.MappingProxyType({"a.b": thing}),
     "set": lambda thing: {thing},
     "frozen set": lambda thing: [frozenset([thing])],
     "deque": lambda thing: collections.deque([thing]),
@@ -190,7 +226,7 @@ def test_what_is_not_walked_is_refused_wherever_it_stands(kind, thing):
     net[1].hidden = HIDDEN[kind](thing())
     uses = [nn.Module.state_dict, nn.Module.eval, nn.Module.train, lambda net: net.apply(print), nn.fold_batch_norm]
     for use in [*uses, lambda net: net.to("cpu"), lambda net: list(net.parameters()), lambda net: list(net.buffers())]:
-        with pytest.raises(TypeError, match=r"^Mask\.hidden[.\d]*: .* not in a \w+; use a list"):
+        with pytest.raises(TypeError, match=r"^Mask\.hidden[.\w]*: .* not in a \w+( with such keys)?; use a list"):
             use(net)
 
 
@@ -254,12 +290,26 @@ def test_a_sequential_is_a_sequence_of_its_layers():
     assert list(model) == model.layers
     assert [type(layer).__name__ for layer in model][-1] == type(model[-1]).__name__ == "Linear"
 
+    for i in (slice(0, 2), slice(None, -1), slice(1, None, 2), slice(5, 5)):
+        part = model[i]
+        assert type(part) is nn.Sequential
+        assert part.layers == model.layers[i]
+        assert part.layers is not model.layers
+    with pytest.raises(IndexError):
+        model[5]
+    head = model[-1] = nn.Linear(12, 7, rng=0)
+    assert model[4] is head
+    assert model(images()).shape == (4, 7)
+    with pytest.raises(TypeError, match=r"got list; pass them one by one: Sequential\(\*layers\)"):
+        nn.Sequential([nn.ReLU()])
+
     class Headed(nn.Sequential):
         def __init__(self):
             super().__init__(nn.ReLU())
             self.head = nn.Linear(2, 1, rng=0)
 
     assert [name for name, _ in Headed().named_modules()] == ["", "0", "head"]
+    assert type(Headed()[:1]) is nn.Sequential
 
 
 def test_sizes_and_seeds_are_checked():
@@ -323,8 +373,63 @@ def test_to_drops_gradients_and_keeps_parameters():
 
 
 def test_repr_shows_the_parts():
-    assert "(0): Conv2d(3x3, 2 -> 3, stride=1)" in repr(net())
-    assert repr(nn.ReLU()) == "ReLU()"
+    assert "(0): Conv2d(2, 3, 3, padding=1)" in repr(net())
+    assert repr(nn.Sequential()) == "Sequential()"
+
+
+class Scale(nn.Module):
+    """A layer of a user: `gain` is a setting with an attribute, `hidden` one without."""
+
+    def __init__(self, gain, hidden, *, steps=(1, 2)):
+        self.gain, self.steps = gain, steps
+
+
+#: Layers as one writes them: their repr is the same, without the seed.
+WRITTEN = [
+    "Linear(3, 2)",
+    "Linear(3, 2, bias=False, dtype='float64')",
+    "Conv2d(2, 4, 3)",
+    "Conv2d(2, 4, 3, padding='same')",
+    "Conv2d(2, 4, (1, 2), stride=(2, 1), padding=(0, 1), dilation=2, groups=2, bias=False)",
+    "BatchNorm2d(3)",
+    "BatchNorm2d(3, momentum=0.2, eps=0.001, dtype='float64')",
+    "MaxPool2d(3, stride=2, padding=1)",
+    "AvgPool2d((1, 2), stride=1)",
+    "Dropout(p=0.3)",
+    *("ReLU()", "GlobalAvgPool2d()", "Flatten()", "Identity()", "Tanh()", "Sigmoid()", "SiLU()", "GELU()"),
+    "LeakyReLU(negative_slope=0.2)",
+    "LayerNorm(8)",
+    "LayerNorm((4, 4, 8), eps=0.001, dtype='float64')",
+    "GroupNorm(2, 8)",
+    "GroupNorm(2, 8, eps=0.001)",
+    "Embedding(100, 8)",
+    "ConvTranspose2d(4, 3, 4, stride=2, padding=(1, 0), output_padding=1, bias=False)",
+]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_layer_is_shown_as_it_is_written(text):
+    kind = getattr(nn, text.partition("(")[0])
+    drawn = (nn.Linear, nn.Conv2d, nn.Dropout, nn.Embedding, nn.ConvTranspose2d)
+    seed = {"rng": 0} if kind in drawn else {}
+    layer = eval(f"make({text.partition('(')[2]}", {"make": lambda *args, **settings: kind(*args, **settings, **seed)})
+    assert repr(layer) == text
+
+
+def test_every_layer_has_a_text():
+    kinds = {name for name, kind in vars(nn).items() if isinstance(kind, type) and issubclass(kind, nn.Module)}
+    assert {text.partition("(")[0] for text in WRITTEN} == kinds - {"Module", "Sequential"}
+
+
+def test_a_layer_of_a_user_is_shown_by_the_attributes_that_it_has():
+    assert repr(Scale(2.0, 3)) == "Scale(2.0)"
+    assert repr(Scale([0.5, np.ones(2)], 3, steps=4)) == "Scale([0.5, [1.0, 1.0]], steps=4)"
+    assert repr(Scale(np.ones((3, 2)), 3, steps=(2, 2))) == "Scale(<float64 (3, 2)>, steps=(2, 2))"
+    assert repr(Scale(abs, 3)) == "Scale(abs)"
+    assert repr(Scale(object(), 3)) == "Scale(object(...))"
+    missing = Scale(1, 2)
+    del missing.gain
+    assert repr(missing) == "Scale()"
 
 
 def test_apply_and_hooks():
@@ -351,7 +456,6 @@ def test_layers_call_their_operators():
     assert_array_equal(conv(x).data, expected.data)
     assert (conv.kernel, conv.stride, conv.padding, conv.dilation) == ((1, 2), (2, 1), (0, 1), (1, 1))
     assert conv.groups == 2
-    assert conv.extra() == "1x2, 2 -> 4, stride=(2, 1)"
     assert nn.Conv2d(2, 4, 3, bias=False, rng=0).b is None
     for pool, operator in ((nn.MaxPool2d, mg.max_pool2d), (nn.AvgPool2d, mg.avg_pool2d)):
         expected = operator(x, 2, stride=1, padding=1)
@@ -460,6 +564,59 @@ def test_draws_depend_on_the_seed_alone():
         nn.init.he_normal((3,), rng=0)
 
 
+def test_new_weights_have_the_variances_that_the_docstrings_give():
+    """An embedding's are 1; through a transposed convolution and a ReLU signals keep their mean square."""
+    assert_allclose(nn.Embedding(300, 50, rng=0).weight.data.var(), 1, rtol=0.05)
+    x = np.random.default_rng(0).standard_normal((2, 20, 20, 64)).clip(0).astype("float32")
+    for settings in ({"stride": 2, "kernel": 4}, {"stride": (1, 3), "kernel": 6}, {"kernel": 3}):
+        out = nn.ConvTranspose2d(64, 64, rng=0, **settings)(mg.Tensor(x)).data[:, 6:-6, 6:-6]
+        assert_allclose((out**2).mean(), 2 * (x**2).mean(), rtol=0.1)
+    for layer in (nn.LayerNorm((2, 3)), nn.GroupNorm(2, 4)):
+        assert {name: (float(a.min()), float(a.max())) for name, a in layer.state_dict().items()} == {
+            "weight": (1.0, 1.0),
+            "bias": (0.0, 0.0),
+        }
+
+
+def every_layer():
+    """A net of all new layers on integers: (n, 6) to (n, 12, 12, 2)."""
+    rng = np.random.default_rng(0)
+    return nn.Sequential(
+        nn.Embedding(9, 8, rng=rng),
+        nn.LayerNorm(8),
+        nn.Linear(8, 8, rng=rng),
+        *(nn.Tanh(), nn.Sigmoid(), nn.SiLU(), nn.GELU(), nn.LeakyReLU()),
+        Square(),
+        nn.GroupNorm(4, 8),
+        nn.ConvTranspose2d(8, 2, 4, stride=2, padding=1, rng=rng),
+    )
+
+
+class Square(nn.Module):
+    """All sums of two of six vectors, as an image."""
+
+    def forward(self, x):
+        return x.reshape(x.shape[0], 6, 1, 8) + x.reshape(x.shape[0], 1, 6, 8)
+
+
+def test_the_new_layers_are_copied_pickled_summed_up_and_drawn():
+    net, words = every_layer(), np.random.default_rng(1).integers(0, 9, (3, 6))
+    for same in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert repr(same) == repr(net)
+        assert_array_equal(same(words).data, net(words).data, strict=True)
+    names = ["0.weight", "1.weight", "1.bias", "2.w", "2.b", "9.weight", "9.bias", "10.weight", "10.bias"]
+    assert list(net.state_dict()) == names
+    found = mg.inspect.summary(net, (6,))
+    assert found.parameters == sum(p.size for p in net.parameters())
+    assert [row.shape for row in found.rows if row.kind in ("Embedding", "ConvTranspose2d")] == [(6, 8), (12, 12, 2)]
+    assert "not counted" not in repr(found)
+    assert found.macs == 6 * 8 * 8 + 36 * 4 * 4 * 8 * 2
+    text = mg.inspect.draw_graph(net(words).sum()).dot
+    assert all(name in text for name in ("getitem", "tanh", "sigmoid", "silu", "gelu"))
+    net(words).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
 @pytest.mark.parametrize("f", [nn.init.he_normal, nn.init.he_uniform, nn.init.glorot_uniform])
 def test_weights_that_are_drawn_in_pieces_are_those_of_one_draw(f, monkeypatch):
     """So memory need not hold all of them in float64; and the generator ends in the same state."""
@@ -491,6 +648,23 @@ NAN, INF = float("nan"), float("inf")
         (lambda p: nn.Conv2d(2, 2, 1, padding=p, rng=0), [-1, 2.0, NAN, INF, None, (1, -1)]),
         (lambda d: nn.Conv2d(2, 2, 1, dilation=d, rng=0), [0, -1, 2.0, NAN, INF, None]),
         (lambda g: nn.Conv2d(2, 2, 1, groups=g, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda s: nn.LeakyReLU(s), [-0.1, NAN, INF, "0.1", None]),
+        (lambda n: nn.LayerNorm(n), [0, -1, 2.0, NAN, None, (), (3, 0), (2, 1.5), "ab"]),
+        (lambda e: nn.LayerNorm(2, eps=e), [0.0, -1e-5, NAN, INF, "1e-5", None]),
+        (lambda g: nn.GroupNorm(g, 4), [0, -1, 3, 2.0, NAN, "2", None]),
+        (lambda c: nn.GroupNorm(2, c), [0, -1, 3, 2.0, NAN, "2", None]),
+        (lambda e: nn.GroupNorm(2, 4, eps=e), [0.0, -1e-5, NAN, INF, "1e-5", None]),
+        (lambda n: nn.Embedding(n, 2, rng=0), [0, -1, 2.0, NAN, "2", None]),
+        (lambda n: nn.Embedding(2, n, rng=0), [0, -1, 2.0, NAN, "2", None]),
+        (lambda r: nn.Embedding(2, 2, rng=r), [-1, 2.0, NAN, "2", None]),
+        (lambda k: nn.ConvTranspose2d(2, 2, k, rng=0), [0, -1, 2.0, NAN, INF, None, (1, -1)]),
+        (lambda s: nn.ConvTranspose2d(2, 2, 1, stride=s, rng=0), [0, -1, 2.0, NAN, INF, None]),
+        (lambda p: nn.ConvTranspose2d(2, 2, 3, padding=p, rng=0), [-1, 2.0, NAN, INF, None]),
+        (
+            lambda p: nn.ConvTranspose2d(2, 2, 3, stride=4, output_padding=p, rng=0),
+            [-1, 4, (0, 5), 2.0, NAN, INF, None],
+        ),
+        (lambda b: nn.ConvTranspose2d(2, 2, 1, bias=b, rng=0), ["no", None, 0, NAN]),
         (lambda k: nn.MaxPool2d(k), [0, -1, 2.0, NAN, INF, None, "abc"]),
         (lambda p: nn.AvgPool2d(2, padding=p), [-1, 1.0, NAN, INF, None]),
         (lambda s: nn.AvgPool2d(2, stride=s), [0, -1, 1.0, NAN, INF]),
@@ -500,7 +674,8 @@ def test_a_setting_out_of_range_is_refused_at_once(make, values):
     """Not in use: a layer with momentum=nan trained, and was wrong in evaluation."""
     for value in values:
         with pytest.raises(
-            (ValueError, TypeError), match=r"^(Dropout|BatchNorm2d|Linear|Conv2d|MaxPool2d|AvgPool2d): "
+            (ValueError, TypeError),
+            match=r"^(Dropout|\w+Norm(2d)?|Linear|Conv(Transpose)?2d|MaxPool2d|AvgPool2d|LeakyReLU|Embedding): ",
         ):
             make(value)
 

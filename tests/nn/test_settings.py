@@ -8,7 +8,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn.module import evaluation
-from tests.tools.settings import Row, check, missing
+from tests.tools.settings import Refused, Row, check, missing
 
 #: Rows of 0 to 3, 4 to 7, 8 to 11 and 12 to 15.
 SQUARE = mg.Tensor(np.arange(16.0).reshape(1, 4, 4, 1))
@@ -54,6 +54,21 @@ def linear(c_in=3, c_out=2, **settings):
 
 def conv(c_in=4, c_out=6, kernel=3, **settings):
     return nn.Conv2d(c_in, c_out, kernel, **({"rng": 0} | settings))
+
+
+def upward(c_in=4, c_out=3, kernel=2, **settings):
+    return nn.ConvTranspose2d(c_in, c_out, kernel, **({"rng": 0} | settings))
+
+
+def spread(kernel=1, **settings):
+    """The numbers 1 to 4, each spread over a window of ones."""
+    layer = nn.ConvTranspose2d(1, 1, kernel, bias=False, rng=0, **settings)
+    layer.weight.data = np.ones_like(layer.weight.data, np.float64)
+    return layer(mg.Tensor(np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1))).data[0, :, :, 0].tolist()
+
+
+def normalised_by(layer):
+    return layer(mg.Tensor(np.array([[1.0, 3.0], [5.0, 11.0]]))).data.tolist()
 
 
 def dtypes(module):
@@ -189,6 +204,116 @@ ROWS = {
     "BatchNorm2d.dtype": Row(
         lambda **s: set(dtypes(nn.BatchNorm2d(2, **s)).values()), (np.float32, {"float32"}), (np.float64, {"float64"})
     ),
+    "LeakyReLU.negative_slope": Row(
+        lambda **s: nn.LeakyReLU(**s)(mg.Tensor([-2.0, 3.0])).data,
+        (0.01, np.array([-0.02, 3.0])),
+        (0.5, np.array([-1.0, 3.0])),
+        (0.0, np.array([0.0, 3.0])),
+    ),
+    # the numbers 1 and 3, and 5 and 11
+    "LayerNorm.normalized_shape": Row(
+        lambda normalized_shape: normalised_by(nn.LayerNorm(normalized_shape, dtype=np.float64)),
+        (2, [[-1.0, 1.0], [-1.0, 1.0]]),
+        ([2], [[-1.0, 1.0], [-1.0, 1.0]]),
+        ((2, 2), (np.array([[-4.0, -2], [0, 6]]) / 14**0.5).tolist()),
+        rtol=1e-4,
+    ),
+    "LayerNorm.eps": Row(
+        lambda **s: normalised_by(nn.LayerNorm(2, dtype=np.float64, **s))[0],
+        (1e-5, [-0.999995, 0.999995]),
+        (3.0, [-0.5, 0.5]),
+        rtol=1e-9,
+    ),
+    "LayerNorm.dtype": Row(
+        lambda **s: dtypes(nn.LayerNorm(2, **s)),
+        (np.float32, {"weight": "float32", "bias": "float32"}),
+        (np.float64, {"weight": "float64", "bias": "float64"}),
+    ),
+    "GroupNorm.num_groups": Row(
+        lambda num_groups: normalised_by(nn.GroupNorm(num_groups, 2, dtype=np.float64)),
+        (1, [[-1.0, 1.0], [-1.0, 1.0]]),
+        (2, [[0.0, 0.0], [0.0, 0.0]]),
+        rtol=1e-4,
+    ),
+    "GroupNorm.num_channels": Row(
+        lambda num_channels: [a.tolist() for a in nn.GroupNorm(1, num_channels).state_dict().values()],
+        (1, [[1.0], [0.0]]),
+        (2, [[1.0, 1.0], [0.0, 0.0]]),
+    ),
+    "GroupNorm.eps": Row(
+        lambda **s: normalised_by(nn.GroupNorm(1, 2, dtype=np.float64, **s))[0],
+        (1e-5, [-0.999995, 0.999995]),
+        (3.0, [-0.5, 0.5]),
+        rtol=1e-9,
+    ),
+    "GroupNorm.dtype": Row(
+        lambda **s: dtypes(nn.GroupNorm(1, 2, **s)),
+        (np.float32, {"weight": "float32", "bias": "float32"}),
+        (np.float64, {"weight": "float64", "bias": "float64"}),
+    ),
+    "Embedding.num_embeddings": Row(
+        lambda num_embeddings: nn.Embedding(num_embeddings, 2, rng=0).weight.data,
+        (3, np.random.default_rng(0).standard_normal((3, 2))),
+        (5, np.random.default_rng(0).standard_normal((5, 2))),
+    ),
+    "Embedding.embedding_dim": Row(
+        lambda embedding_dim: nn.Embedding(3, embedding_dim, rng=0).weight.data,
+        (2, np.random.default_rng(0).standard_normal((3, 2))),
+        (4, np.random.default_rng(0).standard_normal((3, 4))),
+    ),
+    "Embedding.rng": Row(
+        lambda rng: nn.Embedding(3, 2, rng=rng).weight.data,
+        (0, np.random.default_rng(0).standard_normal((3, 2))),
+        (SEED, np.random.default_rng(SEED).standard_normal((3, 2))),
+    ),
+    "Embedding.dtype": Row(
+        lambda **s: dtypes(nn.Embedding(3, 2, rng=0, **s)),
+        (np.float32, {"weight": "float32"}),
+        (np.float64, {"weight": "float64"}),
+    ),
+    "ConvTranspose2d.c_in": Row(
+        lambda c_in: upward(c_in).weight.data, (4, normal((2, 2, 4, 3), 16)), (2, normal((2, 2, 2, 3), 8))
+    ),
+    "ConvTranspose2d.c_out": Row(
+        lambda c_out: [upward(c_out=c_out).weight.data, upward(c_out=c_out).bias.data],
+        (3, [normal((2, 2, 4, 3), 16), np.zeros(3)]),
+        (2, [normal((2, 2, 4, 2), 16), np.zeros(2)]),
+    ),
+    "ConvTranspose2d.kernel": Row(
+        spread,
+        (1, [[1.0, 2.0], [3.0, 4.0]]),
+        ((1, 2), [[1.0, 3.0, 2.0], [3.0, 7.0, 4.0]]),
+        ((2, 1), [[1.0, 2.0], [4.0, 6.0], [3.0, 4.0]]),
+    ),
+    "ConvTranspose2d.stride": Row(
+        spread,
+        (1, [[1.0, 2.0], [3.0, 4.0]]),
+        ((1, 2), [[1.0, 0, 2.0], [3.0, 0, 4.0]]),
+        ((2, 1), [[1.0, 2.0], [0.0, 0.0], [3.0, 4.0]]),
+    ),
+    "ConvTranspose2d.padding": Row(
+        lambda **s: spread(3, **s),
+        (0, [[1.0, 3, 3, 2], [4.0, 10, 10, 6], [4.0, 10, 10, 6], [3.0, 7, 7, 4]]),
+        (1, [[10.0, 10], [10.0, 10]]),
+        ((1, 0), [[4.0, 10, 10, 6], [4.0, 10, 10, 6]]),
+    ),
+    "ConvTranspose2d.output_padding": Row(
+        lambda **s: spread(stride=2, **s),
+        (0, [[1.0, 0, 2], [0.0, 0, 0], [3.0, 0, 4]]),
+        ((0, 1), [[1.0, 0, 2, 0], [0.0, 0, 0, 0], [3.0, 0, 4, 0]]),
+        ((1, 0), [[1.0, 0, 2], [0.0, 0, 0], [3.0, 0, 4], [0.0, 0, 0]]),
+    ),
+    "ConvTranspose2d.bias": Row(
+        lambda **s: list(upward(**s).state_dict()), (True, ["weight", "bias"]), (False, ["weight"])
+    ),
+    "ConvTranspose2d.rng": Row(
+        lambda rng: upward(rng=rng).weight.data, (0, normal((2, 2, 4, 3), 16)), (SEED, normal((2, 2, 4, 3), 16, SEED))
+    ),
+    "ConvTranspose2d.dtype": Row(
+        lambda **s: dtypes(upward(**s)),
+        (np.float32, {"weight": "float32", "bias": "float32"}),
+        (np.float64, {"weight": "float64", "bias": "float64"}),
+    ),
     "MaxPool2d.kernel": Row(
         largest,
         (2, np.array([[5.0, 7], [13, 15]])),
@@ -246,6 +371,17 @@ ROWS = {
     ),
     "Buffer.data": Row(lambda data: nn.Buffer(data).data.tolist(), (np.ones(2), [1.0, 1.0]), (np.ones(1, int), [1])),
     "Module.train.training": Row(modes, (True, [True] * 4), (False, [False] * 4)),
+    "Module.load_state_dict.strict": Row(
+        lambda **s: list(nn.Linear(1, 1, rng=0).load_state_dict({"w": [[1.0]]}, **s)),
+        (True, Refused(ValueError, "missing: b")),
+        (False, [["b"], []]),
+    ),
+    "Unmatched.missing_keys": Row(
+        lambda missing_keys: nn.Unmatched(missing_keys, []), (["a"], (["a"], [])), ([], ([], []))
+    ),
+    "Unmatched.unexpected_keys": Row(
+        lambda unexpected_keys: nn.Unmatched([], unexpected_keys), (["a"], ([], ["a"])), ([], ([], []))
+    ),
     "evaluation.models": Row(
         lambda models: in_context(*models),
         ((True, False), [False, True, False, True, True]),
@@ -283,6 +419,8 @@ def test_a_setting_has_its_effect(name):
         lambda rng: nn.init.glorot_uniform((3, 2), rng=rng),
         lambda rng: linear(rng=rng).w.data,
         lambda rng: conv(rng=rng).w.data,
+        lambda rng: upward(rng=rng).weight.data,
+        lambda rng: nn.Embedding(3, 2, rng=rng).weight.data,
         lambda rng: nn.Dropout(rng=rng)(mg.Tensor(np.ones(20))).data,
     ],
 )

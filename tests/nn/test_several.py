@@ -19,15 +19,17 @@ KINDS = [lambda: nn.Parameter([1.0]), lambda: nn.Buffer(np.ones(1)), nn.ReLU]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", range(3))
-def test_a_dict_in_which_only_one_value_would_be_overlooked_is_refused(kind, place):
+@pytest.mark.parametrize("keys", [(1, 2, 3), ("a", "b", "c.d"), ("a", "b", ("c", "d")), (None, "a", "b")])
+def test_a_dict_in_which_only_one_value_would_be_overlooked_is_refused(kind, place, keys):
+    """Keys are parts of paths: 1 and "1", or "c.d" and "d" within "c", would have one path."""
     net = nn.Sequential(nn.ReLU(), nn.ReLU())
     values = ["text", None]
     values.insert(place, kind())
-    net[1].settings = {"depth": 3}
+    net[1].settings = {3: "depth"}
     net[1].names = {}
     assert list(net.parameters()) == []  # dicts of other things are no concern of a Module
-    net[1].hidden = dict(zip("abc", values, strict=True))
-    with pytest.raises(TypeError, match=r"ReLU\.hidden: .*not in a dict"):
+    net[1].hidden = dict(zip(keys, values, strict=True))
+    with pytest.raises(TypeError, match=r"ReLU\.hidden: .*not in a dict with such keys; use a list"):
         list(net.parameters())
 
 
@@ -163,6 +165,8 @@ X = np.ones(1000)
     [
         lambda rng: nn.Linear(20, 50, rng=rng).w.data,
         lambda rng: nn.Conv2d(4, 5, 3, rng=rng).w.data,
+        lambda rng: nn.ConvTranspose2d(4, 5, 3, rng=rng).weight.data,
+        lambda rng: nn.Embedding(20, 50, rng=rng).weight.data,
         lambda rng: nn.Dropout(0.5, rng=rng)(mg.Tensor(X)).data,
         lambda rng: nn.init.he_normal((20, 50), rng=rng),
         lambda rng: nn.init.he_uniform((20, 50), rng=rng),

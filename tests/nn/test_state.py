@@ -133,6 +133,50 @@ def test_a_state_is_a_dict(state):
         two().load_state_dict(two().state_dict() | {3: np.ones(2)})
 
 
+def test_what_has_no_counterpart_is_returned_and_the_rest_is_loaded():
+    """PyTorch's names for both: `missing_keys`, `unexpected_keys`."""
+    net, before = two(), two().state_dict()
+    assert net.load_state_dict(before) == nn.Unmatched([], [])
+    state = {name: array + 1 for name, array in before.items()}
+    del state["0.w"], state["1.running_mean"]
+    result = net.load_state_dict(state | {"head.w": np.ones(3), 3: np.ones(1)}, strict=False)
+    assert result == (["0.w", "1.running_mean"], ["head.w", 3])
+    assert (result.missing_keys, result.unexpected_keys) == result
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[name] + (name in state), strict=True)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_shape_that_does_not_fit_is_refused_in_any_case(strict):
+    net, before = two(), two().state_dict()
+    state = {"0.w": before["0.w"] + 1, "0.b": np.ones(3), "other": np.ones(1)}
+    with pytest.raises(ValueError, match=r"0\.b: expected shape \(2,\), got \(3,\)") as caught:
+        net.load_state_dict(state, strict=strict)
+    assert ("other" in str(caught.value)) == strict
+    assert "strict=False" not in str(caught.value)
+    np.testing.assert_array_equal(net[0].w.data, before["0.w"], strict=True)
+
+
+def test_a_state_without_any_common_path_is_refused():
+    """It loads nothing: with a prefix in every name, as of a net inside another, that is a mistake."""
+    state = {f"net.{name}": array for name, array in two().state_dict().items()}
+    for bad in (state, {}):
+        with pytest.raises(ValueError, match=r"missing: 0\.w\n") as caught:
+            two().load_state_dict(bad, strict=False)
+        assert "strict=False" not in str(caught.value)
+        assert all(f"unexpected: {name}\n" in f"{caught.value}\n" for name in bad)
+    assert nn.ReLU().load_state_dict({}, strict=False) == ([], [])
+
+
+def test_the_error_says_how_to_load_the_rest():
+    state = two().state_dict() | {"head": np.ones(1)}
+    with pytest.raises(ValueError, match=r"unexpected: head\nstrict=False loads what has common names$"):
+        two().load_state_dict(state)
+    for bad in ("no", 0, None):
+        with pytest.raises(TypeError, match="^load_state_dict: expected strict to be True or False, got "):
+            two().load_state_dict(state, strict=bad)
+
+
 def test_a_checked_state_changes_nothing():
     net, before = two(), two().state_dict()
     net.check_state_dict({name: array + 1 for name, array in before.items()})

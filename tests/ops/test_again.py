@@ -165,7 +165,7 @@ def test_an_index_is_copied_where_a_gradient_is_wanted(index, recorded):
 
 def test_every_layer_is_in_the_table():
     kinds = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)}
-    assert LAYERS.keys() | {"Buffer", "Parameter", "Module", "Sequential"} == kinds
+    assert LAYERS.keys() | {"Buffer", "Embedding", "Parameter", "Module", "Sequential", "Unmatched"} == kinds
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])

@@ -32,25 +32,32 @@ def assert_close(ours: Any, theirs: Any, what: str, bound: float = DOUBLE) -> No
     assert_allclose(ours.data, theirs, rtol=0, atol=atol, err_msg=what, equal_nan=False, strict=True)
 
 
-def weight(array: Any) -> Any:
-    """Turn a weight (kh, kw, c, o) into PyTorch's (o, c, kh, kw), and (in, out) into (out, in)."""
-    return torch.tensor(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T if array.ndim == 2 else array)
+#: PyTorch's order of the axes of a weight, where it is another one, by the number of axes: of most layers, of some.
+ORDERS = {4: (3, 2, 0, 1), 2: (1, 0)}
+ORDERS_OF = {"ConvTranspose2d": {4: (2, 3, 0, 1)}, "LayerNorm": {2: (0, 1), 3: (2, 0, 1)}, "Embedding": {2: (0, 1)}}
+
+
+def weight(array: Any, kind: str = "") -> Any:
+    """Turn a weight (kh, kw, c, o) into PyTorch's (o, c, kh, kw), (in, out) into (out, in), and so of every kind."""
+    return torch.tensor(
+        array.transpose((ORDERS | ORDERS_OF.get(kind, {})).get(array.ndim)) if array.ndim > 1 else array
+    )
 
 
 def copy_parameters(layer: Any, counterpart: Any, seed: int = 0) -> None:
     """Give both the same random parameters."""
-    rng = np.random.default_rng(seed)
+    rng, kind = np.random.default_rng(seed), type(layer).__name__
     with torch.no_grad():
         for p, q in zip(layer.parameters(), counterpart.parameters(), strict=True):
             p.data = rng.standard_normal(p.shape)
-            assert q.shape == weight(p.data).shape
-            q.copy_(weight(p.data))
+            assert q.shape == weight(p.data, kind).shape
+            q.copy_(weight(p.data, kind))
 
 
 def assert_gradients_of_parameters(layer: Any, counterpart: Any, what: str) -> None:
     """Compare the gradients of all parameters."""
     for (name, p), q in zip(layer.named_parameters(), counterpart.parameters(), strict=True):
-        assert_close(mg.Tensor(weight(p.grad.data).numpy()), q.grad, f"{what}: {name}")
+        assert_close(mg.Tensor(weight(p.grad.data, type(layer).__name__).numpy()), q.grad, f"{what}: {name}")
 
 
 def call_both(layer: Any, counterpart: Any, x: Any) -> tuple[Any, Any, Any, Any]:
