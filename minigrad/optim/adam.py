@@ -62,7 +62,7 @@ class Adam(Optimizer):
     >>> adam = Adam([w], lr=0.5)
     >>> (w * w).sum().backward()
     >>> adam.step()
-    >>> w.data
+    >>> w.data.round(6)
     array([ 0.5, 99.5], dtype=float32)
     """
 

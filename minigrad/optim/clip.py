@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from minigrad.arguments import number
+from minigrad.arguments import expect, number
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.device import namespace
 
 
 @checked
-def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients by one factor, so that the norm of all of them together is at most `max_norm`.
 
     The factor is ``max_norm / (norm + 1e-6)``, if it is below 1 (R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty
@@ -25,7 +25,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
 
     Parameters
     ----------
-    params : iterable of Tensors
+    params : Tensor, or iterable of Tensors
         Those without a gradient do not count.
     max_norm : float
 
@@ -53,12 +53,13 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     >>> mg.optim.clip_grad_norm([w], 5.0)
     10.0
     >>> w.grad
-    Tensor([3., 4.])
+    Tensor([2.9999995, 3.9999995])
     """
     most = number("clip_grad_norm", "max_norm", max_norm, most=math.inf)
-    if isinstance(params, Tensor):
-        params = [params]
-    moved = [(p, p.grad.data) for p in params if p.grad is not None]
+    given = [params] if isinstance(params, Tensor) else list(params)
+    is_one = [isinstance(p, Tensor) for p in given]
+    expect(all(is_one), "clip_grad_norm", "parameters, which are Tensors", f"{given!r:.80}", error=TypeError)
+    moved = [(p, p.grad.data) for p in given if p.grad is not None]
     norm = math.sqrt(sum(float(namespace(g).square(g, dtype=np.float64).sum()) for _, g in moved))
     if not math.isfinite(norm):
         raise FloatingPointError(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from minigrad.arguments import expect, integer, number, python_number, with_keys
+from minigrad.arguments import expect, integer, number, python_number, refuse, with_keys
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
 from minigrad.device import is_array, namespace, to_host
@@ -154,8 +154,9 @@ class Groups:
 def _asked(kind: type, settings: Mapping[str, object]) -> tuple[list[str], list[str]]:
     """Return the names of the slots and of the settings in the signature of a rule, if it gets all that it asks for."""
     rule = getattr(kind, "update", None)
-    expect(rule is not None, kind.__name__, "a method update(self, w, g, *, lr), which moves a parameter", "none", error=TypeError)
-    given = inspect.signature(rule).parameters.values()  # type: ignore[arg-type]
+    if rule is None:
+        refuse(kind.__name__, "a method update(self, w, g, *, lr), which moves a parameter", "none", error=TypeError)
+    given = inspect.signature(rule).parameters.values()
     arrays = [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     asked = [p.name for p in given if p.kind is p.KEYWORD_ONLY]
     expect(len(arrays) >= 3, kind.__name__, "update to take self, w and g, then its slots", arrays)

@@ -27,7 +27,7 @@ from minigrad.kernels.memory import keep_freed_memory
 from minigrad.nn import BatchNorm2d, Module
 from minigrad.nn.module import evaluation
 from minigrad.ops import cross_entropy
-from minigrad.optim import SGD, Schedule
+from minigrad.optim import Optimizer, Schedule
 from minigrad.train import diagnose
 from minigrad.train.report import Record, Report
 from minigrad.train.run import Run
@@ -40,7 +40,7 @@ def fit(
     model: Module,
     batches: DataLoader,
     *,
-    optimizer: SGD,
+    optimizer: Optimizer,
     schedule: Schedule | None = None,
     iterations: int,
     evaluate_on: Mapping[str, DataLoader] | None = None,
@@ -62,7 +62,7 @@ def fit(
         that are in evaluation mode (frozen ones) stay in it.
     batches : DataLoader
         The training set.
-    optimizer : SGD
+    optimizer : Optimizer
     schedule : Schedule, optional
         After each iteration, sets the learning rate of the next one; it also receives the measurements.
     iterations : int

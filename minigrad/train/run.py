@@ -18,7 +18,7 @@ from minigrad.arguments import expect, integer, number, with_keys
 from minigrad.data import DataLoader
 from minigrad.data.dataset import Batch
 from minigrad.nn import Module
-from minigrad.optim import SGD, Schedule
+from minigrad.optim import Optimizer, Schedule
 from minigrad.train.checkpoint import load, save
 from minigrad.train.diagnose import names_not_finite
 from minigrad.train.report import Record
@@ -53,7 +53,7 @@ class Run:
         model: Module,
         batches: DataLoader,
         sets: Mapping[str, DataLoader],
-        optimizer: SGD,
+        optimizer: Optimizer,
         schedule: Schedule | None,
         config: Mapping[str, object] | None,
     ) -> None:
@@ -143,6 +143,7 @@ class Run:
         try:
             expect(isinstance(tree["generators"], dict), "fit", "generators by name", f"{tree['generators']!r:.80}")
             tree["generators"] = self.model.at_present(tree["generators"], self.generators)
+            tree["optimizer"] = self.optimizer.at_present(tree["optimizer"])
             was, now = tree["config"] | {"generators": list(tree["generators"])}, self.config
             was = {name: now[name] for name in LATER if name not in was} | was
             if was == now:
@@ -199,7 +200,9 @@ def _settings(tree: Mapping[str, Any]) -> dict[str, object]:
     """Return the settings in the states of a checkpoint's parts, by name."""
     seeds = {"seed": tree["batches"]["seed"]} | {f"seed of {name}": s["seed"] for name, s in tree["sets"].items()}
     groups = enumerate(tree["optimizer"]["groups"])
-    return seeds | {f"{name} of group {i}": value for i, group in groups for name, value in group.items()}
+    return seeds | {
+        f"{name} of group {i}": value for i, group in groups for name, value in group.items() if name != "lr"
+    }
 
 
 def _named_generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:

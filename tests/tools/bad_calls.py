@@ -149,6 +149,17 @@ PLAIN: dict[
         lambda: ([net().parameters(), 0.1], {"momentum": 0.9, "weight_decay": 0.0, "nesterov": False}),
         lambda o: _steps(o),
     ),
+    "Adam": (
+        optim.Adam,
+        lambda: ([net().parameters(), 0.1], {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}),
+        lambda o: _steps(o),
+    ),
+    "AdamW": (
+        optim.AdamW,
+        lambda: ([net().parameters(), 0.1], {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
+        lambda o: _steps(o),
+    ),
+    "clip_grad_norm": (optim.clip_grad_norm, lambda: ([net().parameters(), 1.0], {}), None),
     "CosineLR": (optim.CosineLR, lambda: ([sgd(), 10], {}), lambda s: _steps(s)),
     "MultiStepLR": (optim.MultiStepLR, lambda: ([sgd(), [1, 2]], {"gamma": 0.1}), lambda s: _steps(s)),
     "ReduceOnPlateau": (

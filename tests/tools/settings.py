@@ -23,8 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-#: Modules whose names nobody is to call: their settings are those of `fit`, and of `load_state_dict`.
-INTERNAL = ["minigrad.train.diagnose", "minigrad.train.run", "minigrad.train.signals", "models.legacy"]
+#: Modules whose names nobody is to call: their settings are those of `fit`, `Optimizer` and `load_state_dict`.
+INTERNAL = [
+    "minigrad.optim.groups",
+    "minigrad.train.diagnose",
+    "minigrad.train.run",
+    "minigrad.train.signals",
+    "models.legacy",
+]
 
 
 class Refused(NamedTuple):
