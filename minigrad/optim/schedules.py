@@ -248,7 +248,7 @@ class ReduceOnPlateau(Schedule):
 
     def observe(self, **figures: float) -> None:
         """Count the evaluations since the minimum."""
-        if figures.keys() == {"batch_error"}:  # of a single batch
+        if all(name.startswith("batch_") for name in figures):  # of a single batch
             return
         expect(self.figure in figures, "ReduceOnPlateau", f"{self.figure!r} to be measured", list(figures))
         if figures[self.figure] < self.best:
@@ -349,7 +349,8 @@ class WarmupUntil(Schedule):
 
     def observe(self, **figures: float) -> None:
         """Average the error of the batches, and end the warm-up once the average is below `error`."""
-        if "batch_error" in figures and "iteration" not in figures:  # a record's is the mean of batches seen before
+        expect("batch_error" in figures, "WarmupUntil", "'batch_error' to be measured", [*figures])
+        if "iteration" not in figures:  # a record's is the mean of batches seen before
             self.average += (figures["batch_error"] - self.average) / 50
             self.done = self.done or self.average < self.error
         self.schedule.observe(**figures)
