@@ -16,13 +16,11 @@ Next: :mod:`minigrad.optim.clip`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from minigrad.arguments import expect, number
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
-from minigrad.device import namespace
 from minigrad.optim.groups import Group
 from minigrad.optim.optimizer import Optimizer
 from minigrad.typing import Array
@@ -92,8 +90,7 @@ class Adam(Optimizer):
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * g * g
-        root = namespace(w).sqrt(v) / math.sqrt(1 - b2**t)
-        w -= lr / (1 - b1**t) * m / (root + eps)
+        w -= lr / (1 - b1**t) * m / ((v / (1 - b2**t)) ** 0.5 + eps)
 
 
 class AdamW(Adam):

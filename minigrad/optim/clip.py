@@ -13,7 +13,6 @@ import numpy as np
 from minigrad.arguments import expect, number
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
-from minigrad.device import namespace
 
 
 @checked
@@ -60,7 +59,7 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
     is_one = [isinstance(p, Tensor) for p in given]
     expect(all(is_one), "clip_grad_norm", "parameters, which are Tensors", f"{given!r:.80}", error=TypeError)
     moved = [(p, p.grad.data) for p in given if p.grad is not None]
-    norm = math.sqrt(sum(float(namespace(g).square(g, dtype=np.float64).sum()) for _, g in moved))
+    norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for _, g in moved))
     if not math.isfinite(norm):
         raise FloatingPointError(
             f"clip_grad_norm: the norm of the gradients is {norm}; mg.detect_anomaly() names the operator that made it"

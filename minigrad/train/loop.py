@@ -50,7 +50,7 @@ def fit(
     iterations: int | None = None,
     epochs: int | None = None,
     loss: Callable[[Tensor, Any], Tensor] = cross_entropy,
-    metrics: Metrics | None = None,
+    metrics: Mapping[str, Callable[[Tensor, Any], object]] | None = None,
     evaluate_on: Mapping[str, DataLoader] | None = None,
     evaluate_every: int | None = None,
     on_record: Callable[[list[Record]], object] | None = None,
@@ -147,7 +147,8 @@ def fit(
         raise ValueError("fit: expected loaders of their own to evaluate on, got `batches`, which is amid an epoch")
     given = [f"{n}={v!r}" for n, v in (("iterations", iterations), ("epochs", epochs)) if v is not None]
     expect(len(given) == 1, "fit", "a length, either iterations or epochs", " and ".join(given) or "none")
-    length = integer("fit", "iterations", iterations, least=1) if epochs is None else _iterations(epochs, batches)
+    unit, count, size = ("iterations", iterations, 1) if epochs is None else ("epochs", epochs, len(batches))
+    length = integer("fit", unit, count, least=1) * size
     every = len(batches) if evaluate_every is None else integer("fit", "evaluate_every", evaluate_every, least=1)
     log, figure = (None if path is None else file("fit", path) for path in (log, figure))
     run = Run(model, batches, sets, optimizer, schedule, [*metrics], {} if checkpoint is None else checkpoint.config)
@@ -214,7 +215,7 @@ def evaluate(
     batches: DataLoader,
     *,
     loss: Callable[[Tensor, Any], Tensor] = cross_entropy,
-    metrics: Metrics | None = None,
+    metrics: Mapping[str, Callable[[Tensor, Any], object]] | None = None,
 ) -> tuple[float, ...]:
     """Return the mean loss and the means of the metrics, in evaluation mode: by default cross-entropy and error.
 
@@ -293,11 +294,6 @@ def _on_device(targets: Array, model: Module) -> Array:
     """Return targets on the device of the model; integers, which are labels, stay where they are."""
     is_float = is_array(targets) and targets.dtype.kind == "f"
     return Tensor(targets).to(model.device).data if is_float else targets
-
-
-def _iterations(epochs: int, batches: DataLoader) -> int:
-    """Return the number of iterations of some epochs."""
-    return integer("fit", "epochs", epochs, least=1) * len(batches)
 
 
 @checked

@@ -70,7 +70,8 @@ def loader() -> data.DataLoader:
 def run() -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments of a short training."""
     model = net()
-    return [model, loader()], {"optimizer": optim.SGD(model.parameters(), 0.1), "iterations": 2}
+    settings = {"optimizer": optim.SGD(model.parameters(), 0.1), "iterations": 2, "epochs": None}
+    return [model, loader()], settings | {"loss": mg.cross_entropy, "metrics": None, "on_record": None}
 
 
 def square(x: Any) -> Any:
@@ -173,7 +174,12 @@ PLAIN: dict[
         lambda: ([optim.MultiStepLR(sgd(), [3])], {"error": 0.8, "gamma": 0.1}),
         lambda s: _steps(s),
     ),
-    "evaluate": (train.evaluate, lambda: ([net(), loader()], {}), None),
+    "Checkpoint": (
+        train.Checkpoint,
+        lambda: ([Path("nowhere")], {"every": 10.0, "resume": False, "config": {"depth": 3}}),
+        None,
+    ),
+    "evaluate": (train.evaluate, lambda: ([net(), loader()], {"loss": mg.cross_entropy, "metrics": None}), None),
     "refresh_statistics": (train.refresh_statistics, lambda: ([net(), loader()], {}), None),
     "fit": (train.fit, run, None),
     "DataLoader": (

@@ -115,7 +115,9 @@ def test_a_resumed_run_counts_the_seconds_of_all_sessions_and_the_pace_of_this_o
     assert mg.load(path)["seconds"] == 17.5
     assert left(capsys) == ["0:00:30"]
     clock.wait(30_000.0)
-    history = Job(clock, lambda i: clock.wait(2.0)).fit(checkpoint=train.Checkpoint(path, resume=True))  # work takes 4 seconds now
+    history = Job(clock, lambda i: clock.wait(2.0)).fit(
+        checkpoint=train.Checkpoint(path, resume=True)
+    )  # work takes 4 seconds now
     assert column(history, "iteration") == [2, 4, 6]
     assert column(history, "seconds") == [15.0, 17.5 + 14.5, 17.5 + 14.5 + 19.0]
     assert column(history, "images_per_second") == [8 / 5, 6 / 7, 6 / 9]  # the second: 2.5 seconds, and 4.5

@@ -103,7 +103,9 @@ def resume(tree, tmp_path, monkeypatch):
 #: What else is accepted: no velocity, another name of a figure, and what stands twice in a checkpoint.
 ACCEPTED = {(("optimizer", "velocity"), "None"), ("schedule", "figure", "text"), ("schedule", "figure", "strings")}
 ACCEPTED |= {("schedule", "best", "-5")}
-ACCEPTED |= {(("config", name), "deleted") for name in ("shuffle", "evaluate_on_images", "metrics")}  # as in earlier versions
+ACCEPTED |= {
+    (("config", name), "deleted") for name in ("shuffle", "evaluate_on_images", "metrics")
+}  # as in earlier versions
 ACCEPTED |= {(("config", "generators"), name) for name in [*EDITS, "deleted"]}
 #: Records are any numbers by name; what NumPy takes for the state of a Generator is its own affair.
 FREE = ("history", "generators")
