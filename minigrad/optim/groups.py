@@ -193,5 +193,5 @@ def _groups(owner: Groups, params: Iterable[Tensor | Group], settings: Group) ->
 
 
 def _as_given(caller: str, name: str, value: Any) -> object:
-    """Return a setting that a class does not check: as it is, but NumPy's scalars as Python's numbers."""
-    return python_number(value) if isinstance(value, np.generic) else value
+    """Return a setting that a class does not check as a file gives it back: Python's numbers, and lists for tuples."""
+    return python_number(value) if isinstance(value, np.generic) else [*value] if isinstance(value, tuple) else value

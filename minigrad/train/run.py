@@ -29,7 +29,7 @@ from minigrad.train.report import Record
 SUMS = ("images", "loss", "waited", "worked")
 
 #: Settings that earlier versions did not save: where a checkpoint lacks them, they are taken to be the same.
-LATER = ("shuffle", "evaluate_on_images", "metrics")
+LATER = ("shuffle", "evaluate_on_images", "metrics", "optimizer")
 
 
 class Run:
@@ -71,7 +71,7 @@ class Run:
         facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
         facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
         facts |= {"shuffle": batches.shuffle, "evaluate_on_images": [len(loader.dataset) for loader in sets.values()]}
-        facts |= {"metrics": metrics}
+        facts |= {"metrics": metrics, "optimizer": type(optimizer).__name__}
         self.config: dict[str, object] = json.loads(json.dumps(facts | dict(config)))
         self.history: list[Record] = []
         self.iteration, self.lr = 0, optimizer.lr

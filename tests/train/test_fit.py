@@ -168,10 +168,11 @@ class Own(Optimizer):
     """A rule with a slot and a count, clipped, and an attribute."""
 
     def __init__(self, params, lr):
-        super().__init__(params, lr, weight=0.9)
+        super().__init__(params, lr, weights=(0.9, 0.1))
         self.norms = []
 
-    def update(self, w, g, average, *, t, lr, weight):
+    def update(self, w, g, average, *, t, lr, weights):
+        weight, _ = weights
         average *= weight
         average += (1 - weight) * g
         w -= lr / (1 - weight**t) * average
@@ -221,9 +222,9 @@ def test_a_run_stopped_in_every_iteration_resumes_bit_exactly(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_with_an_optimizer_of_ones_own_resumes_bit_exactly(tmp_path):
-    die = "job.at(11, lambda: os.kill(os.getpid(), signal.SIGKILL))"
-    call = f"from tests.train.test_fit import *; from pathlib import Path; job = job_of('Own', Path({str(tmp_path)!r})); {die}"
-    command = [sys.executable, "-c", f"{call}.fit(every=0)"]
+    job = f"job_of('Own', Path({str(tmp_path)!r})).at(11, lambda: os.kill(os.getpid(), signal.SIGKILL))"
+    code = f"from pathlib import Path; from tests.train.test_fit import *; {job}.fit(every=0)"
+    command = [sys.executable, "-c", code]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert mg.load(tmp_path / "run.safetensors")["iteration"] == 11
@@ -236,6 +237,9 @@ def test_a_run_with_another_rate_of_a_group_is_another_run(tmp_path):
     job.sgd = Adam([{"params": list(job.net.parameters()), "lr": 0.02}], 0.01, weight_decay=0.1)
     job.schedule = MultiStepLR(job.sgd, [7])
     with pytest.raises(ValueError, match="Adam: expected 1 groups in the state, got 2 of them"):
+        job.fit(resume=True)
+    job = job_of("AdamW", tmp_path)
+    with pytest.raises(ValueError, match="is of another run: optimizer was 'Adam', is 'AdamW'; give the same"):
         job.fit(resume=True)
     job = job_of("Adam", tmp_path)
     job.sgd.groups[0]["lr_factor"] = 4.0

@@ -104,7 +104,7 @@ def resume(tree, tmp_path, monkeypatch):
 ACCEPTED = {(("optimizer", "velocity"), "None"), ("schedule", "figure", "text"), ("schedule", "figure", "strings")}
 ACCEPTED |= {("schedule", "best", "-5")}
 ACCEPTED |= {
-    (("config", name), "deleted") for name in ("shuffle", "evaluate_on_images", "metrics")
+    (("config", name), "deleted") for name in ("shuffle", "evaluate_on_images", "metrics", "optimizer")
 }  # as in earlier versions
 ACCEPTED |= {(("config", "generators"), name) for name in [*EDITS, "deleted"]}
 #: Records are any numbers by name; what NumPy takes for the state of a Generator is its own affair.
@@ -189,7 +189,7 @@ def test_another_setting_is_named(change, message, tmp_path):
 
 def test_a_checkpoint_of_an_earlier_version_lacks_some_settings(tmp_path):
     tree = copy.deepcopy(GOOD)
-    for name in ("shuffle", "evaluate_on_images", "metrics"):
+    for name in ("shuffle", "evaluate_on_images", "metrics", "optimizer"):
         del tree["config"][name]
     for group in tree["optimizer"]["groups"]:
         del group["lr"], group["lr_factor"]
