@@ -151,10 +151,12 @@ def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path)
         evaluate_on={key: sets[key] for key in ("val", "test") if key in sets},
         log=path.with_suffix(".jsonl"),
         figure=path.with_suffix(".png"),
-        checkpoint=path.with_suffix(".safetensors"),
-        checkpoint_minutes=options.minutes,
-        resume=options.resume,
-        config=config | {"seed": seed},
+        checkpoint=train.Checkpoint(
+            path.with_suffix(".safetensors"),
+            every=options.minutes,
+            resume=options.resume,
+            config=config | {"seed": seed},
+        ),
         title=name(options),
     )
     return net, history

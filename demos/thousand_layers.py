@@ -166,9 +166,11 @@ def trained(depth: int, seed: int, epochs: int, out: Path) -> list[Record]:
         evaluate_on={"train": lab.digits(True), "test": lab.digits(False)},
         evaluate_every=2 * len(batches),
         log=out / f"resnet-{depth}.jsonl",
-        checkpoint=out / f"resnet-{depth}.safetensors",
-        resume=True,
-        config={"depth": depth, "seed": seed, "epochs": epochs},
+        checkpoint=train.Checkpoint(
+            out / f"resnet-{depth}.safetensors",
+            resume=True,
+            config={"depth": depth, "seed": seed, "epochs": epochs},
+        ),
         title=f"resnet-{depth}",
     )
 

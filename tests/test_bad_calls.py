@@ -27,8 +27,8 @@ ELSEWHERE = {
     "no_grad",
     "once",
 }
-ELSEWHERE |= {"GELU", "SiLU", "Sigmoid", "Tanh"}
-ELSEWHERE |= {"Flatten", "GlobalAvgPool2d", "Identity", "Module", "ReLU", "init", "Schedule", "GradientError"}
+ELSEWHERE |= {"Flatten", "GlobalAvgPool2d", "Identity", "Module", "Optimizer", "ReLU", "init", "Schedule"}
+ELSEWHERE |= {"GELU", "SiLU", "Sigmoid", "Tanh", "GradientError"}
 ELSEWHERE |= {"CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "transforms"}
 ELSEWHERE |= {"Graph", "GraphNode", "Moments", "Response", "Row", "Summary", "Unmatched"}
 
@@ -187,7 +187,7 @@ def with_zero(name, setting):
         thing = f(*bound.args, **bound.kwargs)
     except ValueError as error:
         return str(error)
-    return thing.groups[0][setting] if isinstance(thing, mg.optim.SGD) else getattr(thing, setting)
+    return thing.groups[0][setting] if isinstance(thing, mg.optim.Optimizer) else getattr(thing, setting)
 
 
 @pytest.mark.parametrize(("name", "setting"), NUMBERS)

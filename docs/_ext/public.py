@@ -35,7 +35,9 @@ class Public(SphinxDirective):
             if name not in self.options.get("only", [name]):
                 continue
             if isinstance(thing, type):
-                methods = [m for m, f in vars(thing).items() if not m.startswith("_") and inspect.getdoc(f)]
+                kinds = [thing, *(base for base in thing.__bases__ if base.__module__.startswith(f"{package}."))]
+                own = [kind for kind in kinds if kind is thing or not hasattr(import_module(package), kind.__name__)]
+                methods = [m for c in own for m, f in vars(c).items() if not m.startswith("_") and inspect.getdoc(f)]
                 lines += [f".. autoclass:: {package}.{name}"]
                 if not issubclass(thing, Exception):
                     members = [m for m in methods if not m.isupper()]

@@ -259,12 +259,20 @@ panel.legend()
 # SGD in minigrad
 # ---------------
 #
-# The code below trains every net in this project. You know all of it except two things. ``nesterov`` is a variant that
-# the paper does not use. ``namespace`` and ``to_host`` are needed for nets on a GPU (:doc:`/course/19_gpus`).
+# The rule below trains every net in this project. You know all of it except ``nesterov``, a variant that the paper does
+# not use. The rule moves one parameter: it writes into the weights w and into their velocity.
 #
 # .. literalinclude:: /../minigrad/optim/sgd.py
-#    :pyobject: SGD.step
+#    :pyobject: SGD.update
 #    :dedent:
+#
+# The loop around it is the same for every optimizer. It calls the rule for each parameter that has a gradient:
+#
+# .. literalinclude:: /../minigrad/optim/optimizer.py
+#    :pyobject: Optimizer.step
+#    :dedent:
+#
+# An optimizer of your own is a class with another rule (:class:`minigrad.optim.Optimizer`).
 #
 # One detail is easily overlooked: the learning rate is *outside* of v. In the other form,
 # :math:`v \leftarrow m v + \eta g`, :math:`w \leftarrow w - v`, it is inside. Caffe uses this other form; the authors

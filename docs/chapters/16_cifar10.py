@@ -198,8 +198,7 @@ def fit(iterations, path=None):
             optimizer=sgd,
             schedule=optim.MultiStepLR(sgd, [30]),
             iterations=iterations,
-            checkpoint=path,
-            resume=path is not None,
+            checkpoint=None if path is None else train.Checkpoint(path, resume=True),
         )
     return net.state_dict()
 

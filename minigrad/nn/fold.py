@@ -7,7 +7,7 @@ In evaluation, batch norm is a fixed scale and shift of each channel,
 and a convolution is linear in its weights: s (w * x + b) + t = (s w) * x + (s b + t). So one layer does the
 work of two.
 
-Next: :mod:`minigrad.optim.schedules`.
+Next: :mod:`minigrad.optim.groups`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Every layer with weights takes ``rng``, a numpy Generator or a seed: there is no hidden randomness. Give all
 layers of a net one Generator, not one seed, or layers of equal shape would begin alike.
 
-Next: :mod:`minigrad.optim.sgd`.
+Next: :mod:`minigrad.optim.optimizer`.
 """
 
 from __future__ import annotations

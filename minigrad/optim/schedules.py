@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from minigrad.arguments import expect, flag, integer, number, with_keys
 from minigrad.checked import named
-from minigrad.optim.sgd import SGD
+from minigrad.optim.optimizer import Optimizer
 
 _count = partial(integer, least=0)
 _any = partial(number, least=-math.inf, most=math.inf)
@@ -52,7 +52,7 @@ class Schedule:
     >>> class Halving(Schedule):
     ...     def factor(self, iteration):
     ...         return 0.5**iteration
-    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> sgd = mg.optim.SGD([mg.nn.Parameter([1.0])], lr=1.0)
     >>> schedule = Halving(sgd)
     >>> schedule.step()
     >>> sgd.lr
@@ -62,8 +62,8 @@ class Schedule:
     checks: ClassVar[dict[str, Callable[[str, str, Any], object]]] = {"base": number, "iteration": _count}
 
     @named
-    def __init__(self, optimizer: SGD) -> None:
-        is_optimizer = isinstance(optimizer, SGD)
+    def __init__(self, optimizer: Optimizer) -> None:
+        is_optimizer = isinstance(optimizer, Optimizer)
         expect(is_optimizer, type(self).__name__, "an optimizer", type(optimizer).__name__, error=TypeError)
         self.optimizer = optimizer
         self.base = optimizer.lr
@@ -136,7 +136,7 @@ class MultiStepLR(Schedule):
 
     Parameters
     ----------
-    optimizer : SGD
+    optimizer : Optimizer
     milestones : sequence of ints
         Iterations. The paper's, on CIFAR-10: 32,000 and 48,000.
     gamma : float
@@ -145,7 +145,7 @@ class MultiStepLR(Schedule):
     Examples
     --------
     >>> import minigrad as mg
-    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> sgd = mg.optim.SGD([mg.nn.Parameter([1.0])], lr=1.0)
     >>> schedule = MultiStepLR(sgd, [2])
     >>> for _ in range(3):
     ...     print(sgd.lr)
@@ -158,7 +158,7 @@ class MultiStepLR(Schedule):
     checks = Schedule.checks | {"milestones": _iterations, "gamma": number}
 
     @named
-    def __init__(self, optimizer: SGD, milestones: Iterable[int], gamma: float = 0.1) -> None:
+    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
         self.milestones, self.gamma = milestones, gamma
         super().__init__(optimizer)
 
@@ -175,14 +175,14 @@ class CosineLR(Schedule):
 
     Parameters
     ----------
-    optimizer : SGD
+    optimizer : Optimizer
     iterations : int
         T, at least 1; from then on the learning rate is 0.
 
     Examples
     --------
     >>> import minigrad as mg
-    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> sgd = mg.optim.SGD([mg.nn.Parameter([1.0])], lr=1.0)
     >>> schedule = CosineLR(sgd, 2)
     >>> for _ in range(3):
     ...     print(round(sgd.lr, 3))
@@ -195,7 +195,7 @@ class CosineLR(Schedule):
     checks = Schedule.checks | {"iterations": partial(integer, least=1)}
 
     @named
-    def __init__(self, optimizer: SGD, iterations: int) -> None:
+    def __init__(self, optimizer: Optimizer, iterations: int) -> None:
         self.iterations = iterations
         super().__init__(optimizer)
 
@@ -209,7 +209,7 @@ class ReduceOnPlateau(Schedule):
 
     Parameters
     ----------
-    optimizer : SGD
+    optimizer : Optimizer
     figure : str
         The name of the error in the records of the training loop, all of which must have it.
     patience : int
@@ -221,7 +221,7 @@ class ReduceOnPlateau(Schedule):
     Examples
     --------
     >>> import minigrad as mg
-    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> sgd = mg.optim.SGD([mg.nn.Parameter([1.0])], lr=1.0)
     >>> schedule = ReduceOnPlateau(sgd, "test_error", patience=2)
     >>> for error in (0.5, 0.4, 0.4, 0.45, 0.39):
     ...     schedule.observe(test_error=error)
@@ -237,7 +237,7 @@ class ReduceOnPlateau(Schedule):
     checks |= dict.fromkeys(("patience", "waited", "drops"), _count)
 
     @named
-    def __init__(self, optimizer: SGD, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
+    def __init__(self, optimizer: Optimizer, figure: str = "test_error", patience: int = 5, gamma: float = 0.1) -> None:
         self.figure, self.patience, self.gamma = figure, patience, gamma
         self.best, self.waited, self.drops = math.inf, 0, 0
         super().__init__(optimizer)
@@ -248,7 +248,7 @@ class ReduceOnPlateau(Schedule):
 
     def observe(self, **figures: float) -> None:
         """Count the evaluations since the minimum."""
-        if figures.keys() == {"batch_error"}:  # of a single batch
+        if all(name.startswith("batch_") for name in figures):  # of a single batch
             return
         expect(self.figure in figures, "ReduceOnPlateau", f"{self.figure!r} to be measured", list(figures))
         if figures[self.figure] < self.best:
@@ -273,7 +273,7 @@ class Warmup(Schedule):
     Examples
     --------
     >>> import minigrad as mg
-    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> sgd = mg.optim.SGD([mg.nn.Parameter([1.0])], lr=1.0)
     >>> schedule = Warmup(MultiStepLR(sgd, [100]), 4)
     >>> for _ in range(5):
     ...     print(sgd.lr)
@@ -322,7 +322,7 @@ class WarmupUntil(Schedule):
     Examples
     --------
     >>> import minigrad as mg
-    >>> sgd = SGD([mg.nn.Parameter([1.0])], lr=1.0)
+    >>> sgd = mg.optim.SGD([mg.nn.Parameter([1.0])], lr=1.0)
     >>> schedule = WarmupUntil(MultiStepLR(sgd, [100]))
     >>> sgd.lr
     0.1
@@ -349,14 +349,15 @@ class WarmupUntil(Schedule):
 
     def observe(self, **figures: float) -> None:
         """Average the error of the batches, and end the warm-up once the average is below `error`."""
-        if "batch_error" in figures and "iteration" not in figures:  # a record's is the mean of batches seen before
+        if "iteration" not in figures:  # a record's is the mean of batches seen before
+            expect("batch_error" in figures, "WarmupUntil", "'batch_error' to be measured", [*figures])
             self.average += (figures["batch_error"] - self.average) / 50
             self.done = self.done or self.average < self.error
         self.schedule.observe(**figures)
         self.apply()
 
 
-def _optimizer(caller: str, schedule: Schedule) -> SGD:
+def _optimizer(caller: str, schedule: Schedule) -> Optimizer:
     """Return the optimizer of the schedule that another one follows."""
     expect(isinstance(schedule, Schedule), caller, "a schedule to follow", type(schedule).__name__, error=TypeError)
     return schedule.optimizer

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from minigrad.autograd.modes import detect_anomaly
 from minigrad.autograd.tensor import Tensor
 from minigrad.device import namespace
 from minigrad.nn.module import Module, Parameter
-from minigrad.ops import cross_entropy
 from minigrad.typing import Array
 
 
@@ -49,25 +49,25 @@ def fault(loss: float, parameters: Mapping[str, Parameter]) -> str:
     return f"the gradient of {names} is not finite" if names else ""
 
 
-def cause(model: Module, images: Array, labels: Array) -> str:
+def cause(model: Module, loss: Callable[[Tensor, Any], Tensor], x: Tensor, y: Array) -> str:
     """Repeat an iteration operator by operator, and return what made the first number that is not finite.
 
     Generators that the layers draw from must be in the state that they had when the iteration began.
 
     Examples
     --------
-    >>> from minigrad import nn
-    >>> net = nn.Linear(2, 2, rng=0)
-    >>> cause(net, np.array([[1.0, np.nan]], "float32"), np.array([0]))
+    >>> import minigrad as mg
+    >>> net = mg.nn.Linear(2, 2, rng=0)
+    >>> cause(net, mg.cross_entropy, mg.Tensor([[1.0, np.nan]]), np.array([0]))
     'the images are not finite'
     """
-    if names_not_finite([("images", images)]):
+    if names_not_finite([("images", x.data)]):
         return "the images are not finite"
     if names := names_not_finite((name, p.data) for name, p in model.named_parameters()):
         return f"{names} was not finite before it; try a lower rate, or a longer warm-up"
     try:
         with detect_anomaly(), np.errstate(all="ignore"):
-            cross_entropy(model(Tensor(images).to(model.device)), labels).backward()
+            loss(model(x), y).backward()
     except FloatingPointError as error:
         return str(error)
     return "no operator made a NaN, but numbers left the range of the dtype; try a lower rate, or a longer warm-up"

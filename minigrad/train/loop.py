@@ -12,27 +12,32 @@ Next: :mod:`models.vgg`.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from minigrad.arguments import file, flag, integer, number
+import numpy as np
+
+from minigrad.arguments import expect, file, integer
 from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.data import DataLoader
-from minigrad.device import to_host
+from minigrad.device import is_array, to_host
 from minigrad.kernels.memory import keep_freed_memory
 from minigrad.nn import BatchNorm2d, Module
 from minigrad.nn.module import evaluation
 from minigrad.ops import cross_entropy
-from minigrad.optim import SGD, Schedule
+from minigrad.optim import Optimizer, Schedule
 from minigrad.train import diagnose
 from minigrad.train.report import Record, Report
-from minigrad.train.run import Run
+from minigrad.train.run import Checkpoint, Run
 from minigrad.train.signals import stop_requests
 from minigrad.typing import Array
+
+#: By name, functions of output and target. Any: a target is what the data set holds, and the caller knows its type.
+Metrics: TypeAlias = Mapping[str, Callable[[Tensor, Any], object]]
 
 
 @checked
@@ -40,17 +45,18 @@ def fit(
     model: Module,
     batches: DataLoader,
     *,
-    optimizer: SGD,
+    optimizer: Optimizer,
     schedule: Schedule | None = None,
-    iterations: int,
+    iterations: int | None = None,
+    epochs: int | None = None,
+    loss: Callable[[Tensor, Any], Tensor] = cross_entropy,
+    metrics: Mapping[str, Callable[[Tensor, Any], object]] | None = None,
     evaluate_on: Mapping[str, DataLoader] | None = None,
     evaluate_every: int | None = None,
+    on_record: Callable[[list[Record]], object] | None = None,
     log: str | Path | None = None,
     figure: str | Path | None = None,
-    checkpoint: str | Path | None = None,
-    checkpoint_minutes: float = 10.0,
-    resume: bool = False,
-    config: Mapping[str, object] | None = None,
+    checkpoint: Checkpoint | None = None,
     title: str = "",
 ) -> list[Record]:
     """Train `model`, and return what was measured.
@@ -58,41 +64,43 @@ def fit(
     Parameters
     ----------
     model : Module
-        Maps images to logits. A model in evaluation mode is put into training mode; in a model in training mode, parts
-        that are in evaluation mode (frozen ones) stay in it.
+        Maps the first part of a batch, such as images, to an output, such as logits. A model in evaluation mode is put
+        into training mode; in a model in training mode, parts that are in evaluation mode (frozen ones) stay in it.
     batches : DataLoader
         The training set.
-    optimizer : SGD
+    optimizer : Optimizer
+        To clip gradients, give one whose step begins with it: see :func:`minigrad.optim.clip_grad_norm`.
     schedule : Schedule, optional
         After each iteration, sets the learning rate of the next one; it also receives the measurements.
-    iterations : int
-        The length of the run. ``len(batches)`` iterations are an epoch.
+    iterations, epochs : int
+        The length of the run: one of the two. An epoch has ``len(batches)`` iterations.
+    loss : function
+        Of the output and the second part of a batch, the target: labels, or an array on the model's device. It returns
+        a Tensor of one number, the mean over the batch.
+    metrics : dict of functions, optional
+        By name, further functions of output and target, whose means over the images are recorded. They return a number
+        for each image, or their mean. By default, with the cross-entropy, the share of wrong answers, ``error``.
     evaluate_on : dict of DataLoaders, optional
         The sets to evaluate on, by name.
     evaluate_every : int, optional
         The number of iterations between two records; by default an epoch. The last iteration has a record, too.
+    on_record : function, optional
+        Called with all records so far after each new one. If it returns True, the run ends: early stopping. A resumed
+        run that stands at a record asks again.
     log, figure : Path, optional
         A JSONL file and a PNG file that show the run as it goes.
-    checkpoint : Path, optional
-        The file to resume the run from. It is written every `checkpoint_minutes`, at the end, and when SIGINT (Ctrl-C)
-        or SIGTERM asks the process to stop, after the iteration that is under way. A second signal stops it at once.
-    resume : bool
-        Resume the run from its checkpoint, bit-exactly; begin anew if there is none yet. The learning rate and the
-        settings of the schedule are then those of the checkpoint. Other settings of the optimizer, the seeds of the
-        loaders, and the sizes of the sets must be those of the checkpoint.
-    config : dict, optional
-        Other settings that the run depends on, as JSON can hold them. They are saved in the checkpoint; only a run with
-        the same `config` is resumed.
+    checkpoint : Checkpoint, optional
+        The file to resume the run from, and when it is written.
     title : str
         Printed before the progress.
 
     Returns
     -------
     list of dicts
-        The records. Each holds epoch, iteration, lr, loss and batch_error (means over the batches since the last
-        record, measured in their training steps), ``NAME_loss`` and ``NAME_error`` (a share of 1) for each set, seconds
-        since the start, images_per_second (of training) and loader_share (the share of the training time that was spent
-        waiting for the next batch).
+        The records. Each holds epoch, iteration, lr, loss and ``batch_METRIC`` (means over the batches since the last
+        record, measured in their training steps), ``NAME_loss`` and ``NAME_METRIC`` for each set (of the default
+        metric: ``batch_error``, ``NAME_error``, shares of 1), seconds since the start, images_per_second (of training)
+        and loader_share (the share of the training time that was spent waiting for the next batch).
 
     Raises
     ------
@@ -104,6 +112,9 @@ def fit(
     ValueError
         If the checkpoint belongs to another run, or a part of it is not what a run saves: then nothing is changed. If
         the optimizer is not one of this model, or the schedule not one of this optimizer, or a number is out of range.
+    TypeError
+        If there is to be a checkpoint, and a part of the run cannot be saved: an attribute of an optimizer of your own,
+        for example.
 
     Notes
     -----
@@ -118,96 +129,109 @@ def fit(
     >>> net = mg.nn.Sequential(mg.nn.Flatten(), mg.nn.Linear(64, 10, rng=0))
     >>> sgd = mg.optim.SGD(net.parameters(), lr=0.1)
     >>> batches, test = mg.data.DataLoader(digits, 128, rng=0), mg.data.DataLoader(mg.data.Digits(train=False), 360)
-    >>> history = train.fit(net, batches, optimizer=sgd, iterations=60, evaluate_on={"test": test})
+    >>> history = train.fit(net, batches, optimizer=sgd, epochs=5, evaluate_on={"test": test})
     >>> history[-1]["test_error"] < 0.15
     True
+
+    Early stopping: after ten records in a row that are no better than an earlier one.
+
+    >>> def no_better(history):
+    ...     losses = [record["test_loss"] for record in history]
+    ...     return len(losses) - losses.index(min(losses)) > 10
+    >>> history = train.fit(net, batches, optimizer=sgd, epochs=500, evaluate_on={"test": test}, on_record=no_better)
+    >>> len(history) < 500
+    True
     """
-    sets = dict(evaluate_on or {})
+    sets, metrics = dict(evaluate_on or {}), _metrics("fit", loss, metrics)
     if any(loader is batches for loader in sets.values()):
         raise ValueError("fit: expected loaders of their own to evaluate on, got `batches`, which is amid an epoch")
-    iterations = integer("fit", "iterations", iterations, least=1)
+    given = [f"{n}={v!r}" for n, v in (("iterations", iterations), ("epochs", epochs)) if v is not None]
+    expect(len(given) == 1, "fit", "a length, either iterations or epochs", " and ".join(given) or "none")
+    unit, count, size = ("iterations", iterations, 1) if epochs is None else ("epochs", epochs, len(batches))
+    length = integer("fit", unit, count, least=1) * size
     every = len(batches) if evaluate_every is None else integer("fit", "evaluate_every", evaluate_every, least=1)
-    number("fit", "checkpoint_minutes", checkpoint_minutes, most=math.inf)
-    if flag("fit", "resume", resume) and checkpoint is None:
-        raise ValueError("fit: resume=True needs a checkpoint to resume from")
-    log, figure, checkpoint = (None if path is None else file("fit", path) for path in (log, figure, checkpoint))
-    run = Run(model, batches, sets, optimizer, schedule, config)
-    if checkpoint is not None and checkpoint.exists():
-        if not resume:
-            raise FileExistsError(
-                f"fit: {checkpoint} is there already; resume it (resume=True), or delete it to begin anew"
-            )
-        run.load(checkpoint)
+    log, figure = (None if path is None else file("fit", path) for path in (log, figure))
+    run = Run(model, batches, sets, optimizer, schedule, [*metrics], {} if checkpoint is None else checkpoint.config)
+    if checkpoint is not None:
+        checkpoint.begin(run)
     keep_freed_memory()
     if not model.training:
         model.train()
-    report = Report(iterations, run.history, first=run.iteration, title=title, log=log, figure=figure)
+    report = Report(length, run.history, first=run.iteration, title=title, log=log, figure=figure)
     begun = saved = time.perf_counter()
-    first = run.iteration
+    first, device = run.iteration, model.device
+    done = first >= length or bool(on_record and run.at_record() and on_record(run.history))
     with report, stop_requests(checkpoint is not None) as stop:
-        while run.iteration < iterations:
-            for images, labels in run.epoch():
+        while not done:
+            for images, targets in run.epoch():
                 draws = run.generator_states()
 
-                x = Tensor(images).to(model.device)
-                logits = model(x)
-                loss = cross_entropy(logits, labels)
+                x, y = Tensor(images).to(device), _on_device(targets, model)
+                output = model(x)
+                value = loss(output, y)
                 optimizer.zero_grad()
-                loss.backward()
-                mean_loss = loss.item()
+                value.backward()
+                mean_loss = value.item()
                 if fault := diagnose.fault(mean_loss, run.parameters):
                     run.set_generator_states(draws)  # the iteration is repeated, with the same draws
                     raise FloatingPointError(
                         f"fit: {fault} in iteration {run.iteration} at learning rate {optimizer.lr:g}: "
-                        f"{diagnose.cause(model, images, labels)}"
+                        f"{diagnose.cause(model, loss, x, y)}"
                     )
                 optimizer.step()
 
-                wrong = count_wrong(logits, labels)
-                run.advance(len(labels), mean_loss, wrong)
+                sums = _sums(metrics, output, y, len(targets))
+                run.advance(len(targets), mean_loss, sums)
                 if schedule is not None:
-                    schedule.observe(batch_error=wrong / len(labels))
+                    schedule.observe(**{f"batch_{name}": total / len(targets) for name, total in sums.items()})
                     schedule.step()
                 report.step(run.iteration)
-                last = run.iteration == iterations
-                if last or run.iteration % every == 0:
-                    record = run.record({name: evaluate(model, loader) for name, loader in sets.items()})
+                done = run.iteration == length
+                if done or run.iteration % every == 0:
+                    record = run.record(
+                        {name: _evaluate(model, loader, loss, metrics) for name, loader in sets.items()}
+                    )
                     if schedule is not None:
                         schedule.observe(**record)
                     pace = (time.perf_counter() - begun) / (run.iteration - first)
-                    report.add(record, pace * (iterations - run.iteration))
+                    report.add(record, pace * (length - run.iteration))
+                    done = bool(on_record and on_record(run.history)) or done
                 requested = stop.received  # read once: a signal may arrive between any two lines
-                if checkpoint and (last or requested or time.perf_counter() - saved > 60 * checkpoint_minutes):
-                    run.save(checkpoint)
+                if checkpoint and (done or requested or time.perf_counter() - saved > 60 * checkpoint.every):
+                    run.save(checkpoint.path)
                     saved = time.perf_counter()
-                if requested:
-                    report.say(
-                        f"stopped by {requested.name} after {run.iteration} iterations; resume it from {checkpoint}"
-                    )
+                if requested and checkpoint:
+                    after = f"after {run.iteration} iterations; resume it from {checkpoint.path}"
+                    report.say(f"stopped by {requested.name} {after}")
                     raise stop.exit()
-                if last:
+                if done:
                     break
     return run.history
 
 
-def count_wrong(logits: Tensor, labels: Array) -> int:
-    """Return the number of images whose largest logit is not that of their label."""
-    return int((logits.numpy().argmax(axis=1) != to_host(labels)).sum())
-
-
 @checked
-def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
-    """Return the mean cross-entropy and the share of wrong answers, in evaluation mode.
+def evaluate(
+    model: Module,
+    batches: DataLoader,
+    *,
+    loss: Callable[[Tensor, Any], Tensor] = cross_entropy,
+    metrics: Mapping[str, Callable[[Tensor, Any], object]] | None = None,
+) -> tuple[float, ...]:
+    """Return the mean loss and the means of the metrics, in evaluation mode: by default cross-entropy and error.
 
     Parameters
     ----------
     model : Module
         Maps images to logits. Its layers are put into evaluation mode, and back into their previous mode at the end.
     batches : DataLoader
+    loss : function
+    metrics : dict of functions, optional
+        As of :func:`fit`: the default is the share of wrong answers, if the loss is the cross-entropy.
 
     Returns
     -------
-    loss, error : float
+    loss, error, ... : float
+        In the order of the metrics.
 
     Examples
     --------
@@ -218,14 +242,58 @@ def evaluate(model: Module, batches: DataLoader) -> tuple[float, float]:
     >>> 0.5 < error <= 1.0
     True
     """
-    loss, wrong, count, device = 0.0, 0, 0, model.device
+    return tuple(_evaluate(model, batches, loss, _metrics("evaluate", loss, metrics)).values())
+
+
+def _evaluate(
+    model: Module, batches: DataLoader, loss: Callable[[Tensor, Any], Tensor], metrics: Metrics
+) -> dict[str, float]:
+    """Return the means of the loss and the metrics by their names."""
+    totals, count, device = dict.fromkeys(["loss", *metrics], 0.0), 0, model.device
     with evaluation(model), no_grad():
-        for images, labels in batches:
-            logits = model(Tensor(images).to(device))
-            loss += cross_entropy(logits, labels).item() * len(labels)
-            wrong += count_wrong(logits, labels)
-            count += len(labels)
-    return loss / count, wrong / count
+        for images, targets in batches:
+            output, y = model(Tensor(images).to(device)), _on_device(targets, model)
+            sums = {"loss": loss(output, y).item() * len(targets)} | _sums(metrics, output, y, len(targets))
+            count += len(targets)
+            totals = {name: total + sums[name] for name, total in totals.items()}
+    return {name: total / count for name, total in totals.items()}
+
+
+# What is measured ----------------------------------------------------------------------------
+
+
+def wrong(logits: Tensor, labels: Array) -> Array:
+    """Return for each image whether its largest logit is not that of its label."""
+    is_wrong: Array = logits.numpy().argmax(axis=1) != to_host(labels)
+    return is_wrong
+
+
+def _metrics(caller: str, loss: Callable[[Tensor, Any], Tensor], metrics: Metrics | None) -> Metrics:
+    """Return the metrics, by default those of classification if the loss is that of classification."""
+    if metrics is None:
+        return {"error": wrong} if loss is cross_entropy else {}
+    fit = all(isinstance(name, str) and name != "loss" and callable(f) for name, f in metrics.items())
+    expect(fit, caller, "metrics to be functions by name, other than 'loss'", metrics, error=TypeError)
+    return dict(metrics)
+
+
+def _sums(metrics: Metrics, output: Tensor, y: Array, n: int) -> dict[str, float]:
+    """Return the sum of each metric over the n images of a batch."""
+    sums = {}
+    for name, metric in metrics.items():
+        with no_grad():
+            given = metric(output.detach(), y)
+        value = given.data if isinstance(given, Tensor) else given
+        numbers = np.asarray(to_host(value) if is_array(value) else value)
+        expect(numbers.dtype.kind in "biuf", f"the metric {name!r}", "a number for each image, or their mean", given)
+        sums[name] = float(numbers.sum(dtype=np.float64)) * (n / numbers.size)
+    return sums
+
+
+def _on_device(targets: Array, model: Module) -> Array:
+    """Return targets on the device of the model; integers, which are labels, stay where they are."""
+    is_float = is_array(targets) and targets.dtype.kind == "f"
+    return Tensor(targets).to(model.device).data if is_float else targets
 
 
 @checked

@@ -20,11 +20,14 @@ if TYPE_CHECKING:  # slow to import
 
 Record = dict[str, float]
 
+#: The names of every record; others are those of metrics, and of losses on the sets.
+ALWAYS = ("epoch", "iteration", "lr", "loss", "seconds", "images_per_second", "loader_share")
+
 
 class Report:
     """Show the progress of one run, and write its log and its figure as it goes.
 
-    If standard error is a terminal, it shows a progress bar; if not, one plain line for each record.
+    It writes a line for each record to standard error; if that is a terminal, a progress bar follows the lines.
 
     Parameters
     ----------
@@ -57,9 +60,9 @@ class Report:
         if log is not None:
             with atomic(log) as temporary:  # records after the last checkpoint will be measured again
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in history))
-        self.piped = not sys.stderr.isatty()
+        piped = not sys.stderr.isatty()
         self.bar = tqdm(
-            total=iterations, initial=first, desc=title, unit="it", disable=self.piped, leave=False, smoothing=0.05
+            total=iterations, initial=first, desc=title, unit="it", disable=piped, leave=False, smoothing=0.05
         )
 
     def step(self, iteration: int) -> None:
@@ -72,14 +75,16 @@ class Report:
         if self.log is not None:
             with self.log.open("a") as file:
                 file.write(json.dumps(record) + "\n")
-        errors = {name.removesuffix("_error"): f"{v:.1%}" for name, v in record.items() if name.endswith("_error")}
-        self.bar.set_postfix(errors)
-        if self.piped:
-            parts = [f"{self.title}  {record['iteration']}/{self.iterations}", f"epoch {record['epoch']}"]
-            parts += [f"lr {record['lr']:.3g}", f"loss {record['loss']:.3f}"]
-            parts += [f"{name} {error} wrong" for name, error in errors.items()]
-            parts += [f"{record['images_per_second']:,.0f} images/s", f"{clock(seconds_left)} left"]
-            self.say("  ".join(parts).strip())
+        parts = [f"{self.title}  {record['iteration']}/{self.iterations}", f"epoch {record['epoch']}"]
+        parts += [f"lr {record['lr']:.3g}", f"loss {record['loss']:.3f}"]
+        with_errors = any(name.endswith("_error") for name in record)
+        for name in [name for name in record if name not in ALWAYS]:
+            if name.endswith("_error"):
+                parts += [f"{name.removesuffix('_error')} {record[name]:.1%} wrong"]
+            elif not (with_errors and name.endswith("_loss")):
+                parts += [f"{name.replace('_', ' ')} {record[name]:.4g}"]
+        parts += [f"{record['images_per_second']:,.0f} images/s", f"{clock(seconds_left)} left"]
+        self.say("  ".join(parts).strip())
         if self.figure is not None:
             curves({self.title: self.history}, self.figure)
 
@@ -124,6 +129,8 @@ def read_log(path: Path) -> list[Record]:
 def curves(runs: dict[str, list[Record]], path: Path) -> Path:
     """Draw loss and errors over the iterations, as in Fig. 6 of the paper: training thin, held-out data bold.
 
+    Of runs without errors, as in regression, the losses on the sets are drawn instead.
+
     Parameters
     ----------
     runs : dict of histories
@@ -147,17 +154,19 @@ def curves(runs: dict[str, list[Record]], path: Path) -> Path:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, errors = figure.subplots(1, 2)
+    has_errors = any(key.endswith("_error") for history in runs.values() for key in (history or [{}])[0])
+    ending = "_error" if has_errors else "_loss"  # what is drawn on the right
     for i, (name, history) in enumerate(runs.items()):
         colour = shade(i, len(runs))
         at = [record["iteration"] for record in history]
         losses.plot(at, [record["loss"] for record in history], color=colour, linewidth=1.0)
-        for error in [key for key in history[0] if key.endswith("_error")] if history else []:
+        for error in [key for key in history[0] if key.endswith(ending)] if history else []:
             held_out = not error.startswith(("batch", "train"))
-            percent = [100 * record[error] for record in history]
-            label = f"{name} {error.removesuffix('_error')}".strip()
-            errors.plot(at, percent, color=colour, linewidth=2.5 if held_out else 1.0, label=label)
+            values = [(100 if ending == "_error" else 1) * record[error] for record in history]
+            label = f"{name} {error.removesuffix(ending)}".strip()
+            errors.plot(at, values, color=colour, linewidth=2.5 if held_out else 1.0, label=label)
     losses.set(ylabel="training loss", ylim=(0, None))
-    errors.set(ylabel="error (%)", ylim=(0, None))
+    errors.set(ylabel="error (%)" if ending == "_error" else "loss", ylim=(0, None))
     for panel in (losses, errors):
         panel.set(xlabel="iteration")
         panel.set_xlim(left=0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,20 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.arguments import expect, integer, number, with_keys
+from minigrad.arguments import expect, file, flag, integer, number, with_keys
+from minigrad.checked import named
 from minigrad.data import DataLoader
 from minigrad.data.dataset import Batch
 from minigrad.nn import Module
-from minigrad.optim import SGD, Schedule
-from minigrad.train.checkpoint import load, save
+from minigrad.optim import Optimizer, Schedule
+from minigrad.train.checkpoint import _extract_arrays, load, save
 from minigrad.train.diagnose import names_not_finite
 from minigrad.train.report import Record
 
-#: What is summed over the batches between two records: counts of images and of wrong answers, losses, seconds.
-SUMS = ("images", "loss", "wrong", "waited", "worked")
+#: What is summed over the batches between two records: the count of images, losses, seconds. Metrics are added to it.
+SUMS = ("images", "loss", "waited", "worked")
 
 #: Settings that earlier versions did not save: where a checkpoint lacks them, they are taken to be the same.
-LATER = ("shuffle", "evaluate_on_images")
+LATER = ("shuffle", "evaluate_on_images", "metrics", "optimizer")
 
 
 class Run:
@@ -53,10 +55,12 @@ class Run:
         model: Module,
         batches: DataLoader,
         sets: Mapping[str, DataLoader],
-        optimizer: SGD,
+        optimizer: Optimizer,
         schedule: Schedule | None,
-        config: Mapping[str, object] | None,
+        metrics: list[str],
+        config: Mapping[str, object],
     ) -> None:
+        expect(hasattr(optimizer, "groups"), "fit", "an optimizer that calls super().__init__(params, lr)", "none")
         own = set(model.parameters())
         strange = sum(p not in own for group in optimizer.groups for p in group["params"])
         expect(not strange, "fit", "an optimizer of this model's parameters", f"{strange} of another model")
@@ -67,9 +71,11 @@ class Run:
         facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
         facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
         facts |= {"shuffle": batches.shuffle, "evaluate_on_images": [len(loader.dataset) for loader in sets.values()]}
-        self.config: dict[str, object] = json.loads(json.dumps(facts | dict(config or {})))
+        facts |= {"metrics": metrics, "optimizer": type(optimizer).__name__}
+        self.config: dict[str, object] = json.loads(json.dumps(facts | dict(config)))
         self.history: list[Record] = []
-        self.iteration, self.lr, self.sums = 0, optimizer.lr, dict.fromkeys(SUMS, 0.0)
+        self.iteration, self.lr = 0, optimizer.lr
+        self.sums = dict.fromkeys([*SUMS, *(f"batch_{name}" for name in metrics)], 0.0)
         self.start = self.arrival = time.perf_counter()
 
     # One iteration ---------------------------------------------------------------------------
@@ -83,26 +89,30 @@ class Run:
             yield batch
             asked = time.perf_counter()
 
-    def advance(self, images: int, loss: float, wrong: int) -> None:
-        """Count an iteration: its number of images, its mean loss and its number of wrong answers."""
+    def advance(self, images: int, loss: float, sums: Mapping[str, float]) -> None:
+        """Count an iteration: its number of images, its mean loss, and the sums of the metrics over its images."""
         self.iteration, self.lr = self.iteration + 1, self.optimizer.lr
         self.sums["images"] += images
         self.sums["loss"] += loss * images
-        self.sums["wrong"] += wrong
+        for name, value in sums.items():
+            self.sums[f"batch_{name}"] += value
         self.sums["worked"] += time.perf_counter() - self.arrival
 
-    def record(self, evaluations: Mapping[str, tuple[float, float]]) -> Record:
-        """Return what was measured since the last record, with loss and error on each set, and reset the sums."""
-        sums, self.sums = self.sums, dict.fromkeys(SUMS, 0.0)
+    def at_record(self) -> bool:
+        """Whether the last iteration has a record."""
+        return bool(self.history) and self.history[-1]["iteration"] == self.iteration
+
+    def record(self, evaluations: Mapping[str, Mapping[str, float]]) -> Record:
+        """Return what was measured since the last record, with the means on each set, and reset the sums."""
+        sums, self.sums = self.sums, dict.fromkeys(self.sums, 0.0)
         record: Record = {
             "epoch": -(-self.iteration // len(self.batches)),
             "iteration": self.iteration,
             "lr": self.lr,
-            "loss": sums["loss"] / sums["images"],
-            "batch_error": sums["wrong"] / sums["images"],
+            **{name: total / sums["images"] for name, total in sums.items() if name == "loss" or name not in SUMS},
         }
-        for name, (loss, error) in evaluations.items():
-            record[f"{name}_loss"], record[f"{name}_error"] = loss, error
+        for name, means in evaluations.items():
+            record |= {f"{name}_{key}": mean for key, mean in means.items()}
         training = sums["waited"] + sums["worked"]
         record["seconds"] = time.perf_counter() - self.start
         record["images_per_second"] = sums["images"] / training
@@ -143,6 +153,9 @@ class Run:
         try:
             expect(isinstance(tree["generators"], dict), "fit", "generators by name", f"{tree['generators']!r:.80}")
             tree["generators"] = self.model.at_present(tree["generators"], self.generators)
+            tree["optimizer"] = self.optimizer.at_present(tree["optimizer"])
+            if isinstance(tree["since"], dict) and "wrong" in tree["since"]:  # an earlier version's only metric
+                tree["since"]["batch_error"] = tree["since"].pop("wrong")
             was, now = tree["config"] | {"generators": list(tree["generators"])}, self.config
             was = {name: now[name] for name in LATER if name not in was} | was
             if was == now:
@@ -158,7 +171,7 @@ class Run:
             part.load_state_dict(state)
         self.set_generator_states(tree["generators"])
         self.iteration, self.history = int(tree["iteration"]), tree["history"]
-        self.sums = {name: float(tree["since"][name]) for name in SUMS}
+        self.sums = {name: float(tree["since"][name]) for name in self.sums}
         self.start = time.perf_counter() - float(tree["seconds"])
 
     def _parts(self, tree: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -178,7 +191,7 @@ class Run:
             except Exception as error:  # NumPy raises many kinds
                 raise ValueError(f"fit: expected a state of {name}, got one that NumPy refuses: {error!r}") from error
         integer("fit", "iteration", tree["iteration"], least=0)
-        with_keys("fit", "since", tree["since"], SUMS)
+        with_keys("fit", "since", tree["since"], self.sums)
         for name, value in (tree["since"] | {"seconds": tree["seconds"]}).items():
             number("fit", name, value)
         for record in tree["history"] if isinstance(tree["history"], list) else [tree["history"]]:
@@ -195,11 +208,80 @@ class Run:
             rng.bit_generator.state = states[name]
 
 
+class Checkpoint:
+    """The file that a run is resumed from, and when it is written: for :func:`fit`.
+
+    Beside the times given by `every`, the file is written at the end, and when SIGINT (Ctrl-C) or SIGTERM asks the
+    process to stop, after the iteration that is under way. A second signal stops it at once.
+
+    Parameters
+    ----------
+    path : Path
+        By convention ends in ``.safetensors``.
+    every : float
+        The minutes between two writes.
+    resume : bool
+        Resume the run from the file, bit-exactly; begin anew if there is none yet. The learning rates and the settings
+        of the schedule are then those of the file. Other settings of the optimizer, the names of the metrics, the seeds
+        of the loaders, and the sizes of the sets must be those of the file.
+    config : dict, optional
+        Other settings that the run depends on, as JSON can hold them. They are saved in the file; only a run with the
+        same `config` is resumed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `every` is no number of at least 0, `resume` no bool, or `path` no path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import minigrad as mg
+    >>> from minigrad import train
+    >>> def run(epochs):
+    ...     net = mg.nn.Sequential(mg.nn.Flatten(), mg.nn.Linear(64, 10, rng=0))
+    ...     adam = mg.optim.Adam(net.parameters())
+    ...     batches = mg.data.DataLoader(mg.data.Digits(), 128, rng=0)
+    ...     checkpoint = train.Checkpoint(path, every=5.0, resume=True)
+    ...     return train.fit(net, batches, optimizer=adam, epochs=epochs, checkpoint=checkpoint)
+    >>> path = Path(tempfile.mkdtemp()) / "run.safetensors"
+    >>> _ = run(2)
+    >>> [record["epoch"] for record in run(3)]
+    [1, 2, 3]
+    """
+
+    @named
+    def __init__(
+        self,
+        path: str | Path,
+        every: float = 10.0,
+        resume: bool = False,
+        config: Mapping[str, object] | None = None,
+    ) -> None:
+        self.path, self.resume = file("Checkpoint", path), flag("Checkpoint", "resume", resume)
+        self.every, self.config = number("Checkpoint", "every", every, most=math.inf), dict(config or {})
+
+    def begin(self, run: Run) -> None:
+        """Load the file into a run, if there is one; refuse a run that could not be saved."""
+        try:
+            _extract_arrays(run.state_dict(), "", {})
+        except TypeError as error:
+            raise TypeError(f"fit: {self.path} could not hold this run: {error}") from error
+        if self.path.exists():
+            if not self.resume:
+                raise FileExistsError(
+                    f"fit: {self.path} is there already; resume it (resume=True), or delete it to begin anew"
+                )
+            run.load(self.path)
+
+
 def _settings(tree: Mapping[str, Any]) -> dict[str, object]:
     """Return the settings in the states of a checkpoint's parts, by name."""
     seeds = {"seed": tree["batches"]["seed"]} | {f"seed of {name}": s["seed"] for name, s in tree["sets"].items()}
     groups = enumerate(tree["optimizer"]["groups"])
-    return seeds | {f"{name} of group {i}": value for i, group in groups for name, value in group.items()}
+    return seeds | {
+        f"{name} of group {i}": value for i, group in groups for name, value in group.items() if name != "lr"
+    }
 
 
 def _named_generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:

@@ -292,7 +292,7 @@ class OnDevice:
 class FittedOnDevice(OnDevice):
     """The suite, and the training loop: it moves batches by the name of the device that the parameters are on."""
 
-    def fitted(self, net: Any, tmp_path: Path, iterations: int, **settings: Any) -> Any:
+    def fitted(self, net: Any, tmp_path: Path, iterations: int, resume: bool = False) -> Any:
         """Train on the digits, with a checkpoint."""
         digits, held_out = mg.data.Digits(), mg.data.Digits(train=False)
         return train.fit(
@@ -302,8 +302,7 @@ class FittedOnDevice(OnDevice):
             iterations=iterations,
             evaluate_every=2,
             evaluate_on={"test": mg.data.DataLoader(mg.data.Subset(held_out, np.arange(60)), 30)},
-            checkpoint=tmp_path / "run.safetensors",
-            **settings,
+            checkpoint=train.Checkpoint(tmp_path / "run.safetensors", resume=resume),
         )
 
     def test_fit_resume_evaluate_and_refresh(self, tmp_path: Path) -> None:

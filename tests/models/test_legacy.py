@@ -46,9 +46,8 @@ def test_training_goes_on_from_a_checkpoint_of_an_earlier_version(tmp_path):
         if resume:
             shutil.copy(FILES / "run.safetensors", path)
         sgd = optim.SGD(net.parameters(), lr=0.1)
-        train.fit(
-            net, batches, optimizer=sgd, iterations=4, evaluate_on={}, checkpoint=path, resume=resume
-        )  # the file stands after 2
+        checkpoint = train.Checkpoint(path, resume=resume)  # the file stands after 2
+        train.fit(net, batches, optimizer=sgd, iterations=4, evaluate_on={}, checkpoint=checkpoint)
         ends.append(net.state_dict())
     for name, array in ends[0].items():
         assert_allclose(ends[1][name], array, rtol=1e-4, atol=1e-6, err_msg=name)

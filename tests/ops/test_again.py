@@ -204,4 +204,4 @@ def test_a_step_leaves_the_gradients_as_they_are(settings):
     for _ in range(3):
         sgd.step()
     assert bits([p.grad]) == before
-    assert not any(np.shares_memory(p.grad.data, v) for v in (*sgd.velocity.values(), p.data))
+    assert not any(np.shares_memory(p.grad.data, v) for v in (*sgd.state[p].values(), p.data))

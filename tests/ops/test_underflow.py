@@ -36,13 +36,13 @@ def test_running_statistics_and_velocities_fade_without_a_word():
     norm.running_mean.data[:] = norm.running_var.data[:] = 1e-44
     w = mg.nn.Parameter([1.0])
     sgd = mg.optim.SGD([w], 0.1)
-    sgd.velocity[w] = np.full(1, 1e-44, np.float32)
+    sgd.state[w] = {"velocity": np.full(1, 1e-44, np.float32)}
     w.grad = mg.Tensor([0.0])
     with np.errstate(all="raise"):
         norm(mg.Tensor([[0.0], [0.0]]))
         sgd.step()
     assert norm.running_var.data[0] < 1e-44
-    assert sgd.velocity[w][0] < 1e-44
+    assert sgd.state[w]["velocity"][0] < 1e-44
 
 
 def test_other_faults_are_raised_where_the_user_asks_for_it():

@@ -77,3 +77,54 @@ def test_multi_step_lr_is_that_of_torch(milestones):
 
     train_both(sgd, their_sgd, p, q, 9, after)
     assert_allclose(*zip(*rates, strict=True), rtol=1e-13)
+
+
+OPTIMIZERS = {
+    "SGD": {"momentum": 0.9, "weight_decay": 0.1},
+    "Adam": {},
+    "Adam, L2": {"betas": (0.8, 0.99), "weight_decay": 0.1},
+    "AdamW": {"eps": 1e-3},
+    "AdamW, decay": {"betas": (0.5, 0.9), "weight_decay": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_200_steps_with_groups_and_a_schedule_are_those_of_torch(name):
+    """A group has a rate and a decay of its own, a parameter has no gradient in every third step, the rate drops."""
+    kind, settings = name.partition(",")[0], {"lr": 0.03} | OPTIMIZERS[name]
+    a, y = random((7, 4), 10), random((7, 2), 11)
+    p = [mg.nn.Parameter(random(shape, i)) for i, shape in enumerate([(4, 3), (3,), (3, 2)])]
+    q = [torch.tensor(w.data.copy(), requires_grad=True) for w in p]
+    own = {"lr": 0.01, "weight_decay": 0.02}
+    ours, theirs = (
+        getattr(optim, kind)([{"params": w[:2]}, {"params": w[2:]} | own], **settings)
+        for optim, w in ((mg.optim, p), (torch.optim, q))
+    )
+    drop, their_drop = mg.optim.MultiStepLR(ours, [120]), torch.optim.lr_scheduler.MultiStepLR(theirs, [120])
+    for step in range(200):
+        for optimizer in (ours, theirs):
+            optimizer.zero_grad()
+        mg.mse_loss(mg.tanh(mg.Tensor(a) @ p[0] + p[1]) @ p[2], mg.Tensor(y)).backward()
+        F.mse_loss(((torch.tensor(a) @ q[0]) + q[1]).tanh() @ q[2], torch.tensor(y)).backward()
+        if step % 3 == 1:
+            p[1].grad = q[1].grad = None
+        for each in (ours, theirs, drop, their_drop):
+            each.step()
+        for i, (w, v) in enumerate(zip(p, q, strict=True)):
+            assert_close(w, v, f"parameter {i} after step {step}", 1e-12)
+    assert_allclose([g["lr"] for g in ours.groups], [g["lr"] for g in theirs.param_groups], rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("max_norm", [0.1, 7.3, 1e3])
+def test_clipping_is_that_of_torch(max_norm, dtype):
+    p = [mg.nn.Parameter(random(shape, 0).astype(dtype)) for shape in [(4, 3), (3,), ()]]
+    q = [torch.tensor(w.data.copy(), requires_grad=True) for w in p]
+    for i, (w, v) in enumerate(zip(p[:2], q, strict=False)):
+        w.grad = mg.Tensor(5.0 * random(w.shape, i).astype(dtype))
+        v.grad = torch.tensor(w.grad.data.copy())
+    rtol = 1e-14 if dtype == "float64" else 1e-6
+    norm = mg.optim.clip_grad_norm(p, max_norm)
+    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(q, max_norm).item(), rel=rtol)
+    for w, v in zip(p[:2], q, strict=False):
+        assert_allclose(w.grad.data, v.grad.numpy(), rtol=rtol, strict=True)

@@ -108,7 +108,8 @@ def test_zero_grad_discards_gradients():
         (([Parameter([1.0])], -0.1), "lr >= 0"),
         (([Parameter([1.0])], 0.1, 1.0), "momentum < 1"),
         (([Parameter([1.0])], 0.1, 0.9, -1.0), "weight_decay >= 0"),
-        (([{"params": [Parameter([1.0])], "lr": 0.1}], 0.1), "lr"),
+        (([{"params": [Parameter([1.0])], "dampening": 0.1}], 0.1), "dampening"),
+        (([{"params": [Parameter([1.0])], "lr": 0.1}], 0.0), "lr above 0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
@@ -333,6 +334,6 @@ def test_numbers_of_numpy_do_not_promote(kind, nesterov):
             (w * w * w).sum().backward()
             sgd.step()
             sgd.lr, sgd.groups[0]["momentum"], sgd.groups[0]["weight_decay"] = number(0.3125), number(0.75), number(0.5)
-        assert w.dtype == sgd.velocity[w].dtype == np.float32
+        assert w.dtype == sgd.state[w]["velocity"].dtype == np.float32
         weights.append(w.data)
     np.testing.assert_array_equal(*weights)

@@ -8,7 +8,19 @@ import pytest
 import minigrad as mg
 from minigrad import optim
 from minigrad.nn import Parameter
-from minigrad.optim import SGD, CosineLR, MultiStepLR, ReduceOnPlateau, Schedule, Warmup, WarmupUntil
+from minigrad.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    CosineLR,
+    MultiStepLR,
+    Optimizer,
+    ReduceOnPlateau,
+    Schedule,
+    Warmup,
+    WarmupUntil,
+    clip_grad_norm,
+)
 from tests.tools.settings import Refused, Row, check, missing
 
 
@@ -30,6 +42,31 @@ def descend(lr=0.1, **settings):
     )
     second.load_state_dict(first.state_dict())
     return [step(sgd, 1.0, 1.0) for sgd in (first, second)]
+
+
+def adapt(kind, gradients=(1.0, 1.0), **settings):
+    """From w = 1, a step along each gradient; then along 1 with settings from a state."""
+    first, second = kind([Parameter(np.array(1.0))], **settings), kind([Parameter(np.array(1.0))], lr=3.0, eps=5.0)
+    second.load_state_dict(first.state_dict())
+    return [step(optimizer, *gradients) for optimizer in (first, second)]
+
+
+class Plain(Optimizer):
+    """Gradient descent with a setting."""
+
+    def __init__(self, params, lr, **settings):
+        super().__init__(params, lr, **{"scale": 1.0} | settings)
+
+    def update(self, w, g, *, lr, scale):
+        w -= lr * scale * g
+
+
+def clipped(params=lambda p: p, max_norm=5.0):
+    """The norm of the gradients (6, 8) of two parameters, and the gradients after it was clipped."""
+    p = [Parameter(np.array(0.0)) for _ in range(2)]
+    for q, g in zip(p, (6.0, 8.0), strict=True):
+        q.grad = mg.Tensor(np.array(g))
+    return [clip_grad_norm(params(p), max_norm), *(q.grad.item() for q in p)]
 
 
 def sgd(lr=1.0):
@@ -81,6 +118,74 @@ ROWS = {
     "SGD.weight_decay": Row(descend, (0.0, [[0.9, 0.71]] * 2), (0.5, [[0.85, 0.5725]] * 2)),
     # steps of 1 + 0.9, and of 1 + 0.9 * 1.9
     "SGD.nesterov": Row(descend, (False, [[0.9, 0.71]] * 2), (True, [[0.81, 0.539]] * 2)),
+    # while the gradient is 1, both means are 1: each step is lr / (1 + eps)
+    "Adam.params": Row(
+        lambda params: step(Adam(params(), 0.1), 1.0, 1.0),
+        (lambda: [Parameter(np.array(1.0))], [0.9, 0.8]),
+        (lambda: [{"params": [Parameter(np.array(1.0))], "lr": 0.2}], [0.8, 0.6]),
+    ),
+    "Adam.lr": Row(lambda **s: adapt(Adam, **s), (1e-3, [[0.999, 0.998]] * 2), (0.25, [[0.75, 0.5]] * 2), rtol=1e-7),
+    # gradients 1 and 0: m = 0.09 of 0.19, v = 0.000999 of 0.001999; with (0.5, 0.75): 0.25 of 0.75, 0.1875 of 0.4375
+    "Adam.betas": Row(
+        lambda **s: adapt(Adam, (1.0, 0.0), lr=0.1, **s),
+        ((0.9, 0.999), [[0.9, 0.9 - 0.1 * 0.09 / 0.19 / math.sqrt(0.000999 / 0.001999)]] * 2),
+        ((0.5, 0.75), [[0.9, 0.9 - 0.1 / 3 / math.sqrt(3 / 7)]] * 2),
+        rtol=1e-7,
+    ),
+    "Adam.eps": Row(
+        lambda **s: adapt(Adam, lr=0.25, **s), (1e-8, [[0.75, 0.5]] * 2), (1.0, [[0.875, 0.75]] * 2), rtol=1e-7
+    ),
+    # the gradient is 2 w: every first step is of lr
+    "Adam.weight_decay": Row(
+        lambda **s: adapt(Adam, (0.0,), lr=0.1, **s), (0.0, [[1.0]] * 2), (2.0, [[0.9]] * 2), rtol=1e-7
+    ),
+    "AdamW.params": Row(
+        lambda params: step(AdamW(params(), 0.1, weight_decay=0.0), 1.0, 1.0),
+        (lambda: [Parameter(np.array(1.0))], [0.9, 0.8]),
+        (lambda: [{"params": [Parameter(np.array(1.0))], "weight_decay": 1.0}], [0.8, 0.62]),
+    ),
+    # 1 - lr / 100 of the weight is left, then a step of lr is taken
+    "AdamW.lr": Row(lambda **s: adapt(AdamW, (1.0,), **s), (1e-3, [[0.99899]] * 2), (0.25, [[0.7475]] * 2), rtol=1e-7),
+    "AdamW.betas": Row(
+        lambda **s: adapt(AdamW, (1.0, 0.0), lr=0.1, weight_decay=0.0, **s),
+        ((0.9, 0.999), [[0.9, 0.9 - 0.1 * 0.09 / 0.19 / math.sqrt(0.000999 / 0.001999)]] * 2),
+        ((0.5, 0.75), [[0.9, 0.9 - 0.1 / 3 / math.sqrt(3 / 7)]] * 2),
+        rtol=1e-7,
+    ),
+    "AdamW.eps": Row(
+        lambda **s: adapt(AdamW, lr=0.25, weight_decay=0.0, **s),
+        (1e-8, [[0.75, 0.5]] * 2),
+        (1.0, [[0.875, 0.75]] * 2),
+        rtol=1e-7,
+    ),
+    "AdamW.weight_decay": Row(lambda **s: adapt(AdamW, (0.0,), lr=0.1, **s), (0.01, [[0.999]] * 2), (2.0, [[0.8]] * 2)),
+    "Optimizer.params": Row(
+        lambda params: step(Plain(params(), 0.5), 1.0),
+        (lambda: [Parameter(np.array(1.0))], [0.5]),
+        (lambda: [{"params": [Parameter(np.array(1.0))], "scale": 2.0}], [0.0]),
+    ),
+    "Optimizer.lr": Row(lambda lr: step(Plain([Parameter(np.array(1.0))], lr), 1.0), (0.5, [0.5]), (0.25, [0.75])),
+    "Optimizer.settings": Row(
+        lambda settings: step(Plain([Parameter(np.array(1.0))], 0.25, **settings), 1.0),
+        ({"scale": 1.0}, [0.75]),
+        ({"scale": 2.0}, [0.5]),
+        ({"size": 2.0, "scale": 3.0}, [0.25]),
+    ),
+    "clip_grad_norm.params": Row(
+        lambda params: clipped(params),
+        (lambda p: p, [10.0, 3.0, 4.0]),
+        (lambda p: iter(p[:1]), [6.0, 5.0, 8.0]),
+        (lambda p: p[1], [8.0, 6.0, 5.0]),
+        rtol=1e-6,
+    ),
+    "clip_grad_norm.max_norm": Row(
+        lambda max_norm: clipped(max_norm=max_norm),
+        (5.0, [10.0, 3.0, 4.0]),
+        (20.0, [10.0, 6.0, 8.0]),
+        (0.0, [10.0, 0.0, 0.0]),
+        (math.inf, [10.0, 6.0, 8.0]),
+        rtol=1e-6,
+    ),
     "Schedule.optimizer": Row(
         lambda optimizer: rates(lambda _: Halving(optimizer()), 3),
         (lambda: sgd(1.0), [1.0, 0.5, 0.25]),
@@ -233,7 +338,9 @@ def test_a_state_with_other_settings_is_refused(name):
     second = state["groups"][1]
     if second.pop(name, None) is None:
         second[name] = 0.5
-    with pytest.raises(ValueError, match=r"SGD: expected a group with \['momentum', 'nesterov', 'weight_decay'\], got"):
+    with pytest.raises(
+        ValueError, match=r"SGD: expected a group with \['lr', 'lr_factor', 'momentum', 'nest.*'\], got"
+    ):
         optimizer.load_state_dict(state)
     assert [p.item() for group in optimizer.groups for p in group["params"]] == [1.0, 2.0]
 
@@ -325,6 +432,15 @@ OUT_OF_RANGE = {
     "SGD.momentum": (lambda m: SGD([Parameter([1.0])], 0.1, m), [-0.1, 1.0, 5, NAN, "0.9", None]),
     "SGD.weight_decay": (lambda d: SGD([Parameter([1.0])], 0.1, 0.9, d), [-1.0, NAN, INF, "0", None]),
     "SGD.nesterov": (lambda n: SGD([Parameter([1.0])], 0.1, nesterov=n), ["no", None, 1, NAN]),
+    "Adam.lr": (lambda lr: Adam([Parameter([1.0])], lr), [-0.1, NAN, INF, "0.1", None]),
+    "Adam.betas": (
+        lambda b: Adam([Parameter([1.0])], betas=b),
+        [0.9, (0.9,), (0.9, 1.0), (-0.1, 0.9), (0.9, NAN), ("0.9", 0.9), None, "ab"],
+    ),
+    "Adam.eps": (lambda e: Adam([Parameter([1.0])], eps=e), [-1e-8, NAN, INF, "0"]),
+    "AdamW.weight_decay": (lambda d: AdamW([Parameter([1.0])], weight_decay=d), [-1.0, NAN, INF, "0"]),
+    "SGD.params": (lambda lr: SGD([{"params": [Parameter([1.0])], "lr": lr}], 0.1), [-0.1, NAN, INF, "0.1", None]),
+    "clip_grad_norm.max_norm": (lambda m: clip_grad_norm([Parameter([1.0])], m), [-1.0, NAN, "1", None]),
     "MultiStepLR.milestones": (lambda m: MultiStepLR(sgd(), m), [[-1], [2.5], [NAN], ["2"], 2, None, "ab"]),
     "MultiStepLR.gamma": (lambda g: MultiStepLR(sgd(), [2], g), [-2, NAN, INF, "0.1", None]),
     "CosineLR.iterations": (lambda n: CosineLR(sgd(), n), [0, -3, 2.5, NAN, INF, "8", None, True]),

@@ -27,7 +27,7 @@ SETTINGS = [
         (lambda first: {"params": [Parameter([1.0]), mg.Tensor([1.0])]}, TypeError),
         (lambda first: {"params": [Parameter([1.0]) * 2.0]}, TypeError),
         (lambda first: {"params": [np.ones(1)]}, TypeError),
-        (lambda first: {"params": [Parameter([1.0])], "lr": 0.1}, ValueError),
+        (lambda first: {"params": [Parameter([1.0])], "lr": -0.1}, ValueError),
         (lambda first: {"momentum": 0.1}, ValueError),
     ],
 )

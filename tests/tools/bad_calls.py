@@ -70,7 +70,8 @@ def loader() -> data.DataLoader:
 def run() -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments of a short training."""
     model = net()
-    return [model, loader()], {"optimizer": optim.SGD(model.parameters(), 0.1), "iterations": 2}
+    settings = {"optimizer": optim.SGD(model.parameters(), 0.1), "iterations": 2, "epochs": None}
+    return [model, loader()], settings | {"loss": mg.cross_entropy, "metrics": None, "on_record": None}
 
 
 def square(x: Any) -> Any:
@@ -161,6 +162,17 @@ PLAIN: dict[
         lambda: ([net().parameters(), 0.1], {"momentum": 0.9, "weight_decay": 0.0, "nesterov": False}),
         lambda o: _steps(o),
     ),
+    "Adam": (
+        optim.Adam,
+        lambda: ([net().parameters(), 0.1], {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}),
+        lambda o: _steps(o),
+    ),
+    "AdamW": (
+        optim.AdamW,
+        lambda: ([net().parameters(), 0.1], {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
+        lambda o: _steps(o),
+    ),
+    "clip_grad_norm": (optim.clip_grad_norm, lambda: ([net().parameters(), 1.0], {}), None),
     "CosineLR": (optim.CosineLR, lambda: ([sgd(), 10], {}), lambda s: _steps(s)),
     "MultiStepLR": (optim.MultiStepLR, lambda: ([sgd(), [1, 2]], {"gamma": 0.1}), lambda s: _steps(s)),
     "ReduceOnPlateau": (
@@ -174,7 +186,12 @@ PLAIN: dict[
         lambda: ([optim.MultiStepLR(sgd(), [3])], {"error": 0.8, "gamma": 0.1}),
         lambda s: _steps(s),
     ),
-    "evaluate": (train.evaluate, lambda: ([net(), loader()], {}), None),
+    "Checkpoint": (
+        train.Checkpoint,
+        lambda: ([Path("nowhere")], {"every": 10.0, "resume": False, "config": {"depth": 3}}),
+        None,
+    ),
+    "evaluate": (train.evaluate, lambda: ([net(), loader()], {"loss": mg.cross_entropy, "metrics": None}), None),
     "refresh_statistics": (train.refresh_statistics, lambda: ([net(), loader()], {}), None),
     "fit": (train.fit, run, None),
     "DataLoader": (

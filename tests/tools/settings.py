@@ -23,8 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-#: Modules whose names nobody is to call: their settings are those of `fit`, and of `load_state_dict`.
-INTERNAL = ["minigrad.train.diagnose", "minigrad.train.run", "minigrad.train.signals", "models.legacy"]
+#: Modules whose names nobody is to call: their settings are those of `fit`, `Optimizer` and `load_state_dict`.
+INTERNAL = [
+    "minigrad.optim.groups",
+    "minigrad.train.diagnose",
+    "minigrad.train.run",
+    "minigrad.train.signals",
+    "models.legacy",
+]
 
 
 class Refused(NamedTuple):
@@ -62,7 +68,7 @@ def parameters(package: ModuleType) -> dict[str, inspect.Parameter]:
     for module in map(importlib.import_module, [package.__name__, *modules]):
         for name, thing in vars(module).items():
             own = getattr(thing, "__module__", None) == module.__name__ and not name.startswith("_")
-            if not own or not callable(thing) or module.__name__ in INTERNAL:
+            if not own or not callable(thing) or (module.__name__ in INTERNAL and not hasattr(package, name)):
                 continue
             if isinstance(thing, type):
                 if getattr(thing, "_is_protocol", False) or issubclass(thing, dict):  # says what others are like

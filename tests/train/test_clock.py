@@ -100,7 +100,7 @@ def test_speed_is_that_of_the_iterations_since_the_record_before(clock):
 def test_time_left_counts_evaluations_and_checkpoints(clock, capsys, monkeypatch, tmp_path):
     """Every iteration is saved: before the record of iteration 2 once, of 4 three times, of 6 five times."""
     monkeypatch.setattr("minigrad.train.run.save", lambda path, tree: clock.wait(100.0))
-    history = Job(clock).fit(checkpoint=tmp_path / "run.safetensors", checkpoint_minutes=0.0)
+    history = Job(clock).fit(checkpoint=train.Checkpoint(tmp_path / "run.safetensors", every=0.0))
     assert column(history, "seconds") == [115.0, 330.0, 545.0]
     assert column(history, "images_per_second") == [8 / 5, 6 / 5, 6 / 5]
     assert left(capsys) == ["0:03:50", "0:02:45", "0:00:00"]  # 115 / 2 * 4, 330 / 4 * 2
@@ -111,11 +111,13 @@ def test_a_resumed_run_counts_the_seconds_of_all_sessions_and_the_pace_of_this_o
     path = tmp_path / "run.safetensors"
     job = Job(clock, lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 3 else None)
     with pytest.raises(KeyboardInterrupt):
-        job.fit(checkpoint=path)
+        job.fit(checkpoint=train.Checkpoint(path))
     assert mg.load(path)["seconds"] == 17.5
     assert left(capsys) == ["0:00:30"]
     clock.wait(30_000.0)
-    history = Job(clock, lambda i: clock.wait(2.0)).fit(checkpoint=path, resume=True)  # work takes 4 seconds now
+    history = Job(clock, lambda i: clock.wait(2.0)).fit(
+        checkpoint=train.Checkpoint(path, resume=True)
+    )  # work takes 4 seconds now
     assert column(history, "iteration") == [2, 4, 6]
     assert column(history, "seconds") == [15.0, 17.5 + 14.5, 17.5 + 14.5 + 19.0]
     assert column(history, "images_per_second") == [8 / 5, 6 / 7, 6 / 9]  # the second: 2.5 seconds, and 4.5
@@ -130,7 +132,7 @@ def test_the_bar_of_a_resumed_run_begins_where_it_was_stopped(clock, tmp_path, m
     bars, make = [], tqdm.tqdm
     monkeypatch.setattr(tqdm, "tqdm", lambda **settings: (bars.append(settings), make(**settings))[1])
     for iterations in (2, 6):
-        Job(clock).fit(iterations=iterations, checkpoint=tmp_path / "x", resume=True, title="net")
+        Job(clock).fit(iterations=iterations, checkpoint=train.Checkpoint(tmp_path / "x", resume=True), title="net")
     assert [(bar["initial"], bar["total"], bar["desc"]) for bar in bars] == [(0, 2, "net"), (2, 6, "net")]
 
 

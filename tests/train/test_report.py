@@ -72,9 +72,9 @@ def test_a_terminal_gets_a_progress_bar(monkeypatch):
         report.say("a line of its own")
     text = terminal.getvalue()
     assert "resnet-20" in text
-    assert "test=12.5%" in text
+    assert "resnet-20  10/40  epoch 1  lr 0.1  loss 1.000  batch 90.0% wrong  test 12.5% wrong" in text
     assert "a line of its own\n" in text
-    assert "left" not in text
+    assert text.count("left\n") == 1
 
 
 def test_the_log_begins_with_the_history_and_is_complete_after_each_record(tmp_path):

@@ -29,19 +29,19 @@ class Small:
         self.sgd = optim.SGD([{"params": parameters[:2]} | group, {"params": parameters[2:]}], 0.1, momentum)
         within = optim.WarmupUntil(optim.ReduceOnPlateau(self.sgd))
         self.schedule = optim.Warmup(within, 4)
-        self.run = Run(self.net, self.batches, self.sets, self.sgd, self.schedule, {"depth": 3})
+        self.run = Run(self.net, self.batches, self.sets, self.sgd, self.schedule, ["error"], {"depth": 3})
 
     def go(self):
         """Take a step, and write a record."""
         for images, labels in self.run.epoch():
             mg.cross_entropy(self.net(mg.Tensor(images)), labels).backward()
             self.sgd.step()
-            self.run.advance(8, 2.0, 3)
+            self.run.advance(8, 2.0, {"error": 3.0})
             self.schedule.observe(batch_error=0.5)
             self.schedule.step()
             break
-        self.run.history.append(self.run.record({"test": (2.0, 0.5)}))
-        self.run.advance(8, 2.0, 3)
+        self.run.history.append(self.run.record({"test": {"loss": 2.0, "error": 0.5}}))
+        self.run.advance(8, 2.0, {"error": 3.0})
         return self
 
     def state(self):
@@ -103,7 +103,9 @@ def resume(tree, tmp_path, monkeypatch):
 #: What else is accepted: no velocity, another name of a figure, and what stands twice in a checkpoint.
 ACCEPTED = {(("optimizer", "velocity"), "None"), ("schedule", "figure", "text"), ("schedule", "figure", "strings")}
 ACCEPTED |= {("schedule", "best", "-5")}
-ACCEPTED |= {(("config", name), "deleted") for name in ("shuffle", "evaluate_on_images")}  # as in earlier versions
+ACCEPTED |= {
+    (("config", name), "deleted") for name in ("shuffle", "evaluate_on_images", "metrics", "optimizer")
+}  # as in earlier versions
 ACCEPTED |= {(("config", "generators"), name) for name in [*EDITS, "deleted"]}
 #: Records are any numbers by name; what NumPy takes for the state of a Generator is its own affair.
 FREE = ("history", "generators")
@@ -141,7 +143,7 @@ def test_an_edited_checkpoint_is_refused_or_resumed_and_never_half_loaded(part, 
         (("iteration",), 20.5, "expected iteration to be an int of at least 0, got 20.5"),
         (("optimizer", "groups", 0, "momentum"), 5, "SGD: expected a number with 0 <= momentum < 1, got 5"),
         (("optimizer", "groups", 0, "params"), [], "SGD: expected a group with .*, got .*'params'"),
-        (("optimizer", "velocity", 0), np.ones((64, 4), np.int8), "expected a velocity of float32 .*, got int8"),
+        (("optimizer", "velocity", 0), np.ones((64, 4), np.int8), "expected velocity of float32 .*, got int8"),
         (("model", "1.b"), ["1.0"] * 4, r"(?s:.*)1.b: expected numbers for float32, got <U3"),
         (("model", "1.b"), "text", r"(?s:.*)1.b: expected shape \(4,\), got \(\)"),
         (("schedule", "schedule", "done"), "yes", "WarmupUntil: expected done to be True or False"),
@@ -187,11 +189,15 @@ def test_another_setting_is_named(change, message, tmp_path):
 
 def test_a_checkpoint_of_an_earlier_version_lacks_some_settings(tmp_path):
     tree = copy.deepcopy(GOOD)
-    del tree["config"]["shuffle"], tree["config"]["evaluate_on_images"]
+    for name in ("shuffle", "evaluate_on_images", "metrics", "optimizer"):
+        del tree["config"][name]
+    for group in tree["optimizer"]["groups"]:
+        del group["lr"], group["lr_factor"]
+    tree["since"]["wrong"] = tree["since"].pop("batch_error")
     mg.save(tmp_path / "run", tree)
     small = Small()
     small.run.load(tmp_path / "run")
-    assert_same(small.net.state_dict(), GOOD["model"])
+    assert_same(small.state() | {"seconds": 0.0, "lr": None}, GOOD | {"lr": None})
 
 
 def test_the_rate_and_the_schedule_are_those_of_the_checkpoint(tmp_path):
@@ -245,10 +251,10 @@ def test_layers_that_draw_in_lists_are_resumed(tmp_path):
             [rng.bit_generator.state for rng in (net[1].layers[0].rng, net[1].sources[1][1][0].rng)],
         ]
 
-    fit(4, checkpoint=tmp_path / "run")
+    fit(4, checkpoint=mg.train.Checkpoint(tmp_path / "run"))
     names = ["1.sources.0.0", "1.sources.1.0", "1.layers.0.rng.0", "1.sources.1.1.0.rng.0"]
     assert sorted(mg.load(tmp_path / "run")["generators"]) == sorted(names)
-    assert_same(fit(7, checkpoint=tmp_path / "run", resume=True), fit(7))
+    assert_same(fit(7, checkpoint=mg.train.Checkpoint(tmp_path / "run", resume=True)), fit(7))
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])

@@ -94,24 +94,24 @@ def saved_at(**settings):
         wait(100)
 
     with mock.patch.object(time, "perf_counter", lambda: clock[0]), mock.patch("minigrad.train.run.save", write):  # noqa: PT008
-        fit(model, iterations=21, evaluate_every=100, checkpoint="x", **settings)
+        fit(model, iterations=21, evaluate_every=100, checkpoint=train.Checkpoint("x", **settings))
     return at
 
 
 def resumed(**settings):
     """The iterations of the records, where a checkpoint after 2 iterations exists."""
     with elsewhere():
-        fit(iterations=2, checkpoint="x")
-        return [record["iteration"] for record in fit(iterations=4, checkpoint="x", **settings)]
+        fit(iterations=2, checkpoint=train.Checkpoint("x"))
+        return [record["iteration"] for record in fit(iterations=4, checkpoint=train.Checkpoint("x", **settings))]
 
 
 def configured(**settings):
     """What is saved, and whether a run without a config resumes it."""
     with elsewhere():
-        fit(checkpoint="x", **settings)
+        fit(checkpoint=train.Checkpoint("x", **settings))
         extra = {name: value for name, value in mg.load("x")["config"].items() if name in ("depth", "sizes")}
         try:
-            fit(iterations=2, checkpoint="x", resume=True)
+            fit(iterations=2, checkpoint=train.Checkpoint("x", resume=True))
         except ValueError as error:
             return [extra, str(error).partition("another run: ")[2].partition(";")[0]]
         return [extra, "resumed"]
@@ -157,10 +157,41 @@ ROWS = settings_of_reports.ROWS | {
         (lambda sgd: optim.MultiStepLR(sgd, [1, 2]), [[1.0], [0.1], [0.01]]),
     ),
     "fit.iterations": Row(
-        lambda iterations: figures("iteration", "epoch", iterations=iterations),
+        lambda **s: figures("iteration", "epoch", **{"iterations": None} | s),
+        (None, Refused(ValueError, "fit: expected a length, either iterations or epochs, got none")),
         (1, [[1, 1]]),
         (4, [[3, 1], [4, 2]]),
         (6, [[3, 1], [6, 2]]),
+    ),
+    "fit.epochs": Row(
+        lambda **s: figures("iteration", "epoch", **{"iterations": None} | s),
+        (None, Refused(ValueError, "fit: expected a length, either iterations or epochs, got none")),
+        (1, [[3, 1]]),
+        (2, [[3, 1], [6, 2]]),
+    ),
+    # the logits are (log 3, 0), the label is 1
+    "fit.loss": Row(
+        lambda **s: figures("loss", "batch_error", **s),
+        (mg.cross_entropy, [[math.log(4), 1.0]]),
+        (lambda out, labels: out.sum(), [[2 * LOG3, None]]),
+    ),
+    "fit.metrics": Row(
+        lambda **s: [{k: v for k, v in record.items() if k.startswith("batch_")} for record in fit(**s)],
+        (None, [{"batch_error": 1.0}]),
+        ({}, [{}]),
+        (
+            {"top": lambda out, labels: out.max(axis=1), "label": lambda out, labels: labels.mean()},
+            [{"batch_top": LOG3, "batch_label": 1.0}],
+        ),
+        ({"loss": min}, Refused(TypeError, "fit: expected metrics to be functions by name, other than 'loss'")),
+        ({"mean": lambda out, labels: None}, Refused(ValueError, "the metric 'mean': expected a number for each")),
+    ),
+    "fit.on_record": Row(
+        lambda **s: figures("iteration", iterations=4, evaluate_every=1, **s),
+        (None, [[1], [2], [3], [4]]),
+        (lambda history: history[-1]["iteration"] == 2, [[1], [2]]),
+        (lambda history: len(history) == 3, [[1], [2], [3]]),
+        (print, [[1], [2], [3], [4]]),
     ),
     "fit.evaluate_on": Row(
         lambda **s: [{n: v for n, v in record.items() if n.startswith(("a_", "b_"))} for record in fit(**s)],
@@ -175,10 +206,17 @@ ROWS = settings_of_reports.ROWS | {
     ),
     "fit.log": Row(files, (None, {}), ("a.jsonl", {"a.jsonl": b'{"ep'})),
     "fit.figure": Row(files, (None, {}), ("a.png", {"a.png": b"\x89PNG"})),
-    "fit.checkpoint": Row(lambda **s: list(files(**s)), (None, []), ("x", ["x"])),
-    "fit.checkpoint_minutes": Row(saved_at, (10.0, [10, 20, 21]), (5, [5, 10, 15, 20, 21]), (1e9, [21])),
-    "fit.resume": Row(resumed, (False, Refused(FileExistsError, "x is there already")), (True, [2, 3, 4])),
-    "fit.config": Row(
+    "fit.checkpoint": Row(
+        lambda checkpoint=None: list(files(checkpoint=checkpoint and train.Checkpoint(checkpoint))),
+        (None, []),
+        ("x", ["x"]),
+    ),
+    "Checkpoint.path": Row(
+        lambda path: list(files(checkpoint=train.Checkpoint(path))), ("x", ["x"]), (Path("y.z"), ["y.z"])
+    ),
+    "Checkpoint.every": Row(saved_at, (10.0, [10, 20, 21]), (5, [5, 10, 15, 20, 21]), (1e9, [21])),
+    "Checkpoint.resume": Row(resumed, (False, Refused(FileExistsError, "x is there already")), (True, [2, 3, 4])),
+    "Checkpoint.config": Row(
         configured,
         (None, [{}, "resumed"]),
         (
@@ -203,6 +241,18 @@ ROWS = settings_of_reports.ROWS | {
             (math.log(4 * 4 * 4 / 3) / 3, 2 / 3),
         ),
     ),
+    "evaluate.loss": Row(
+        lambda **s: train.evaluate(Double(net()), white(), **s),
+        (mg.cross_entropy, (math.log(4), 1.0)),
+        (lambda out, labels: out.mean(), (LOG3 / 2,)),
+    ),
+    "evaluate.metrics": Row(
+        lambda **s: train.evaluate(Double(net()), white(), **s),
+        (None, (math.log(4), 1.0)),
+        ({}, (math.log(4),)),
+        ({"top": lambda out, labels: out.max(axis=1)}, (math.log(4), LOG3)),
+        ({"top": 3}, Refused(TypeError, "evaluate: expected metrics to be functions by name")),
+    ),
     # a batch of 0 and 0.5, normalised, is -1 and 1 over sqrt(1 + 16e-5); twice that has
     # the unbiased variance 8 / (1 + 16e-5)
     "refresh_statistics.model": Row(
@@ -218,16 +268,16 @@ ROWS = settings_of_reports.ROWS | {
         (DataLoader(GREY, 2), [0.5, 0.125]),
         (DataLoader(GREY, 4), [0.5, round(1 / 6, 6)]),
     ),
-    "count_wrong.logits": Row(
-        lambda logits: loop.count_wrong(mg.Tensor(logits), np.array([0, 1])),
-        ([[1.0, 0.0], [1.0, 0.0]], 1),
-        ([[0.0, 1.0], [1.0, 0.0]], 2),
-        ([[1.0, 0.0], [0.0, 1.0]], 0),
+    "wrong.logits": Row(
+        lambda logits: loop.wrong(mg.Tensor(logits), np.array([0, 1])).tolist(),
+        ([[1.0, 0.0], [1.0, 0.0]], [False, True]),
+        ([[0.0, 1.0], [1.0, 0.0]], [True, True]),
+        ([[1.0, 0.0], [0.0, 1.0]], [False, False]),
     ),
-    "count_wrong.labels": Row(
-        lambda labels: loop.count_wrong(mg.Tensor([[1.0, 0.0], [1.0, 0.0]]), np.array(labels)),
-        ([0, 1], 1),
-        ([1, 1], 2),
+    "wrong.labels": Row(
+        lambda labels: loop.wrong(mg.Tensor([[1.0, 0.0], [1.0, 0.0]]), np.array(labels)).tolist(),
+        ([0, 1], [False, True]),
+        ([1, 1], [True, True]),
     ),
 }
 
@@ -255,7 +305,8 @@ def test_counts_go_beyond_what_a_byte_holds():
     history = fit(model, many, iterations=601)
     assert [(record["iteration"], record["epoch"]) for record in history] == [(300, 1), (600, 2), (601, 3)]
     assert history[0]["batch_error"] == 1.0
-    assert loop.count_wrong(mg.Tensor(np.tile([1.0, 0.0], (70_000, 1))), np.ones(70_000, int)) == 70_000
+    huge = DataLoader(ByteImages(np.full((70_000, 1, 1, 1), 255, np.uint8), np.ones(70_000, int)), 70_000)
+    assert train.evaluate(model, huge) == (pytest.approx(math.log(4)), 1.0)
 
 
 def test_a_list_may_hold_hundreds_of_arrays(tmp_path):
@@ -269,17 +320,29 @@ def test_a_list_may_hold_hundreds_of_arrays(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "values"),
     [
-        ("checkpoint_minutes", [-1.0, math.nan, "10", None]),
-        ("resume", ["no", None, 1]),
+        ("epochs", [0, -1, 2.5, "3"]),
+        ("loss", [3, "mse", None, mg.Tensor]),
+        ("metrics", [3, [min], {3: min}, {"a": "b"}]),
+        ("on_record", [3, "stop", True]),
         ("log", [3, None]),
         ("figure", [3, b"x.png"]),
-        ("checkpoint", [3, 2.5]),
+        ("checkpoint", [3, 2.5, "x", Path("x")]),
         ("iterations", [0, -1, 2.5, math.nan, math.inf, "3"]),
         ("evaluate_every", [0, -1, 2.5, math.nan, math.inf, "3"]),
     ],
 )
 def test_a_setting_out_of_range_is_refused_before_training(setting, values):
     for value in values:
-        if value is not None or setting in ("checkpoint_minutes", "resume"):
+        if value is not None or setting == "loss":
             with pytest.raises((ValueError, TypeError), match="^fit: expected "):
-                fit(**{setting: value})
+                fit(**{setting: value} | ({"iterations": None} if setting == "epochs" else {}))
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [("path", [3, None]), ("every", [-1.0, math.nan, "10", None]), ("resume", ["no", None, 1]), ("config", [3, "x"])],
+)
+def test_a_setting_of_a_checkpoint_out_of_range_is_refused(setting, values):
+    for value in values:
+        with pytest.raises((ValueError, TypeError), match="^Checkpoint: expected "):
+            train.Checkpoint(**{"path": "x", setting: value})

@@ -71,15 +71,15 @@ def test_each_of_several_sets_continues_where_it_was(tmp_path):
         return {name: loader.state_dict() for name, loader in sets.items()}
 
     expected = fit(3)
-    fit(2, checkpoint=tmp_path / "run")
-    assert fit(3, checkpoint=tmp_path / "run", resume=True) == expected
+    fit(2, checkpoint=train.Checkpoint(tmp_path / "run"))
+    assert fit(3, checkpoint=train.Checkpoint(tmp_path / "run", resume=True)) == expected
 
 
 @pytest.mark.parametrize("kind", [list, tuple, lambda rngs: next(iter(rngs))])
 def test_generators_alone_in_a_list_and_in_a_tuple_are_saved_and_restored(tmp_path, kind):
     def run(seed):
         net, sgd = linear(noise=kind([np.random.default_rng(seed + i) for i in range(3)]), other=(None, 3))
-        return Run(net, DataLoader(digits(), 32), {}, sgd, None, None)
+        return Run(net, DataLoader(digits(), 32), {}, sgd, None, ["error"], {})
 
     first, second = run(0), run(7)
     count = 1 if isinstance(first.model[1].noise, np.random.Generator) else 3

@@ -127,7 +127,9 @@ def test_frozen_parts_stay_in_evaluation_mode():
         ({"iterations": 0}, "expected iterations to be an int of at least 1, got 0"),
         ({"iterations": 64e3}, r"expected iterations to be an int of at least 1, got 64000\.0"),
         ({"evaluate_every": 0}, "expected evaluate_every to be an int of at least 1, got 0"),
-        ({"resume": True}, "resume=True needs a checkpoint"),
+        ({"iterations": None}, "expected a length, either iterations or epochs, got none"),
+        ({"epochs": 2}, "expected a length, either iterations or epochs, got iterations=1 and epochs=2"),
+        ({"iterations": None, "epochs": 0}, "expected epochs to be an int of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments_are_refused(change, message):
@@ -192,12 +194,15 @@ class Job:
         groups = [{"params": [self.net.layers[0].w], "momentum": 0.5}, {"params": list(self.net.parameters())[1:]}]
         self.sgd = SGD(groups, lr=0.05, weight_decay=1e-3, nesterov=nesterov)
         self.schedule = SCHEDULES[schedule](self.sgd)
-        self.files = {} if folder is None else {"log": folder / "log.jsonl", "checkpoint": folder / "run.safetensors"}
+        self.folder = folder
         self.history = None
 
-    def fit(self, iterations=20, **options):
+    def fit(self, iterations=20, every=10.0, resume=False, config=None, **options):
         settings = {"evaluate_every": 4, "evaluate_on": self.sets, "optimizer": self.sgd, "schedule": self.schedule}
-        settings |= self.files
+        if self.folder is not None:
+            saved = train.Checkpoint(self.folder / "run.safetensors", resume=resume, config=config)
+            saved.every = every
+            settings |= {"log": self.folder / "log.jsonl", "checkpoint": saved}
         self.history = train.fit(self.net, self.batches, iterations=iterations, **settings | options)
         return self
 
@@ -333,7 +338,7 @@ def test_a_checkpoint_is_not_overwritten_without_resume(tmp_path):
 def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr("minigrad.train.run.save", lambda path, tree: saved.append(tree["iteration"]))
-    Job(tmp_path).fit(checkpoint_minutes=0)
+    Job(tmp_path).fit(every=0)
     assert saved == list(range(1, 21))
     saved.clear()
     Job(tmp_path).fit()
@@ -341,7 +346,7 @@ def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
     saved.clear()
     minutes = iter(range(100_000))  # the clock is looked at several times in an iteration, each time a minute later
     monkeypatch.setattr(time, "perf_counter", lambda: 60.0 * next(minutes))
-    Job(tmp_path).fit(checkpoint_minutes=30, evaluate_every=20)
+    Job(tmp_path).fit(every=30, evaluate_every=20)
     assert len(saved) > 2
     assert len({b - a for a, b in itertools.pairwise(saved[:-1])}) <= 2
 
@@ -376,7 +381,7 @@ def test_another_run_is_refused_and_what_differs_is_listed(tmp_path, job, option
     Job(tmp_path).fit(iterations=3, config={"lr": 0.1, "depth": 20, "t": (1, 2)})
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     job = job()
-    job.files = Job(tmp_path).files
+    job.folder = tmp_path
     with pytest.raises(ValueError, match="fit: .*run.safetensors is of another run: ") as info:
         job.fit(resume=True, **options)
     for message in messages:
@@ -393,7 +398,8 @@ def test_a_config_with_tuples_is_recognised_after_json(tmp_path):
 
 def test_a_checkpoint_with_the_paths_of_an_earlier_version_resumes(tmp_path):
     """Before, the paths of a Sequential's parts began with `layers.`: those of arrays, and those of Generators."""
-    path = Job(tmp_path).fit(iterations=8).files["checkpoint"]
+    Job(tmp_path).fit(iterations=8)
+    path = tmp_path / "run.safetensors"
     tree = mg.load(path)
     tree["model"] = {f"layers.{name}": array for name, array in tree["model"].items()}
     tree["generators"] = {f"layers.{name}": state for name, state in tree["generators"].items()}
@@ -439,7 +445,7 @@ def child(folder, iterations, minutes, code=""):
     """Run in another process."""
     job = Job(Path(folder))
     exec(code)
-    job.fit(iterations=iterations, checkpoint_minutes=minutes, resume=True)
+    job.fit(iterations=iterations, every=minutes, resume=True)
 
 
 def start(folder, iterations=20, minutes=0, code=""):
@@ -509,7 +515,7 @@ def test_a_signal_between_two_lines_is_not_lost(tmp_path, monkeypatch):
 
     clock = type("Minutes", (float,), {"__rmul__": minutes})(10.0)
     with pytest.raises(KeyboardInterrupt):
-        job.fit(checkpoint_minutes=clock)
+        job.fit(every=clock)
     assert mg.load(tmp_path / "run.safetensors")["iteration"] == 4
     assert_resumes(tmp_path, uninterrupted())
 
@@ -584,7 +590,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_previous_checkpoint(tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(*(Path, "write_bytes", full) if where == "half-way" else (os, "fsync", no_sync))
         with pytest.raises(OSError, match="No space left"):
-            Job(tmp_path).fit(checkpoint_minutes=0)
+            Job(tmp_path).fit(every=0)
     assert 3 < mg.load(tmp_path / "run.safetensors")["iteration"] < 12
     assert_resumes(tmp_path, uninterrupted())
 
@@ -743,6 +749,6 @@ def test_the_checkpoint_is_json_and_arrays(tmp_path):
     assert {"model.1.running_mean", "model.6.w", "optimizer.velocity.0"} <= names
     parts = "config model optimizer schedule batches sets generators iteration seconds since history"
     assert list(tree) == parts.split()  # as in all earlier versions, whose checkpoints can be resumed
-    assert list(tree["since"]) == ["images", "loss", "wrong", "waited", "worked"]
+    assert list(tree["since"]) == ["images", "loss", "waited", "worked", "batch_error"]
     assert tree["iteration"] == 3
     assert tree["model"]["6.w"] == {"$array": "model.6.w"}
