@@ -1,4 +1,4 @@
-"""PyTorch's steps, eager: the same as in :mod:`tests.benchmarks.on_minigrad`, images (n, 3, h, w)."""
+"""PyTorch's steps, eager or compiled: the same as in :mod:`tests.benchmarks.on_minigrad`, images (n, 3, h, w)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ Step = Callable[[], object]
 
 
 def train(
-    net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format", device: str = "cpu"
+    net: list[Any],
+    batch: int,
+    size: int,
+    classes: int,
+    layout: str = "contiguous_format",
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> Step:
-    """Forward, loss, backward and SGD on one batch, images (batch, 3, size, size), which `layout` orders in memory."""
+    """Forward, loss, backward and SGD on one batch, images (batch, 3, size, size), which `layout` orders in memory.
+
+    With `compiled`, the first step takes a minute or two: torch.compile makes C++ of the net, forward and backward.
+    """
     model, images = build(net, batch, size, layout, device)
     sgd = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     labels = torch.randint(classes, (batch,), device=device)
+    forward = torch.compile(model) if compiled else model
 
     def step() -> None:
         sgd.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        torch.nn.functional.cross_entropy(forward(images), labels).backward()
         sgd.step()
 
     return step
