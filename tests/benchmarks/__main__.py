@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import tests.benchmarks
-from tests.benchmarks import cases, growth, machine, memory, rounds
+from tests.benchmarks import cases, growth, machine, memory, report, rounds
+
+FIGURE = Path("docs/figures/benchmarks.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,9 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.json:
         options.json.touch()  # what cannot be written fails now, and not after ten minutes
-    facts = machine.facts()
-    print(machine.header(facts), flush=True)
-    if options.roofline:
+    written = report.read(options.read) if options.read else {"machine": machine.facts()}
+    print(machine.header(written["machine"]), flush=True)
+    if options.read:
+        results = written["results"]
+        print("\n" + "\n".join([rounds.HEAD, *map(rounds.lines, results)]))
+    elif options.roofline:
         from tests.benchmarks import roofline
 
         results = roofline.main(roofline.nets(), options.threads or [1, 2], repeats=options.pairs)
@@ -41,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results = run(cases.CASES | peers, options, rounds.HEAD, rounds.lines)
         print("\n" + "\n".join(sorted({side["runs_on"] for result in results for side in result["sides"]})))
     if options.json:
-        options.json.write_text(json.dumps({"machine": facts, "results": results}, indent=1) + "\n")
+        options.json.write_text(json.dumps(written | {"results": results}, indent=1) + "\n")
+    if options.markdown:
+        print("\n" + report.markdown(results))
+    if options.figure:
+        report.figure(written["machine"], results, options.figure)
 
 
 def run(chosen: Mapping[str, cases.Case], options: Any, head: str, lines: Any) -> list[dict[str, Any]]:
@@ -105,6 +114,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     for name in ("growth", "memory", "roofline"):
         what.add_argument(f"--{name}", action="store_true", help="measure this instead of the table")
+    what.add_argument(
+        "--from", nargs="+", type=Path, dest="read", metavar="JSON", help="measure nothing: take what --json wrote"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these cases; default: all")
     parser.add_argument("--threads", nargs="+", type=_positive, metavar="N", help="default: as each case says")
     parser.add_argument("--pairs", type=_positive, default=10, metavar="N", help="rounds, at least; default: 10")
@@ -117,6 +129,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "in the environments of these interpreters",
     )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures, every single time included")
+    parser.add_argument("--markdown", action="store_true", help="print the rows as docs/performance.md has them")
+    parser.add_argument(
+        "--figure", type=Path, nargs="?", const=FIGURE, metavar="PNG", help=f"draw the table; default: {FIGURE}"
+    )
     return parser.parse_args(arguments)
 
 
