@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -35,10 +36,7 @@ def cifar_resnet(depth: int, rng: np.random.Generator) -> tuple[Any, Any]:
         scale = (2 / np.prod(shape[:-1])) ** 0.5
         return jnp.asarray(rng.standard_normal(shape, dtype=np.float32) * np.float32(scale))
 
-    layers = [
-        {"w": draw(3, 3, c, o), "gamma": jnp.ones(o), "beta": jnp.zeros(o)}
-        for c, o in zip(filters, filters[1:], strict=False)
-    ]
+    layers = [{"w": draw(3, 3, c, o), "gamma": jnp.ones(o), "beta": jnp.zeros(o)} for c, o in pairwise(filters)]
     statistics = [{"mean": jnp.zeros(o), "var": jnp.ones(o)} for o in filters[1:]]
     return {"layers": layers, "fc": {"w": draw(filters[-1], 10), "b": jnp.zeros(10)}}, statistics
 

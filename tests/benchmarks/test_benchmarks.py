@@ -40,6 +40,7 @@ def threads_as_before():
 def quick(monkeypatch):
     monkeypatch.setattr(rounds, "WARM_UP", 1)
     monkeypatch.setattr(rounds, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "torch", list)  # which starts a process
 
 
 def every_case():
@@ -359,6 +360,7 @@ def test_the_figure_has_a_bar_for_each_row(monkeypatch, tmp_path, capsys):
 # The machine and the command -----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_header_shows_the_kernel_and_the_settings(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     facts = machine.facts()
@@ -376,8 +378,8 @@ def test_the_header_shows_the_kernel_and_the_settings(monkeypatch):
 def test_pytorchs_kernels_are_those_it_is_told_to_use(monkeypatch):
     if platform.machine() != "x86_64":
         pytest.skip("the settings are for x86")
-    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
-        monkeypatch.setenv(name, "AVX2")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     said = machine.torch()
     assert said[0].endswith(", AVX2 kernels")
     assert "oneDNN Intel AVX2" in said
@@ -400,6 +402,7 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert out.splitlines()[-1].startswith("minigrad ")
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_names_the_cases_there_are():
     with pytest.raises(SystemExit, match="no case resnet19; there are growth-batch, growth-depth"):
         command.main(["--growth", "--only", "resnet19"])
