@@ -47,7 +47,7 @@ imports matplotlib and pillow), so they have an environment of their own:
     python -m tests.benchmarks --only resnet20-compiled resnet20-numpy --peers old/bin/python jax/bin/python
 
 Look at the kernels that the last lines name. OpenBLAS 0.3.23, which NumPy 1.26 brings along, takes newer processors for
-very old ones ("kernel Prescott") and is then two to three times as slow as it could be. OPENBLAS_CORETYPE=SkylakeX (or
+very old ones ("kernel Prescott"), and its products then take four times as long. OPENBLAS_CORETYPE=SkylakeX (or
 Haswell) before the command gives all sides the same kernel.
 
 ``--from`` shows again what ``--json`` wrote, several files as one table: ``--from table.json --markdown --figure`` is

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +31,7 @@ def train(
     model, images = build(net, batch, size, layout, device)
     sgd = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     labels = torch.randint(classes, (batch,), device=device)
-    forward = torch.compile(model) if compiled else model
+    forward = by_inductor(model) if compiled else model
 
     def step() -> None:
         sgd.zero_grad()
@@ -36,6 +39,13 @@ def train(
         sgd.step()
 
     return step
+
+
+def by_inductor(model: Any) -> Any:
+    """Compile a net with a cache of code for these instructions: what the cache has of others ends in a crash."""
+    place = Path(tempfile.gettempdir(), f"torchinductor_{torch.backends.cpu.get_cpu_capability()}")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))
+    return torch.compile(model)
 
 
 def infer(net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format") -> Step:

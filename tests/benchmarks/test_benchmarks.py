@@ -97,6 +97,7 @@ def test_pytorchs_net_is_compiled_where_asked(monkeypatch):
 
     seen = []
     monkeypatch.setattr(on_torch.torch, "compile", lambda model: seen.append(model) or model)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "kept for the other tests")
     on_torch.train(**TINY)()
     assert not seen
     on_torch.train(**TINY, compiled=True)()
