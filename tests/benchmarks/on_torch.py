@@ -44,7 +44,7 @@ def train(
 def by_inductor(model: Any) -> Any:
     """Compile a net with a cache of code for these instructions: what the cache has of others ends in a crash."""
     place = Path(tempfile.gettempdir(), f"torchinductor_{torch.backends.cpu.get_cpu_capability()}")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(place)
     return torch.compile(model)
 
 
