@@ -143,6 +143,8 @@ def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation
     view: Array = xp.lib.stride_tricks.as_strided(
         x, (n, ho, wo, kh, kw, c), (sn, sh * sy, sw * sx, dh * sy, dw * sx, sc)
     )
+    if on_host(x):
+        view.flags.writeable = False
     return view
 
 

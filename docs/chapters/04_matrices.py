@@ -214,7 +214,7 @@ def digits(train):
 x, t = digits(train=True)
 x_test, t_test = digits(train=False)
 shapes = [(64, 100), (100,), (100, 10), (10,)]
-# random weights, of a size that chapter 11 explains; biases of 0
+# random weights, of a size that chapter 12 explains; biases of 0
 parameters = [rng.standard_normal(s) * (2 / s[0]) ** 0.5 if len(s) == 2 else np.zeros(s) for s in shapes]
 
 by_hand = net_by_hand(x, t, *parameters)[1]

@@ -274,7 +274,8 @@ print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict
 # pairs. ``Columns`` cuts the output pixels into blocks: whole images, or some rows of a large image. It copies the
 # windows of one block at a time (:doc:`/source/minigrad/kernels/columns`). Even the border of zeros is only put around
 # a block. To put it around the whole batch, we would have to read and write the batch once more; this would move
-# :math:`4\,(3c + o)` bytes per pixel instead of :math:`4\,(c + o)`. The next section explains ``threads.run``.
+# :math:`4\,(3c + o)` bytes per pixel instead of :math:`4\,(c + o)`. The next section explains ``threads.run``, and the
+# next chapter the lines about Winograd's algorithm.
 #
 # .. literalinclude:: /../minigrad/kernels/conv.py
 #    :pyobject: forward
@@ -370,6 +371,9 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 # These ideas give most of the speed on any machine, including a GPU. Count the bytes. Keep numbers that are used again
 # close to the core. Read memory in long runs. Cut the work into pieces first, and only then distribute it over threads.
 # :doc:`/source/minigrad/kernels/threads` has the helper threads, :doc:`/source/minigrad/kernels/blocks` the blocks.
+#
+# With many channels, what is left is the arithmetic. The :doc:`next chapter </course/09_fewer_multiplications>` does
+# less of it.
 #
 # Exercises
 # ---------

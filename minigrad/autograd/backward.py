@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from minigrad.arguments import expect
+from minigrad.arguments import expect, refuse
 from minigrad.autograd import explain
 from minigrad.autograd.broadcasting import copy, sum_to
 from minigrad.autograd.modes import enable_grad
@@ -84,13 +84,14 @@ def grad(
             raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient")
     roots = [_start("grad", y, g, create_graph) for y, g in zip(outputs, starts, strict=True)]
     nodes = [cast(Node, x._node) for x in inputs]
-    totals, owned = replay(roots, set(nodes), create_graph, create_graph if retain_graph is None else retain_graph)
+    path = path_between(roots, set(nodes))
     for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
-        if node not in totals:
+        if node not in path:
             raise RuntimeError(
                 f"grad: inputs[{i}] of shape {x.shape} is not reached from the outputs: "
                 "no recorded operator leads from it to them, or the tape between was released"
             )
+    totals, owned = replay(roots, path, create_graph, create_graph if retain_graph is None else retain_graph)
     results = []
     for node in nodes:
         results.append(_as_result(totals[node], node in owned))
@@ -181,19 +182,18 @@ class Gradients:
 
 
 def replay(
-    roots: list[tuple[Node, Gradient]], wanted: set[Node] | None, create_graph: bool, retain_graph: bool
+    roots: list[tuple[Node, Gradient]], path: dict[Node, bool] | None, create_graph: bool, retain_graph: bool
 ) -> tuple[dict[Node, Gradient], set[Node]]:
-    """Replay the tape from `roots`; return the gradients of the leaves, or of the `wanted` nodes, and which are owned.
+    """Replay the tape from `roots`; return the gradients of leaves, or of the wanted nodes on `path`; and the owned.
 
     With `create_graph`, gradients are Tensors. Rules consist of operators, so their computations are recorded, too.
     """
     gradients = Gradients(create_graph)
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
-    on_path = set() if wanted is None else _on_path([node for node, _ in roots], wanted)
     _, anomaly, _ = mode.get()
     with np.errstate(under="ignore"), enable_grad() if create_graph else nullcontext():  # a small gradient may be 0
         for node, g in roots:
-            if wanted is None or node in wanted or node in on_path:
+            if path is None or node in path:
                 add(node, g)
         while queue:
             entry = heappop(queue)[1]
@@ -201,12 +201,12 @@ def replay(
             if entry.hooks:
                 g = gradients.show_to_hooks(entry, g)
             need = entry.plan.need
-            if wanted is not None:
-                if entry in wanted:
+            if path is not None:
+                if path[entry]:
                     totals[entry] = g
-                if entry not in on_path:
+                need = tuple([edge in path for edge in entry.edges])
+                if not any(need):
                     continue
-                need = tuple([edge in wanted or edge in on_path for edge in entry.edges])
             stored = entry.stored if type(entry.stored) is tuple else _stored(entry)
             if create_graph:
                 results = _pull_recorded(entry, g, need, stored)
@@ -272,22 +272,24 @@ def _summed_back(entry: Entry, edge: Node, gradient: Gradient) -> Gradient:
     raise explain.misfit(entry, edge, gradient)
 
 
-def _on_path(roots: list[Node], wanted: set[Node]) -> set[Node]:
-    """Return the entries on a path from `roots` to `wanted` nodes."""
-    reached: set[Entry] = set()
-    ahead: list[Node | None] = [*roots]
+def path_between(roots: list[tuple[Node, Gradient]], wanted: set[Node]) -> dict[Node, bool]:
+    """Return the nodes between `roots` and `wanted` nodes, both ends included, and whether each is wanted."""
+    reached: set[Node] = set()
+    ahead: list[Node | None] = [node for node, _ in roots]
     while ahead:
         node = ahead.pop()
-        if type(node) is Entry and node not in reached:
-            if node.stored is None and node not in wanted:
-                raise explain.released(node)
+        if node is not None and node not in reached:
             reached.add(node)
-            ahead.extend(node.edges)
-    on_path: set[Node] = set()
-    for entry in sorted(reached, key=lambda entry: entry.order):  # an entry's inputs are older than itself
-        if any(edge in wanted or edge in on_path for edge in entry.edges if edge is not None):
-            on_path.add(entry)
-    return on_path
+            if type(node) is Entry:
+                if node.stored is None and node not in wanted:
+                    raise explain.released(node)
+                ahead.extend(node.edges)
+    path = dict.fromkeys(wanted & reached, True)
+    # oldest first, because an entry's inputs are older than itself
+    for entry in sorted([node for node in reached if type(node) is Entry], key=lambda entry: entry.order):
+        if any(edge in path for edge in entry.edges):
+            path.setdefault(entry, False)
+    return path
 
 
 def _stored(entry: Entry) -> tuple[Any, ...]:
@@ -321,10 +323,7 @@ def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tupl
         got = f"{tuple(data.shape)} {data.dtype}" if is_array(data) else repr(g)
         raise ValueError(f"{caller}: expected a gradient of {output.shape} {output.dtype}, got {got}")
     if type(data) is not type(output._data):
-        raise ValueError(
-            f"{caller}: the output is on {device_name(output._data)}, but the gradient to start from is on "
-            f"{device_name(data)}"
-        )
+        refuse(caller, f"the gradient to start from on {output.device}, as the output", device_name(data))
     if create_graph:
         return output._node, g if isinstance(g, Tensor) else new_tensor(data, None)
     return output._node, data

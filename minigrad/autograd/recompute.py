@@ -6,8 +6,9 @@ replay first needs one of them, `f` is run once more on the same input, and ever
 stored. Time grows by one forward pass of `f`. Memory holds the input of each segment and, for one segment at a time,
 the activations inside.
 
-The second run must do exactly what the first did. So effects that must happen once go through :func:`minigrad.once`,
-which in the second run returns the results of the first.
+The second run must do exactly what the first did. So it runs in a copy of the first run's context: with the modes, the
+algorithm of convolutions and NumPy's errstate that were in force. Effects that must happen once go through
+:func:`minigrad.once`, which in the second run returns the results of the first.
 
 References
 ----------
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any, NamedTuple, TypeVar
 
 from minigrad.autograd.modes import Within
@@ -86,7 +88,7 @@ class Segment:
     """
 
     def __init__(self, f: Function, inputs: tuple[Any, ...], outer: Segment | None) -> None:
-        self.f, self.outer = f, outer
+        self.f, self.outer, self.context = f, outer, copy_context()
         self.inputs = [_Input(x._data, x.requires_grad) if isinstance(x, Tensor) else x for x in inputs]
         self.entries: list[Callable[[], Entry | None]] = []  # weak: a graph is freed when it is no longer referenced
         self.results: list[Any] = []
@@ -135,10 +137,15 @@ class Segment:
 
     def refill(self) -> None:
         """Run `f` again, so that every entry has its arrays."""
+        _, anomaly, _ = mode.get()  # whether to search for NaNs is up to whoever asks for the arrays
+        self.context.copy().run(self._run_again, anomaly)
+
+    def _run_again(self, anomaly: bool) -> None:
+        """Fill the entries of the first run from those of a second."""
         inputs = [_fresh(*x) if isinstance(x, _Input) else x for x in self.inputs]
         self.running_again, self.outer = True, None
         self.entries_left, self.results_left = iter(self.entries), iter(self.results)
-        with Within(recording=True, segment=self):
+        with Within(recording=True, anomaly=anomaly, segment=self):
             self.f(*inputs)
         if next(self.entries_left, None) is not None or next(self.results_left, _freed) is not _freed:
             raise RuntimeError(

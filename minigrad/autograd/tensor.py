@@ -66,7 +66,7 @@ class Tensor:
 
     _data: Array
     _node: Node | None
-    _recorded: bool  # set once an entry may store this Tensor's array although the Tensor needs no gradient
+    _recorded: bool  # whether an entry may store this Tensor's array although the Tensor needs no gradient
 
     @composed
     def __init__(self, data: Array | Number | Sequence[Any], *, requires_grad: bool = False) -> None:
@@ -96,7 +96,7 @@ class Tensor:
             held, given = [f"{shape} {dtype} on {device}" for shape, dtype, device in kinds]
             expect(self.is_leaf, "data", f"{held}, as the operator returned it", given, "use .detach() to cut it off")
             self._node = Leaf(array.shape, array.dtype, self._node.hooks)  # the old gradient does not fit
-        self._data = array
+        self._data, self._recorded = array, False
 
     @property
     def grad(self) -> Tensor | None:
@@ -202,8 +202,10 @@ class Tensor:
     # Out of the tape -------------------------------------------------------------------------
 
     def detach(self) -> Tensor:
-        """Return a Tensor with the same data and no place on the tape."""
-        return new_tensor(self._data, None)
+        """Return a Tensor with no place on the tape. It shares memory with this one, so it cannot be written into."""
+        tensor = new_tensor(self._data, None)
+        tensor._recorded = True
+        return tensor
 
     def numpy(self) -> Array:
         """Return the data as a NumPy array: the same memory on the host, a copy from a device."""
@@ -248,10 +250,10 @@ class Tensor:
 
     def __getstate__(self) -> object:
         if not self.is_leaf:
-            raise RuntimeError(
-                "an operator's result cannot be copied or pickled with its tape; cut it off with .detach()"
-            )
-        return super().__getstate__()
+            raise RuntimeError("an operator's result cannot be copied or pickled with its tape; .detach() cuts it off")
+        state: Any = super().__getstate__()
+        state[1].pop("_recorded", None)  # no entry stores the array of the copy
+        return state
 
     def __array_function__(self, f: Function, *_: object) -> None:
         fix = "NumPy would not record it: use an operator of minigrad, or the array, .numpy()"
@@ -266,11 +268,11 @@ class Tensor:
                 "a Tensor that requires a gradient cannot be written into another: the tape does not record writes. "
                 "Compute a new Tensor (where, concatenate, pad), or write value.data"
             )
-        if self._node is not None or hasattr(self, "_recorded"):
+        if self._node is not None or getattr(self, "_recorded", False):
             raise RuntimeError(
-                "Tensors that an operator has recorded, or that require a gradient, cannot be written into: the tape "
-                "does not record writes. Compute a new Tensor (where, concatenate, pad), or write into .data before "
-                "the Tensor is used"
+                "Tensors that require a gradient, that an operator has recorded, or that share memory with such a "
+                "Tensor (detach) cannot be written into: the tape does not record writes. Compute a new Tensor (where, "
+                "concatenate, pad), or write into a copy: mg.Tensor(x.data.copy())"
             )
         self._data[index] = array_of(value)
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minigrad.arguments import generator, number
-from minigrad.autograd.backward import replay
+from minigrad.autograd.backward import path_between, replay
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.device import on_host
@@ -242,7 +242,7 @@ def _replay(
     outputs = as_outputs(f(*tensors))
     roots = [(y._node, g) for y, g in zip(outputs, cotangents, strict=True) if y._node is not None]
     nodes = [x._node for x in tensors if x._node is not None]  # of all tensors: each requires a gradient
-    totals, _ = replay(roots, set(nodes), create_graph=create_graph, retain_graph=create_graph)
+    totals, _ = replay(roots, path_between(roots, set(nodes)), create_graph, create_graph)
     return [totals.get(node) for node in nodes]
 
 

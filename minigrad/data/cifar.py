@@ -18,8 +18,10 @@ import numpy as np
 
 from minigrad.arguments import flag
 from minigrad.checked import checked
-from minigrad.data.fetch import CIFAR10_CLASSES, DATA_SETS, cache, existing, fetch
+from minigrad.data.fetch import locate
 from minigrad.data.images import ByteImages
+
+_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 
 
 class CIFAR10(ByteImages):
@@ -55,14 +57,12 @@ class CIFAR10(ByteImages):
     >>> CIFAR10("photos")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: CIFAR10: there is no photos/cifar-10-batches-bin/data_batch_1.bin
-    Run `python -m minigrad.data cifar10 --root photos`, or put into photos
-    https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (170,052,171 bytes, sha256
-    c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd)
+    FileNotFoundError: CIFAR10: there is no photos/cifar-10-batches-bin/data_batch_1.bin; pass download=True, or run
+    `python -m minigrad.data cifar10 --root photos`
     """
 
     source = "cifar10"
-    classes: tuple[str, ...] = CIFAR10_CLASSES
+    classes: tuple[str, ...] = tuple(_CLASSES.split())
     label_bytes: tuple[int, ...] = (10,)  # the number of classes of each label byte; the last one is the label
     #: The files and their numbers of records.
     train_files: Mapping[str, int] = {f"data_batch_{i}.bin": 10_000 for i in range(1, 6)}
@@ -70,16 +70,15 @@ class CIFAR10(ByteImages):
 
     @checked
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
-        root = cache() if root is None else Path(root).expanduser()
-        files = self.train_files if flag(type(self).__name__, "train", train) else self.test_files
-        paths = self._locate(root, list(files), flag(type(self).__name__, "download", download))
-        command = f"`python -m minigrad.data {self.source} --root {root}`"
-        again = f"; move {paths[0].parent} out of the way, then run {command}"
+        name, download = type(self).__name__, flag(type(self).__name__, "download", download)
+        files = self.train_files if flag(name, "train", train) else self.test_files
+        paths = locate(name, self.source, root, list(files), download)
+        again = f"; move {paths[0].parent} out of the way and pass download=True"
         record = len(self.label_bytes) + 3 * 32 * 32
         for path, n in zip(paths, files.values(), strict=True):  # all files, before the first is read
             if (size := path.stat().st_size) != n * record:
                 raise ValueError(
-                    f"{type(self).__name__}: {path} is truncated or corrupt: it has {size:,} bytes, not "
+                    f"{name}: {path} is truncated or corrupt: it has {size:,} bytes, not "
                     f"{n * record:,} ({n:,} records of {record:,})" + again
                 )
         total = sum(files.values())
@@ -89,21 +88,12 @@ class CIFAR10(ByteImages):
             labels, planes = np.split(np.fromfile(path, np.uint8).reshape(n, record), [len(self.label_bytes)], axis=1)
             if (labels >= self.label_bytes).any():
                 raise ValueError(
-                    f"{type(self).__name__}: {path} is corrupt: its label bytes go up to {labels.max(0).tolist()}, "
+                    f"{name}: {path} is corrupt: its label bytes go up to {labels.max(0).tolist()}, "
                     f"not below {list(self.label_bytes)}" + again
                 )
             self.labels[start : start + n] = labels[:, -1]
             self.images[start : start + n] = planes.reshape(n, 3, 32, 32).transpose(0, 2, 3, 1)
             start += n
-
-    def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
-        """Return the paths of files, in `root` itself or in the official folder below it; fetch them if necessary."""
-        below, archive, *_ = DATA_SETS[self.source]
-        folder = root if (root / files[0]).exists() else root / below
-        if not folder.exists() and (download or (root / archive).exists()):
-            fetch(self.source, root)
-        remark = f"Move {folder}, which is incomplete, out of the way. " if folder.exists() else ""
-        return existing(type(self).__name__, self.source, root, folder, files, archive, remark)
 
 
 _FINE = """

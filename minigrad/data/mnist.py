@@ -21,7 +21,7 @@ import numpy as np
 
 from minigrad.arguments import flag
 from minigrad.checked import checked
-from minigrad.data.fetch import DATA_SETS, cache, existing, fetch
+from minigrad.data.fetch import locate
 from minigrad.data.images import ByteImages
 from minigrad.typing import Array, Shape
 
@@ -79,7 +79,7 @@ class MNIST(ByteImages):
     Parameters
     ----------
     root : str or Path, optional
-        The folder with ``MNIST/raw``, which holds the four official ``.gz`` files.
+        The folder with ``MNIST/raw``, which holds the four official ``.gz`` files, or with these files themselves.
         Default: :func:`minigrad.data.fetch.cache`.
     train : bool
         True for the training set, False for the test set.
@@ -106,10 +106,8 @@ class MNIST(ByteImages):
     >>> MNIST("scans")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: MNIST: there is no scans/MNIST/raw/train-images-idx3-ubyte.gz
-    Run `python -m minigrad.data mnist --root scans`, or put there
-    https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (9,912,422 bytes, sha256
-    440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609)
+    FileNotFoundError: MNIST: there is no scans/MNIST/raw/train-images-idx3-ubyte.gz; pass download=True, or run
+    `python -m minigrad.data mnist --root scans`
     """
 
     source = "mnist"
@@ -121,26 +119,14 @@ class MNIST(ByteImages):
     def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False) -> None:
         name, download = type(self).__name__, flag(type(self).__name__, "download", download)
         part, n = ("train", self.train_size) if flag(name, "train", train) else ("t10k", self.test_size)
-        root = cache() if root is None else Path(root).expanduser()
-        images, labels = self._locate(root, [f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz"], download)
+        files = [f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz"]
+        images, labels = locate(name, self.source, root, files, download, self.system)
         super().__init__(read_idx(images, (n, 28, 28))[..., None], read_idx(labels, (n,)).astype(np.int64))
         if self.labels.max() >= len(self.classes):
             raise ValueError(
                 f"{name}: {labels} is corrupt: a label is {self.labels.max()}, of {len(self.classes)} "
                 "classes; remove it and fetch it again"
             )
-
-    def _locate(self, root: Path, files: list[str], download: bool) -> list[Path]:
-        """Return the paths of files, below `root` or in the system's folder; fetch them if necessary."""
-        (below,) = DATA_SETS[self.source]
-        folder = root / below
-        if not all((folder / file).exists() for file in files):
-            if self.system is not None and (self.system / files[0]).exists():
-                folder = self.system
-            elif download:
-                fetch(self.source, root)
-        remark = "Install Debian's package dataset-fashion-mnist, or: " if self.system else ""
-        return existing(type(self).__name__, self.source, root, folder, files, remark=remark)
 
 
 class FashionMNIST(MNIST):

@@ -118,7 +118,7 @@ class Module:
         """
         hooks = vars(self).setdefault("_hooks", [])
         hooks.append(f)
-        return lambda: hooks.remove(f)
+        return lambda: hooks.remove(f) if f in hooks else None
 
     # What it holds ---------------------------------------------------------------------------
 

@@ -179,7 +179,7 @@ def conv_transpose2d(
     fits, shapes = x.ndim == w.ndim == 4 and x.shape[3] == w.shape[2], f"x {tuple(x.shape)} and w {tuple(w.shape)}"
     expect(fits, name, "x (n, h, w, c_in) and w (kh, kw, c_in, c_out)", shapes)
     (n, h, wd, c), (kh, kw, _, o) = x.shape, w.shape
-    _check_bias(name, b, o)
+    _check_bias(name, b, w)
     shape = (n, sh * (h - 1) + kh, sw * (wd - 1) + kw, o)
     if shape[1] <= 2 * ph or shape[2] <= 2 * pw:
         raise ValueError(f"{name}: padding {ph, pw} cuts everything off a result of {shape[1]} x {shape[2]} pixels")
@@ -211,11 +211,13 @@ def _check(
             f"conv2d: x has {channels} channels (shape {tuple(x.shape)}) but w expects {c * groups} (shape "
             f"{tuple(w.shape)}); w is (kh, kw, c_in / groups, c_out)"
         )
-    _check_bias("conv2d", b, o)
+    _check_bias("conv2d", b, w)
     check_window("conv2d", tuple(x.shape), (kh, kw), padding, dilation)
 
 
-def _check_bias(name: str, b: TensorOrArray | None, c_out: int) -> None:
-    """Refuse a bias that is not one number for each output channel."""
-    if b is not None and tuple(b.shape) != (c_out,):
-        refuse(name, f"b of shape ({c_out},), one for each output channel", tuple(b.shape))
+def _check_bias(name: str, b: TensorOrArray | None, w: TensorOrArray) -> None:
+    """Refuse a bias that is not one number for each output channel, or has another dtype than w."""
+    if b is not None and tuple(b.shape) != w.shape[3:]:
+        refuse(name, f"b of shape ({w.shape[3]},), one for each output channel", tuple(b.shape))
+    if b is not None and b.dtype != w.dtype:
+        refuse(name, "one dtype, of floating-point numbers", f"w of {w.dtype} and b of {b.dtype}", error=TypeError)

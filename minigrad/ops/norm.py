@@ -173,16 +173,17 @@ def batch_norm(
         refuse("batch_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
     c = x.shape[-1]
     named = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
+    data = array_of(x)
     for name, value in named.items():
         if value.shape != (c,):
             wanted = f"{name} of shape ({c},), one for each channel of x {tuple(x.shape)}"
             refuse("batch_norm", wanted, tuple(value.shape))
-    data = array_of(x)
+        if not isinstance(value, Tensor) and (value.dtype != data.dtype or data.dtype.kind not in "fc"):
+            got = f"x of {data.dtype} and {name} of {value.dtype}"
+            refuse("batch_norm", "one dtype, of floating-point numbers", got, error=TypeError)
     for statistics in (running_mean, running_var):
-        if isinstance(statistics, Tensor) or statistics.dtype != data.dtype or data.dtype.kind not in "fc":
-            wanted = "one dtype, of floating-point numbers, for x and for running statistics that are arrays"
-            got = f"x of {data.dtype} and {type(statistics).__name__} of {statistics.dtype}"
-            refuse("batch_norm", wanted, got, error=TypeError)
+        if isinstance(statistics, Tensor):
+            refuse("batch_norm", "running statistics that are arrays", "a Tensor", "pass .data", error=TypeError)
         if type(statistics) is not type(data):
             wanted = f"running statistics on {device_name(data)}, as x"
             refuse("batch_norm", wanted, device_name(statistics), "move the model with .to(device)")

@@ -109,6 +109,19 @@ def test_an_input_beside_the_path_is_named(outputs, inputs, which, create_graph)
     assert all(tensor.grad is None for tensor in tensors.values())
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_call_that_is_refused_leaves_the_tape_as_it_is(create_graph):
+    """The same gradients can be asked for afterwards, without those that cannot be had."""
+    for outputs, inputs, _ in UNREACHED:
+        tensors, seen = small_graph()
+        asked = [tensors[o] for o in outputs]
+        with pytest.raises(RuntimeError, match="is not reached"):
+            mg.grad(asked, [tensors[i] for i in inputs], create_graph=create_graph)
+        assert seen == []
+        for output in asked:
+            output.backward(retain_graph=True)
+
+
 def test_an_input_that_requires_no_gradient_is_named():
     tensors, seen = small_graph()
     for place in range(3):

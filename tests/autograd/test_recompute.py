@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from contextvars import ContextVar
 
 import numpy as np
 import pytest
@@ -300,6 +301,29 @@ def test_each_effect_has_its_own_result():
     y = mg.recompute(f, x)
     y.backward()
     assert (y.item(), x.grad.item()) == (65.0, 23.0)
+
+
+def test_a_segment_is_run_again_in_the_context_of_its_first_run():
+    """The algorithm of convolutions, NumPy's errstate and context variables of the user are those of the first run."""
+    factor, seen = ContextVar("factor", default=1.0), []
+    images = np.random.default_rng(0).standard_normal((2, 32, 32, 32)).astype("float32")
+    w = mg.Tensor(np.random.default_rng(1).standard_normal((3, 3, 32, 32)).astype("float32"), requires_grad=True)
+
+    def f(x):
+        seen.append((factor.get(), np.geterr()["over"]))
+        return mg.conv2d(mg.tanh(mg.conv2d(x, w, padding=1) * factor.get()), w, padding=1)
+
+    results = []
+    for forward in (lambda x: f(x), lambda x: mg.recompute(f, x)):
+        x = mg.Tensor(images, requires_grad=True)
+        token = factor.set(2.0)
+        with mg.conv_algorithm("im2col"), np.errstate(over="ignore"):
+            y = forward(x)
+        factor.reset(token)
+        results.append([d.data for d in mg.grad(y.sum(), [x, w])])
+        assert set(seen) == {(2.0, "ignore")}
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
 
 
 def test_a_segment_is_run_again_within_no_grad_and_with_constants():

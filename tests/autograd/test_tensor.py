@@ -1,6 +1,8 @@
 """Tensor: what it takes, how it behaves among NumPy's arrays and Python's numbers, what may be written into."""
 
+import copy
 import operator
+import pickle
 from itertools import product
 
 import numpy as np
@@ -346,3 +348,19 @@ def test_a_constant_is_locked_only_by_what_was_recorded():
     free[0] = 5.0
     with pytest.raises(RuntimeError, match="cannot be written into"):
         c[0] = 5.0
+
+
+def test_what_shares_memory_with_the_tape_is_locked_and_what_does_not_is_free():
+    """detach() shares it; copies and a new array do not."""
+    x, c = leaf_of(1.0, 2.0), mg.Tensor(np.ones(2))
+    y = mg.tanh(x * c)
+    for tensor in (c.detach(), x.detach(), y.detach()):
+        with pytest.raises(RuntimeError, match="share memory"):
+            tensor[0] = 5.0
+    for copied in (copy.deepcopy(c), pickle.loads(pickle.dumps(c)), copy.deepcopy(y.detach())):
+        copied[0] = 5.0
+        assert copied.data[0] == 5.0
+    c.data = np.zeros(2)
+    c[0] = 5.0
+    assert c.data[0] == 5.0
+    np.testing.assert_allclose(mg.grad(y.sum(), x)[0].data, 1 - np.tanh([1.0, 2.0]) ** 2, rtol=1e-15, strict=True)

@@ -1,6 +1,7 @@
-"""How fast minigrad is beside PyTorch eager, on the same machine, in the same minutes.
+r"""How fast minigrad is beside PyTorch eager, on the same machine, in the same minutes.
 
     python -m tests.benchmarks               the table: minigrad against the others
+    python -m tests.benchmarks --figure      the same, and a figure of it: a bar for each row
     python -m tests.benchmarks --growth      how time and memory grow with the batch, the depth, and the steps
     python -m tests.benchmarks --memory      what recompute saves, and what it costs
     python -m tests.benchmarks --roofline    each convolution of two nets, as a share of what matrix products reach
@@ -22,7 +23,7 @@ What else was seen to, so that the figures mean something:
 
 - The number of threads is set in the environment before a worker imports NumPy or PyTorch, and through the
   library's own ``set_num_threads`` after that.
-- The kernel of OpenBLAS that runs is printed first, and so is every setting of the environment that BLAS listens to.
+- The kernels that run on both sides are printed first, and so is every setting of the environment that chooses them.
   Some machines set OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, to work around old builds of OpenBLAS; they force an old
   kernel on a current NumPy, too. (A step of ResNet-20 took 1.3 times as long with the kernel for Haswell on a
   processor with AVX-512.) Nobody takes them away silently. To see what NumPy can do:
@@ -32,13 +33,25 @@ What else was seen to, so that the figures mean something:
 - ResNet-50 is the paper's on both sides: stride in the first 1x1 convolution of a block. Neither side folds batch norm
   into convolutions; "-folded" is minigrad after ``nn.fold_batch_norm``, beside the same unfolded PyTorch.
 
-The other frameworks on NumPy need an older one, so they have an environment of their own (DeZero imports matplotlib and
-pillow):
+``--peers`` compares the step of ResNet-20 with compiled ones, too (torch.compile, which needs g++, and JAX under jit),
+and with the other frameworks on NumPy. Each is taken from where it is installed: here, or in the environment of an
+interpreter that is named. The frameworks on NumPy need an older one (and Chainer's setup an older setuptools; DeZero
+imports matplotlib and pillow), so they have an environment of their own:
 
-    python3.11 -m venv peers
-    peers/bin/pip install "numpy<2" chainer==7.8.1 mygrad==2.5.0 dezero==0.0.13 matplotlib pillow threadpoolctl
+    python3.11 -m venv old
+    old/bin/pip install "setuptools<81" wheel
+    old/bin/pip install --no-build-isolation "numpy<2" chainer==7.8.1 mygrad==2.5.0 dezero==0.0.13 matplotlib pillow \
+        threadpoolctl
+    python3.11 -m venv jax
+    jax/bin/pip install jax==0.10.2
+    python -m tests.benchmarks --only resnet20-compiled resnet20-numpy --peers old/bin/python jax/bin/python
 
-and ``python -m tests.benchmarks --peers peers/bin/python`` compares with them, too.
+Look at the kernels that the last lines name. OpenBLAS 0.3.23, which NumPy 1.26 brings along, takes newer processors for
+very old ones ("kernel Prescott"), and its products then take four times as long. OPENBLAS_CORETYPE=SkylakeX (or
+Haswell) before the command gives all sides the same kernel.
+
+``--from`` shows again what ``--json`` wrote, several files as one table: ``--from table.json --markdown --figure`` is
+how docs/performance.md is made.
 
 To read the source: `cases` says what is measured, `on_minigrad` and `on_torch` are the two sides' steps, `rounds` takes
 them in turn and `worker` is the process that takes them.

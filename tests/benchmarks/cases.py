@@ -8,7 +8,7 @@ a case, enter it here; if no function builds its step yet, write one for each si
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -37,15 +37,15 @@ class Side:
         Its own, beside those of the case.
     time, memory : dict
         From a number of threads to the bounds of minigrad's multiple of this side; without, it is only reported.
-    peer : bool
-        Whether it lives in the environment of the peers.
+    program : str
+        A program that it needs besides its library.
     """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     time: Mapping[int, Bounds] = field(default_factory=dict)
     memory: Mapping[int, Bounds] = field(default_factory=dict)
-    peer: bool = False
+    program: str = ""
 
     @property
     def library(self) -> str:
@@ -71,6 +71,8 @@ class Case:
         On how many threads it is measured; (1,) if threads cannot matter.
     once : bool
         Whether one step is enough, without warm-up: for memory.
+    title : str
+        What one step is, in a few words, for the page and the figure.
     """
 
     about: str
@@ -79,6 +81,7 @@ class Case:
     sides: tuple[Side, ...]
     threads: tuple[int, ...] = (1,)
     once: bool = False
+    title: str = ""
 
 
 RESNET20, RESNET110 = ({"net": ["cifar_resnet", depth], "batch": 128, "size": 32, "classes": 10} for depth in (20, 110))
@@ -112,6 +115,7 @@ def training(name: str, settings: Mapping[str, Any], batch: int, sides: tuple[Si
         {**settings, "batch": batch},
         (Side("minigrad"), *sides),
         threads=(1, 2),
+        title=f"{name}, training, batch {batch}",
     )
 
 
@@ -127,6 +131,7 @@ def inference(
         {**settings, "batch": batch},
         (ours, *sides),
         threads=(1, 2),
+        title=f"{name}, inference, {f'{batch} images' if batch > 1 else 'one image'}" + folded * ", folded",
     )
 
 
@@ -136,7 +141,7 @@ CASES = {
     "resnet110-train": training("ResNet-110", RESNET110, 128, others(SMALL, memory={1: Bounds(0.45, 0.6)})),
     "vgg16-train": training("VGG-16", VGG16, 8, others(VGG, VGG, {1: Bounds(0.5, 0.9)})),
     "vgg16-infer-8": inference("VGG-16", VGG16, 8, others(VGG, VGG, {1: Bounds(0.5, 1.0)})),
-    "plain34-train": training("the plain net of 34 layers", PLAIN34, 8, others(MOSTLY_3X3, MOSTLY_3X3)),
+    "plain34-train": training("plain-34", PLAIN34, 8, others(MOSTLY_3X3, MOSTLY_3X3)),
     "resnet34-train": training("ResNet-34", RESNET34, 8, others(MOSTLY_3X3, MOSTLY_3X3, {1: Bounds(0.5, 0.7)})),
     "resnet34-infer-1": inference("ResNet-34", RESNET34, 1, others(MOSTLY_3X3, MOSTLY_3X3)),
     "resnet34-infer-8": inference("ResNet-34", RESNET34, 8, others(MOSTLY_3X3, MOSTLY_3X3)),
@@ -153,12 +158,14 @@ CASES = {
         CHAIN,
         {"operators": 2000, "chains": 10, "backward": False},
         (Side("minigrad"), Side("torch", time={1: EQUAL})),
+        title="ten times 1,000 multiply-adds on 16 numbers, forward",
     ),
     "chain-backward": Case(
         "the same, forward and backward",
         CHAIN,
         {"operators": 2000, "chains": 10, "backward": True},
         (Side("minigrad"), Side("torch", time={1: EQUAL})),
+        title="the same, forward and backward",
     ),
     "import": Case(
         "importing the library in a new process, without the start of Python",
@@ -168,14 +175,25 @@ CASES = {
     ),
 }
 
-PEER_BOUNDS = {1: Bounds(1 / 9, 1 / 7)}
+ON_NUMPY = {1: Bounds(1 / 9, 1 / 7)}
+RESNET20_TRAIN = CASES["resnet20-train"]
 
-#: Measured if the interpreter of the peers' environment is given.
+#: Measured with ``--peers``.
 PEERS = {
-    "resnet20-peers": Case(
-        "resnet20-train beside the other frameworks on NumPy (with --peers)",
-        TRAIN,
-        RESNET20,
-        (Side("minigrad"), *(Side(name, time=PEER_BOUNDS, peer=True) for name in ("chainer", "mygrad", "dezero"))),
+    "resnet20-compiled": replace(
+        RESNET20_TRAIN,
+        about="resnet20-train beside compiled steps: torch.compile in both layouts, and JAX under jit",
+        sides=(
+            Side("minigrad"),
+            Side("torch compiled", {"compiled": True}, program="g++"),
+            Side("torch compiled channels_last", {"compiled": True, "layout": "channels_last"}, program="g++"),
+            Side("jax"),
+        ),
+    ),
+    "resnet20-numpy": replace(
+        RESNET20_TRAIN,
+        about="resnet20-train beside the other frameworks on NumPy",
+        sides=(Side("minigrad"), *(Side(name, time=ON_NUMPY) for name in ("chainer", "mygrad", "dezero"))),
+        threads=(1,),
     ),
 }

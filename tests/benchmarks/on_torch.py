@@ -1,8 +1,11 @@
-"""PyTorch's steps, eager: the same as in :mod:`tests.benchmarks.on_minigrad`, images (n, 3, h, w)."""
+"""PyTorch's steps, eager or compiled: the same as in :mod:`tests.benchmarks.on_minigrad`, images (n, 3, h, w)."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,19 +16,36 @@ Step = Callable[[], object]
 
 
 def train(
-    net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format", device: str = "cpu"
+    net: list[Any],
+    batch: int,
+    size: int,
+    classes: int,
+    layout: str = "contiguous_format",
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> Step:
-    """Forward, loss, backward and SGD on one batch, images (batch, 3, size, size), which `layout` orders in memory."""
+    """Forward, loss, backward and SGD on one batch, images (batch, 3, size, size), which `layout` orders in memory.
+
+    With `compiled`, the first step takes a minute or two: torch.compile makes C++ of the net, forward and backward.
+    """
     model, images = build(net, batch, size, layout, device)
     sgd = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     labels = torch.randint(classes, (batch,), device=device)
+    forward = by_inductor(model) if compiled else model
 
     def step() -> None:
         sgd.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        torch.nn.functional.cross_entropy(forward(images), labels).backward()
         sgd.step()
 
     return step
+
+
+def by_inductor(model: Any) -> Any:
+    """Compile a net with a cache of code for these instructions: what the cache has of others ends in a crash."""
+    place = Path(tempfile.gettempdir(), f"torchinductor_{torch.backends.cpu.get_cpu_capability()}")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(place)
+    return torch.compile(model)
 
 
 def infer(net: list[Any], batch: int, size: int, classes: int, layout: str = "contiguous_format") -> Step:

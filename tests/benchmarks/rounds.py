@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
@@ -16,12 +17,14 @@ LEAST_SECONDS = 2.0  # short steps are repeated for at least so long
 DISTURBED = 1.15  # where the three ratios are further apart, the line says so
 
 HEAD = (
-    f"{'':55}{'one step [ms]':>20}{'peak':>7}  {'minigrad as a multiple of this side: time':41} memory\n"
-    f"{'case':25} threads  {'side':20}{'median':>10}{'min':>10}{'MB':>7}  {'medians':>8}{'minima':>8}{'rounds':>8}"
+    f"{'':64}{'one step [ms]':>20}{'peak':>7}  {'minigrad as a multiple of this side: time':41} memory\n"
+    f"{'case':25} threads  {'side':29}{'median':>10}{'min':>10}{'MB':>7}  {'medians':>8}{'minima':>8}{'rounds':>8}"
 )
 
 
-def measure(name: str, case: Case, threads: int, pairs: int, peers: str = sys.executable) -> dict[str, Any]:
+def measure(
+    name: str, case: Case, threads: int, pairs: int, pythons: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the figures of all sides, times in seconds and memory in bytes.
 
     Parameters
@@ -32,12 +35,13 @@ def measure(name: str, case: Case, threads: int, pairs: int, peers: str = sys.ex
     threads : int
     pairs : int
         At least so many rounds, and for at least `LEAST_SECONDS`.
-    peers : str
-        The interpreter of the peers' environment.
+    pythons : dict of str, optional
+        The interpreter that has a library, where it is not this one.
     """
+    pythons = pythons or {}
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(Worker(case, side, threads, peers if side.peer else sys.executable))
+            stack.enter_context(Worker(case, side, threads, pythons.get(side.library, sys.executable)))
             for side in case.sides
         ]
         if case.once:
@@ -81,7 +85,7 @@ def lines(result: dict[str, Any]) -> str:
     written = []
     for i, side in enumerate(result["sides"]):
         label = f"{result['case']:25} {result['threads']:7}" if i == 0 else " " * 33
-        text = f"{label}  {side['side']:20}{side['median'] * 1e3:10.2f}{side['min'] * 1e3:10.2f}"
+        text = f"{label}  {side['side']:29}{side['median'] * 1e3:10.2f}{side['min'] * 1e3:10.2f}"
         text += f"{side['peak_bytes'] / 1e6:7.0f}"
         if "multiple" in side:
             multiple, verdicts = side["multiple"], side["verdicts"]

@@ -4,6 +4,8 @@ import ast
 import contextlib
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +19,7 @@ import pytest
 import minigrad as mg
 import models
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import cases, fresh, growth, machine, memory, on_minigrad, roofline, rounds, worker
+from tests.benchmarks import cases, fresh, growth, machine, memory, on_minigrad, report, roofline, rounds, worker
 from tests.benchmarks.cases import Bounds, Case, Side
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,7 @@ def threads_as_before():
 def quick(monkeypatch):
     monkeypatch.setattr(rounds, "WARM_UP", 1)
     monkeypatch.setattr(rounds, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "torch", list)  # which starts a process
 
 
 def every_case():
@@ -71,7 +74,7 @@ def test_minigrad_stands_first_and_bounds_are_for_threads_that_are_measured(name
     for side in others:
         assert {*side.time, *side.memory} <= {*case.threads}
         assert all(b.aim <= b.limit for b in (*side.time.values(), *side.memory.values()))
-    assert any(side.time for side in others)
+    assert any(side.time for side in others) or name == "resnet20-compiled"  # compiled steps are only reported
 
 
 @pytest.mark.parametrize(("ratio", "word"), [(0.9, "met"), (1.0, "met"), (1.1, "near"), (1.2, "near"), (1.21, "ABOVE")])
@@ -86,6 +89,19 @@ def test_pytorchs_side_runs_in_both_layouts(layout):
 
     assert on_torch.train(**TINY, layout=layout)() is None
     assert on_torch.infer(**TINY, layout=layout)() is None
+
+
+@NEEDS_TORCH
+def test_pytorchs_net_is_compiled_where_asked(monkeypatch):
+    from tests.benchmarks import on_torch
+
+    seen = []
+    monkeypatch.setattr(on_torch.torch, "compile", lambda model: seen.append(model) or model)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "kept for the other tests")
+    on_torch.train(**TINY)()
+    assert not seen
+    on_torch.train(**TINY, compiled=True)()
+    assert len(seen) == 1
 
 
 @NEEDS_TORCH
@@ -271,9 +287,81 @@ def test_the_roofline_of_a_tiny_net(monkeypatch, capsys):
     json.dumps(results)
 
 
+# The page ------------------------------------------------------------------------------------
+
+KEPT = ROOT / "docs/logs/benchmarks.json"
+
+
+def test_the_page_shows_the_kept_figures():
+    """`python -m tests.benchmarks --from docs/logs/benchmarks.json --markdown` prints what the page is to have."""
+    table = report.markdown(report.read([KEPT])["results"])
+    assert table.count("\n") > 20
+    assert table in (ROOT / "docs/performance.md").read_text()
+
+
+def test_rows_of_the_table_are_in_its_order_and_have_pytorch():
+    result = report.read([KEPT])["results"]
+    found = report.rows(result[::-1])
+    assert found == report.rows(result)
+    assert {row.title for row in found} <= {case.title for case in cases.CASES.values()}
+    alone = next(each for each in result if each["case"] == "import")  # beside NumPy
+    assert report.rows([alone]) == []
+    lines = report.markdown(result).splitlines()
+    assert len(lines) == 2 + len(found)
+    first = next(each for each in result if (each["case"], each["threads"]) == ("resnet20-train", 1))["sides"]
+    one, beside = first[1]["multiple"], first[2]["multiple"]
+    assert lines[2].startswith("| ResNet-20, training, batch 128 | 1 | ")
+    assert lines[2].endswith(f"| {one['rounds']:.2f} | {beside['rounds']:.2f} | {one['memory']:.2f} |")
+    assert lines[3].startswith("| | 2 | ")
+
+
+def test_peers_have_a_table_of_their_own():
+    result = figures(0.125, 0.13, 0.14, 0.5)
+    result |= {"case": "resnet20-compiled"}
+    result["sides"][1] |= {"side": "torch compiled", "runs_on": "torch 2.13.0+cpu, AVX2 kernels"}
+    head, _, row = report.markdown([result]).splitlines()
+    assert head.count("|") == row.count("|")
+    assert row == "| torch 2.13.0+cpu compiled | 2 | 2 (1) | 2 (1) | 0.12 | 0.50 |"
+
+
+def test_runs_of_one_machine_are_read_as_one(tmp_path):
+    run = json.loads(KEPT.read_text())
+    first, second, elsewhere = (tmp_path / f"{name}.json" for name in "abc")
+    first.write_text(json.dumps(run))
+    again = run["results"][0] | {"about": "again"}
+    second.write_text(json.dumps(run | {"results": [again]}))
+    results = report.read([first, second])["results"]
+    assert len(results) == len(run["results"])
+    assert results[0] == again
+    elsewhere.write_text(json.dumps(run | {"machine": run["machine"] | {"cpu": "another"}}))
+    with pytest.raises(SystemExit, match="differ in cpu"):
+        report.read([first, elsewhere])
+
+
+def test_the_figure_has_a_bar_for_each_row(monkeypatch, tmp_path, capsys):
+    from demos import style
+
+    drawn, panels = [], style.panels
+    monkeypatch.setattr(style, "panels", lambda **size: drawn.append(panels(**size)) or drawn[-1])
+    path = tmp_path / "new" / "table.png"
+    command.main(["--from", str(KEPT), "--figure", str(path)])
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert f"figure: {path}" in capsys.readouterr().out
+    ((_, panel),) = drawn
+    found = report.rows(report.read([KEPT])["results"])
+    widths = [bar.get_width() for bars in panel.containers for bar in bars]
+    assert widths == [row.torch["multiple"]["rounds"] for row in found]
+    marks = [float(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "D"]
+    assert marks == [row.channels_last["multiple"]["rounds"] for row in found if row.channels_last]
+    assert len({line.get_text() for line in panel.get_legend().get_texts()}) == 3
+    with pytest.raises(SystemExit, match="no row of the table"):
+        report.figure({}, [], path)
+
+
 # The machine and the command -----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_header_shows_the_kernel_and_the_settings(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     facts = machine.facts()
@@ -282,9 +370,20 @@ def test_the_header_shows_the_kernel_and_the_settings(monkeypatch):
     assert f"numpy {np.__version__}" in header
     assert "kernel" in header or "a BLAS that threadpoolctl does not know" in header
     assert "OPENBLAS_CORETYPE=Haswell" in header
-    for name in [name for name in os.environ if name.startswith(("OPENBLAS_", "OMP_", "MKL_", "GOTO_"))]:
+    for name in [name for name in os.environ if re.match(machine.SETTINGS, name)]:
         monkeypatch.delenv(name)
-    assert "no settings for BLAS" in machine.header(machine.facts())
+    assert "no settings for kernels or threads" in machine.header(machine.facts())
+
+
+@NEEDS_TORCH
+def test_pytorchs_kernels_are_those_it_is_told_to_use(monkeypatch):
+    if platform.machine() != "x86_64":
+        pytest.skip("the settings are for x86")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    said = machine.torch()
+    assert said[0].endswith(", AVX2 kernels")
+    assert "oneDNN Intel AVX2" in said
 
 
 @pytest.mark.usefixtures("quick")
@@ -300,23 +399,27 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert [(r["case"], r["threads"], len(r["sides"])) for r in written["results"]] == [("one", 2, 1), ("two", 1, 1)]
     out = capsys.readouterr().out
     assert "numpy" in out
-    assert "four: not measured, its library is not installed" in out
+    assert "four: not_installed_anywhere is not measured, not_installed_anywhere is not installed" in out
     assert out.splitlines()[-1].startswith("minigrad ")
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_names_the_cases_there_are():
     with pytest.raises(SystemExit, match="no case resnet19; there are growth-batch, growth-depth"):
         command.main(["--growth", "--only", "resnet19"])
 
 
-@pytest.mark.parametrize("arguments", [["--pairs", "0"], ["--threads", "0"], ["--growth", "--memory"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--pairs", "0"], ["--threads", "0"], ["--growth", "--memory"], ["--peers", "no/such/python"]],
+)
 def test_impossible_arguments(arguments, capsys):
     with pytest.raises(SystemExit):
         command.main(arguments)
     assert "error" in capsys.readouterr().err
 
 
-def test_peers_are_started_by_their_own_interpreter(monkeypatch):
+def test_peers_are_started_by_the_interpreter_that_has_them(monkeypatch):
     asked = []
 
     class Handle(contextlib.nullcontext):
@@ -334,19 +437,34 @@ def test_peers_are_started_by_their_own_interpreter(monkeypatch):
         def finish(self):
             return 1
 
+    there = {sys.executable: ["minigrad"], "old": ["chainer", "dezero"], "new": ["dezero", "jax"]}
     monkeypatch.setattr(rounds, "Worker", Handle)
-    case = cases.PEERS["resnet20-peers"]
-    measure(replace(case, once=True), peers="there/python")
-    assert asked == [
-        ("minigrad", sys.executable),
-        ("chainer", "there/python"),
-        ("mygrad", "there/python"),
-        ("dezero", "there/python"),
+    monkeypatch.setattr(command, "_has", lambda python, library: library in there[python])
+    case, pythons = command.installed("peers", cases.PEERS["resnet20-numpy"], list(there))
+    measure(replace(case, once=True), pythons=pythons)
+    assert asked == [("minigrad", sys.executable), ("chainer", "old"), ("dezero", "old")]
+
+
+def test_sides_that_cannot_run_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(command, "_has", lambda python, library: library != "jax")
+    monkeypatch.setattr(command.shutil, "which", lambda program: None)
+    case, _ = command.installed("here", cases.PEERS["resnet20-compiled"], [sys.executable])
+    assert [side.name for side in case.sides] == ["minigrad"]
+    assert capsys.readouterr().out.splitlines() == [
+        "here: torch compiled is not measured, it needs g++",
+        "here: torch compiled channels_last is not measured, it needs g++",
+        "here: jax is not measured, jax is not installed",
     ]
-    assert command.installed(case) == case  # whether they are installed here says nothing
 
 
-@pytest.mark.parametrize("library", ["chainer", "mygrad", "dezero"])
+def test_another_interpreter_is_asked_for_its_libraries(tmp_path):
+    other = tmp_path / "python"
+    other.symlink_to(sys.executable)
+    assert command._has(str(other), "json")
+    assert not command._has(str(other), "not_installed_anywhere")
+
+
+@pytest.mark.parametrize("library", ["chainer", "mygrad", "dezero", "jax"])
 def test_peers_train_with_the_settings_of_the_case(library):
     """Their environment is not here: what can be seen is that the function exists and takes what it will be given."""
     tree = ast.parse((Path(cases.__file__).parent / f"on_{library}.py").read_text())

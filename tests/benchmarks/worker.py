@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.benchmarks.cases import Case, Side
 
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC: JAX's
 
 # An OpenMP thread (PyTorch's) that has nothing left to do spins for some 5 ms before it sleeps, and would take
 # them from the other side's step: before each step, let everyone come to rest.
@@ -110,6 +110,8 @@ def runs_on(library: Any) -> str:
     own = f"{library.__name__} {library.__version__}"
     if library.__name__ == "torch":  # has its BLAS inside, where threadpoolctl does not look
         return f"{own}, {library.backends.cpu.get_cpu_capability()} kernels"
+    if library.__name__ == "jax":
+        return f"{own}, XLA's kernels"
     from tests.benchmarks.machine import numpy_and_blas
 
     return ", ".join(dict.fromkeys([own, *numpy_and_blas()]))  # numpy itself once

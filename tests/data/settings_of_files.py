@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from minigrad.data import CIFAR10, CIFAR100, MNIST, FashionMNIST, cifar, fetch, images, mnist
+from minigrad.data import CIFAR10, CIFAR100, MNIST, FashionMNIST, fetch, images
 from minigrad.data.mnist import read_idx
 from tests.tools.settings import Refused, Row
 
@@ -82,9 +82,13 @@ def labels_of(kind, **settings):
 
 def downloaded(kind, **settings):
     """The labels, where there are no files before a download."""
-    module = cifar if issubclass(kind, CIFAR10) else mnist
-    with somewhere(), mock.patch.object(module, "fetch", lambda name, root: write(kind, root, [7, 8], [9])):
+    with somewhere(), mock.patch.object(fetch, "fetch", lambda name, root: write(kind, root, [7, 8], [9])):
         return kind(**settings).labels.tolist()
+
+
+def cached(**settings):
+    with somewhere():
+        return Path(os.path.relpath(fetch.cache(**settings))).as_posix()
 
 
 def fetched(name="mnist", **settings):
@@ -97,7 +101,7 @@ def fetched(name="mnist", **settings):
 
 def retrieved(file="a.bin", **settings):
     """The path of a file that exists in the cache and in ``mine``; the cache's ``b.bin`` is wrong."""
-    entry = (3, hashlib.sha256(b"abc").hexdigest(), "npm:nothing@1.0.0")
+    entry = (3, hashlib.sha256(b"abc").hexdigest(), "-")
     with somewhere(), mock.patch.dict(fetch.REGISTRY, {"a.bin": entry, "b.bin": entry}):
         for path in ("cache/a.bin", "mine/a.bin", "cache/b.bin"):
             Path(path).parent.mkdir(exist_ok=True)
@@ -106,13 +110,17 @@ def retrieved(file="a.bin", **settings):
 
 
 def located(**settings):
-    """What `existing` answers where the folder ``there`` holds the file ``a``."""
-    given = {"caller": "Mine", "source": "mnist", "root": Path("root"), "folder": Path("there"), "files": ["a"]}
-    known = {"MNIST/raw/b": (3, "SHA", "ADDRESS"), "FashionMNIST/raw/b": (4, "SHA", "OTHER")}
-    with somewhere(), mock.patch.dict(fetch.REGISTRY, known | {"all.zip": (5, "SHA", "ARCHIVE")}):
-        Path("there").mkdir()
-        Path("there/a").touch()
-        return [path.as_posix() for path in fetch.existing(**given | settings)]
+    """What `locate` answers where files are in several folders, and the download has one more."""
+    given = {"caller": "Mine", "source": "mnist", "root": "root", "files": ["a"], "download": False}
+
+    def download(name, root):
+        (root / "MNIST/raw/new").touch()
+
+    with somewhere(), mock.patch.object(fetch, "fetch", download):
+        for file in ("root/MNIST/raw/a", "root/FashionMNIST/raw/a", "other/a", "cache/a", "system/b"):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).touch()
+        return [path.as_posix() for path in fetch.locate(**given | settings)]
 
 
 def photo(name, **settings):
@@ -149,38 +157,33 @@ ROWS = {
         ("b.bin", Refused(ValueError, "expected cache/b.bin to have 3 bytes")),
     ),
     "retrieve.root": Row(retrieved, (None, "cache/a.bin"), ("mine", "mine/a.bin"), ("~/mine", "mine/a.bin")),
-    "existing.caller": Row(
+    "cache.root": Row(cached, (None, "cache"), ("mine", "mine"), (Path("~/mine"), "mine")),
+    "locate.caller": Row(
         lambda caller: located(caller=caller, files=["b"]),
-        ("Mine", Refused(FileNotFoundError, "^Mine: there is no there/b\n")),
-        ("Other", Refused(FileNotFoundError, "^Other: there is no there/b\n")),
+        ("Mine", Refused(FileNotFoundError, "^Mine: there is no root/MNIST/raw/b; pass download=True")),
+        ("Other", Refused(FileNotFoundError, "^Other: there is no root/MNIST/raw/b; pass download=True")),
     ),
-    "existing.source": Row(
-        lambda source: located(source=source, files=["b"]),
-        ("mnist", Refused(FileNotFoundError, r"data mnist --root root`, or put there\nADDRESS \(3 bytes")),
-        ("fashion-mnist", Refused(FileNotFoundError, r"data fashion-mnist --root root`, or put there\nOTHER \(4 b")),
+    "locate.source": Row(
+        lambda source: located(source=source),
+        ("mnist", ["root/MNIST/raw/a"]),
+        ("fashion-mnist", ["root/FashionMNIST/raw/a"]),
     ),
-    "existing.root": Row(
-        lambda root: located(root=root, files=["b"]),
-        (Path("root"), Refused(FileNotFoundError, "--root root`")),
-        (Path("r"), Refused(FileNotFoundError, "--root r`")),
+    "locate.root": Row(
+        lambda root: located(root=root), ("root", ["root/MNIST/raw/a"]), ("other", ["other/a"]), (None, ["cache/a"])
     ),
-    "existing.folder": Row(
-        lambda folder: located(folder=folder),
-        (Path("there"), ["there/a"]),
-        (Path("."), Refused(KeyError, "MNIST/raw/a")),
+    "locate.files": Row(
+        lambda files: located(files=files), (["a"], ["root/MNIST/raw/a"]), (["a", "a"], ["root/MNIST/raw/a"] * 2)
     ),
-    "existing.files": Row(
-        lambda files: located(files=files), (["a"], ["there/a"]), (["a", "a"], ["there/a", "there/a"]), ([], [])
+    "locate.download": Row(
+        lambda download: located(files=["a", "new"], download=download),
+        (False, Refused(FileNotFoundError, "there is no root/MNIST/raw/new")),
+        (True, ["root/MNIST/raw/a", "root/MNIST/raw/new"]),
     ),
-    "existing.archive": Row(
+    "locate.system": Row(
         lambda **s: located(files=["b"], **s),
-        ("", Refused(FileNotFoundError, "put there\nADDRESS")),
-        ("all.zip", Refused(FileNotFoundError, "put into root\nARCHIVE")),
-    ),
-    "existing.remark": Row(
-        lambda **s: located(files=["b"], **s),
-        ("", Refused(FileNotFoundError, "there/b\nRun")),
-        ("Look. ", Refused(FileNotFoundError, "there/b\nLook. Run")),
+        (None, Refused(FileNotFoundError, "raw/b; pass")),
+        (Path("system"), ["system/b"]),
+        (Path("elsewhere"), Refused(FileNotFoundError, "raw/b; install Debian's package dataset-elsewhere, pass")),
     ),
     "read_photo.path": Row(lambda path: photo(path), ("red.png", [[[255, 0, 0]]]), ("blue.png", [[[0, 0, 255]]])),
     "read_idx.path": Row(unpacked, ("a.gz", [1, 2, 3]), ("b.gz", Refused(ValueError, "b.gz begins with"))),

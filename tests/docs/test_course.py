@@ -131,11 +131,11 @@ def test_every_stub_fails_and_every_solution_passes(check, number):
 #: Slips that make no difference: (chapter, exercise) -> the change, as `slips` names it.
 HARMLESS = {
     (3, "unbroadcast"): ["size == 1 < g.shape[axis] -> size == 1 <= g.shape[axis]"],  # a sum of one is itself
-    (9, "merged_statistics"): [  # the last digit only
+    (10, "merged_statistics"): [  # the last digit only
         "mean + (share * off).sum(0) -> mean - (share * off).sum(0)",
         "mean + (share * off).sum(0) -> mean",
     ],
-    (11, "orthogonal"): [  # signs are 1 or -1
+    (12, "orthogonal"): [  # signs are 1 or -1
         "math.sqrt(2) * q * np.sign(np.diag(r)) -> math.sqrt(2) * q / np.sign(np.diag(r))"
     ],
 }

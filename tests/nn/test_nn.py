@@ -334,6 +334,7 @@ def test_apply_and_hooks():
     end = model.layers[0].hook(lambda module, out: shapes.append((type(module), out.shape)))
     model(images())
     end()
+    end()  # once more does nothing
     model(images())
     assert shapes == [(nn.Conv2d, (4, 2, 2, 3))]
     assert "_hooks" not in model.state_dict()

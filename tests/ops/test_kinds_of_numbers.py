@@ -74,6 +74,15 @@ def test_a_tensor_of_another_dtype_is_refused_at_every_place(one, others, name, 
             sample.apply(getattr(mg, name), tensors)
 
 
+@pytest.mark.parametrize(("name", "sample"), every_sample(lambda _, sample: len(sample.inputs) > 1))
+def test_a_wider_array_beside_tensors_is_refused_at_every_place(name, sample):
+    """It is not rounded in silence, also not by a kernel that adds it to a result of float32 in place."""
+    for place in range(len(sample.inputs)):
+        inputs = [np.asarray(x) if i == place else mg.Tensor(x.astype("float32")) for i, x in enumerate(sample.inputs)]
+        with pytest.raises(TypeError, match="one dtype"):
+            sample.apply(getattr(mg, name), inputs)
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_float16_is_refused(name):
     """Its largest number is 65,504: sums, counts and squares would overflow. Arrays by the operator, as by Tensor."""

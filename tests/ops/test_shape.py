@@ -275,3 +275,12 @@ def test_a_result_that_equals_its_argument_is_an_array_of_its_own(name):
         same(data, x, rtol=1e-14, atol=0)
         assert not np.shares_memory(data, x)
         assert data.flags.writeable
+
+
+def test_windows_are_read_only():
+    """They overlap in memory: a write into one would change others, and the image."""
+    images = np.zeros((1, 3, 3, 1))
+    for x in (images, mg.Tensor(images)):
+        seen = ops.shape.im2col(x, (2, 2), (1, 1), (1, 1))
+        with pytest.raises(ValueError, match="read-only"):
+            (seen.data if isinstance(seen, mg.Tensor) else seen)[...] = 1

@@ -135,7 +135,7 @@ RECORDS = {
             "dtypes": type_error(lambda: nn.BatchNorm2d(3)(t(2, 6, 5, 3, dtype="float64")), ONE_DTYPE),
             "dtype-of-statistics": type_error(
                 lambda: mg.batch_norm(X, t(3), t(3), np.zeros(3), np.ones(3), training=False),
-                "expected one dtype.*got x of float32 and ndarray of float64",
+                "expected one dtype.*got x of float32 and running_mean of float64",
             ),
             "dtype-of-mean": type_error(lambda: norm_of(ones(4, 3), running_mean=ones(3, dtype="float32")), ONE_DTYPE),
             "dtype-of-var": type_error(lambda: norm_of(ones(4, 3), running_var=ones(3, dtype="float32")), ONE_DTYPE),
@@ -144,11 +144,11 @@ RECORDS = {
                 "expected one dtype, of floating-point numbers",
             ),
             "statistics-tensor": type_error(
-                lambda: mg.batch_norm(X, t(3), t(3), t(3), t(3), training=True), "Tensor of"
+                lambda: mg.batch_norm(X, t(3), t(3), t(3), t(3), training=True), "got a Tensor; pass .data"
             ),
             "mean-tensor": type_error(
                 lambda: norm_of(ones(4, 3), running_mean=mg.Tensor(ones(3))),
-                "running statistics that are arrays, got x of float64 and Tensor",
+                "running statistics that are arrays, got a Tensor; pass .data",
             ),
         },
     ),

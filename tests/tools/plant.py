@@ -62,7 +62,7 @@ from typing import Any
 from tests.tools import trials
 from tests.tools.trials import ROOT, Stage
 
-FOLDERS = ("minigrad", "models", "tests")
+FOLDERS = ("minigrad", "models", "demos", "tests")
 
 #: The order in which the folders of the quick suite are run after those that belong to the file.
 ORDER = ["autograd", "ops", "kernels", "checks", "nn", "optim", "train", "data", "models", "inspect", "device", "tools"]

@@ -44,7 +44,7 @@ def test_a_fault_that_cannot_be_planted_is_refused(changes, source, message):
     [
         ({"witness": None}, "needs witness"),
         ({"claas": "misspelt"}, "unknown: claas"),
-        ({"file": "pyproject.toml"}, "expected a file under minigrad, models, tests"),
+        ({"file": "pyproject.toml"}, "expected a file under minigrad, models, demos, tests"),
         ({"file": "minigrad/nothing.py"}, "expected a file under"),
     ],
 )

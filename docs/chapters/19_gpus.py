@@ -1,10 +1,10 @@
 r"""
-18. GPUs by dispatch
+19. GPUs by dispatch
 ====================
 
 How does a framework written in NumPy run on a GPU, and how can one prove that without having one?
 
-In 17 chapters, hardly a line was about devices. The operators call ``exp``, ``matmul`` and ``reshape``, as in NumPy.
+In 18 chapters, hardly a line was about devices. The operators call ``exp``, ``matmul`` and ``reshape``, as in NumPy.
 Other libraries have functions of the same names that work on arrays in the memory of a GPU; minigrad is made for one of
 them, CuPy. So the task is not to write every operator again. The task is to make sure that every operator calls the
 library of the array that it was *given*, and never NumPy by mistake. This chapter shows the one function that finds
@@ -243,6 +243,6 @@ assert "matmul" in counts
 # 2. **A single transfer.** Average a list of losses with only one transfer to the host.
 # 3. **A common norm.** Clip gradients by their common norm, without a synchronisation.
 #
-# .. literalinclude:: /exercises/chapter_18.py
+# .. literalinclude:: /exercises/chapter_19.py
 #
-# Fill in ``docs/exercises/chapter_18.py`` and run ``python docs/exercises/check.py 18``.
+# Fill in ``docs/exercises/chapter_19.py`` and run ``python docs/exercises/check.py 19``.

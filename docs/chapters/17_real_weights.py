@@ -1,5 +1,5 @@
 r"""
-16. Real weights and a real photograph
+17. Real weights and a real photograph
 ======================================
 
 A file of 25 million numbers comes from another library. What must one know to use them?
@@ -290,7 +290,7 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 #    and the strength of the responses of each stage at each place.
 #
 # The answer takes about a tenth of a second on two cores. Below the photograph are the maps of the stages. As
-# :doc:`chapter 12 </course/12_plain_nets>` explained, from stage to stage the maps become smaller and the number of
+# :doc:`chapter 13 </course/13_plain_nets>` explained, from stage to stage the maps become smaller and the number of
 # filters grows. The stem responds to edges; the last stage has only 49 places, and responds most strongly at the cap
 # and at the ribbons. The photograph shows Rear Admiral Grace Hopper, who wrote one of the first compilers; the label is
 # "military uniform".
@@ -305,6 +305,6 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 # 2. **Fold** a batch norm into a convolution that already has a bias.
 # 3. **"SAME".** How many zeros does TensorFlow put before the pixels, and how many after them?
 #
-# .. literalinclude:: /exercises/chapter_16.py
+# .. literalinclude:: /exercises/chapter_17.py
 #
-# Fill in ``docs/exercises/chapter_16.py`` and run ``python docs/exercises/check.py 16``.
+# Fill in ``docs/exercises/chapter_17.py`` and run ``python docs/exercises/check.py 17``.
