@@ -255,7 +255,8 @@ def _kind(text: str, names: dict[str, Any]) -> Kind | None:
             f"a {outer}",
             lambda v: not isinstance(v, no) and all(hasattr(v, m) for m in members) and getattr(v, "ndim", 1) > 0,
         )
-    return Kind(f"a {outer}", lambda v: isinstance(v, named)) if isinstance(named, type) else None
+    article = "an" if outer[0] in "AEIOU" else "a"
+    return Kind(f"{article} {outer}", lambda v: isinstance(v, named)) if isinstance(named, type) else None
 
 
 def _is_iterable(value: object) -> bool:

@@ -174,7 +174,8 @@ def _groups(owner: Groups, params: Iterable[Tensor | Group], settings: Group) ->
     given: list[Any] = list(params)  # groups, Tensors, or what is refused below
     groups: list[Group] = given if given and isinstance(given[0], dict) else [{"params": given}]
     expect(all("params" in group for group in groups), caller, 'each group to have "params"', groups)
-    groups = [group | {"params": list(group["params"])} for group in groups]
+    lists = [[part] if isinstance(part := group["params"], Tensor) else list(part) for group in groups]
+    groups = [group | {"params": part} for group, part in zip(groups, lists, strict=True)]
     every = [p for group in groups for p in group["params"]]
     for p in every:
         if not (isinstance(p, Parameter) or (isinstance(p, Tensor) and p.requires_grad and p.is_leaf)):

@@ -1,7 +1,7 @@
 """Optimizer: groups of parameters with their settings, and the loop around a rule that moves one parameter.
 
-An optimizer is a rule, :meth:`Optimizer.update`: from a parameter's gradient and from arrays that belong to the
-parameter, its *slots*, it moves the parameter. The base class does the rest: it holds the groups, calls the rule for
+An optimizer is a rule, its method ``update``: from a parameter's gradient and from arrays that belong to the parameter,
+its *slots*, it moves the parameter. The base class does the rest: it holds the groups, calls the rule for
 every parameter that has a gradient, and saves and restores the slots by their names.
 
 Next: :mod:`minigrad.optim.sgd`.
@@ -20,7 +20,7 @@ from minigrad.optim.groups import Groups
 
 
 class Optimizer(Groups):
-    """The base of optimizers. One of your own defines :meth:`update`, the rule for one parameter.
+    """The base of optimizers. One of your own defines `update`, the rule for one parameter.
 
     Parameters
     ----------
@@ -52,10 +52,16 @@ class Optimizer(Groups):
     ValueError
         If there are no parameters, one is given twice, or a setting is unknown, missing or out of range.
 
+    Notes
+    -----
+    The rule is a method ``update(self, w, g, SLOTS, *, SETTINGS)``. `w` is the array of the parameter, `g` that of its
+    gradient. Then it names its slots: arrays like `w`, zeros before the first step. It writes into `w` and the slots,
+    ``w -= ...``, not ``w = w - ...``, and leaves `g` as it is. Behind the ``*`` it names the settings that it asks for;
+    ``lr`` is one of them. ``t`` is another: the number of this parameter's steps, this one included.
+
     Examples
     --------
-    SignSGD with momentum. Its slot is named `m`, as in the rule, and starts from zeros. The rule writes into its
-    arrays: ``w -= ...``, not ``w = w - ...``.
+    Steps by the sign of a running mean of the gradients:
 
     >>> import minigrad as mg
     >>> class SignSGD(mg.optim.Optimizer):

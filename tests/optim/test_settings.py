@@ -111,6 +111,7 @@ ROWS = {
         (lambda: [Parameter(np.array(1.0))], [0.9, 0.71]),
         (lambda: [{"params": [Parameter(np.array(1.0))], "momentum": 0.0}], [0.9, 0.8]),
         (lambda: iter([Parameter(np.array(2.0))]), [1.9, 1.71]),
+        (lambda: [{"params": Parameter(np.array(3.0))}], [2.9, 2.71]),
     ),
     "SGD.lr": Row(lambda lr: descend(lr), (0.1, [[0.9, 0.71]] * 2), (0.2, [[0.8, 0.42]] * 2), (0.0, [[1.0, 1.0]] * 2)),
     "SGD.momentum": Row(descend, (0.9, [[0.9, 0.71]] * 2), (0.5, [[0.9, 0.75]] * 2), (0.0, [[0.9, 0.8]] * 2)),

@@ -313,7 +313,7 @@ class Stranger:
         (ByParameter, TypeError, r"fit: .*run could not hold this run: save: .* in 'optimizer\.held'"),
         (Draws, TypeError, r"fit: .*run could not hold this run: save: expected .*Generator.* in 'optimizer\.rng'"),
         (Unready, ValueError, r"fit: expected an optimizer that calls super\(\).__init__\(params, lr\)"),
-        (Stranger, TypeError, "fit: expected optimizer to be a Optimizer, got Stranger"),
+        (Stranger, TypeError, "fit: expected optimizer to be an Optimizer, got Stranger"),
     ],
 )
 def test_an_optimizer_that_could_not_be_resumed_is_refused_at_the_start(tmp_path, kind, error, message):
