@@ -491,7 +491,7 @@ class LayerNorm(Module):
         self.weight, self.bias = Parameter(np.ones(shape, dtype)), Parameter(np.zeros(shape, dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x of shape (..., *normalized_shape)."""
+        """Normalise x of shape ``(..., *normalized_shape)``."""
         return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, eps=self.eps)
 
 
@@ -563,7 +563,7 @@ class Embedding(Module):
         self.weight = Parameter(draws.astype(dtype))
 
     def forward(self, indices: Tensor | Array) -> Tensor:
-        """Map integers of any shape to (*shape, embedding_dim)."""
+        """Map integers of any shape to ``(*shape, embedding_dim)``."""
         return ops.embedding(indices, self.weight)
 
 
