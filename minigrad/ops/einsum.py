@@ -89,6 +89,8 @@ def _without(x: TensorOrArray, letters: str, gone: set[str]) -> tuple[TensorOrAr
 def _product(a: Array, b: Array, /, *, letters: tuple[str, str, str]) -> Array:
     """The product of two factors: each letter is in at least two of a, b and the result.   da = g b,   db = a g"""
     of_a, of_b, of_out = letters
+    if not of_a or not of_b:  # a number: NumPy's arithmetic gives scalars, not arrays without axes
+        return (a * b).transpose([(of_a + of_b).index(c) for c in of_out])
     stack, summed = [[c for c in of_a if c in of_b and (c in of_out) == kept] for kept in (True, False)]
     rows, columns = [c for c in of_a if c not in of_b], [c for c in of_b if c not in of_a]
     sizes = dict(zip(of_a + of_b, a.shape + b.shape, strict=True))

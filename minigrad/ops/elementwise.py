@@ -216,8 +216,8 @@ tanh.vjp(lambda g, out: g * (1 - out * out))
 def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x)).   dx = g out (1 - out)
 
-    Computed as exp(min(x, 0)) / (1 + exp(-|x|)), which cannot overflow; the rule's 1 - out is sigmoid(-x), which is
-    accurate where out is almost 1.
+    Computed as exp(min(x, 0)) / (1 + exp(-|x|)), which cannot overflow. (-|x| is min(x, -x), also of complex numbers.)
+    The rule's 1 - out is sigmoid(-x), which is accurate where out is almost 1.
 
     Examples
     --------
@@ -226,8 +226,7 @@ def sigmoid(x: Array, /) -> Array:
     Tensor([0. , 0.5, 1. ])
     """
     xp = namespace(x)
-    tail = xp.exp(xp.minimum(x, -x))  # exp(-|x|), also for complex numbers
-    return xp.exp(xp.minimum(x, 0)) / (1 + tail)  # type: ignore[no-any-return]
+    return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(xp.minimum(x, -x)))  # type: ignore[no-any-return]
 
 
 sigmoid.vjp(lambda g, x, out: g * out * sigmoid(-x))

@@ -266,6 +266,63 @@ def test_methods_and_python_operators_are_those_of_numpy():
         )
 
 
+def test_methods_are_the_operators_of_their_names():
+    x = leaf_of([1.0, 4.0], [9.0, 16.0])
+    for name, args in {
+        "exp": (),
+        "log": (),
+        "sqrt": (),
+        "abs": (),
+        "std": (1, True),
+        "clip": (2.0, 10.0),
+        "astype": ("float64",),
+    }.items():
+        f = getattr(mg, name, None) or mg.ops.functions.astype
+        np.testing.assert_array_equal(getattr(x, name)(*args).data, f(x, *args).data)
+    assert x.reshape(1, 2, 2, 1).squeeze(0).squeeze(-1).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_places_are_those_of_numpy_in_a_plain_array(name):
+    array = np.array([[1.0, 5.0, 3.0], [7.0, 0.0, 7.0]])
+    x = mg.Tensor(array, requires_grad=True)
+    for axis in (None, 0, 1, -1):
+        places = getattr(x, name)(axis)
+        assert not isinstance(places, mg.Tensor)
+        np.testing.assert_array_equal(places, getattr(array, name)(axis), strict=True)
+    with pytest.raises(ValueError, match=f"^{name}: axis 2 is not an axis of an array with 2 axes"):
+        getattr(x, name)(2)
+    with pytest.raises(ValueError, match=f"^{name}: nothing to reduce"):
+        getattr(mg.Tensor(np.ones((0, 2))), name)(0)
+    with pytest.raises(TypeError, match=rf"^{name}: {name}\(\) got an unexpected keyword argument 'dim'"):
+        getattr(x, name)(dim=1)
+
+
+def test_flatten_joins_all_axes_or_those_from_one_on():
+    x = mg.Tensor(np.arange(24.0).reshape(2, 3, 4), requires_grad=True)
+    for start, shape in {0: (24,), 1: (2, 12), 2: (2, 3, 4), -1: (2, 3, 4), -2: (2, 12)}.items():
+        np.testing.assert_array_equal(x.flatten(start).data, x.data.reshape(shape), strict=True)
+    assert mg.Tensor(np.ones((0, 3))).flatten(1).shape == (0, 3)
+    x.flatten().sum().backward()
+    assert x.grad.shape == (2, 3, 4)
+    with pytest.raises(ValueError, match=r"^flatten: expected start to be an int, got 1\.5"):
+        x.flatten(1.5)
+
+
+def test_lists_hold_numbers_of_python():
+    assert mg.Tensor([[1.0, 2.5]]).tolist() == [[1.0, 2.5]]
+    assert mg.Tensor(3).tolist() == 3
+    assert type(mg.Tensor([1]).tolist()[0]) is int
+
+
+def test_a_comparison_with_none_says_what_to_write():
+    x = mg.Tensor([1.0])
+    with pytest.raises(TypeError, match="^x == y: expected numbers to compare, got None; use `x is None`"):
+        x == None  # noqa: B015, E711
+    with pytest.raises(TypeError, match="use `x is not None`"):
+        None != x  # noqa: B015, E711, SIM300
+
+
 # Data and gradients ---------------------------------------------------------------------------
 
 

@@ -54,6 +54,7 @@ RECORDS = {
             "elementwise": _sample("ij,ij->ij", (2, 3), (2, 3)),
             "inner": _sample("i,i->", (3,), (3,)),
             "outer": _sample("i,j->ji", (2,), (3,)),
+            "number": _sample(",i->i", (), (3,)),
             "transpose": _sample("ij->ji", (2, 3)),
             "sum": _sample("ijk->j", (2, 3, 2)),
             "sum-of-all": _sample("ij->", (2, 3)),

@@ -312,7 +312,7 @@ SUBSCRIPTS = [
     "ij->ji",
     "ijk->j",
 ]
-SUBSCRIPTS += ["aij,jk->aki", "ij,jk,kl->li", "bi,bj,bk->ijk", "ij,ik,i->jk", "ji", "ab,bc", "iaj,jbi->ba"]
+SUBSCRIPTS += ["aij,jk->aki", "ij,jk,kl->li", "bi,bj,bk->ijk", "ij,ik,i->jk", "ji", "ab,bc", ",i->i", "iaj,jbi->ba"]
 
 
 def einsum(s: Sizes) -> Sample:

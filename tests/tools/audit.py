@@ -9,6 +9,7 @@ into docs/dispatch.md; that needs no CuPy, but the calls that it adds have then 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import sys
@@ -67,8 +68,11 @@ def table(calls: set[Call]) -> str:
 def fault_of(call: Call, library: Any) -> str:
     """Return why the library refuses a call; an empty text if it accepts the call."""
     name, count, keywords = call
-    thing = library
-    for part in name.split("."):
+    thing, path = library, name
+    if name.startswith("cupyx."):  # a package beside CuPy's own
+        module, _, path = name.rpartition(".")
+        thing = importlib.import_module(module)
+    for part in path.split("."):
         thing = getattr(thing, part, None)
         if thing is None:
             return "there is no such name"
