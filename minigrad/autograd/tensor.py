@@ -319,7 +319,7 @@ class Tensor:
         def flatten(self, start: int = 0) -> Tensor: ...  # noqa: D102
         def squeeze(self, axis: int | tuple[int, ...]) -> Tensor: ...  # noqa: D102
         def clip(self, a_min: float | None = None, a_max: float | None = None) -> Tensor: ...  # noqa: D102
-        def astype(self, dtype: np.typing.DTypeLike) -> Tensor: ...  # noqa: D102
+        def astype(self, dtype: DType | type | str) -> Tensor: ...  # noqa: D102
         def argmax(self, axis: int | None = None) -> Array: ...  # noqa: D102
         @property
         def T(self) -> Tensor: ...  # noqa: D102

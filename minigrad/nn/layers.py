@@ -117,7 +117,7 @@ class Conv2d(Module):
         if c_in % groups or c_out % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide c_in = {c_in} and c_out = {c_out}")
         self.kernel, self.stride = pair("Conv2d", "kernel", kernel, least=1), pair("Conv2d", "stride", stride, least=1)
-        self.padding = padding_of("Conv2d", padding, self.stride)
+        self.padding: Padding = padding_of("Conv2d", padding, self.stride)
         self.dilation = pair("Conv2d", "dilation", dilation, least=1)
         self.w = Parameter(he_normal((*self.kernel, c_in // groups, c_out), rng=rng, dtype=dtype))
         self.b = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None

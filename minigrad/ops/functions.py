@@ -215,7 +215,7 @@ gelu.vjp(lambda g, x: g * (_normal_cdf(x) + x * _normal_density(x)))
 
 
 @composed
-def astype(x: TensorOrArray, dtype: np.typing.DTypeLike) -> TensorOrArray:
+def astype(x: TensorOrArray, dtype: DType | type | str) -> TensorOrArray:
     """Convert to another dtype: the method ``x.astype(dtype)``.   dx = g, in the dtype of x
 
     If x has this dtype already, it is returned as it is.
