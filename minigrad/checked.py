@@ -45,9 +45,27 @@ def checked(f: F) -> F:
     def call(*args: Any, **settings: Any) -> Any:
         if wrong := mistyped(f, args, settings, numbers_too=False):
             raise TypeError(wrong)
-        return f(*args, **settings)
+        try:
+            return f(*args, **settings)
+        except TypeError:
+            if wrong := _unbound(f, args, settings):
+                raise TypeError(wrong) from None
+            raise
 
     return call  # type: ignore[return-value]
+
+
+def _unbound(f: Function, args: Sequence[Any], settings: dict[str, Any]) -> str | None:
+    """Say which argument `f` does not have, or is missing, and which arguments it has; None if the call fits."""
+    signature = inspect.signature(f)
+    try:
+        signature.bind(*args, **settings)
+    except TypeError as error:
+        names = [p.replace(annotation=p.empty, default=p.empty) for p in signature.parameters.values()]
+        names = names[1:] if names[0].name == "self" else names
+        takes = signature.replace(parameters=names, return_annotation=inspect.Signature.empty)
+        return f"{_caller(f, args)}: {error}; it takes {takes}"
+    return None
 
 
 def named(f: F) -> F:

@@ -561,7 +561,8 @@ def _interval(name: str, setting: str, value: tuple[float, float], most: float =
 
 def _images(name: str, images: Array) -> None:
     """Refuse anything but a batch of images."""
-    expect(images.ndim == 4, name, "images of shape (n, h, w, c)", images.shape)
+    got = getattr(images, "shape", type(images).__name__)
+    expect(getattr(images, "ndim", None) == 4, name, "images of shape (n, h, w, c)", got)
 
 
 def _check(name: str, images: Array, rng: object) -> None:

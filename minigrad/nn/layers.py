@@ -491,7 +491,7 @@ class LayerNorm(Module):
         self.weight, self.bias = Parameter(np.ones(shape, dtype)), Parameter(np.zeros(shape, dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x of shape (..., *normalized_shape)."""
+        """Normalise x of shape ``(..., *normalized_shape)``."""
         return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, eps=self.eps)
 
 
@@ -563,7 +563,7 @@ class Embedding(Module):
         self.weight = Parameter(draws.astype(dtype))
 
     def forward(self, indices: Tensor | Array) -> Tensor:
-        """Map integers of any shape to (*shape, embedding_dim)."""
+        """Map integers of any shape to ``(*shape, embedding_dim)``."""
         return ops.embedding(indices, self.weight)
 
 
@@ -615,10 +615,8 @@ class ConvTranspose2d(Module):
         name = "ConvTranspose2d"
         self.c_in, self.c_out = integer(name, "c_in", c_in, least=1), integer(name, "c_out", c_out, least=1)
         self.kernel, self.stride = pair(name, "kernel", kernel, least=1), pair(name, "stride", stride, least=1)
-        self.padding, self.output_padding = (
-            pair(name, "padding", padding, least=0),
-            pair(name, "output_padding", output_padding, least=0),
-        )
+        self.padding = pair(name, "padding", padding, least=0)
+        self.output_padding = pair(name, "output_padding", output_padding, least=0)
         small = all(extra < step for extra, step in zip(self.output_padding, self.stride, strict=True))
         expect(small, name, f"output_padding smaller than the stride {self.stride}", self.output_padding)
         drawn = he_normal((*self.kernel, self.c_in, self.c_out), rng=rng, dtype=dtype)

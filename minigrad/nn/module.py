@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableSequence, Sequence, Set
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -274,7 +274,8 @@ class Module:
                 value = to_host(value) if on_host(array) else value
                 pairs.append((mine[name], namespace(array).array(value, dtype=array.dtype)))
         if faults:
-            rest = "\nstrict=False loads what has common names" if pairs and len(faults) == sum(map(len, other)) else ""
+            others = "; leave the others out of the state" * (len(pairs) + len(other.missing_keys) < len(mine))
+            rest = f"\nstrict=False loads what has common names{others}" if pairs else ""
             raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults) + rest)
         return pairs, other
 
@@ -323,6 +324,13 @@ class Module:
                 )
         else:
             yield name, value
+
+    if not TYPE_CHECKING:  # type checkers know the attributes
+
+        def __getattr__(self, name: str) -> None:
+            """Refuse an attribute that there is not, as `weight` of Linear; name those that there are."""
+            held = ", ".join(key for key in vars(self) if not key.startswith("_")) or "none"
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; it has {held}", name=name, obj=self)
 
     def _held(self) -> dict[str, Parameter | Buffer]:
         """Return the parameters, and then the buffers, by path."""

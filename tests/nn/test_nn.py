@@ -432,6 +432,46 @@ def test_a_layer_of_a_user_is_shown_by_the_attributes_that_it_has():
     assert repr(missing) == "Scale()"
 
 
+def test_an_attribute_that_there_is_not_is_refused_with_those_that_there_are():
+    """What a user of PyTorch writes first: `.weight`, `.append`."""
+    for module, name, held in [
+        (nn.Linear(2, 1, rng=0), "weight", "c_in, c_out, w, b"),
+        (net(), "append", "layers"),
+        (nn.ReLU(), "inplace", "none"),
+    ]:
+        kind = type(module).__name__
+        with pytest.raises(AttributeError, match=f"^{kind} has no attribute '{name}'; it has {held}") as caught:
+            getattr(module, name)
+        assert (caught.value.name, caught.value.obj) == (name, module)
+        assert not hasattr(module, name)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Linear(3, 4), r"^Linear: missing .* 'rng'; it takes \(c_in, c_out, \*, bias, rng, dtype\)$"),
+        (lambda: nn.Conv2d(3, 4, 3, 1, rng=0), r"^Conv2d: too many .*; it takes \(c_in, c_out, kernel, \*, stride, "),
+        (lambda: nn.LeakyReLU(0.1, inplace=True), r"^LeakyReLU: .* 'inplace'; it takes \(negative_slope\)$"),
+        (
+            lambda: mg.data.DataLoader(mg.data.Digits(), 3, shuffle=True),
+            r"^DataLoader: .* 'shuffle'; it takes \(dataset, ",
+        ),
+        (lambda: mg.data.split(mg.data.Digits(), 3, seed=0), r"^split: .* 'rng'; it takes \(dataset, held_out, rng\)$"),
+    ],
+)
+def test_a_call_with_other_arguments_is_refused_with_those_that_there_are(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_type_error_of_the_users_own_code_is_passed_on():
+    def transform(images, rng):
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match=r"^mine$"):
+        next(iter(mg.data.DataLoader(mg.data.Digits(), 3, transform=transform)))
+
+
 def test_apply_and_hooks():
     model, kinds, shapes = net(), [], []
     model.apply(lambda module: kinds.append(type(module).__name__))
