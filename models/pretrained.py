@@ -58,8 +58,9 @@ from minigrad.data import fetch
 from minigrad.data.transforms import Normalize
 from minigrad.device import is_array, namespace, to_host
 from minigrad.typing import Array
-from models.plain import Net
-from models.resnet import resnet50
+
+from .plain import Net
+from .resnet import resnet50
 
 Model = TypeVar("Model", bound=nn.Module)
 

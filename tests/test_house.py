@@ -44,8 +44,8 @@ def imports(module):
             continue
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in house.paths() else node.module, node in tree.body
+                whole = f"{house.imported(node, module)}.{alias.name}"
+                yield whole if whole in house.paths() else house.imported(node, module), node in tree.body
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node in tree.body
