@@ -104,7 +104,7 @@ def load_torch(net: Model, source: str | Path | dict[str, Array]) -> Model:
     >>> load_torch(net, state)(mg.Tensor([[1.0, 1.0]]))
     Tensor([[6.]], requires_grad=True)
     """
-    state = source if isinstance(source, dict) else mg.load(source)
+    state = source if isinstance(source, dict) else _read(source)
     where = "the state" if isinstance(source, dict) else str(source)
     if isinstance(state, dict):
         state = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
@@ -115,6 +115,22 @@ def load_torch(net: Model, source: str | Path | dict[str, Array]) -> Model:
         )
     _fill(f"load_torch: {where}", _torch_views("load_torch", net), state)
     return net
+
+
+def _read(path: str | Path) -> object:
+    """Read a safetensors file; of a file of PyTorch's own format, which is a pickle, say how to convert it."""
+    try:
+        return mg.load(path)
+    except ValueError as error:
+        with open(path, "rb") as file:
+            start = file.read(2)
+        if start not in (b"PK", b"\x80\x02"):  # a zip archive, or a pickle as PyTorch wrote it before 1.6
+            raise
+        raise ValueError(
+            f"load_torch: expected a safetensors file, got a file of torch.save, {path}; convert it in PyTorch: "
+            f'import torch, safetensors.torch as s; s.save_file(torch.load("{path}", weights_only=True), '
+            f'"{Path(path).with_suffix(".safetensors")}")'
+        ) from error
 
 
 def to_torch(net: nn.Module) -> dict[str, Array]:
