@@ -1,4 +1,4 @@
-"""All demos: ``python -m demos`` lists them, ``python -m demos --all`` runs them and makes a page of their figures.
+"""All demos: python -m demos lists them, python -m demos --all runs them and makes a page of their figures.
 
 Each demo runs in a process of its own, one after the other. Its output is shown at once, and appears on the page
 OUT/index.html below its figures. If a demo fails, the others still run, and it is named at the end.

@@ -56,11 +56,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     batch = x[:, 1:-1, 1:-1].nbytes
     result = {"batch": batch, "sizes": sizes, "memory": memory, "times": times, "off": off}
     print(f"{images} images of 32x32 pixels and 16 channels, {batch / 1e6:.1f} MB; 16 filters of 3x3\n")
-    print(f"{'':<26}{'memory (MB)':>14}{'time':>10}{'off by (of 144)':>20}")
+    print(f"{'':<26}{'memory (MB)':>14}{'time (best = 1)':>18}{'largest error':>16}")
     table = {"all columns at once": str(rows[-1]), "a row of pixels at a time": "1", "minigrad": "minigrad"}
     for label, name in (table | {f"best: blocks of {sizes[best] / 1e3:.0f} KB": best}).items():
-        print(f"{label:<26}{memory[name] / 1e6:>14.1f}{times[name]:>10.2f}{off[name]:>20.2f}")
-    print(f"{'loops in Python':<26}{'':>14}{times['loops']:>10.0f}{off['loops']:>20.2f}")
+        print(f"{label:<26}{memory[name] / 1e6:>14.1f}{times[name]:>18.2f}{off[name]:>16.2f}")
+    print(f"{'loops in Python':<26}{'':>14}{times['loops']:>18.0f}{off['loops']:>16.2f}")
+    print("(errors in half units in the last place of the sum of magnitudes; 144 is the bound)\n")
     figure, (left, right) = style.panels(2, width=10.0, height=3.6, width_ratios=[1.2, 1])
     draw_columns(left)
     draw_times(right, sizes, times)
@@ -139,7 +140,7 @@ def draw_columns(panel: Any) -> None:
     for x, text in {5: "→", 16: "@", 20: "="}.items():
         panel.text(x, -2, text, ha="center", va="center", fontsize="large")
     panel.set(xlim=(-0.2, 23.2), ylim=(-7, 4), aspect="equal")
-    panel.set_title("every window becomes a row", loc="left")
+    panel.set_title("Each window becomes a row of the columns", loc="left")
     panel.set_axis_off()
 
 
@@ -148,8 +149,12 @@ def draw_times(panel: Any, sizes: dict[str, int], times: dict[str, float]) -> No
     panel.semilogx([*sizes.values()], [times[n] for n in sizes], "o-", color=style.shade(0, 1), markersize=4)
     panel.axvline(COLUMN_BYTES, color="0.5", linewidth=1, linestyle=":")
     panel.text(COLUMN_BYTES, 0.1, "minigrad's blocks  ", ha="right", fontsize="small", color="0.3")
-    panel.set(xlabel="columns held at once (bytes)", ylabel="time, the best block = 1", ylim=(0, None))
-    panel.set_title("too small, in cache, all at once", loc="left")
+    panel.set(
+        xlabel="columns of a block (bytes); last point: all columns at once",
+        ylabel="time (best block = 1)",
+        ylim=(0, None),
+    )
+    panel.set_title("Time of a convolution, by size of the blocks", loc="left")
 
 
 if __name__ == "__main__":

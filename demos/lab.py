@@ -9,6 +9,11 @@ their claims should still hold.
 from __future__ import annotations
 
 import argparse
+import io
+import multiprocessing
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import minigrad as mg
@@ -101,3 +106,37 @@ def fit(
     drop = mg.optim.MultiStepLR(sgd, [iterations * 2 // 3])
     schedule = mg.optim.Warmup(drop, warmup) if warmup else drop
     return train.fit(net, batches, optimizer=sgd, schedule=schedule, iterations=iterations, **options)
+
+
+# Several nets at a time ----------------------------------------------------------------------
+
+
+def pool(jobs: int) -> ProcessPoolExecutor:
+    """Return processes that train small nets side by side, which takes two thirds of the time.
+
+    Two threads that share the operators of one small net are busy for two thirds of the time; two nets on one thread
+    each never wait for one another. The results are equal to the last bit, as they depend on no number of threads.
+
+    Parameters
+    ----------
+    jobs : int
+        The number of nets. There are as many processes, but at most one for each thread (`mg.get_num_threads`).
+    """
+    threads = mg.get_num_threads()
+    count = min(jobs, threads)
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin, (threads // count,))
+
+
+def _begin(threads: int) -> None:
+    """Prepare a process of the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process, not only the net that it is training
+    mg.set_num_threads(threads)
+    sys.stderr = _Lines()
+
+
+class _Lines(io.TextIOBase):
+    """Standard error, but no terminal: progress bars of several processes would overwrite one another, lines do not."""
+
+    def write(self, text: str) -> int:
+        assert sys.__stderr__
+        return sys.__stderr__.write(text)

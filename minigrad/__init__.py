@@ -22,7 +22,7 @@ from minigrad.kernels.threads import get_num_threads, set_num_threads
 from minigrad.ops import *  # noqa: F403  the operators, flat, under NumPy's names
 from minigrad.train.checkpoint import load, save
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = ["autograd", "checks", "data", "device", "inspect", "nn", "ops", "optim"]
 __all__ += ["conv_algorithm", "get_num_threads", "keep_freed_memory", "load", "save", "set_num_threads"]

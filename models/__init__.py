@@ -5,9 +5,9 @@ K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition",
 Reading order: plain, resnet, vgg.
 """
 
-from models.plain import cifar_plain, plain18, plain34, plain_net
-from models.resnet import cifar_resnet, residual_net, resnet18, resnet34, resnet50, resnet101, resnet152
-from models.vgg import vgg11, vgg13, vgg16, vgg19
+from .plain import cifar_plain, plain18, plain34, plain_net
+from .resnet import cifar_resnet, residual_net, resnet18, resnet34, resnet50, resnet101, resnet152
+from .vgg import vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
     "cifar_plain",

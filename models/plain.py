@@ -27,7 +27,8 @@ from minigrad.arguments import expect, generator
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
 from minigrad.typing import Rng
-from models.legacy import todays_path
+
+from .legacy import todays_path
 
 if TYPE_CHECKING:
     import numpy.typing as npt

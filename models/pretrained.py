@@ -58,8 +58,9 @@ from minigrad.data import fetch
 from minigrad.data.transforms import Normalize
 from minigrad.device import is_array, namespace, to_host
 from minigrad.typing import Array
-from models.plain import Net
-from models.resnet import resnet50
+
+from .plain import Net
+from .resnet import resnet50
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -107,7 +108,7 @@ def load_torch(net: Model, source: str | Path | dict[str, Array]) -> Model:
     >>> load_torch(net, state)(mg.Tensor([[1.0, 1.0]]))
     Tensor([[6.]], requires_grad=True)
     """
-    state = source if isinstance(source, dict) else mg.load(source)
+    state = source if isinstance(source, dict) else _read(source)
     where = "the state" if isinstance(source, dict) else str(source)
     if isinstance(state, dict):
         state = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
@@ -118,6 +119,22 @@ def load_torch(net: Model, source: str | Path | dict[str, Array]) -> Model:
         )
     _fill(f"load_torch: {where}", _torch_views("load_torch", net), state)
     return net
+
+
+def _read(path: str | Path) -> object:
+    """Read a safetensors file; of a file of PyTorch's own format, which is a pickle, say how to convert it."""
+    try:
+        return mg.load(path)
+    except ValueError as error:
+        with open(path, "rb") as file:
+            start = file.read(2)
+        if start not in (b"PK", b"\x80\x02"):  # a zip archive, or a pickle as PyTorch wrote it before 1.6
+            raise
+        raise ValueError(
+            f"load_torch: expected a safetensors file, got a file of torch.save, {path}; convert it in PyTorch: "
+            f'import torch, safetensors.torch as s; s.save_file(torch.load("{path}", weights_only=True), '
+            f'"{Path(path).with_suffix(".safetensors")}")'
+        ) from error
 
 
 def to_torch(net: nn.Module) -> dict[str, Array]:

@@ -31,7 +31,8 @@ from minigrad import nn
 from minigrad.arguments import expect
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
-from models.plain import ConvBN, Net, PlainBlock, Settings, Stem, blocks_per_stage
+
+from .plain import ConvBN, Net, PlainBlock, Settings, Stem, blocks_per_stage
 
 Shortcut: TypeAlias = Literal["A", "B", "C"]
 StrideIn: TypeAlias = Literal["1x1", "3x3"]

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 
@@ -44,8 +45,8 @@ def imports(module):
             continue
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in house.paths() else node.module, node in tree.body
+                whole = f"{house.imported(node, module)}.{alias.name}"
+                yield whole if whole in house.paths() else house.imported(node, module), node in tree.body
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node in tree.body
@@ -154,6 +155,11 @@ def test_the_top_level_holds_what_a_visitor_expects():
 
 
 def test_the_citation_and_the_changelog_know_the_version():
-    version = minigrad.__version__
-    assert f"\nversion: {version}\n" in (house.ROOT / "CITATION.cff").read_text()
-    assert f"\n## {version}" in (house.ROOT / "CHANGELOG.md").read_text()
+    """Between releases, the version is the next one's, with .dev0; the citation names the last release."""
+    version, _, in_work = minigrad.__version__.partition(".dev")
+    headings = re.findall(r"^## (?:Unreleased: )?(\S+)", (house.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == version
+    cited = re.search(r"^version: (\S+)$", (house.ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited
+    assert cited[1] == headings[bool(in_work)]
+    assert bool(in_work) == (f"## Unreleased: {version}" in (house.ROOT / "CHANGELOG.md").read_text())

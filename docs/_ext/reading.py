@@ -211,8 +211,9 @@ class Index:
                 self.defined.setdefault(definition.name, (file, definition.line))
             for node in file.tree.body:
                 if isinstance(node, ast.ImportFrom) and node.module:
+                    source = house.imported(node, module)
                     for alias in node.names:
-                        self.imported[f"{module}.{alias.asname or alias.name}"] = f"{node.module}.{alias.name}"
+                        self.imported[f"{module}.{alias.asname or alias.name}"] = f"{source}.{alias.name}"
                 elif isinstance(node, ast.Import):
                     for alias in node.names:
                         self.imported[f"{module}.{alias.asname or alias.name}"] = alias.name
@@ -288,7 +289,7 @@ def uses(file: File) -> dict[tuple[int, int], tuple[File, int]]:
                 note(*at, f"{file.module}.{owner}.{node.attr}")
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                note(alias.lineno, alias.col_offset, f"{node.module}.{alias.name}")
+                note(alias.lineno, alias.col_offset, f"{house.imported(node, file.module)}.{alias.name}")
         for child in ast.iter_child_nodes(node):
             walk(child, local, inside)
 

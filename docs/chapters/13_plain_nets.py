@@ -240,14 +240,14 @@ assert first > 10 * last
 #    for twelve epochs on the digits.
 #
 # With this recipe, plain-56 ends far above plain-20. But run the demo with ``--lr 0.01 --epochs 40``, and the error of
-# plain-56 falls from more than 60 % to about 20 %. So on data as easy as this, a part of the gap is slow starting,
-# which longer training makes up for. Our small experiments show in which direction the error changes with depth, but
-# not by how much. The runs of the paper were long enough for this: 64,000 iterations on CIFAR-10, where plain-56 stays
-# above plain-20 to the end (Fig. 6, left), and plain-110 stays above 60 % error. On ImageNet, plain-34 has a top-1
-# error of 28.54 % on the validation set, plain-18 has 27.94 % (Table 2), and the training error of plain-34 is higher
-# during the whole run (Fig. 4). Three times as many iterations did not change this (a footnote of section 4.1). The
-# authors' conjecture is cautious: deep plain nets "may have exponentially low convergence rates". In this case, the
-# slow start would last practically for ever.
+# plain-56 falls from about 80 % to 36 % or 10 %, in two runs that rounded differently. So on data as easy as this, a
+# part of the gap is slow starting, which longer training makes up for. Our small experiments show in which direction
+# the error changes with depth, but not by how much. The runs of the paper were long enough for this: 64,000 iterations
+# on CIFAR-10, where plain-56 stays above plain-20 to the end (Fig. 6, left), and plain-110 stays above 60 % error. On
+# ImageNet, plain-34 has a top-1 error of 28.54 % on the validation set, plain-18 has 27.94 % (Table 2), and the
+# training error of plain-34 is higher during the whole run (Fig. 4). Three times as many iterations did not change this
+# (a footnote of section 4.1). The authors' conjecture is cautious: deep plain nets "may have exponentially low
+# convergence rates". In this case, the slow start would last practically for ever.
 #
 # In either case, we need the same thing: a way to write the net such that the optimizer starts at the identity, and
 # does not have to find it. This is the topic of :doc:`chapter 14 </course/14_residual>`.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -66,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"there are no exercises of chapter {min(unknown)}; there are those of {chapters()}")
     missing = 0
     for chapter in chosen.chapter or chapters():
-        print(f"chapter {chapter}")
+        name = f"{'solutions/' if chosen.solutions else ''}chapter_{chapter:02}.py"
+        print(f"chapter {chapter}: {os.path.relpath(HERE / name)}")
         for name, why in outcomes(chapter, solutions=chosen.solutions):
             print(f"  {name}: not yet: {why}" if why else f"  {name}: done")
             missing += bool(why)

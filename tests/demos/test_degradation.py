@@ -1,6 +1,7 @@
 """The demo writes what it promises, and its claims hold on seeds that were not used in tuning."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -42,6 +43,16 @@ def test_it_writes_what_it_promises(tmp_path, capsys):
     assert (tmp_path / "degradation.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert f"figure: {tmp_path / 'degradation.png'}" in printed
     assert printed.count("residual-8 ") == 2
+    assert re.match(r"at most \d+ seconds on this machine, \d nets? at a time\n", printed)
+
+
+def test_it_says_how_long_it_will_take():
+    """The nets side by side; but a net cannot be shared."""
+    options = degradation.parse(["--depths", "20", "56", "--epochs", "10"])
+    assert degradation.estimate(options, [0.01]).startswith("about 15 seconds")  # 2 (20 + 56) 10 0.01
+    assert degradation.estimate(options, [0.02, 0.05]).startswith("about 38 seconds")  # the slower process counts
+    assert degradation.estimate(options, [0.1] * 4).startswith("about 56 seconds")
+    assert degradation.estimate(options, [1.0, 1.0]).startswith("about 13 minutes")
 
 
 def test_each_net_may_keep_its_best_learning_rate():

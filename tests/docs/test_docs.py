@@ -1,10 +1,9 @@
-"""The examples run: those of every docstring, and the README's code. What the README says of the route is true."""
+"""The examples of every docstring run."""
 
 import doctest
 import importlib
 import inspect
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from minigrad import data, nn, optim, train
 from minigrad import inspect as summaries
 from minigrad.train import checkpoint, report
 from tests import house
-
-ROOT = Path(__file__).parents[2]
 
 
 def public():
@@ -95,35 +92,3 @@ def test_there_is_no_name_without_documentation():
         for method, f in vars(thing).items() if isinstance(thing, type) else ():
             if inspect.isfunction(f) and not method.startswith("_"):
                 assert f.__doc__, f"{name}.{method}"
-
-
-README = (ROOT / "README.md").read_text()
-
-
-@pytest.mark.parametrize("i", range(len(re.findall(r"```python\n", README))))
-def test_the_code_of_the_readme_runs_and_prints_what_it_says(i, capsys, monkeypatch, tmp_path):
-    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[i]
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, f"README example {i}", "exec"), {})
-    printed = capsys.readouterr().out.splitlines()
-    promised = re.findall(r"print\(.*\)  # (.*)", code)
-    assert promised
-    for line, promise in zip(printed, promised, strict=True):
-        if "about" not in promise:
-            assert line == promise
-
-
-def test_links_of_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+?)\)", README) + re.findall(r'(?:src|href)="([^"]+)"', README):
-        if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
-
-
-def test_the_readme_follows_the_reading_route():
-    route = README.partition("## The engine in an evening")[2].partition("\n## ")[0]
-    linked = re.findall(r"\]\(((?:minigrad|models)/[\w/]+\.py)\)", route.partition("**Second evening")[0])
-    assert linked == [house.paths()[e.module].relative_to(ROOT).as_posix() for e in house.ROUTE["First evening"]]
-    for part in house.ROUTE:
-        said = re.search(rf"\*\*{part}, (\d+) minutes\*\*", route)
-        assert said, f"the README says how long this takes: {part}"
-        assert abs(int(said[1]) - house.total(part).minutes) <= 10, f"{part}: {house.total(part).minutes} minutes"

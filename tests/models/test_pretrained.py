@@ -423,6 +423,19 @@ def test_hostile_files_are_refused_by_name(content, tmp_path):
         pretrained.load_torch(models.cifar_resnet(8), path)
 
 
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x02\x8a"], ids=["zip", "pickle"])
+def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(start, tmp_path):
+    path = tmp_path / "net.pth"
+    path.write_bytes(start + bytes(100))
+    with pytest.raises(ValueError, match=r"got a file of torch\.save") as error:
+        pretrained.load_torch(models.cifar_resnet(8, rng=0), path)
+    line = (
+        f'import torch, safetensors.torch as s; s.save_file(torch.load("{path}", weights_only=True), '
+        f'"{tmp_path / "net.safetensors"}")'
+    )
+    assert str(error.value).endswith(line)
+
+
 def test_truncated_files_are_refused_wherever_they_end(tmp_path):
     net, path = nn.Sequential(nn.Linear(3, 2, rng=0)), tmp_path / "net.safetensors"
     mg.save(path, pretrained.to_torch(net))
