@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 def constructed(shallow: Net, depth: int, images: Array) -> Net:
     """Return a plain net of `depth` layers that computes the same function as a shallower net."""
-    filters = shallow.fc.w.shape[0]
+    filters = shallow.fc.weight.shape[0]
     deep = cifar_plain(depth, in_channels=images.shape[-1], width=filters // 4)
     for name in ("conv1", "bn1", "fc"):
         setattr(deep, name, copy.deepcopy(getattr(shallow, name)))
@@ -94,10 +94,10 @@ def constructed(shallow: Net, depth: int, images: Array) -> Net:
             longer.layers[:n] = copy.deepcopy(stage.layers)
             new: list[Any] = longer.layers[n:]
             for conv, bn in [(block.conv1, block.bn1) for block in new] + [(block.conv2, block.bn2) for block in new]:
-                conv.w.data[...] = 0
-                conv.w.data[1, 1] = np.eye(len(mean))
-                bn.gamma.data[...] = np.sqrt(var + bn.eps)
-                bn.beta.data[...] = bn.running_mean.data[...] = mean
+                conv.weight.data[...] = 0
+                conv.weight.data[1, 1] = np.eye(len(mean))
+                bn.weight.data[...] = np.sqrt(var + bn.eps)
+                bn.bias.data[...] = bn.running_mean.data[...] = mean
                 bn.running_var.data[...] = var
     return deep
 

@@ -158,7 +158,7 @@ def of_paper(name: str, depth: int, seed: int) -> list[float]:
     """Return the norm of each convolution's gradient in one of the paper's nets, on 64 digits."""
     net = (cifar_plain if name.startswith("plain") else cifar_resnet)(depth, in_channels=1, rng=seed)
     for _, module in net.named_modules():
-        for part, layer in list(module.children()):
+        for part, layer in list(module.named_children()):
             if isinstance(layer, nn.BatchNorm2d) and name.endswith("no batch norm"):
                 setattr(module, part, nn.Identity())
     images, labels = next(iter(lab.digits(True, 64)))

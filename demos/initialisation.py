@@ -70,7 +70,7 @@ def build(init: str, norm: bool, seed: int) -> nn.Module:
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(DEPTH):
         linear = nn.Linear(WIDTH, WIDTH, rng=rng)
-        linear.w.data = INITS[init]((WIDTH, WIDTH), rng)
+        linear.weight.data = INITS[init]((WIDTH, WIDTH), rng)
         layers += [linear, nn.BatchNorm2d(WIDTH), nn.ReLU()] if norm else [linear, nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(WIDTH, 10, rng=rng))
 

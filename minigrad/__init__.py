@@ -13,7 +13,7 @@ The rest, when you need it:
 - data, train, inspect: data sets and batches, the training loop and its files, what is in a model.
 """
 
-from minigrad import autograd, checks, data, device, inspect, nn, ops, optim
+from minigrad import advice, autograd, checks, data, device, inspect, nn, ops, optim
 from minigrad.autograd import *  # noqa: F403
 from minigrad.checks import *  # noqa: F403
 from minigrad.kernels.conv import conv_algorithm
@@ -29,3 +29,5 @@ __all__ += ["conv_algorithm", "get_num_threads", "keep_freed_memory", "load", "s
 __all__ += autograd.__all__
 __all__ += checks.__all__
 __all__ += ops.__all__
+
+advice.install()

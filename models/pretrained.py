@@ -12,8 +12,7 @@ Two kinds of files are read; nothing in them is ever executed:
 torchvision's bottlenecks have the stride on the 3x3 ("v1.5"). No name and no shape in the file shows it, so the user
 has to say it: ``models.resnet50(stride_in="3x3")``. They also expect other pixels: :data:`TORCHVISION_PIXELS`.
 
-Paths are the same here and in torchvision, ``layer1.2.conv2``; only a parameter's own name differs, ``w`` or
-``weight``. Layouts differ, too: a convolution's weight is (kh, kw, c_in, c_out) here and in Keras, and (c_out, c_in,
+Paths are the same here and in torchvision, ``layer1.2.conv2.weight``. Layouts differ: a convolution's weight is (kh, kw, c_in, c_out) here and in Keras, and (c_out, c_in,
 kh, kw) in PyTorch. So a net is turned into a table: each of their names maps to a view of our array in their layout.
 Loading writes into these views; saving copies them.
 
@@ -68,9 +67,6 @@ Model = TypeVar("Model", bound=nn.Module)
 #: the paper's nets were trained, and Keras subtract the mean colour; torchvision also divides by the deviation.
 CAFFE_PIXELS = Normalize([123.68, 116.779, 103.939], 1.0)
 TORCHVISION_PIXELS = Normalize([255 * 0.485, 255 * 0.456, 255 * 0.406], [255 * 0.229, 255 * 0.224, 255 * 0.225])
-
-#: PyTorch's names of parameters, where they differ from ours.
-TORCH_NAMES = {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
 
 #: Layers whose parameters have the same layout here and in PyTorch.
 ALIKE = nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding
@@ -178,13 +174,13 @@ def _torch_views(caller: str, net: nn.Module) -> dict[str, Array]:
     for path, module in net.named_modules():
         own = {name: v.data for name, v in vars(module).items() if isinstance(v, nn.Parameter | nn.Buffer)}
         if isinstance(module, nn.Conv2d):
-            channels = module.w.shape[-1]
-            own["w"] = module.w.data.transpose(3, 2, 0, 1)
+            channels = module.weight.shape[-1]
+            own["weight"] = module.weight.data.transpose(3, 2, 0, 1)
         elif isinstance(module, nn.Linear):
-            own["w"] = module.w.data.T
-            if channels and module.w.shape[0] % channels == 0:  # maps laid out as (h, w, c) here, as (c, h, w) there
-                w = module.w.data.reshape(-1, channels, module.w.shape[1])
-                own["w"] = w.transpose(2, 1, 0)  # (c_out, c, h w)
+            own["weight"] = module.weight.data.T
+            if channels and module.weight.shape[0] % channels == 0:  # maps laid out as (h, w, c) here, as (c, h, w) there
+                w = module.weight.data.reshape(-1, channels, module.weight.shape[1])
+                own["weight"] = w.transpose(2, 1, 0)  # (c_out, c, h w)
             channels = 0
         elif isinstance(module, nn.ConvTranspose2d):
             channels = module.weight.shape[-1]
@@ -194,7 +190,7 @@ def _torch_views(caller: str, net: nn.Module) -> dict[str, Array]:
                 f"{caller}: expected Linear, Conv2d, ConvTranspose2d, BatchNorm2d, GroupNorm, Embedding, and LayerNorm "
                 f"of at most two axes, got {type(module).__name__} at {path!r}"
             )
-        views |= {f"{path}.{TORCH_NAMES.get(name, name)}".lstrip("."): array for name, array in own.items()}
+        views |= {f"{path}.{name}".lstrip("."): array for name, array in own.items()}
     return views
 
 
@@ -261,8 +257,8 @@ def keras_resnet50(source: str | Path | None = None) -> Pretrained:
     views, biases = {"fc1000/kernel": w.data, "fc1000/bias": b.data}, []
     for conv, bn, conv_name, bn_name in _keras_layers(net):
         biases.append((bn, np.zeros_like(bn.running_mean.data)))
-        views |= {f"{conv_name}/kernel": conv.w.data, f"{conv_name}/bias": biases[-1][1]}
-        views |= {f"{bn_name}/gamma": bn.gamma.data, f"{bn_name}/beta": bn.beta.data}
+        views |= {f"{conv_name}/kernel": conv.weight.data, f"{conv_name}/bias": biases[-1][1]}
+        views |= {f"{bn_name}/gamma": bn.weight.data, f"{bn_name}/beta": bn.bias.data}
         views |= {f"{bn_name}/moving_mean": bn.running_mean.data, f"{bn_name}/moving_variance": bn.running_var.data}
     views["conv1/kernel"] = views["conv1/kernel"][:, :, ::-1]  # BGR
     _fill(f"keras_resnet50: {source}", views, state)

@@ -63,7 +63,7 @@ class BasicBlock(PlainBlock):
     --------
     >>> from models.plain import conv_bn
     >>> block = BasicBlock(partial(conv_bn, rng=0), 1, 1)
-    >>> block.bn2.gamma.data[...] = 0
+    >>> block.bn2.weight.data[...] = 0
     >>> block(mg.Tensor([[[[-1.0], [2.0]]]])).data.ravel()
     array([0., 2.], dtype=float32)
     """
@@ -109,7 +109,7 @@ class Bottleneck(nn.Module):
     --------
     >>> from models.plain import conv_bn
     >>> block = Bottleneck(partial(conv_bn, rng=0), 64, 256)
-    >>> block.conv2.w.shape
+    >>> block.conv2.weight.shape
     (3, 3, 64, 64)
     """
 
@@ -241,7 +241,7 @@ def residual_net(
         for _, module in net.named_modules():
             if isinstance(module, BasicBlock | Bottleneck):
                 last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
-                last.gamma.data[...] = 0
+                last.weight.data[...] = 0
     return net
 
 

@@ -207,7 +207,7 @@ def train(scale, steps=120, lr=0.003):
     layers = []
     for _ in range(29):
         layers += [nn.Linear(64, 64, rng=rng), nn.ReLU()]
-        layers[-2].w.data *= scale
+        layers[-2].weight.data *= scale
     net = nn.Sequential(*layers, nn.Linear(64, 10, rng=rng))
     sgd = optim.SGD(net.parameters(), lr, momentum=0.9)
     losses = []
@@ -253,7 +253,7 @@ def train_small(start):
     """Train two layers whose first weights are `start(w)`; return the first layer's weights and the training error."""
     net = nn.Sequential(nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 10, rng=1))
     for layer in (net.layers[0], net.layers[2]):
-        layer.w.data[...] = start(layer.w.data)
+        layer.weight.data[...] = start(layer.weight.data)
     sgd = optim.SGD(net.parameters(), 0.05)
     for _ in range(100):
         loss = mg.cross_entropy(net(mg.Tensor(pixels)), digits.labels)
@@ -261,7 +261,7 @@ def train_small(start):
         loss.backward()
         sgd.step()
     wrong = np.mean(net(mg.Tensor(pixels)).data.argmax(1) != digits.labels)
-    return net.layers[0].w.data, wrong
+    return net.layers[0].weight.data, wrong
 
 
 for name, start in {"random": lambda w: w, "all 0.05": lambda w: 0.05, "all 0": lambda w: 0.0}.items():
@@ -295,7 +295,7 @@ sgd = optim.SGD(net.parameters(), 0.1)
 for step in (1, 2):
     sgd.zero_grad()
     mg.cross_entropy(net(mg.Tensor(images)), digits.labels[:64]).backward()
-    lengths = [np.linalg.norm(p.grad.data) for p in (norm.gamma, conv.w)]
+    lengths = [np.linalg.norm(p.grad.data) for p in (norm.weight, conv.weight)]
     print(f"step {step}: length of the gradient of γ {lengths[0]:.4f}, of the convolution before it {lengths[1]:.4f}")
     assert lengths[0] > 0
     assert (lengths[1] > 0) == (step > 1)

@@ -97,13 +97,13 @@ def with_identity_layers(net, count):
     """Return a copy of a plain net with `count` more layers at the end of each stage, all of them identities."""
     deeper = copy.deepcopy(net)
     for stage in deeper.stages:
-        c = stage[-1].bn2.gamma.size  # the filters of the stage
+        c = stage[-1].bn2.weight.size  # the filters of the stage
         for _ in range(count // 2):
             block = PlainBlock(partial(conv_bn, rng=0), c, c)
             for conv, bn in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
-                conv.w.data[...] = 0
-                conv.w.data[1, 1] = np.eye(c)
-                bn.gamma.data[...] = np.sqrt(1 + bn.eps)
+                conv.weight.data[...] = 0
+                conv.weight.data[1, 1] = np.eye(c)
+                bn.weight.data[...] = np.sqrt(1 + bn.eps)
             stage.layers.append(block)
     return deeper
 
@@ -178,11 +178,11 @@ assert error < histories[20][-1]["train_error"]
 
 def without_batch_norm(net, gain):
     for _, module in net.named_modules():
-        for name, part in list(module.children()):
+        for name, part in list(module.named_children()):
             if isinstance(part, nn.BatchNorm2d):
                 setattr(module, name, nn.Identity())
         if isinstance(module, nn.Conv2d):
-            module.w.data *= gain
+            module.weight.data *= gain
     return net
 
 

@@ -219,7 +219,7 @@ for name, state in (("resumed", resumed), ("resumed without its momentum", other
     same = sum(np.array_equal(state[key], whole[key]) for key in whole)
     print(f"{name}: {same} of {len(whole)} arrays equal, bit for bit")
 assert all(np.array_equal(resumed[key], whole[key]) for key in whole)
-assert not np.array_equal(other["fc.w"], whole["fc.w"])
+assert not np.array_equal(other["fc.weight"], whole["fc.weight"])
 
 # %%
 # Writing the file could be interrupted as well. So it is written under another name, synced to the disk, and only then

@@ -110,15 +110,8 @@ np.testing.assert_allclose(ours, theirs.transpose(0, 2, 3, 1), atol=1e-12)
 # ---------------
 #
 # Torchvision calls the weight of the second convolution of the third block of the first stage
-# ``layer1.2.conv2.weight``. In minigrad the path is ``layer1.2.conv2.w``: only the last part differs, and a small table
-# translates it:
-#
-# .. literalinclude:: /../models/pretrained.py
-#    :start-at: TORCH_NAMES =
-#    :end-at: TORCH_NAMES =
-#
-# With it, minigrad builds a table: for each of *their* names, a view of *our* array in *their* layout. Loading
-# writes into the views; saving copies them. If some names or shapes do not match, all of them are listed in the error,
+# ``layer1.2.conv2.weight``. The nets of minigrad have the same names. So minigrad builds a table: for each name, a view
+# of *our* array in *their* layout. Loading writes into the views; saving copies them. If some names or shapes do not match, all of them are listed in the error,
 # and nothing is loaded. To have weights to load, we train a small net of bottlenecks on the digits. From here on, it
 # plays the role of the foreign net: its weights are exported under torchvision's names, and it has the stride on the
 # 3x3, as in torchvision.
@@ -186,15 +179,15 @@ class PaddedAtTheEnd(nn.Module):
     """A 3x3 convolution with stride 2, padded as in TensorFlow."""
 
     def __init__(self, conv):
-        self.w = conv.w
+        self.weight = conv.weight
 
     def forward(self, x):
-        return mg.conv2d(mg.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))), self.w, stride=2)
+        return mg.conv2d(mg.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))), self.weight, stride=2)
 
 
 def padded_at_the_end(net):
     for _, module in net.named_modules():
-        for name, part in list(module.children()):
+        for name, part in list(module.named_children()):
             if isinstance(part, nn.Conv2d) and part.stride == (2, 2) and part.kernel == (3, 3):
                 setattr(module, name, PaddedAtTheEnd(part))
     return net

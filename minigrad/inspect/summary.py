@@ -172,7 +172,7 @@ def multiply_adds(layer: Module, out: object) -> tuple[int, str]:
     In a transposed convolution each pixel of the input is multiplied with all of w.
     """
     if isinstance(layer, Conv2d | ConvTranspose2d | Linear) and isinstance(out, Tensor):
-        *inputs, outputs = (layer.weight if isinstance(layer, ConvTranspose2d) else layer.w).shape
+        *inputs, outputs = layer.weight.shape
         sizes = out.shape[:-1]
         if isinstance(layer, ConvTranspose2d):
             walks = zip(sizes[1:], layer.padding, layer.kernel, layer.stride, strict=True)
@@ -190,7 +190,7 @@ def on_layers(model: Module, note: Callable[[str, Module, object], None]) -> Ite
 
     A layer is a Module that computes something itself: it has no parts, or parameters of its own beside them.
     """
-    layers = [(n, m) for n, m in model.named_modules() if _own_parameters(m) or not any(m.children())]
+    layers = [(n, m) for n, m in model.named_modules() if _own_parameters(m) or not any(m.named_children())]
     ends = [layer.hook(partial(note, name)) for name, layer in layers]
     try:
         yield
@@ -201,5 +201,5 @@ def on_layers(model: Module, note: Callable[[str, Module, object], None]) -> Ite
 
 def _own_parameters(module: Module) -> list[Parameter]:
     """Return the parameters of a module that belong to none of its parts."""
-    parts = {id(p) for _, part in module.children() for p in part.parameters()}
+    parts = {id(p) for _, part in module.named_children() for p in part.parameters()}
     return [p for p in module.parameters() if id(p) not in parts]

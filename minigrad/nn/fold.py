@@ -100,13 +100,13 @@ def _merged(layer: Module, norm: Module) -> Module | None:
     """
     if not ((type(layer) is Conv2d or type(layer) is Linear) and type(norm) is BatchNorm2d):
         return None
-    dtype = layer.w.dtype
+    dtype = layer.weight.dtype
     wide = np.promote_types(dtype, np.float64)
-    arrays = norm.gamma.data, norm.beta.data, norm.running_mean.data, norm.running_var.data
+    arrays = norm.weight.data, norm.bias.data, norm.running_mean.data, norm.running_var.data
     gamma, beta, mean, var = (a.astype(wide) for a in arrays)
     scale = gamma / namespace(var).sqrt(var + norm.eps)  # (c_out,)
-    bias = 0 if layer.b is None else layer.b.data.astype(wide)
+    bias = 0 if layer.bias is None else layer.bias.data.astype(wide)
     merged = copy.copy(layer)
-    merged.w = Parameter((layer.w.data.astype(wide) * scale).astype(dtype))
-    merged.b = Parameter((beta + (bias - mean) * scale).astype(dtype))
+    merged.weight = Parameter((layer.weight.data.astype(wide) * scale).astype(dtype))
+    merged.bias = Parameter((beta + (bias - mean) * scale).astype(dtype))
     return merged

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Linear(Module):
-    """x @ w + b.
+    """x @ weight + bias.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class Linear(Module):
 
     Attributes
     ----------
-    w : Parameter of shape (c_in, c_out)
-    b : Parameter of shape (c_out,), or None
+    weight : Parameter of shape (c_in, c_out)
+    bias : Parameter of shape (c_out,), or None
 
     Examples
     --------
@@ -57,12 +57,12 @@ class Linear(Module):
     ) -> None:
         self.c_in = c_in = integer("Linear", "c_in", c_in, least=1)
         self.c_out = c_out = integer("Linear", "c_out", c_out, least=1)
-        self.w = Parameter(he_normal((c_in, c_out), rng=rng, dtype=dtype))
-        self.b = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
+        self.weight = Parameter(he_normal((c_in, c_out), rng=rng, dtype=dtype))
+        self.bias = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (..., c_in) to (..., c_out)."""
-        return ops.linear(x, self.w, self.b)
+        return ops.linear(x, self.weight, self.bias)
 
 
 class Conv2d(Module):
@@ -82,8 +82,8 @@ class Conv2d(Module):
 
     Attributes
     ----------
-    w : Parameter of shape (kh, kw, c_in / groups, c_out)
-    b : Parameter of shape (c_out,), or None
+    weight : Parameter of shape (kh, kw, c_in / groups, c_out)
+    bias : Parameter of shape (c_out,), or None
     kernel, stride, padding, dilation : (int, int)
         Along height and width. The padding may also be ``"same"``.
     groups : int
@@ -119,13 +119,13 @@ class Conv2d(Module):
         self.kernel, self.stride = pair("Conv2d", "kernel", kernel, least=1), pair("Conv2d", "stride", stride, least=1)
         self.padding: Padding = padding_of("Conv2d", padding, self.stride)
         self.dilation = pair("Conv2d", "dilation", dilation, least=1)
-        self.w = Parameter(he_normal((*self.kernel, c_in // groups, c_out), rng=rng, dtype=dtype))
-        self.b = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
+        self.weight = Parameter(he_normal((*self.kernel, c_in // groups, c_out), rng=rng, dtype=dtype))
+        self.bias = Parameter(np.zeros(c_out, dtype)) if flag(type(self).__name__, "bias", bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images (n, h, w, c_in)."""
         stride, padding, dilation, groups = self.stride, self.padding, self.dilation, self.groups
-        return ops.conv2d(x, self.w, self.b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return ops.conv2d(x, self.weight, self.bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 class BatchNorm2d(Module):
@@ -143,8 +143,8 @@ class BatchNorm2d(Module):
 
     Attributes
     ----------
-    gamma, beta : Parameter of shape (c,)
-        Scale and shift; they begin at 1 and 0.
+    weight, bias : Parameter of shape (c,)
+        Scale and shift, the paper's gamma and beta; they begin at 1 and 0.
     running_mean, running_var : Buffer of shape (c,)
         The statistics that evaluation normalises with; their arrays are ``.data``.
 
@@ -162,15 +162,15 @@ class BatchNorm2d(Module):
         self.c = c = integer("BatchNorm2d", "c", c, least=1)
         self.momentum, self.eps = number("BatchNorm2d", "momentum", momentum, most=1), number("BatchNorm2d", "eps", eps)
         expect(self.eps > 0, "BatchNorm2d", "eps > 0", eps)
-        self.gamma, self.beta = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))
+        self.weight, self.bias = Parameter(np.ones(c, dtype)), Parameter(np.zeros(c, dtype))
         self.running_mean, self.running_var = Buffer(np.zeros(c, dtype)), Buffer(np.ones(c, dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (..., c)."""
         return ops.batch_norm(
             x,
-            self.gamma,
-            self.beta,
+            self.weight,
+            self.bias,
             self.running_mean.data,
             self.running_var.data,
             training=self.training,
@@ -217,7 +217,7 @@ class Sequential(Module):
     Attributes
     ----------
     layers : list of Modules
-        The list may be changed. In paths, a layer's name is its number: the weight of ``net[2]`` is ``"2.w"``.
+        The list may be changed. In paths, a layer's name is its number: the weight of ``net[2]`` is ``"2.weight"``.
 
     Examples
     --------
@@ -249,9 +249,9 @@ class Sequential(Module):
             x = layer(x)
         return x
 
-    def children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the children with their names; a layer's name is its number."""
-        return ((name.removeprefix("layers."), part) for name, part in super().children())
+        return ((name.removeprefix("layers."), part) for name, part in super().named_children())
 
     def __getitem__(self, i: int | slice) -> Module:
         return Sequential(*self.layers[i]) if isinstance(i, slice) else self.layers[i]

@@ -2,7 +2,7 @@
 
 A Module is an ordinary object. Its attributes are found by their type, alone or in lists, tuples and dicts: a
 :class:`Parameter` is trained; a :class:`Buffer` is saved with the parameters but not trained (the running statistics of
-batch norm); a Module is a child. Names are paths of attributes, ``layer1.0.conv1.w``.
+batch norm); a Module is a child. Names are paths of attributes, ``layer1.0.conv1.weight``.
 
 Next: :mod:`minigrad.nn.layers`.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableSequence, Sequence, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class Module:
 
     # What it holds ---------------------------------------------------------------------------
 
-    def children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the child Modules with their names, in the order in which they were set."""
         return ((name, value) for name, value in self._attributes() if isinstance(value, Module))
 
@@ -135,7 +135,7 @@ class Module:
             if id(module) not in seen:
                 seen.add(id(module))
                 yield path, module
-                ahead += [(_join(path, name), part) for name, part in reversed(list(module.children()))]
+                ahead += [(_join(path, name), part) for name, part in reversed(list(module.named_children()))]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield the parameters with their paths, a shared parameter only once."""
@@ -206,7 +206,7 @@ class Module:
         --------
         >>> import minigrad as mg
         >>> {name: a.shape for name, a in mg.nn.Linear(3, 2, rng=0).state_dict().items()}
-        {'w': (3, 2), 'b': (2,)}
+        {'weight': (3, 2), 'bias': (2,)}
         """
         return {name: np.array(to_host(held.data)) for name, held in self._held().items()}
 
@@ -247,7 +247,7 @@ class Module:
         >>> trained = nn.Sequential(nn.Linear(4, 3, rng=0), nn.Linear(3, 10, rng=1)).state_dict()
         >>> net = nn.Sequential(nn.Linear(4, 3, rng=2), nn.ReLU(), nn.Linear(3, 2, rng=3))
         >>> net.load_state_dict(trained, strict=False)
-        Unmatched(missing_keys=['2.w', '2.b'], unexpected_keys=['1.w', '1.b'])
+        Unmatched(missing_keys=['2.weight', '2.bias'], unexpected_keys=['1.weight', '1.bias'])
         """
         pairs, unmatched = self._matched(state, flag("load_state_dict", "strict", strict))
         for held, array in pairs:
@@ -294,9 +294,10 @@ class Module:
         Examples
         --------
         >>> Module().renamed("head.layers.0.w")  # through a Sequential, whose list had a name in the path
-        'head.0.w'
+        'head.0.weight'
         """
-        return path.replace("layers.", "")
+        above, dot, own = path.replace("layers.", "").rpartition(".")
+        return above + dot + {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}.get(own, own)
 
     def _attributes(self) -> Iterator[tuple[str, Any]]:
         """Yield what the attributes hold, each with its path; those in lists, tuples and dicts one by one."""
@@ -325,24 +326,17 @@ class Module:
         else:
             yield name, value
 
-    if not TYPE_CHECKING:  # type checkers know the attributes
-
-        def __getattr__(self, name: str) -> None:
-            """Refuse an attribute that there is not, as `weight` of Linear; name those that there are."""
-            held = ", ".join(key for key in vars(self) if not key.startswith("_")) or "none"
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; it has {held}", name=name, obj=self)
-
     def _held(self) -> dict[str, Parameter | Buffer]:
         """Return the parameters, and then the buffers, by path."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def __repr__(self) -> str:
-        parts = [f"  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.children()]
+        parts = [f"  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in self.named_children()]
         if parts:
             return f"{type(self).__name__}(\n" + "\n".join(parts) + "\n)"
         own = [value for _, value in self._attributes() if isinstance(value, Parameter)]
         dtype = np.float32 if not own or own[0].dtype == np.float32 else own[0].dtype.name
-        return as_written(self, dtype=dtype, bias=getattr(self, "b", getattr(self, "bias", None)) is not None)
+        return as_written(self, dtype=dtype, bias=getattr(self, "bias", None) is not None)
 
 
 class Unmatched(NamedTuple):

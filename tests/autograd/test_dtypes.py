@@ -45,7 +45,7 @@ def test_numpy_scalars_as_settings_do_not_promote():
     assert mg.clip(x, np.float64(0.0), np.float64(1.0)).dtype == np.float32
     norm = mg.nn.BatchNorm2d(1, eps=np.float64(1e-5), momentum=np.float64(0.1))
     norm(x.reshape(2, 1)).sum().backward()
-    assert norm.gamma.grad.dtype == np.float32
+    assert norm.weight.grad.dtype == np.float32
 
 
 def test_a_numpy_scalar_as_a_setting_or_an_argument_keeps_float32():

@@ -70,7 +70,7 @@ def convolutions(net: nn.Module, size: int) -> Counter[Shape]:
     found: list[Shape] = []
 
     def note(layer: Any, out: Any) -> None:
-        kernel, _, c_in, c_out = layer.w.shape
+        kernel, _, c_in, c_out = layer.weight.shape
         stride, padding = layer.stride[0], layer.padding[0]
         # these nets halve even sizes: so the input's size is known from the output's
         found.append(Shape(out.shape[1] * stride, kernel, c_in, c_out, stride, padding, not found))

@@ -215,9 +215,9 @@ def test_parameters_of_a_module_are_checked_and_restored():
     mg.gradcheck(lambda *_: mg.tanh(layer(mg.Tensor(x))), layer.parameters())
     for name, value in layer.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
-    layer.forward = lambda x: mg.tanh(unary(lambda g, x: g)[0](x @ layer.w))
+    layer.forward = lambda x: mg.tanh(unary(lambda g, x: g)[0](x @ layer.weight))
     with pytest.raises(mg.GradientError, match="input 0"):
-        mg.gradcheck(lambda w: layer(mg.Tensor(x)), [layer.w])
+        mg.gradcheck(lambda w: layer(mg.Tensor(x)), [layer.weight])
 
 
 def test_samples_larger_than_the_jacobian_are_compared_along_directions():

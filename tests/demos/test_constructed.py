@@ -17,8 +17,8 @@ def trained_a_little(images, seed):
     rng = np.random.default_rng(seed)
     for _, module in net.named_modules():
         if isinstance(module, mg.nn.BatchNorm2d):
-            module.gamma.data[...] = rng.uniform(0.5, 2, module.gamma.shape)
-            module.beta.data[...] = rng.standard_normal(module.beta.shape)
+            module.weight.data[...] = rng.uniform(0.5, 2, module.weight.shape)
+            module.bias.data[...] = rng.standard_normal(module.bias.shape)
     for _ in range(30):
         net(mg.Tensor(images))
     return net
@@ -77,7 +77,7 @@ def test_a_constant_channel_passes_too():
     shallow = trained_a_little(images, 4003)
     for stage in shallow.stages:
         last = stage[-1].bn2
-        last.gamma.data[:2], last.beta.data[:2] = 0, [3, -1]
+        last.weight.data[:2], last.bias.data[:2] = 0, [3, -1]
     deep = constructed.constructed(shallow, 14, images)
     a, b = constructed.logits(shallow, images), constructed.logits(deep, images)
     np.testing.assert_allclose(b, a, rtol=0, atol=2e-5 * abs(a).max(), equal_nan=False, strict=True)

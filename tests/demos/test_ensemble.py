@@ -75,7 +75,7 @@ def test_members_learn_from_the_360_images_only(monkeypatch):
     np.testing.assert_array_equal(batches.dataset.images, data.Digits(train=False).images)
     assert options["iterations"] == 3 * len(batches) == 15
     other = ensemble.member(8, 4, 3, 4002)
-    assert not np.array_equal(net.fc.w.data, other.fc.w.data)
+    assert not np.array_equal(net.fc.weight.data, other.fc.weight.data)
     assert net(mg.Tensor(views()[0][:2])).shape == (2, 10)
 
 

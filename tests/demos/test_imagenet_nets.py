@@ -21,7 +21,7 @@ def test_at_full_width_they_are_the_nets_of_table_1(kind, depth):
     true = getattr(models, name)(num_classes=10, in_channels=1, rng=4001, **settings)
     mine, theirs = net.state_dict(), true.state_dict()
     assert list(mine) == list(theirs)
-    np.testing.assert_array_equal(mine["fc.w"], theirs["fc.w"])  # the last to be drawn
+    np.testing.assert_array_equal(mine["fc.weight"], theirs["fc.weight"])  # the last to be drawn
     assert inspect.summary(net, (32, 32, 1)).macs == inspect.summary(true, (32, 32, 1)).macs
 
 
@@ -30,7 +30,7 @@ def test_option_a_adds_no_parameter_and_width_is_what_it_says():
         plain, residual = (imagenet_nets.narrow(kind, depth, 8, 4001) for kind in ("plain", "ResNet"))
         counts = {sum(p.size for p in net.parameters()) for net in (plain, residual)}
         assert len(counts) == 1
-        assert plain.fc.w.shape == (64, 10)
+        assert plain.fc.weight.shape == (64, 10)
         layers = [row for row in inspect.summary(plain, (32, 32, 1)).rows if row.kind in ("Conv2d", "Linear")]
         assert len(layers) == depth
         assert [row.shape[0] for row in layers if row.kind == "Conv2d"][:: depth - 2] == [

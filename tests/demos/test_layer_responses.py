@@ -47,10 +47,10 @@ def test_responses_are_those_of_gamma_and_beta(make):
     net, rng = make(8, in_channels=1, rng=4001), np.random.default_rng(4001)
     norms = [module for _, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
-        norm.gamma.data = rng.uniform(-2, 2, norm.gamma.shape).astype("float32")
-        norm.beta.data = rng.uniform(-2, 2, norm.beta.shape).astype("float32")
+        norm.weight.data = rng.uniform(-2, 2, norm.weight.shape).astype("float32")
+        norm.bias.data = rng.uniform(-2, 2, norm.bias.shape).astype("float32")
     responses, _ = layer_responses.measure(net)
-    expected = [np.sqrt((norm.gamma.data**2).mean() + norm.beta.data.var()) for norm in norms]
+    expected = [np.sqrt((norm.weight.data**2).mean() + norm.bias.data.var()) for norm in norms]
     np.testing.assert_allclose(responses, expected, rtol=1e-3)
 
 

@@ -61,7 +61,7 @@ def test_frozen_parameters_are_counted_like_others(frozen):
     net = nn.Sequential(nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 5, rng=0))
     unused = nn.Linear(2, 2, rng=0)
     net.extra_part, expected = unused, [9, 6, 0, 65, 6]
-    for p, is_frozen in zip([net[0].w, net[1].beta, net[3].w, unused.b], frozen, strict=True):
+    for p, is_frozen in zip([net[0].weight, net[1].bias, net[3].weight, unused.bias], frozen, strict=True):
         p.requires_grad = not is_frozen
     assert [row.parameters for row in summary(net, (2, 2, 2)).rows] == expected
 

@@ -260,7 +260,7 @@ def test_shared_parameters_count_once_and_repeated_calls_cost_twice():
     assert [(row.parameters, row.macs) for row in net.rows] == [(20, 16), (0, 0), (0, 16)]
     assert {row.name for row in net.rows} == {"0", "1"}
     tied = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Linear(4, 4, rng=1))
-    tied.layers[1].w = tied.layers[0].w
+    tied.layers[1].weight = tied.layers[0].weight
     assert [row.parameters for row in summary(tied, (4,)).rows] == [20, 4]
     assert summary(tied, (4,)).parameters == sum(p.size for p in tied.parameters()) == 24
 

@@ -27,8 +27,8 @@ def printed(**change):
 
 def linear(w):
     layer = nn.Linear(1, 1, rng=0)
-    layer.w.data = np.array(w, np.float32)
-    layer.b.data = np.zeros(layer.w.shape[1], np.float32)
+    layer.weight.data = np.array(w, np.float32)
+    layer.bias.data = np.zeros(layer.weight.shape[1], np.float32)
     return layer
 
 

@@ -30,11 +30,11 @@ def modules(net, kind):
 
 
 def classes(net, rng):
-    return modules(net, nn.Linear)[-1].w.shape[1]
+    return modules(net, nn.Linear)[-1].weight.shape[1]
 
 
 def channels(net, rng):
-    return modules(net, nn.Conv2d)[0].w.shape[2]
+    return modules(net, nn.Conv2d)[0].weight.shape[2]
 
 
 def epsilons(net, rng):
@@ -66,7 +66,7 @@ def last_gammas(net, rng):
     blocks = modules(net, BasicBlock | Bottleneck)
     last = [block.bn3 if isinstance(block, Bottleneck) else block.bn2 for block in blocks]
     others = [norm for norm in modules(net, nn.BatchNorm2d) if norm not in last]
-    return [{float(x) for norm in norms for x in norm.gamma.data} for norms in (last, others)]
+    return [{float(x) for norm in norms for x in norm.weight.data} for norms in (last, others)]
 
 
 def shortcuts(net, rng):
@@ -84,7 +84,7 @@ def normed(net, rng):
 
 
 def first_matrix(net, rng):
-    return modules(net, nn.Linear)[0].w.shape[0]
+    return modules(net, nn.Linear)[0].weight.shape[0]
 
 
 def seed(n):
@@ -142,7 +142,7 @@ def part(kind, **given):
     """The kernel, the channels and the stride of each convolution of a block, and the epsilons of its norms."""
     given = {"conv_bn": functools.partial(conv_bn, rng=0), "c_in": 16, "c_out": 16} | given
     found = kind(**given)
-    convs = [(conv.kernel[0], *conv.w.shape[2:], conv.stride[0]) for conv in modules(found, nn.Conv2d)]
+    convs = [(conv.kernel[0], *conv.weight.shape[2:], conv.stride[0]) for conv in modules(found, nn.Conv2d)]
     return [convs, sorted(epsilons(found, None))]
 
 
@@ -207,7 +207,7 @@ def of_shortcuts(kind, **given):
 def pair(**settings):
     """Kernel, stride, padding, and whether there is a bias; shapes and epsilon."""
     conv, norm = conv_bn(**{"kernel": 3, "c_in": 2, "c_out": 4, "rng": 0} | settings)
-    return [conv.kernel, conv.stride, conv.padding, conv.b, conv.w.shape[2:], norm.gamma.shape, norm.eps]
+    return [conv.kernel, conv.stride, conv.padding, conv.bias, conv.weight.shape[2:], norm.weight.shape, norm.eps]
 
 
 def plain(**change):
@@ -225,11 +225,11 @@ def padded(missing=2, stride=1, pad_channels="after"):
 def structure(net, rng):
     """The first convolution, the blocks of each stage, and the channels that they give."""
     conv = net.conv1
-    return [(conv.kernel[0], conv.w.shape[3], conv.stride[0]), [(len(s), part_of(s[-1])) for s in net.stages]]
+    return [(conv.kernel[0], conv.weight.shape[3], conv.stride[0]), [(len(s), part_of(s[-1])) for s in net.stages]]
 
 
 def part_of(block):
-    return type(block).__name__, [conv.w.shape[3] for conv in modules(block, nn.Conv2d)][-1]
+    return type(block).__name__, [conv.weight.shape[3] for conv in modules(block, nn.Conv2d)][-1]
 
 
 def prefixed(name, rows):

@@ -19,7 +19,7 @@ from tests.tools.settings import Refused, Row
 def net(power):
     """For a view of the number log 3, the first class is 3**power times as likely as the second."""
     layer = nn.Linear(1, 2, rng=0)
-    layer.w.data = np.array([[power, 0.0]], np.float32)
+    layer.weight.data = np.array([[power, 0.0]], np.float32)
     return nn.Sequential(nn.GlobalAvgPool2d(), layer)
 
 
@@ -62,7 +62,7 @@ def read(**settings):
 
 def numbered(layer):
     """A layer with the weights 0, 1, 2, ..."""
-    layer.w.data = np.arange(layer.w.size, dtype=np.float32).reshape(layer.w.shape)
+    layer.weight.data = np.arange(layer.weight.size, dtype=np.float32).reshape(layer.weight.shape)
     return layer
 
 

@@ -119,7 +119,7 @@ def noted(parts, calls):
 
 def replace_parts(parent):
     """Put a Sequential, which calls it, in the place of each part of a module."""
-    for name, part in list(parent.children()):
+    for name, part in list(parent.named_children()):
         if isinstance(parent, nn.Sequential):
             parent.layers[int(name)] = nn.Sequential(part)
         else:
@@ -136,15 +136,15 @@ def test_parts_that_are_replaced_after_a_call_are_called(name):
     number = len(list(net.parameters()))
     for path, parent in list(net.named_modules()):
         before, after = [], []
-        ends = noted(parent.children(), before)
+        ends = noted(parent.named_children(), before)
         net(x)
         for end in ends:
             end()
         replace_parts(parent)
-        noted(parent.children(), after)
+        noted(parent.named_children(), after)
         assert_array_equal(net(x).data, expected)
         assert after == before, path
-        assert set(after) == {name for name, _ in parent.children()}
+        assert set(after) == {name for name, _ in parent.named_children()}
     assert len(list(net.parameters())) == number
     assert net.stages == [net.layer1, net.layer2]
     net.layer3 = nn.Sequential(nn.Identity())

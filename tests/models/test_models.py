@@ -94,7 +94,7 @@ def test_stages_are_those_of_table_1():
         assert all(type(block) is kind for block in blocks_of(net))
     assert isinstance(cifar_resnet(8).maxpool, nn.Identity)
     net = models.resnet50(num_classes=2)
-    assert (net.conv1.w.shape, net.conv1.stride, net.conv1.padding) == ((7, 7, 3, 64), (2, 2), (3, 3))
+    assert (net.conv1.weight.shape, net.conv1.stride, net.conv1.padding) == ((7, 7, 3, 64), (2, 2), (3, 3))
     pool = net.maxpool
     assert (pool.kernel, pool.stride, pool.padding) == ((3, 3), (2, 2), (1, 1))  # windows overlap
 
@@ -130,7 +130,7 @@ def test_the_head_can_be_replaced():
     net = models.resnet18(num_classes=2)
     net.fc = nn.Linear(512, 10, rng=0)
     assert net(images(2, 32, 32, 3)).shape == (2, 10)
-    assert [name for name, _ in net.named_parameters()][-2:] == ["fc.w", "fc.b"]
+    assert [name for name, _ in net.named_parameters()][-2:] == ["fc.weight", "fc.bias"]
 
 
 def test_other_sizes_channels_and_dtypes():
@@ -169,7 +169,7 @@ def residual(block, x):
 @pytest.mark.parametrize("shortcut", ["A", "B", "C"])
 def test_a_block_adds_its_input_before_the_last_relu(kind, shortcut):
     for block in blocks_of(tiny(kind, shortcut=shortcut, dtype=np.float64).eval()):
-        x = images(2, 4, 4, block.conv1.w.shape[2], dtype="float64")
+        x = images(2, 4, 4, block.conv1.weight.shape[2], dtype="float64")
         f, way = residual(block, x), x
         if isinstance(block.downsample, nn.Sequential):
             conv, norm = block.downsample
@@ -186,13 +186,13 @@ def test_a_block_adds_its_input_before_the_last_relu(kind, shortcut):
 @pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
 def test_with_zero_gamma_a_block_begins_as_its_shortcut(kind):
     for block in blocks_of(tiny(kind, zero_gamma=True)):
-        x = images(2, 4, 4, block.conv1.w.shape[2])
+        x = images(2, 4, 4, block.conv1.weight.shape[2])
         assert_array_equal(block(x).data, np.maximum(block.downsample(x).data, 0))
         shortcut = layers_of(block.downsample, nn.BatchNorm2d)
         *first, last = (norm for norm in layers_of(block, nn.BatchNorm2d) if norm not in shortcut)
-        assert not last.gamma.data.any()
-        assert all(norm.gamma.data.all() for norm in [*first, *shortcut])
-    assert all(norm.gamma.data.all() for norm in layers_of(tiny(kind), nn.BatchNorm2d))
+        assert not last.weight.data.any()
+        assert all(norm.weight.data.all() for norm in [*first, *shortcut])
+    assert all(norm.weight.data.all() for norm in layers_of(tiny(kind), nn.BatchNorm2d))
 
 
 @pytest.mark.usefixtures("no_draws")
@@ -227,7 +227,7 @@ def test_where_a_bottleneck_has_its_stride():
             first, *others = map(strides, stage)
             assert first == (expected if i else [1, 1, 1, 1])
             assert others == [[1, 1, 1]] * len(others)
-            kernels = [conv.w.shape[:2] for conv in layers_of(stage[0], nn.Conv2d)]
+            kernels = [conv.weight.shape[:2] for conv in layers_of(stage[0], nn.Conv2d)]
             assert kernels == [(1, 1), (3, 3), (1, 1), (1, 1)]
     assert strides(models.resnet50(num_classes=2)) == strides(models.resnet50(num_classes=2, stride_in="1x1"))
     for stride_in in ("1x1", "3x3"):  # basic blocks have no choice
@@ -276,8 +276,8 @@ def test_vgg():
     kinds = [type(layer).__name__ for layer in net.classifier.layers]
     assert kinds == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
     assert [layer.p for layer in layers_of(net, nn.Dropout)] == [0.5, 0.5]
-    assert [net.classifier.layers[i].w.shape for i in (0, 3, 6)] == [(2 * 2 * 512, 4096), (4096, 4096), (4096, 3)]
-    assert all(layer.b is not None for layer in layers_of(net, nn.Conv2d, nn.Linear))
+    assert [net.classifier.layers[i].weight.shape for i in (0, 3, 6)] == [(2 * 2 * 512, 4096), (4096, 4096), (4096, 3)]
+    assert all(layer.bias is not None for layer in layers_of(net, nn.Conv2d, nn.Linear))
     x = images(2, 64, 64, 1)
     first, second = net(x).data, net(x).data
     assert first.shape == (2, 3)
@@ -296,7 +296,7 @@ def test_weights_depend_on_the_seed_alone():
     a, b, c = (cifar_resnet(8, rng=seed).state_dict() for seed in (1, np.random.default_rng(1), 2))
     assert all(np.array_equal(a[name], b[name]) for name in a)
     assert not all(np.array_equal(a[name], c[name]) for name in a)
-    weights = [value for name, value in a.items() if name.endswith(".w") and value.shape == (3, 3, 16, 16)]
+    weights = [value for name, value in a.items() if name.endswith(".weight") and value.shape == (3, 3, 16, 16)]
     assert not np.array_equal(*weights[:2])
 
 
@@ -312,7 +312,7 @@ def test_weights_depend_on_the_seed_alone():
 def test_weights_are_drawn_in_reading_order(make):
     rng = np.random.default_rng(7)
     for layer in layers_of(make(7), nn.Conv2d, nn.Linear):
-        assert_array_equal(layer.w.data, nn.init.he_normal(layer.w.shape, rng=rng))
+        assert_array_equal(layer.weight.data, nn.init.he_normal(layer.weight.shape, rng=rng))
 
 
 def tiny_plain(**settings):

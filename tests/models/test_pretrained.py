@@ -34,12 +34,12 @@ def randomise(net, seed=0):
     rng = np.random.default_rng(seed)
     for _, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
-            for array in (module.gamma.data, module.running_var.data):
+            for array in (module.weight.data, module.running_var.data):
                 array[...] = rng.uniform(0.5, 1.5, array.shape)
-            for array in (module.beta.data, module.running_mean.data):
+            for array in (module.bias.data, module.running_mean.data):
                 array[...] = 0.1 * rng.standard_normal(array.shape)
         elif getattr(module, "b", None) is not None:
-            module.b.data[...] = 0.1 * rng.standard_normal(module.b.shape)
+            module.bias.data[...] = 0.1 * rng.standard_normal(module.bias.shape)
     return net.eval()
 
 
@@ -338,7 +338,7 @@ def test_a_transposed_parameter_is_loaded_too():
     """Somebody bound a weight to a view, in another order in memory: it is written into, not a copy of it."""
     net = nn.Sequential(nn.Conv2d(1, 2, 1, rng=0), nn.Flatten(), nn.Linear(8, 3, rng=0))
     state = pretrained.to_torch(net)
-    net.layers[2].w.data = np.zeros((3, 8), "float32").T
+    net.layers[2].weight.data = np.zeros((3, 8), "float32").T
     pretrained.load_torch(net, state)
     assert_array_equal(pretrained.to_torch(net)["2.weight"], state["2.weight"])
 
@@ -349,7 +349,7 @@ def test_other_floating_types_are_converted(dtype):
     state = {name: array.astype(dtype) for name, array in pretrained.to_torch(net).items()}
     other = pretrained.load_torch(models.cifar_resnet(8, rng=1), state)
     assert all(p.dtype == np.float32 for p in other.parameters())
-    assert_array_equal(other.fc.w.data, state["fc.weight"].T.astype("float32"))
+    assert_array_equal(other.fc.weight.data, state["fc.weight"].T.astype("float32"))
 
 
 def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():

@@ -55,7 +55,7 @@ def depth_of(make):
 
 def width_of(make):
     return Row(
-        lambda **s: [make(8, **s).conv1.w.shape[3], *(stage[0].conv2.w.shape[3] for stage in make(8, **s).stages)],
+        lambda **s: [make(8, **s).conv1.weight.shape[3], *(stage[0].conv2.weight.shape[3] for stage in make(8, **s).stages)],
         (16, [16, 16, 32, 64]),
         (5, [5, 5, 10, 20]),
     )
@@ -162,7 +162,7 @@ ROWS = settings_of_predictions.ROWS | {
     "cifar_resnet.depth": depth_of(models.cifar_resnet),
     "cifar_resnet.width": width_of(models.cifar_resnet),
     "VGG.depth": seen(
-        lambda net, _: [layer.w.shape[3] for layer in net.features if hasattr(layer, "groups")],
+        lambda net, _: [layer.weight.shape[3] for layer in net.features if hasattr(layer, "groups")],
         VGG,
         (11, [64, 128, 256, 256, 512, 512, 512, 512]),
         (13, [64, 64, 128, 128, 256, 256, 512, 512, 512, 512]),
@@ -230,7 +230,7 @@ def test_a_setting_reaches_every_layer_whatever_the_options(make, options):
 def test_a_net_may_have_more_stages_than_the_papers():
     """Eleven, each of another number of blocks and filters, run in their order."""
     net = Net("cifar", PlainBlock, tuple(range(1, 12)), tuple(range(2, 14)), num_classes=5)
-    assert [(len(stage), stage[0].conv2.w.shape[3]) for stage in net.stages] == [(n, n + 2) for n in range(1, 12)]
+    assert [(len(stage), stage[0].conv2.weight.shape[3]) for stage in net.stages] == [(n, n + 2) for n in range(1, 12)]
     assert net(np.zeros((2, 4, 4, 3), np.float32)).shape == (2, 5)
 
 

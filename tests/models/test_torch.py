@@ -148,7 +148,7 @@ def test_vgg_11():
     twin = torch.nn.Sequential(*layers, torch.nn.Flatten(), linear(2048, 4096), torch.nn.ReLU(), torch.nn.Dropout())
     twin.extend([linear(4096, 4096), torch.nn.ReLU(), torch.nn.Dropout(), linear(4096, 10)]).eval()
     rng = np.random.default_rng(0)
-    first = net.classifier.layers[0].w
+    first = net.classifier.layers[0].weight
     with torch.no_grad():
         for ours, theirs in zip(net.parameters(), twin.parameters(), strict=True):
             if ours.ndim == 1:

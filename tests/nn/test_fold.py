@@ -26,8 +26,8 @@ def lived_in(net):
             p.data = RNG.uniform(0.5, 1.5, p.shape).astype(p.dtype) * RNG.choice([-1, 1, 1, 1], p.shape).astype(p.dtype)
     for _, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.data[...] = RNG.standard_normal(module.gamma.shape)
-            module.running_var.data[...] = RNG.uniform(0.2, 3.0, module.gamma.shape)
+            module.running_mean.data[...] = RNG.standard_normal(module.weight.shape)
+            module.running_var.data[...] = RNG.uniform(0.2, 3.0, module.weight.shape)
     return net
 
 
@@ -187,7 +187,7 @@ class Uses(nn.Module):
 def test_what_is_shared_is_folded_in_each_place_on_its_own():
     conv, a, b = nn.Conv2d(3, 3, 1, rng=0), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
     tied = nn.Conv2d(3, 3, 1, rng=1)
-    tied.w = conv.w
+    tied.weight = conv.weight
     twice = nn.Sequential(conv, a)
     for net, left in [
         (nn.Sequential(conv, a, nn.ReLU(), conv, b), 0),  # one convolution under two norms
@@ -283,13 +283,13 @@ def test_it_is_computed_in_float64_and_rounded_once():
     norm = net.layers[1]
     norm.running_mean.data *= 1000
     wide = {name: value.astype("float64") for name, value in net.state_dict().items()}
-    scale = wide["1.gamma"] / np.sqrt(wide["1.running_var"] + norm.eps)
-    shift = wide["1.beta"] + (wide["0.b"] - wide["1.running_mean"]) * scale
+    scale = wide["1.weight"] / np.sqrt(wide["1.running_var"] + norm.eps)
+    shift = wide["1.bias"] + (wide["0.bias"] - wide["1.running_mean"]) * scale
     (folded,) = nn.fold_batch_norm(net).layers
-    assert_array_equal(folded.w.data, (wide["0.w"] * scale).astype("float32"))
-    assert_array_equal(folded.b.data, shift.astype("float32"))
-    assert isinstance(folded.w, nn.Parameter)
-    assert isinstance(folded.b, nn.Parameter)
+    assert_array_equal(folded.weight.data, (wide["0.weight"] * scale).astype("float32"))
+    assert_array_equal(folded.bias.data, shift.astype("float32"))
+    assert isinstance(folded.weight, nn.Parameter)
+    assert isinstance(folded.bias, nn.Parameter)
 
 
 def test_a_folded_net_can_be_saved_and_loaded():

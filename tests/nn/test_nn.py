@@ -30,12 +30,12 @@ def images(n=4):
 def test_names_are_paths_in_the_order_of_definition():
     model = net()
     assert [name for name, _ in model.named_parameters()] == [
-        "0.w",
-        "0.b",
-        "1.gamma",
-        "1.beta",
-        "4.w",
-        "4.b",
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "4.weight",
+        "4.bias",
     ]
     assert [name for name, _ in model.named_buffers()] == ["1.running_mean", "1.running_var"]
     assert sorted(model.state_dict()) == sorted(
@@ -45,7 +45,7 @@ def test_names_are_paths_in_the_order_of_definition():
 
 def test_a_shared_parameter_comes_once():
     model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
-    model.layers[1].w = model.layers[0].w
+    model.layers[1].weight = model.layers[0].weight
     assert len(list(model.parameters())) == 3
 
 
@@ -68,20 +68,20 @@ def test_state_goes_from_one_model_to_another():
     b.load_state_dict(a.state_dict())
     assert_array_equal(a.eval()(images()).data, b.eval()(images()).data)
     state = a.state_dict()
-    state["0.w"][...] = 0  # a copy: the model does not change
-    assert a.layers[0].w.data.any()
+    state["0.weight"][...] = 0  # a copy: the model does not change
+    assert a.layers[0].weight.data.any()
 
 
 def test_a_state_that_does_not_fit_is_refused_whole():
     model = net()
     before = model.state_dict()
     state = {name: value + 1 for name, value in before.items()}
-    del state["0.w"]
-    state["head.w"] = np.zeros(1)
-    state["4.b"] = np.zeros(7)
+    del state["0.weight"]
+    state["head.weight"] = np.zeros(1)
+    state["4.bias"] = np.zeros(7)
     with pytest.raises(ValueError, match="load_state_dict") as caught:
         model.load_state_dict(state)
-    for line in ("missing: 0.w", "unexpected: head.w", "4.b: expected shape (2,), got (7,)"):
+    for line in ("missing: 0.weight", "unexpected: head.weight", "4.bias: expected shape (2,), got (7,)"):
         assert line in str(caught.value)
     for name, value in model.state_dict().items():
         assert_array_equal(value, before[name])
@@ -94,7 +94,7 @@ def test_parameters_and_modules_in_lists():
             self.parts = (nn.Linear(2, 2, rng=0), nn.ReLU())
 
     model = Ensemble()
-    assert [name for name, _ in model.named_parameters()] == ["gains.0", "gains.1", "parts.0.w", "parts.0.b"]
+    assert [name for name, _ in model.named_parameters()] == ["gains.0", "gains.1", "parts.0.weight", "parts.0.bias"]
     model.again = model.parts[0]
     model.itself = model
     assert len(list(model.named_modules())) == 3
@@ -122,7 +122,7 @@ class Heads(nn.Module):
 
 def test_layers_in_dicts_have_their_keys_in_their_paths():
     net, other = Heads(), Heads()
-    paths = ["heads.colour.1.gain", "heads.digit.w", "heads.digit.b", "heads.colour.0.w", "heads.colour.0.b"]
+    paths = ["heads.colour.1.gain", "heads.digit.weight", "heads.digit.bias", "heads.colour.0.weight", "heads.colour.0.bias"]
     assert [name for name, _ in net.named_parameters()] == paths
     assert [name for name, _ in net.named_buffers()] == ["statistics.mean"]
     assert [path for path, _ in net.named_modules()] == ["", "heads.digit", "heads.colour.0"]
@@ -136,7 +136,7 @@ def test_layers_in_dicts_have_their_keys_in_their_paths():
             assert_array_equal(got.data, expected.data, strict=True)
     (net(x)[0].sum() + net(x)[1].sum()).backward()
     assert all(p.grad is not None for p in net.parameters())
-    assert net.to("cpu").heads["digit"].w.grad is None
+    assert net.to("cpu").heads["digit"].weight.grad is None
 
 
 class Nested(nn.Module):
@@ -156,8 +156,8 @@ class Nested(nn.Module):
         return dropout(norm(linear(x)) * a + chain(x) * b) * c.data
 
 
-NESTED = ["branches.0.0.w", "branches.0.0.b", "branches.0.1.gamma", "branches.0.1.beta"]
-NESTED += ["branches.1.0.0.0.w", "branches.1.0.0.0.b", "branches.1.0.0.1.gamma", "branches.1.0.0.1.beta"]
+NESTED = ["branches.0.0.weight", "branches.0.0.bias", "branches.0.1.weight", "branches.0.1.bias"]
+NESTED += ["branches.1.0.0.0.weight", "branches.1.0.0.0.bias", "branches.1.0.0.1.weight", "branches.1.0.0.1.bias"]
 
 
 def test_lists_in_lists_are_walked():
@@ -201,8 +201,8 @@ def test_what_stands_in_nested_lists_is_trained_copied_loaded_and_folded():
     (net.train()(x) ** 2).sum().backward()
     sgd.step()
     unmoved = {name for name, value in net.state_dict().items() if np.array_equal(value, before[name])}
-    assert unmoved <= {"gains.1.1", "branches.0.0.b", "branches.1.0.0.0.b"}  # a bias before batch norm has no gradient
-    assert net.to("cpu").branches[0][0].w.grad is None
+    assert unmoved <= {"gains.1.1", "branches.0.0.bias", "branches.1.0.0.0.bias"}  # a bias before batch norm has no gradient
+    assert net.to("cpu").branches[0][0].weight.grad is None
 
 
 HIDDEN = {
@@ -352,15 +352,15 @@ def test_frozen_parameters_get_no_gradient():
     for p in model.layers[0].parameters():
         p.requires_grad = False
     model(images()).sum().backward()
-    assert model.layers[0].w.grad is None
+    assert model.layers[0].weight.grad is None
     sgd = mg.optim.SGD(model.parameters(), 0.1)  # a frozen parameter stays where it is
-    before = model.layers[0].w.data.copy()
+    before = model.layers[0].weight.data.copy()
     sgd.step()
     sgd.zero_grad()
-    assert_array_equal(model.layers[0].w.data, before)
+    assert_array_equal(model.layers[0].weight.data, before)
     model.to("cpu")
     model(images()).sum().backward()
-    assert model.layers[4].w.grad is not None
+    assert model.layers[4].weight.grad is not None
 
 
 def test_to_drops_gradients_and_keeps_parameters():
@@ -491,17 +491,17 @@ def test_apply_and_hooks():
 def test_layers_call_their_operators():
     x = images()
     conv = nn.Conv2d(2, 4, (1, 2), stride=(2, 1), padding=(0, 1), groups=2, rng=0)
-    assert conv.w.shape == (1, 2, 1, 4)
-    expected = mg.conv2d(x, conv.w, conv.b, stride=(2, 1), padding=(0, 1), groups=2)
+    assert conv.weight.shape == (1, 2, 1, 4)
+    expected = mg.conv2d(x, conv.weight, conv.bias, stride=(2, 1), padding=(0, 1), groups=2)
     assert_array_equal(conv(x).data, expected.data)
     assert (conv.kernel, conv.stride, conv.padding, conv.dilation) == ((1, 2), (2, 1), (0, 1), (1, 1))
     assert conv.groups == 2
-    assert nn.Conv2d(2, 4, 3, bias=False, rng=0).b is None
+    assert nn.Conv2d(2, 4, 3, bias=False, rng=0).bias is None
     for pool, operator in ((nn.MaxPool2d, mg.max_pool2d), (nn.AvgPool2d, mg.avg_pool2d)):
         expected = operator(x, 2, stride=1, padding=1)
         assert_array_equal(pool(2, stride=1, padding=1)(x).data, expected.data)
         assert_array_equal(pool((1, 2))(x).data, operator(x, (1, 2)).data)
-    assert nn.Linear(2, 4, bias=False, rng=0).b is None
+    assert nn.Linear(2, 4, bias=False, rng=0).bias is None
     flat = nn.Flatten()(x)
     assert_array_equal(flat.data, x.data.reshape(4, -1))
     assert nn.Flatten()(images(0)).shape == (0, 8)
@@ -644,7 +644,7 @@ def test_the_new_layers_are_copied_pickled_summed_up_and_drawn():
     for same in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert repr(same) == repr(net)
         assert_array_equal(same(words).data, net(words).data, strict=True)
-    names = ["0.weight", "1.weight", "1.bias", "2.w", "2.b", "9.weight", "9.bias", "10.weight", "10.bias"]
+    names = ["0.weight", "1.weight", "1.bias", "2.weight", "2.bias", "9.weight", "9.bias", "10.weight", "10.bias"]
     assert list(net.state_dict()) == names
     found = mg.inspect.summary(net, (6,))
     assert found.parameters == sum(p.size for p in net.parameters())

@@ -99,11 +99,11 @@ def dropped(**settings):
 def folded(eps):
     """Return w and b of 2 x + 1 with batch norm: gamma 3, beta 0.5, mean 4, variance 6."""
     layers = nn.Linear(1, 1, rng=0), nn.BatchNorm2d(1, eps=eps)
-    state = {"0.w": [[2.0]], "0.b": [1.0], "1.gamma": [3.0], "1.beta": [0.5]}
+    state = {"0.weight": [[2.0]], "0.bias": [1.0], "1.weight": [3.0], "1.bias": [0.5]}
     net = nn.Sequential(*layers)
     net.load_state_dict(state | {"1.running_mean": [4.0], "1.running_var": [6.0]})
     (layer,) = nn.fold_batch_norm(net).layers
-    return [layer.w.item(), layer.b.item()]
+    return [layer.weight.item(), layer.bias.item()]
 
 
 def in_context(*models):
@@ -136,22 +136,22 @@ ROWS = {
         ((3, 2), uniform((3, 2), 3 + 2)),
         ((2, 3, 4, 5), uniform((2, 3, 4, 5), 24 + 30)),
     ),
-    "Linear.c_in": Row(lambda c_in: linear(c_in).w.data, (3, normal((3, 2), 3)), (5, normal((5, 2), 5))),
+    "Linear.c_in": Row(lambda c_in: linear(c_in).weight.data, (3, normal((3, 2), 3)), (5, normal((5, 2), 5))),
     "Linear.c_out": Row(
-        lambda c_out: [linear(c_out=c_out).w.data, linear(c_out=c_out).b.data],
+        lambda c_out: [linear(c_out=c_out).weight.data, linear(c_out=c_out).bias.data],
         (2, [normal((3, 2), 3), np.zeros(2)]),
         (4, [normal((3, 4), 3), np.zeros(4)]),
     ),
     "Linear.bias": Row(lambda **s: list(linear(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
-    "Linear.rng": Row(lambda rng: linear(rng=rng).w.data, (0, normal((3, 2), 3)), (SEED, normal((3, 2), 3, SEED))),
+    "Linear.rng": Row(lambda rng: linear(rng=rng).weight.data, (0, normal((3, 2), 3)), (SEED, normal((3, 2), 3, SEED))),
     "Linear.dtype": Row(
         lambda **s: dtypes(linear(**s)),
         (np.float32, {"w": "float32", "b": "float32"}),
         (np.float64, {"w": "float64", "b": "float64"}),
     ),
-    "Conv2d.c_in": Row(lambda c_in: conv(c_in).w.data, (4, normal((3, 3, 4, 6), 36)), (2, normal((3, 3, 2, 6), 18))),
+    "Conv2d.c_in": Row(lambda c_in: conv(c_in).weight.data, (4, normal((3, 3, 4, 6), 36)), (2, normal((3, 3, 2, 6), 18))),
     "Conv2d.c_out": Row(
-        lambda c_out: [conv(c_out=c_out).w.data, conv(c_out=c_out).b.data],
+        lambda c_out: [conv(c_out=c_out).weight.data, conv(c_out=c_out).bias.data],
         (6, [normal((3, 3, 4, 6), 36), np.zeros(6)]),
         (2, [normal((3, 3, 4, 2), 36), np.zeros(2)]),
     ),
@@ -181,13 +181,13 @@ ROWS = {
         ((1, 2), np.array([[12.0, 16], [28, 32], [44, 48]])),
     ),
     "Conv2d.groups": Row(
-        lambda **s: [conv(**s).w.data, conv(**s)(mg.Tensor(np.zeros((1, 3, 3, 4), np.float32))).shape],
+        lambda **s: [conv(**s).weight.data, conv(**s)(mg.Tensor(np.zeros((1, 3, 3, 4), np.float32))).shape],
         (1, [normal((3, 3, 4, 6), 36), (1, 1, 1, 6)]),
         (2, [normal((3, 3, 2, 6), 18), (1, 1, 1, 6)]),
     ),
     "Conv2d.bias": Row(lambda **s: list(conv(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
     "Conv2d.rng": Row(
-        lambda rng: conv(rng=rng).w.data, (0, normal((3, 3, 4, 6), 36)), (SEED, normal((3, 3, 4, 6), 36, SEED))
+        lambda rng: conv(rng=rng).weight.data, (0, normal((3, 3, 4, 6), 36)), (SEED, normal((3, 3, 4, 6), 36, SEED))
     ),
     "Conv2d.dtype": Row(
         lambda **s: dtypes(conv(**s)),
@@ -417,8 +417,8 @@ def test_a_setting_has_its_effect(name):
         lambda rng: nn.init.he_normal((3, 2), rng=rng),
         lambda rng: nn.init.he_uniform((3, 2), rng=rng),
         lambda rng: nn.init.glorot_uniform((3, 2), rng=rng),
-        lambda rng: linear(rng=rng).w.data,
-        lambda rng: conv(rng=rng).w.data,
+        lambda rng: linear(rng=rng).weight.data,
+        lambda rng: conv(rng=rng).weight.data,
         lambda rng: upward(rng=rng).weight.data,
         lambda rng: nn.Embedding(3, 2, rng=rng).weight.data,
         lambda rng: nn.Dropout(rng=rng)(mg.Tensor(np.ones(20))).data,

@@ -41,11 +41,11 @@ def test_a_name_in_a_list_is_the_place_in_it(kind):
     assert [name for name, _ in net.named_modules()] == ["", "1", "3", "3.1", "mixed.2", "mixed.5"]
     assert [name for name, _ in net.named_parameters()] == [
         "mixed.1",
-        "1.w",
-        "3.1.gamma",
-        "3.1.beta",
-        "mixed.5.w",
-        "mixed.5.b",
+        "1.weight",
+        "3.1.weight",
+        "3.1.bias",
+        "mixed.5.weight",
+        "mixed.5.bias",
     ]
     assert [name for name, _ in net.named_buffers()] == ["mixed.4", "3.1.running_mean", "3.1.running_var"]
 
@@ -163,8 +163,8 @@ X = np.ones(1000)
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda rng: nn.Linear(20, 50, rng=rng).w.data,
-        lambda rng: nn.Conv2d(4, 5, 3, rng=rng).w.data,
+        lambda rng: nn.Linear(20, 50, rng=rng).weight.data,
+        lambda rng: nn.Conv2d(4, 5, 3, rng=rng).weight.data,
         lambda rng: nn.ConvTranspose2d(4, 5, 3, rng=rng).weight.data,
         lambda rng: nn.Embedding(20, 50, rng=rng).weight.data,
         lambda rng: nn.Dropout(0.5, rng=rng)(mg.Tensor(X)).data,
@@ -233,7 +233,7 @@ def of_all_kinds(seed):
     conv, norm = nn.Conv2d(3, 4, 3, padding=1, rng=rng), nn.BatchNorm2d(4)
     net = nn.Sequential(conv, norm, nn.ReLU(), nn.Flatten(), nn.Linear(16, 2, rng=rng))
     net.gains = [nn.Parameter(rng.random(2)), nn.Parameter(rng.random(3))]
-    for value in (norm.gamma, norm.beta, norm.running_mean, norm.running_var):
+    for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
         value.data[...] = rng.uniform(0.5, 1.5, 4)
     return net
 

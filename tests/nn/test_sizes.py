@@ -44,8 +44,8 @@ def test_layers_of_a_long_sequence_keep_their_order():
     assert [name for name, _ in net.named_parameters()] == [f"{i}.{p}" for i in range(300) for p in "wb"]
     x = expected = rng.standard_normal((2, 3))
     for layer in net.layers:
-        layer.w.data, layer.b.data = np.linalg.qr(rng.standard_normal((3, 3)))[0], rng.standard_normal(3)
-        expected = expected @ layer.w.data + layer.b.data
+        layer.weight.data, layer.bias.data = np.linalg.qr(rng.standard_normal((3, 3)))[0], rng.standard_normal(3)
+        expected = expected @ layer.weight.data + layer.bias.data
     np.testing.assert_allclose(net(mg.Tensor(x)).data, expected, rtol=1e-11, atol=1e-11)
     found = inspect.summary(net, (3,))
     assert (len(found.rows), found.parameters, found.macs) == (300, 300 * 12, 300 * 9)
@@ -58,7 +58,7 @@ def test_the_depth_of_a_net_is_its_number_of_layers_with_weights(make):
         net = make(depth, width=1)
         kinds = [module for _, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         assert len(kinds) == depth
-        channels = [module.w.shape[3] for module in kinds[:-1]]
+        channels = [module.weight.shape[3] for module in kinds[:-1]]
         n = (depth - 2) // 6
         assert channels == [1] * (2 * n + 1) + [2] * 2 * n + [4] * 2 * n
 

@@ -28,11 +28,11 @@ class Scale(nn.Module):
     """x times a parameter and a buffer, and normalised."""
 
     def __init__(self):
-        self.w, self.s = nn.Parameter(np.array([2.0, 3.0])), nn.Buffer(np.array([5.0, 7.0]))
+        self.weight, self.s = nn.Parameter(np.array([2.0, 3.0])), nn.Buffer(np.array([5.0, 7.0]))
         self.norm = nn.BatchNorm2d(2, dtype=np.float64).eval()
 
     def forward(self, x):
-        return self.norm(x * self.w * self.s.data)
+        return self.norm(x * self.weight * self.s.data)
 
 
 def halve(net):
@@ -70,7 +70,7 @@ def test_grouped_convolutions_are_folded_filter_by_filter(groups):
     rng = np.random.default_rng(0)
     conv = nn.Conv2d(2 * groups, 3 * groups, (1, 3), groups=groups, rng=rng, dtype=np.float64)
     norm = nn.BatchNorm2d(3 * groups, dtype=np.float64)
-    for value in (conv.b, *norm.parameters(), *norm.buffers()):
+    for value in (conv.bias, *norm.parameters(), *norm.buffers()):
         value.data = rng.uniform(0.5, 2.0, value.data.shape)
     x = mg.Tensor(rng.standard_normal((2, 2, 5, 2 * groups)))
     folded = nn.fold_batch_norm(nn.Sequential(conv, norm))
@@ -138,9 +138,9 @@ def test_what_has_no_counterpart_is_returned_and_the_rest_is_loaded():
     net, before = two(), two().state_dict()
     assert net.load_state_dict(before) == nn.Unmatched([], [])
     state = {name: array + 1 for name, array in before.items()}
-    del state["0.w"], state["1.running_mean"]
-    result = net.load_state_dict(state | {"head.w": np.ones(3), 3: np.ones(1)}, strict=False)
-    assert result == (["0.w", "1.running_mean"], ["head.w", 3])
+    del state["0.weight"], state["1.running_mean"]
+    result = net.load_state_dict(state | {"head.weight": np.ones(3), 3: np.ones(1)}, strict=False)
+    assert result == (["0.weight", "1.running_mean"], ["head.weight", 3])
     assert (result.missing_keys, result.unexpected_keys) == result
     for name, array in net.state_dict().items():
         np.testing.assert_array_equal(array, before[name] + (name in state), strict=True)
@@ -149,19 +149,19 @@ def test_what_has_no_counterpart_is_returned_and_the_rest_is_loaded():
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_shape_that_does_not_fit_is_refused_in_any_case(strict):
     net, before = two(), two().state_dict()
-    state = {"0.w": before["0.w"] + 1, "0.b": np.ones(3), "other": np.ones(1)}
-    with pytest.raises(ValueError, match=r"0\.b: expected shape \(2,\), got \(3,\)") as caught:
+    state = {"0.weight": before["0.weight"] + 1, "0.bias": np.ones(3), "other": np.ones(1)}
+    with pytest.raises(ValueError, match=r"0\.bias: expected shape \(2,\), got \(3,\)") as caught:
         net.load_state_dict(state, strict=strict)
     assert ("unexpected: other" in str(caught.value)) == strict
     assert str(caught.value).endswith("\nstrict=False loads what has common names; leave the others out of the state")
-    np.testing.assert_array_equal(net[0].w.data, before["0.w"], strict=True)
+    np.testing.assert_array_equal(net[0].weight.data, before["0.weight"], strict=True)
 
 
 def test_a_state_without_any_common_path_is_refused():
     """It loads nothing: with a prefix in every name, as of a net inside another, that is a mistake."""
     state = {f"net.{name}": array for name, array in two().state_dict().items()}
     for bad in (state, {}):
-        with pytest.raises(ValueError, match=r"missing: 0\.w\n") as caught:
+        with pytest.raises(ValueError, match=r"missing: 0\.weight\n") as caught:
             two().load_state_dict(bad, strict=False)
         assert "strict=False" not in str(caught.value)
         assert all(f"unexpected: {name}\n" in f"{caught.value}\n" for name in bad)
@@ -190,5 +190,5 @@ def test_numbers_of_another_kind_that_fit_are_loaded(dtype):
     net.load_state_dict({name: np.ones(array.shape, dtype) for name, array in net.state_dict().items()})
     for array in net.state_dict().values():
         np.testing.assert_array_equal(array, np.ones(array.shape, np.float32), strict=True)
-    net.load_state_dict(net.state_dict() | {"1.gamma": mg.Tensor([2.0, 3.0]), "1.beta": [4, 5]})
-    np.testing.assert_array_equal([net[1].gamma.data, net[1].beta.data], [[2, 3], [4, 5]])
+    net.load_state_dict(net.state_dict() | {"1.weight": mg.Tensor([2.0, 3.0]), "1.bias": [4, 5]})
+    np.testing.assert_array_equal([net[1].weight.data, net[1].bias.data], [[2, 3], [4, 5]])

@@ -83,7 +83,7 @@ def test_both_sides_get_the_same_input_cotangent_and_parameters():
     assert (g < 0).any()
     assert not np.array_equal(g, random((50,), 4))
     conv = nn.Conv2d(2, 3, 3, rng=0, dtype=np.float64)
-    counterpart = torch.nn.Conv2d(2, 3, 3, bias=conv.b is not None).double()
+    counterpart = torch.nn.Conv2d(2, 3, 3, bias=conv.bias is not None).double()
     copy_parameters(conv, counterpart)
     out, expected, dx, dy = call_both(conv, counterpart, random((2, 5, 6, 2), 1))
     assert_close(out, expected, "out")

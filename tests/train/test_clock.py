@@ -146,7 +146,7 @@ def test_time_before_the_first_iteration_is_no_training(clock):
 def test_a_schedule_observes_the_share_of_each_batch_and_each_record(clock):
     """Of 4, 4 and 2 images, all wrong: the share is 1, also in the smaller batch."""
     job, seen = Job(clock), []
-    job.net.layers[1].b.data[...] = 0.0, 9.0
+    job.net.layers[1].bias.data[...] = 0.0, 9.0
     sgd = SGD(job.net.parameters(), 0.0)
     schedule = MultiStepLR(sgd, [])
     schedule.observe = lambda **figures: seen.append((figures.get("iteration"), figures["batch_error"]))
@@ -158,7 +158,7 @@ def test_a_schedule_observes_the_share_of_each_batch_and_each_record(clock):
 def test_the_warm_up_does_not_depend_on_how_often_is_evaluated(clock, every):
     """With an error of 0, the average 0.98**n is below 0.9 after 6 batches; records are no batches."""
     job = Job(clock)
-    job.net.layers[1].b.data[...] = 9.0, 0.0  # every image is right
+    job.net.layers[1].bias.data[...] = 9.0, 0.0  # every image is right
     sgd = SGD(job.net.parameters(), 1.0, momentum=0.0)
     schedule, rates = WarmupUntil(MultiStepLR(sgd, []), error=0.9), []
     job.on_iteration = lambda i: rates.append(sgd.lr)

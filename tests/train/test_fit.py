@@ -329,7 +329,7 @@ def test_an_optimizer_that_could_not_be_resumed_is_refused_at_the_start(tmp_path
 
 def test_an_optimizer_may_train_a_part_of_the_model():
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8, rng=0), nn.ReLU(), nn.Linear(8, 10, rng=1))
-    first = net[1].w.data.copy()
+    first = net[1].weight.data.copy()
     batches = DataLoader(Subset(Digits(), range(32)), 16, rng=0)
     train.fit(net, batches, optimizer=Adam(net[3].parameters()), epochs=1)
-    assert_array_equal(net[1].w.data, first)
+    assert_array_equal(net[1].weight.data, first)

@@ -77,7 +77,7 @@ def test_folding_around_an_offset(offset):
     In float32 the folded bias is rounded once, at its own size; the product of the weights sums 36 terms.
     """
     net = nn.Sequential(nn.Conv2d(4, 5, 3, rng=0), nn.BatchNorm2d(5))
-    net.layers[0].b.data[...] = around(5, seed=1, offset=offset)
+    net.layers[0].bias.data[...] = around(5, seed=1, offset=offset)
     net.layers[1].running_mean.data[...] = around(5, seed=2, offset=offset)
     net.layers[1].running_var.data[...] = [0.3, 0.7, 1.1, 1.9, 2.3]
     folded = nn.fold_batch_norm(net.eval())

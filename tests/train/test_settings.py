@@ -37,7 +37,7 @@ LOG3 = math.log(3)
 def net(w=LOG3):
     """For a white pixel, the first class has the probability 3/4."""
     layer = nn.Linear(1, 2, bias=False, rng=0)
-    layer.w.data = np.array([[w, 0.0]])
+    layer.weight.data = np.array([[w, 0.0]])
     return nn.Sequential(nn.Flatten(), layer)
 
 
@@ -129,7 +129,7 @@ def statistics(model, batches):
 
 def scaled(factor):
     layer = nn.Linear(1, 1, bias=False, rng=0)
-    layer.w.data[...] = factor
+    layer.weight.data[...] = factor
     return layer
 
 

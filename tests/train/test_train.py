@@ -111,11 +111,11 @@ def test_frozen_parts_stay_in_evaluation_mode():
     job = Job()
     conv, norm = job.net.layers[:2]
     norm.eval()
-    before = norm.running_mean.data.copy(), conv.w.data.copy()
+    before = norm.running_mean.data.copy(), conv.weight.data.copy()
     job.fit(iterations=7)
     assert [module.training for module in job.net.layers] == [True, False, True, True, True, True, True]
     assert_array_equal(norm.running_mean.data, before[0], strict=True)
-    assert (conv.w.data != before[1]).any()
+    assert (conv.weight.data != before[1]).any()
     job.net.eval()
     train.fit(job.net, job.batches, optimizer=job.sgd, iterations=1)
     assert all(module.training for _, module in job.net.named_modules())
@@ -191,7 +191,7 @@ class Job:
         self.batches = DataLoader(Subset(digits, range(46)), 8, rng=5, transform=augment)
         # shuffled and augmented: foolish, but then its position belongs to the run, too
         self.sets = {"test": DataLoader(Subset(digits, range(100, 160)), 32, rng=6, transform=augment)}
-        groups = [{"params": [self.net.layers[0].w], "momentum": 0.5}, {"params": list(self.net.parameters())[1:]}]
+        groups = [{"params": [self.net.layers[0].weight], "momentum": 0.5}, {"params": list(self.net.parameters())[1:]}]
         self.sgd = SGD(groups, lr=0.05, weight_decay=1e-3, nesterov=nesterov)
         self.schedule = SCHEDULES[schedule](self.sgd)
         self.folder = folder
@@ -425,7 +425,7 @@ def test_another_net_is_refused_with_a_list_of_all_differences(tmp_path):
     job.schedule = SCHEDULES["all"](job.sgd)
     with pytest.raises(ValueError, match="does not fit this model") as info:
         job.fit(resume=True)
-    for fault in ("unexpected: 0.b", "0.w: expected shape (5, 5, 1, 4)", "missing: 2.gamma"):
+    for fault in ("unexpected: 0.bias", "0.weight: expected shape (5, 5, 1, 4)", "missing: 2.weight"):
         assert fault in str(info.value)
 
 
@@ -474,7 +474,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         job.fit()
     assert not (tmp_path / "run.safetensors").exists()
-    assert job.net.layers[0].w.grad is not None  # of iteration 2: it did not come to an end
+    assert job.net.layers[0].weight.grad is not None  # of iteration 2: it did not come to an end
 
 
 def test_signal_handlers_are_restored(tmp_path):
@@ -629,7 +629,7 @@ def quiet():
         (lambda x: mg.log(x - 100.0), "the loss became nan", "log: made the first NaN, in its result"),
         (lambda x: x * np.full(x.shape[1:], np.inf, x.dtype), "the loss became nan", ""),
         (lambda x: mg.exp(x + 1000.0), "the loss became nan", ""),
-        (lambda x: mg.sqrt(x * x * 0.0), "the gradient of 0.w, 0.b.* is not finite", "mul: its rule"),
+        (lambda x: mg.sqrt(x * x * 0.0), "the gradient of 0.weight, 0.bias.* is not finite", "mul: its rule"),
     ],
     ids=["log", "inf", "overflow", "backward"],
 )
@@ -655,8 +655,8 @@ def test_a_learning_rate_that_is_too_large_is_named(quiet):
 
 def test_a_parameter_that_is_not_finite_is_named():
     job = Job()
-    job.net.layers[6].w.data[0, 0] = np.nan
-    with pytest.raises(FloatingPointError, match=r"loss became nan in iteration 0 .*: 6\.w was not finite before it"):
+    job.net.layers[6].weight.data[0, 0] = np.nan
+    with pytest.raises(FloatingPointError, match=r"loss became nan in iteration 0 .*: 6\.weight was not finite before it"):
         job.fit()
 
 
@@ -690,7 +690,7 @@ def test_the_failed_iteration_is_repeated_with_the_same_random_numbers(quiet):
 def test_weights_that_are_not_finite_never_replace_a_checkpoint(quiet, tmp_path):
     job = Job(tmp_path, schedule="none").fit(iterations=4)
     job = Job(tmp_path, schedule="none").at(4, lambda: setattr(job.sgd, "lr", 1e45))
-    with pytest.raises(FloatingPointError, match=r"0.w.* not finite after 9 iterations; .*was left as it was"):
+    with pytest.raises(FloatingPointError, match=r"0.weight.* not finite after 9 iterations; .*was left as it was"):
         job.fit(iterations=9, resume=True)
     good = mg.load(tmp_path / "run.safetensors")
     assert good["iteration"] == 4
@@ -746,9 +746,9 @@ def test_the_checkpoint_is_json_and_arrays(tmp_path):
     Job(tmp_path, schedule="steps").fit(iterations=3)
     with safetensors.safe_open(tmp_path / "run.safetensors", "np") as file:
         names, tree = set(file.keys()), json.loads(file.metadata()["minigrad"])
-    assert {"model.1.running_mean", "model.6.w", "optimizer.velocity.0"} <= names
+    assert {"model.1.running_mean", "model.6.weight", "optimizer.velocity.0"} <= names
     parts = "config model optimizer schedule batches sets generators iteration seconds since history"
     assert list(tree) == parts.split()  # as in all earlier versions, whose checkpoints can be resumed
     assert list(tree["since"]) == ["images", "loss", "waited", "worked", "batch_error"]
     assert tree["iteration"] == 3
-    assert tree["model"]["6.w"] == {"$array": "model.6.w"}
+    assert tree["model"]["6.weight"] == {"$array": "model.6.weight"}

@@ -24,5 +24,5 @@ def begin_as_shortcuts(net):
     for _, module in net.named_modules():
         if isinstance(module, BasicBlock | Bottleneck):
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
-            last.gamma.data[...] = 0
-            last.beta.data[...] = 0
+            last.weight.data[...] = 0
+            last.bias.data[...] = 0
