@@ -216,8 +216,8 @@ tanh.vjp(lambda g, out: g * (1 - out * out))
 def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x)).   dx = g out (1 - out)
 
-    Computed as exp(min(x, 0)) / (1 + exp(-|x|)), which cannot overflow. (-|x| is min(x, -x), also of complex numbers.)
-    The rule's 1 - out is sigmoid(-x), which is accurate where out is almost 1.
+    Computed as ``exp(min(x, 0)) / (1 + exp(-|x|))``, which cannot overflow; ``min(x, -x)`` is ``-|x|``, also for
+    complex numbers. The rule's 1 - out is sigmoid(-x), which is accurate where out is almost 1.
 
     Examples
     --------

@@ -109,7 +109,8 @@ erf.vjp(lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)))
 def softplus(x: Array, /) -> Array:
     """log(1 + exp(x)), a smooth relu.   dx = g sigmoid(x)
 
-    Computed as max(x, 0) + log1p(exp(-|x|)): the exponential cannot overflow, and keeps its digits where it is small.
+    Computed as ``max(x, 0) + log1p(exp(-|x|))``: the exponential cannot overflow, and keeps its digits
+    where it is small.
 
     Examples
     --------

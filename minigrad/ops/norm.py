@@ -217,10 +217,10 @@ def layer_norm(
 
     Parameters
     ----------
-    x : Tensor or array of shape (..., *normalized_shape)
+    x : Tensor or array of shape (..., sizes)
     normalized_shape : int or tuple of ints
-        The sizes of the axes to normalise over, the last ones of x.
-    gamma, beta : Tensor or array of shape normalized_shape, optional
+        The sizes of the last axes, over which is normalised.
+    gamma, beta : Tensor or array of shape (sizes), optional
         Scale and shift.
     eps : float
         Added to the variance; positive.

@@ -339,13 +339,13 @@ def embedding(indices: TensorOrArray | Sequence[int], w: TensorOrArray) -> Any:
 
     Parameters
     ----------
-    indices : array of ints, of any shape
+    indices : array of ints of shape (...)
         From 0 to the number of rows - 1. A Tensor of ints is taken, too.
     w : Tensor or array of shape (rows, features)
 
     Returns
     -------
-    Tensor or array of shape (*indices.shape, features)
+    Tensor or array of shape (..., features)
 
     Raises
     ------

@@ -488,6 +488,24 @@ def test_apply_and_hooks():
 # Layers ----------------------------------------------------------------------------------------
 
 
+def test_a_convolution_keeps_the_size_of_its_images_with_the_padding_same():
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 5, 6, 2)))
+    for kernel, settings in ((3, {}), ((2, 4), {}), (3, {"dilation": (2, 1)}), (3, {"groups": 2})):
+        conv = nn.Conv2d(2, 4, kernel, padding="same", rng=0, dtype="float64", **settings)
+        assert conv(x).shape == (2, 5, 6, 4)
+        assert_array_equal(conv(x).data, mg.conv2d(x, conv.w, conv.b, padding="same", **settings).data)
+    assert_array_equal(
+        nn.Conv2d(2, 4, 3, padding="same", rng=0, dtype="float64")(x).data,
+        nn.Conv2d(2, 4, 3, padding=1, rng=0, dtype="float64")(x).data,
+    )
+    with pytest.raises(ValueError, match=r'^Conv2d: expected stride 1 with padding="same", got \(2, 2\)'):
+        nn.Conv2d(2, 4, 3, stride=2, padding="same", rng=0)
+    with pytest.raises(
+        ValueError, match=r"^Conv2d: expected padding to be an int, a pair of ints or \"same\", got 'SAME'"
+    ):
+        nn.Conv2d(2, 4, 3, padding="SAME", rng=0)
+
+
 def test_layers_call_their_operators():
     x = images()
     conv = nn.Conv2d(2, 4, (1, 2), stride=(2, 1), padding=(0, 1), groups=2, rng=0)

@@ -9,7 +9,7 @@ tests/records/functions.py::
         offset=offsets.one(),
         special=Special(),
         definition=lambda x: np.log(1 + np.exp(x)),
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: F.softplus(x),
         scipy=lambda x: -special.log_expit(-x),
@@ -22,8 +22,8 @@ both orders with finite differences, complex steps and PyTorch; drawn shapes wit
 axes, with the definition; float32 with float64, also around an offset of 10,000; NaN, infinities and ties with the
 definition and PyTorch; and it checks memory, layouts, threads, a second run, and the strict double of a GPU. Then
 ``python -m pytest tests -k softplus`` also plants faults in the rule, which must all be caught, and runs the example of
-the docstring; tests/test_house.py counts lines. (``unary``, ``normal``, ``F`` and ``ANY_ARRAY`` are
-imported in that file.)
+the docstring; tests/test_house.py counts lines. (``_samples``, ``normal``, ``F`` and ``ANY_ARRAY``
+are at hand in that file.)
 
 The record of a fused operator, whose rule works on raw arrays, also has ``fused=...``: see batch_norm's record in
 tests/records/norm.py, and the pattern of its code in minigrad/ops/norm.py: the twin, the private operator with its

@@ -9,9 +9,14 @@ import numpy as np
 
 import minigrad as mg
 from tests.records import offsets, sizes
-from tests.records.draw import F, distinct, kink, normal, positive, special, t, tied, torch, unary, uniform
+from tests.records.draw import F, distinct, kink, normal, positive, randn, special, t, tied, torch, uniform
 from tests.records.elementwise import ANY_ARRAY
-from tests.records.record import Absent, Convention, Elementwise, Kink, OperatorRecord, Refusal, Special, sample
+from tests.records.record import Absent, Convention, Elementwise, Kink, OperatorRecord, Refusal, Sample, Special, sample
+
+
+def _samples(draw: Any = randn) -> dict[str, Sample]:
+    """Make two samples: that shapes do not matter is the work of the tape, which other records prove."""
+    return {"0-d": sample(draw()), "matrix": sample(draw(2, 3))}
 
 
 def _sigmoid(x: Any) -> Any:
@@ -37,7 +42,7 @@ RECORDS = {
         offset=offsets.one(),
         special=Special(),
         definition=np.sin,
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: torch.sin(x),
         elementwise=Elementwise(normal, lambda g, x: (g * np.cos(x),)),
@@ -48,7 +53,7 @@ RECORDS = {
         offset=offsets.one(),
         special=Special(),
         definition=np.cos,
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: torch.cos(x),
         elementwise=Elementwise(normal, lambda g, x: (-g * np.sin(x),)),
@@ -59,7 +64,7 @@ RECORDS = {
         offset=offsets.one(),
         special=Special(definition=lambda x: special.log1p(x)),
         definition=lambda x: np.log(1 + x),
-        samples=unary(positive),
+        samples=_samples(positive),
         analytic=True,
         torch=lambda x: torch.log1p(x),
         scipy=lambda x: special.log1p(x),
@@ -71,7 +76,7 @@ RECORDS = {
         offset=Absent("expm1(1e4) overflows"),
         special=Special(definition=lambda x: special.expm1(x)),
         definition=lambda x: np.exp(x) - 1,
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: torch.expm1(x),
         scipy=lambda x: special.expm1(x),
@@ -83,7 +88,7 @@ RECORDS = {
         offset=offsets.one(),
         special=Special(definition=lambda x: special.erf(x)),
         definition=np.vectorize(math.erf, otypes=[float]),
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: torch.erf(x),
         scipy=lambda x: special.erf(x),
@@ -95,7 +100,7 @@ RECORDS = {
         offset=offsets.one(),
         special=Special(definition=lambda x: np.logaddexp(x, np.zeros_like(x))),
         definition=lambda x: np.log(1 + np.exp(x)),
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: F.softplus(x),
         scipy=lambda x: -special.log_expit(-x),
@@ -117,7 +122,7 @@ RECORDS = {
             },
         ),
         definition=_leaky,
-        samples=unary(distinct) | {"slope": sample(distinct(2, 3), negative_slope=0.25)},
+        samples=_samples(distinct) | {"slope": sample(distinct(2, 3), negative_slope=0.25)},
         analytic=False,
         torch=lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
         elementwise=Elementwise(tied, lambda g, x: (np.where(x > 0, g, 0.01 * g),)),
@@ -135,7 +140,7 @@ RECORDS = {
         offset=offsets.one(),
         special=Special(),
         definition=lambda x: x * _sigmoid(x),
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: F.silu(x),
         scipy=lambda x: x * special.expit(x),
@@ -147,7 +152,7 @@ RECORDS = {
         offset=offsets.one(),
         special=Special(definition=lambda x: x * special.ndtr(x)),
         definition=lambda x: x * _cdf(x),
-        samples=unary(),
+        samples=_samples(),
         analytic=True,
         torch=lambda x: F.gelu(x),
         scipy=lambda x: x * special.ndtr(x),

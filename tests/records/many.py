@@ -102,8 +102,8 @@ MANY: dict[str, dict[str, Many]] = {
     "linear": {"rows": _many([(37, 33), (33, 11), (11,)], (800, 100), uncut=(2,))},
     "einsum": {
         "rows": _many(
-            [(37, 33), (11, 33)],
-            (800, 100),
+            [(37, 17), (5, 17)],
+            (700, 100),
             call=lambda op, a, b, subscripts: op(subscripts, a, b),
             subscripts="ij,kj->ik",
         )

@@ -226,7 +226,7 @@ RECORDS = {
         special=_special("inf", "-inf"),
         definition=_layer_norm,
         samples={
-            "last": _scaled((2, 3, 4), 4, 4),
+            "last": _scaled((2, 2, 3), 3, 3),
             "last-two": _scaled((2, 3, 2), (3, 2), 3, 2, eps=1e-3),
             "all": _scaled((3,), (3,), 3),
             "plain": sample(randn(2, 4), normalized_shape=4),
@@ -256,8 +256,8 @@ RECORDS = {
         special=_special("inf", "plain"),
         definition=_group_norm,
         samples={
-            "images": _scaled((2, 2, 3, 4), 2, 4),
-            "one-group": _scaled((2, 2, 2, 2), 1, 2, eps=1e-3),
+            "images": _scaled((2, 2, 1, 4), 2, 4),
+            "one-group": _scaled((1, 2, 2, 2), 1, 2, eps=1e-3),
             "features": _scaled((2, 6), 2, 6),
             "plain": sample(randn(1, 3, 2), num_groups=2),
         },

@@ -45,6 +45,11 @@ def _samples(draw: Callable[..., Any] = randn, of_nothing: bool = False) -> dict
     return samples | ({"empty": sample(draw(0, 3), axis=0)} if of_nothing else {})
 
 
+def _some(*names: str) -> dict[str, Sample]:
+    """Choose samples, for compositions of operators whose records have them all."""
+    return {name: _samples(of_nothing=True)[name] for name in names}
+
+
 def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))
 
@@ -93,16 +98,6 @@ def _prod_by_torch(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def _near_1(rng: np.random.Generator, shape: Any) -> Any:
     """Draw numbers of both signs around 1 in magnitude: the product of many does not underflow."""
     return np.exp(normal(rng, shape) / 50) * rng.choice([-1.0, 1.0], shape)
-
-
-def _others(x: Any, axes: tuple[int, ...]) -> Any:
-    """Multiply, for each element, all others."""
-    slopes = np.ones(x.shape)
-    for place in np.ndindex(x.shape):
-        others = x.copy()
-        others[place] = 1.0
-        slopes[place] = others.prod(axes, keepdims=True)[tuple(0 if i in axes else n for i, n in enumerate(place))]
-    return slopes
 
 
 def _std_slope(x: Any, axes: tuple[int, ...]) -> Any:
@@ -286,14 +281,14 @@ RECORDS = {
         offset=offsets.Offset(sample(offsets.near(30, 3), axis=1)),
         special=Special(
             unlike_torch=dict.fromkeys(
-                ("nan", "inf", "-inf", "denormal", "denormals", "mixed"), "PyTorch divides the product by the element"
+                ("nan", "inf", "-inf", "denormal", "mixed"), "PyTorch divides the product by the element"
             )
         ),
         definition=np.prod,
-        samples=_samples(of_nothing=True),
+        samples=_some("all", "middle", "outer-swapped-keepdims", "one-element", "0-d", "empty"),
         analytic=True,
         torch=_prod_by_torch,
-        reduction=Reduction(_near_1, _others, of_nothing=True),
+        reduction=Reduction(_near_1, lambda x, axes: x.prod(axes, keepdims=True) / x, of_nothing=True),
         refuses={"no-axis": Refusal(lambda: mg.prod(t(2), 1), "axis 1 is not an axis")},
     ),
     "cumsum": OperatorRecord(
@@ -324,7 +319,7 @@ RECORDS = {
             | dict.fromkeys(("huge", "-huge", "denormals"), "the squares overflow or underflow; PyTorch scales them"),
         ),
         definition=np.std,
-        samples={name: s for name, s in _samples().items() if name not in ("one-element", "0-d")},  # kinks
+        samples=_some("all", "middle", "outer-swapped-keepdims"),
         analytic=True,
         torch=_torch("std", correction=0),
         reduction=Reduction(normal, _std_slope),
