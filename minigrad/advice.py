@@ -6,8 +6,6 @@ The names and the lines are in ``advice.toml``::
     >>> mg.cat
     Traceback (most recent call last):
     AttributeError: module 'minigrad' has no attribute 'cat'; write mg.concatenate(arrays, axis=1)
-
-Next: :mod:`minigrad.__main__`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 ``from minigrad.models import resnet50`` and ``from models import resnet50`` give the same function. Python finds a file
 or folder ``models`` beside your program before it finds ours; then only ``minigrad.models`` leads to our nets.
+
+Next: :mod:`minigrad.advice`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ layer is a convolution, batch norm and ReLU; the first of a stage has stride 2 i
 The nets for ImageNet (Table 1) have four stages on maps of 56, 28, 14 and 7 pixels; those for CIFAR-10 (section
 4.2) have three stages of 2n layers on maps of 32, 16 and 8 pixels: 6n + 2 layers with weights.
 
-Attributes have torchvision's names, and so have the paths in a ``state_dict``: ``conv1.weight``, ``layer2.0.bn1.weight``.
+Attributes have torchvision's names, and so have the paths in a ``state_dict``: ``conv1.weight``,
+``layer2.0.bn1.weight``.
 
 Next: :mod:`models.resnet`.
 """
@@ -187,7 +188,9 @@ class Net(nn.Module):
     @property
     def stages(self) -> list[nn.Sequential]:
         """The stages in their order: layer1, layer2, ..."""
-        return [part for name, part in self.named_children() if name.startswith("layer") and isinstance(part, nn.Sequential)]
+        return [
+            part for name, part in self.named_children() if name.startswith("layer") and isinstance(part, nn.Sequential)
+        ]
 
     def renamed(self, path: str) -> str:
         """Return the present path of a parameter or buffer, given its path in a file of an earlier version."""

@@ -12,9 +12,9 @@ Two kinds of files are read; nothing in them is ever executed:
 torchvision's bottlenecks have the stride on the 3x3 ("v1.5"). No name and no shape in the file shows it, so the user
 has to say it: ``models.resnet50(stride_in="3x3")``. They also expect other pixels: :data:`TORCHVISION_PIXELS`.
 
-Paths are the same here and in torchvision, ``layer1.2.conv2.weight``. Layouts differ: a convolution's weight is (kh, kw, c_in, c_out) here and in Keras, and (c_out, c_in,
-kh, kw) in PyTorch. So a net is turned into a table: each of their names maps to a view of our array in their layout.
-Loading writes into these views; saving copies them.
+Paths are the same here and in torchvision, ``layer1.2.conv2.weight``. Layouts differ: a convolution's weight is (kh,
+kw, c_in, c_out) here and in Keras, and (c_out, c_in, kh, kw) in PyTorch. So a net is turned into a table: each name
+maps to a view of our array in their layout. Loading writes into these views; saving copies them.
 
 Fine-tuning trains a new head on a net whose other weights stay fixed::
 
@@ -178,7 +178,9 @@ def _torch_views(caller: str, net: nn.Module) -> dict[str, Array]:
             own["weight"] = module.weight.data.transpose(3, 2, 0, 1)
         elif isinstance(module, nn.Linear):
             own["weight"] = module.weight.data.T
-            if channels and module.weight.shape[0] % channels == 0:  # maps laid out as (h, w, c) here, as (c, h, w) there
+            if (
+                channels and module.weight.shape[0] % channels == 0
+            ):  # maps laid out as (h, w, c) here, as (c, h, w) there
                 w = module.weight.data.reshape(-1, channels, module.weight.shape[1])
                 own["weight"] = w.transpose(2, 1, 0)  # (c_out, c, h w)
             channels = 0

@@ -31,7 +31,7 @@ FLOORS = [
     ["minigrad.ops"],
     ["minigrad.checks", "minigrad.nn"],
     ["minigrad.optim", "minigrad.inspect"],
-    ["minigrad.train"],
+    ["minigrad.train", "minigrad.advice"],
     ["minigrad"],  # what the package hands out
     ["models"],
     ["minigrad.models"],
@@ -136,6 +136,7 @@ ROUTE = {
         Entry("models.pretrained"),
         Entry("models.legacy"),
         Entry("minigrad.models"),
+        Entry("minigrad.advice"),
         # what the packages hand out, and a command
         Entry("minigrad"),
         Entry("minigrad.autograd"),

@@ -111,10 +111,10 @@ np.testing.assert_allclose(ours, theirs.transpose(0, 2, 3, 1), atol=1e-12)
 #
 # Torchvision calls the weight of the second convolution of the third block of the first stage
 # ``layer1.2.conv2.weight``. The nets of minigrad have the same names. So minigrad builds a table: for each name, a view
-# of *our* array in *their* layout. Loading writes into the views; saving copies them. If some names or shapes do not match, all of them are listed in the error,
-# and nothing is loaded. To have weights to load, we train a small net of bottlenecks on the digits. From here on, it
-# plays the role of the foreign net: its weights are exported under torchvision's names, and it has the stride on the
-# 3x3, as in torchvision.
+# of *our* array in *their* layout. Loading writes into the views; saving copies them. If some names or shapes do not
+# match, all of them are listed in the error, and nothing is loaded. To have weights to load, we train a small net of
+# bottlenecks on the digits. From here on, it plays the role of the foreign net: its weights are exported in
+# torchvision's layouts, and it has the stride on the 3x3, as in torchvision.
 
 
 def build(**settings):

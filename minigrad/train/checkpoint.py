@@ -1,8 +1,8 @@
 """save and load: trees of arrays in safetensors files; a crash never leaves a damaged file.
 
 A safetensors file holds named arrays and a text. Here a tree of dicts and lists is stored so that an array's name is
-its path, ``model.fc.weight``. The text is the rest of the tree as JSON, with the names in place of the arrays. Nothing is
-ever unpickled: a file from a stranger can be wrong, but it cannot run anything.
+its path, ``model.fc.weight``. The text is the rest of the tree as JSON, with the names in place of the arrays. Nothing
+is ever unpickled: a file from a stranger can be wrong, but it cannot run anything.
 
 Beside the text stands a checksum of the text and the arrays, which :func:`load` compares: a file in which a bit was
 flipped is refused. Files without one, of other programs and of earlier versions, are read as they are.

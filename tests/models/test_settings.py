@@ -55,7 +55,10 @@ def depth_of(make):
 
 def width_of(make):
     return Row(
-        lambda **s: [make(8, **s).conv1.weight.shape[3], *(stage[0].conv2.weight.shape[3] for stage in make(8, **s).stages)],
+        lambda **s: [
+            make(8, **s).conv1.weight.shape[3],
+            *(stage[0].conv2.weight.shape[3] for stage in make(8, **s).stages),
+        ],
         (16, [16, 16, 32, 64]),
         (5, [5, 5, 10, 20]),
     )

@@ -122,7 +122,13 @@ class Heads(nn.Module):
 
 def test_layers_in_dicts_have_their_keys_in_their_paths():
     net, other = Heads(), Heads()
-    paths = ["heads.colour.1.gain", "heads.digit.weight", "heads.digit.bias", "heads.colour.0.weight", "heads.colour.0.bias"]
+    paths = [
+        "heads.colour.1.gain",
+        "heads.digit.weight",
+        "heads.digit.bias",
+        "heads.colour.0.weight",
+        "heads.colour.0.bias",
+    ]
     assert [name for name, _ in net.named_parameters()] == paths
     assert [name for name, _ in net.named_buffers()] == ["statistics.mean"]
     assert [path for path, _ in net.named_modules()] == ["", "heads.digit", "heads.colour.0"]
@@ -201,7 +207,11 @@ def test_what_stands_in_nested_lists_is_trained_copied_loaded_and_folded():
     (net.train()(x) ** 2).sum().backward()
     sgd.step()
     unmoved = {name for name, value in net.state_dict().items() if np.array_equal(value, before[name])}
-    assert unmoved <= {"gains.1.1", "branches.0.0.bias", "branches.1.0.0.0.bias"}  # a bias before batch norm has no gradient
+    assert unmoved <= {
+        "gains.1.1",
+        "branches.0.0.bias",
+        "branches.1.0.0.0.bias",
+    }  # a bias before batch norm has no gradient
     assert net.to("cpu").branches[0][0].weight.grad is None
 
 

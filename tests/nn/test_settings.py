@@ -149,7 +149,9 @@ ROWS = {
         (np.float32, {"w": "float32", "b": "float32"}),
         (np.float64, {"w": "float64", "b": "float64"}),
     ),
-    "Conv2d.c_in": Row(lambda c_in: conv(c_in).weight.data, (4, normal((3, 3, 4, 6), 36)), (2, normal((3, 3, 2, 6), 18))),
+    "Conv2d.c_in": Row(
+        lambda c_in: conv(c_in).weight.data, (4, normal((3, 3, 4, 6), 36)), (2, normal((3, 3, 2, 6), 18))
+    ),
     "Conv2d.c_out": Row(
         lambda c_out: [conv(c_out=c_out).weight.data, conv(c_out=c_out).bias.data],
         (6, [normal((3, 3, 4, 6), 36), np.zeros(6)]),

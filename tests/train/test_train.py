@@ -656,7 +656,9 @@ def test_a_learning_rate_that_is_too_large_is_named(quiet):
 def test_a_parameter_that_is_not_finite_is_named():
     job = Job()
     job.net.layers[6].weight.data[0, 0] = np.nan
-    with pytest.raises(FloatingPointError, match=r"loss became nan in iteration 0 .*: 6\.weight was not finite before it"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss became nan in iteration 0 .*: 6\.weight was not finite before it"
+    ):
         job.fit()
 
 
