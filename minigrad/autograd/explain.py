@@ -55,7 +55,7 @@ def mixed_dtypes(op: Operator, expected: DType, got: DType) -> TypeError:
     if expected.kind in "iub":
         fix = f"convert the integers first, with .astype({'float32' if got.char == 'e' else str(got)!r})"
         return TypeError(f"{op.name}: gives {got} for {expected}; {fix}")
-    fix = f"convert the {got} array where it is made, with .astype({str(expected)!r})"
+    fix = f"convert the {got} array or Tensor with .astype({str(expected)!r})"
     return TypeError(f"{op.name}: expected one dtype, got {expected} and {got}; {fix}")
 
 

@@ -209,7 +209,7 @@ def _check(
     (kh, kw, c, o), channels = w.shape, x.shape[3]
     if x.dtype != w.dtype or x.dtype.kind not in "fc":
         dtypes = f"x of {x.dtype} and w of {w.dtype}"
-        fix = f"convert x where it is made, with .astype('{w.dtype}')" if w.dtype.kind in "fc" else ""
+        fix = f"convert x with .astype('{w.dtype}')" if w.dtype.kind in "fc" else ""
         refuse("conv2d", "one dtype, of floating-point numbers", dtypes, fix, error=TypeError)
     if c < 1 or o < 1:
         refuse("conv2d", "at least one channel in and out", f"w {tuple(w.shape)}")

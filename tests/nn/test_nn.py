@@ -601,10 +601,10 @@ def test_data_of_another_dtype_than_the_layers_is_told_the_layers(wrap, given):
     own = {"float64": "float32", "float32": "float64"}[given]
     x = np.ones((2, 3, 3, 4), given)
     for name, layer, message in [
-        ("linear", nn.Linear(4, 2, rng=0, dtype=own), f"got {own} and {given}; convert the {given} array"),
+        ("linear", nn.Linear(4, 2, rng=0, dtype=own), f"got {own} and {given}; convert the {given} array or Tensor"),
         ("conv2d", nn.Conv2d(4, 2, 3, rng=0, dtype=own), f"got x of {given} and w of {own}; convert x"),
     ]:
-        with pytest.raises(TypeError, match=rf"^{name}: .*{message} where it is made, with .astype\('{own}'\)"):
+        with pytest.raises(TypeError, match=rf"^{name}: .*{message} with .astype\('{own}'\)"):
             nn.Sequential(layer)(wrap(x))
 
 

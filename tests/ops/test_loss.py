@@ -127,3 +127,29 @@ def test_softmax_of_large_logits_does_not_overflow():
     shares = np.exp([0.0, -1.0, -np.inf]) / (1 + np.exp(-1.0))
     assert_allclose(mg.softmax(x), shares, rtol=1e-12)
     assert_allclose(mg.log_softmax(x), x - 1000 - np.log1p(np.exp(-1.0)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-14), ("float32", 2e-6)])
+def test_binary_cross_entropy_keeps_the_digits_of_a_small_loss(dtype, rtol):
+    """exp(-x) for a right answer of logit x; log(sigmoid(x)) and softplus(x) - x would be 0. The gradient, too."""
+    points = np.array([20.0, 40.0, 80.0])
+    for sign, target in ((1, 1), (-1, 0)):
+        for logit in points:
+            x = leaf(np.array([sign * logit], dtype))
+            loss = mg.binary_cross_entropy(x, np.array([target]))
+            same(loss, np.array(np.log1p(np.exp(-logit)), dtype), rtol=rtol, atol=0)
+            same(mg.grad(loss, x)[0], np.array([-sign * special.expit(-logit)], dtype), rtol=rtol, atol=0)
+
+
+def test_binary_cross_entropy_of_wrong_answers_is_their_logit():
+    x = leaf(np.array([-1e4, 1e4]))
+    loss = mg.binary_cross_entropy(x, np.array([True, False]))
+    assert loss.item() == 1e4
+    same(mg.grad(loss, x)[0], np.array([-0.5, 0.5]), rtol=0, atol=0)
+
+
+def test_label_smoothing_is_cross_entropy_with_a_share_of_each_target_on_all_classes():
+    x, labels = leaf(randn(4, 3)), np.array([0, 2, 1, 1])
+    plain, mixed = mg.cross_entropy(x, labels), mg.cross_entropy(x, labels, label_smoothing=0.3)
+    same(mixed, (0.7 * plain - 0.3 * mg.mean(mg.log_softmax(x))).data, rtol=1e-14, atol=0)
+    same(mg.nll_loss(mg.log_softmax(x), labels), plain.data, rtol=1e-14, atol=0)
