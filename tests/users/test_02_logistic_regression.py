@@ -1,4 +1,4 @@
-"""Logistic regression on scikit-learn's breast cancer data in float64, with scikit-learn's own solution as the measure."""
+"""Logistic regression on scikit-learn's breast cancer data in float64, measured by scikit-learn's own solution."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The same in a Jupyter notebook: a run with its progress, a Hessian-vector product, a figure, all executed by nbclient."""
+"""The same in a Jupyter notebook, executed by nbclient: a Hessian-vector product, a run with its progress, a figure."""
 
 import pytest
 
