@@ -25,12 +25,12 @@ wrong.vjp(lambda g, x: g * (1 + x * x) ** -0.5)
 
 
 def test_the_operator_is_proven():
-    mg.check_operator(isru, np.random.default_rng(0).standard_normal((3, 4)))
+    mg.check_operator(isru, [(np.random.default_rng(0).standard_normal((3, 4)),)])
 
 
 def test_a_wrong_rule_is_refused():
     with pytest.raises(AssertionError):
-        mg.check_operator(wrong, np.random.default_rng(0).standard_normal((3, 4)))
+        mg.check_operator(wrong, [(np.random.default_rng(0).standard_normal((3, 4)),)])
 
 
 def test_its_derivatives_of_both_orders():

@@ -23,13 +23,13 @@ def test_summary(capsys):
     print(cost)
     shown = capsys.readouterr().out
     assert "Conv2d" in shown
-    assert "(8, 8, 16)" in shown
+    assert "8 x 8 x 16" in shown
     assert "346" in shown
 
 
 def test_repr():
     net = make_net()
-    assert "Conv2d(1, 16, kernel_size=3" in repr(net)
+    assert "Conv2d(3x3, 1 -> 16" in repr(net)
     assert "Linear(16, 10" in repr(net)
     assert "lr=0.1" in repr(optim.SGD(net.parameters(), lr=0.1, momentum=0.9))
     digits = data.Digits(train=False)
@@ -41,7 +41,7 @@ def test_graph():
     net = make_net()
     images = data.Digits(train=True).images[:4]
     loss = mg.cross_entropy(net(mg.Tensor(images)), np.array([0, 1, 2, 3]))
-    graph = str(inspect.graph(loss))
+    graph = str(inspect.draw_graph(loss))
     assert "conv2d" in graph
     assert "batch_norm" in graph
     assert "cross_entropy" in graph
