@@ -29,24 +29,15 @@ def test_200_steps_equal_those_of_pytorch(name):
 
 
 class Lion(optim.Optimizer):
-    """The sign of a moving average (Chen et al., 2023), written as in PyTorch."""
+    """The sign of a moving average (Chen et al., 2023)."""
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.99)):
-        super().__init__(params, {"lr": lr, "betas": betas})
+        super().__init__(params, lr, betas=betas)
 
-    def step(self):
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                g = p.grad.numpy()
-                state = self.state[p]
-                if not state:
-                    state["average"] = np.zeros_like(g)
-                average = state["average"]
-                p.data -= group["lr"] * np.sign(beta1 * average + (1 - beta1) * g)
-                state["average"] = beta2 * average + (1 - beta2) * g
+    def update(self, w, g, average, *, lr, betas):
+        w -= lr * np.sign(betas[0] * average + (1 - betas[0]) * g)
+        average *= betas[1]
+        average += (1 - betas[1]) * g
 
 
 def test_an_optimizer_of_ones_own_resumes_in_fit(tmp_path):
