@@ -17,7 +17,7 @@ def test_an_mlp_with_tanh_learns_the_sine():
         nn.Linear(32, 1, rng=2),
     )
     adam = optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(300):
+    for _ in range(400):
         loss = mg.mse_loss(net(x), y)
         adam.zero_grad()
         loss.backward()

@@ -20,7 +20,7 @@ def test_the_saliency_map_is_the_slope_of_the_score():
     x = mg.Tensor(image[None], requires_grad=True)
     score = net(x)[0, label]
     score.backward()
-    saliency = x.grad.abs().squeeze().numpy()
+    saliency = x.grad.abs().squeeze(axis=(0, 3)).numpy()
     assert saliency.shape == (8, 8)
     assert all(p.grad is None for p in net.parameters())
 
@@ -38,6 +38,6 @@ def test_smoothed_saliency_averages_over_noise():
     noisy = image + 0.1 * rng.standard_normal((20, *image.shape))
     x = mg.Tensor(noisy.astype(np.float32), requires_grad=True)
     net(x)[:, 3].sum().backward()
-    smooth = x.grad.mean(axis=0).squeeze()
+    smooth = x.grad.mean(axis=0).squeeze(axis=-1)
     assert smooth.shape == (8, 8)
     np.testing.assert_allclose(smooth.numpy(), x.grad.numpy().mean(axis=0)[..., 0], rtol=1e-4, atol=1e-6)

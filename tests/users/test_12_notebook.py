@@ -1,6 +1,10 @@
 """The same in a Jupyter notebook, executed by nbclient: a Hessian-vector product, a run with its progress, a figure."""
 
+from pathlib import Path
+
 import pytest
+
+import minigrad
 
 CELLS = [
     """
@@ -40,11 +44,12 @@ def text(cell):
     )
 
 
-def test_a_notebook_runs_from_top_to_bottom(tmp_path):
+def test_a_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     pytest.importorskip("matplotlib")
+    monkeypatch.setenv("PYTHONPATH", str(Path(minigrad.__file__).parents[1]))  # the kernel imports what is tested here
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip()) for source in CELLS])
     nbclient.NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}

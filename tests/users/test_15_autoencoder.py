@@ -26,11 +26,25 @@ class Autoencoder(nn.Module):
         return self.decoder(self.expand(self.encoder(x)).reshape(-1, 4, 4, 16))
 
 
+class Pairs:
+    """Inputs and targets as a data set."""
+
+    def __init__(self, inputs, targets):
+        self.inputs = inputs
+        self.targets = targets
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.targets[index]
+
+
 def test_an_autoencoder_beats_the_mean_image():
     images = data.Digits(train=True).images
     images = (images - images.min()) / (images.max() - images.min())
-    training = data.TensorDataset(images[:1200], images[:1200])
-    held_out = data.TensorDataset(images[1200:], images[1200:])
+    training = Pairs(images[:1200], images[:1200])
+    held_out = Pairs(images[1200:], images[1200:])
 
     net = Autoencoder(rng=np.random.default_rng(0))
     history = train.fit(

@@ -29,7 +29,7 @@ def test_summary(capsys):
 
 def test_repr():
     net = make_net()
-    assert "Conv2d(3x3, 1 -> 16" in repr(net)
+    assert "Conv2d(1, 16, 3" in repr(net)
     assert "Linear(16, 10" in repr(net)
     assert "lr=0.1" in repr(optim.SGD(net.parameters(), lr=0.1, momentum=0.9))
     digits = data.Digits(train=False)
