@@ -47,7 +47,7 @@ def test_pandas():
     weights = pd.Series(net.w.flatten().tolist(), index=["a", "b"])
     assert weights["a"] == pytest.approx(2.0, abs=1e-3)
     straight = mg.Tensor(frame[["a", "b"]])
-    np.testing.assert_array_equal(straight.numpy(), x.numpy().astype(np.float32))
+    np.testing.assert_allclose(straight.numpy(), x.numpy(), rtol=1e-6)
 
 
 def test_the_history_is_a_frame():
