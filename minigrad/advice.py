@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from functools import partial, partialmethod
+from functools import cache, partial, partialmethod
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,23 +27,31 @@ def install() -> None:
     This is done from outside, because type checkers would take every name for an attribute of a class that defines
     ``__getattr__``.
     """
-    for place in ("minigrad", "minigrad.nn", "minigrad.optim", "minigrad.data"):
+    for place in ("minigrad", "minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.data.transforms"):
         vars(sys.modules[place])["__getattr__"] = partial(_refuse_of_module, place)
     for kind in (Tensor, Module, Optimizer):
         setattr(kind, "__getattr__", partialmethod(_refuse_of_object, kind.__name__))  # noqa: B010
 
 
 def _refuse_of_module(place: str, name: str) -> NoReturn:
+    """Raise the error of a name that a module lacks."""
     raise AttributeError(f"module {place!r} has no attribute {name!r}{_instead(place, name)}", name=name)
 
 
 def _refuse_of_object(self: object, place: str, name: str) -> NoReturn:
-    held = "" if isinstance(self, Tensor) else ", ".join(key for key in vars(self) if not key.startswith("_"))
-    rest = _instead(place, name) or (f"; it has {held}" if held else "")
+    """Raise the error of an attribute that an object lacks; it lists those that a module or an optimizer has."""
+    held = ", ".join(key for key in vars(self) if not key.startswith("_")) if not isinstance(self, Tensor) else ""
+    rest = _instead(place, name) or ("" if isinstance(self, Tensor) else f"; it has {held or 'none'}")
     raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{rest}", name=name, obj=self)
 
 
 def _instead(place: str, name: str) -> str:
     """Return the end of a message: what to write instead of a name, or nothing."""
-    table = tomllib.loads(Path(__file__).with_name("advice.toml").read_text(encoding="utf-8"))  # read after a mistake
-    return f"; write {table[place][name]}" if name in table[place] else ""
+    line = _table()[place].get(name)
+    return f"; write {line}" if line else ""
+
+
+@cache
+def _table() -> dict[str, dict[str, str]]:
+    """Read the table at the first missing name, and keep it: `hasattr` asks for missing names often."""
+    return tomllib.loads(Path(__file__).with_name("advice.toml").read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ ELSEWHERE = {
 }
 ELSEWHERE |= {"Flatten", "GlobalAvgPool2d", "Identity", "Module", "Optimizer", "ReLU", "init", "Schedule"}
 ELSEWHERE |= {"GELU", "SiLU", "Sigmoid", "Tanh", "GradientError"}
-ELSEWHERE |= {"CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "transforms"}
+ELSEWHERE |= {"CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "transforms", "Dataset"}
 ELSEWHERE |= {"Graph", "GraphNode", "Moments", "Response", "Row", "Summary", "Unmatched"}
 
 

@@ -81,7 +81,8 @@ def grad(
     expect(len(starts) == len(outputs), "grad", f"a gradient for each of {len(outputs)} outputs", len(starts))
     for i, x in enumerate(inputs):
         if x._node is None:
-            raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient")
+            fix = "(`x -= step` makes a new Tensor; to move a leaf, write x.data -= step)"
+            raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient {fix}")
     roots = [_start("grad", y, g, create_graph) for y, g in zip(outputs, starts, strict=True)]
     nodes = [cast(Node, x._node) for x in inputs]
     path = path_between(roots, set(nodes))

@@ -319,7 +319,7 @@ class Tensor:
         def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...  # noqa: D102
         def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...  # noqa: D102
         def flatten(self, start: int = 0) -> Tensor: ...  # noqa: D102
-        def squeeze(self, axis: int | tuple[int, ...]) -> Tensor: ...  # noqa: D102
+        def squeeze(self, axis: Axis = ...) -> Tensor: ...  # noqa: D102
         def clip(self, a_min: float | None = None, a_max: float | None = None) -> Tensor: ...  # noqa: D102
         def astype(self, dtype: DType | type | str) -> Tensor: ...  # noqa: D102
         def argmax(self, axis: int | None = None) -> Array: ...  # noqa: D102
@@ -375,7 +375,7 @@ def _as_array(data: Any) -> Array:
         raise ValueError(
             f"Tensor: expected an array of numbers, got nested lists of unequal lengths: {error}"
         ) from None
-    if array.dtype == np.float64 and not isinstance(data, np.generic):
+    if array.dtype == np.float64 and not hasattr(data, "__array__"):  # a pandas frame, a NumPy number: as an array
         array = array.astype(np.float32)
     if array.dtype.kind not in "fciub":
         raise TypeError(f"Tensor: expected an array of numbers, got {type(data).__name__} ({array.dtype})")

@@ -97,7 +97,13 @@ def check_operator(
         checks["adjoint"] = adjoint_check
     worst: dict[str, float] = {}
     for number, sample in enumerate(samples):
-        expect(isinstance(sample, tuple | list), "check_operator", "samples: each a tuple of arrays", brief(sample))
+        expect(
+            isinstance(sample, tuple | list),
+            "check_operator",
+            "samples: each a tuple of arrays",
+            brief(sample),
+            "one sample of one array is [(x,)]",
+        )
         arrays, settings = sample if len(sample) == 2 and isinstance(sample[1], dict) else (sample, {})
         for name, check in checks.items():
             try:

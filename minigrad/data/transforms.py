@@ -452,8 +452,9 @@ class RandomAffine:
     ----------
     degrees : float
         Angles are drawn uniformly from -degrees to degrees; a positive one turns clockwise.
-    translate : float
-        Shifts are drawn uniformly from -translate to translate, as a share of the height, and of the width.
+    translate : float or (float, float)
+        Shifts are drawn uniformly from -translate to translate, as a share of the width and of the height. A pair, as
+        in torchvision, has that of the width first.
     scale : (float, float)
         The factor is drawn uniformly between these.
 
@@ -476,9 +477,17 @@ class RandomAffine:
     __repr__ = as_written
 
     @checked
-    def __init__(self, degrees: float, *, translate: float = 0.0, scale: tuple[float, float] = (1.0, 1.0)) -> None:
+    def __init__(
+        self,
+        degrees: float,
+        *,
+        translate: float | tuple[float, float] = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
         self.degrees = number("RandomAffine", "degrees", degrees)
-        self.translate = number("RandomAffine", "translate", translate, most=1)
+        shares = translate if isinstance(translate, tuple) and len(translate) == 2 else (translate, translate)
+        self.shares = [number("RandomAffine", "translate", share, most=1) for share in shares]
+        self.translate = translate
         self.scale = _interval("RandomAffine", "scale", scale)
         expect(self.scale[0] > 0, "RandomAffine", "positive factors for scale", scale)
 
@@ -487,7 +496,8 @@ class RandomAffine:
         _check("RandomAffine", images, rng)
         n, h, w, _ = images.shape
         turn = np.deg2rad(rng.uniform(-self.degrees, self.degrees, (n, 1, 1)))
-        shift = rng.uniform(-self.translate, self.translate, (2, n, 1, 1))
+        most = np.reshape(self.shares[::-1], (2, 1, 1, 1))
+        shift = rng.uniform(-most, most, (2, n, 1, 1))
         factor = rng.uniform(*self.scale, (n, 1, 1))
         y = np.arange(h)[:, None] - (h - 1) / 2 - h * shift[0]  # (n, h, 1), from the centre
         x = np.arange(w) - (w - 1) / 2 - w * shift[1]

@@ -352,9 +352,9 @@ class Unmatched(NamedTuple):
     Examples
     --------
     >>> from minigrad import nn
-    >>> missing, unexpected = nn.Linear(3, 2, rng=0).load_state_dict({"w": np.ones((3, 2))}, strict=False)
+    >>> missing, unexpected = nn.Linear(3, 2, rng=0).load_state_dict({"weight": np.ones((3, 2))}, strict=False)
     >>> missing
-    ['b']
+    ['bias']
     """
 
     missing_keys: list[str]

@@ -205,6 +205,7 @@ def _normal_cdf(x: Array, /) -> Array:
 
 
 def _normal_density(x: T) -> T:
+    """Return the derivative of Phi: exp(-x^2 / 2) / sqrt(2 pi)."""
     return exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
 
 

@@ -84,14 +84,14 @@ def _(g: T, axes: Sequence[int] | None) -> T:
 
 
 @composed
-def squeeze(x: TensorOrArray, axis: int | tuple[int, ...]) -> TensorOrArray:
+def squeeze(x: TensorOrArray, axis: Axis = None) -> TensorOrArray:
     """Drop axes of size 1.
 
     Parameters
     ----------
     x : Tensor or array
-    axis : int or tuple of ints
-        Required, so that a batch of one image does not lose its first axis by accident.
+    axis : int or tuple of ints, optional
+        By default all axes of size 1. Better name them: a batch of one image loses its first axis, too.
 
     Raises
     ------
@@ -104,9 +104,8 @@ def squeeze(x: TensorOrArray, axis: int | tuple[int, ...]) -> TensorOrArray:
     >>> mg.squeeze(mg.Tensor([[1.0, 2.0]]), 0)
     Tensor([1., 2.])
     """
-    if axis is None:
-        raise ValueError(f"squeeze: name the axes to drop (shape {tuple(x.shape)})")
-    axes = axes_of("squeeze", axis, x.ndim)
+    ones = [i for i, n in enumerate(x.shape) if n == 1]
+    axes = ones if axis is None else axes_of("squeeze", axis, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
         raise ValueError(f"squeeze: only axes of size 1 can be dropped, got axis {axis} of shape {x.shape}")
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))

@@ -35,6 +35,15 @@ class Groups:
         self.groups = _groups(self, params, settings)
         self.state: dict[Tensor, dict[str, Any]] = {}
 
+    def __repr__(self) -> str:
+        shown = [{k: v for k, v in group.items() if k not in ("params", "lr_factor")} for group in self.groups]
+        lines = [
+            f"<{len(group['params'])} parameters>, " + ", ".join(f"{k}={v!r}" for k, v in settings.items())
+            for group, settings in zip(self.groups, shown, strict=True)
+        ]
+        rest = lines[0] if len(lines) == 1 else "\n  " + "\n  ".join(lines) + "\n"
+        return f"{type(self).__name__}({rest})"
+
     def parameters(self) -> list[Tensor]:
         """Return the parameters of all groups."""
         return [p for group in self.groups for p in group["params"]]

@@ -74,7 +74,7 @@ def save(path: str | Path, tree: Tree) -> None:
     >>> path = Path(tempfile.mkdtemp()) / "net.safetensors"
     >>> mg.save(path, {"model": net.state_dict(), "iteration": 64000})
     >>> tree = mg.load(path)
-    >>> tree["iteration"], tree["model"]["w"].shape
+    >>> tree["iteration"], tree["model"]["weight"].shape
     (64000, (2, 1))
     >>> net.load_state_dict(tree["model"])
     Unmatched(missing_keys=[], unexpected_keys=[])

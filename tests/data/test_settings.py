@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minigrad import data
-from minigrad.data import DataLoader, Digits, Subset, images
+from minigrad.data import DataLoader, Digits, Subset, TensorDataset, images
 from minigrad.data.transforms import (
     CenterCrop,
     ColorJitter,
@@ -205,6 +205,17 @@ ROWS = (
         "Subset.dataset": Row(
             lambda dataset: Subset(dataset, [1])[:][1].tolist(), (Digits(), [2]), (Digits(train=False), [5])
         ),
+        "TensorDataset.inputs": Row(
+            lambda inputs: TensorDataset(inputs, np.arange(2))[np.array([1])][0].tolist(),
+            (np.ones((2, 2)), [[1.0, 1.0]]),
+            (np.arange(4.0).reshape(2, 2), [[2.0, 3.0]]),
+            (np.ones((3, 2)), Refused(ValueError, "TensorDataset: expected as many inputs as targets, got 3 and 2")),
+        ),
+        "TensorDataset.targets": Row(
+            lambda targets: [len(own := TensorDataset(np.ones(2), targets)), own[0][1]],
+            (np.array([5, 6]), [2, 5]),
+            (np.array([7.0, 6]), [2, 7.0]),
+        ),
         "Subset.indices": Row(
             lambda indices: Subset(Numbers(), indices)[:][1].tolist(),
             ([0, 3], [0, 3]),
@@ -271,7 +282,7 @@ ROWS = (
             erased, ((0.02, 0.33), [0.5, 0.0, 0.3]), ((0.2, 0.3), [0.5, 0.2, 0.3]), ((0.1, 0.1), [0.5, 0.1, 0.1])
         ),
         "RandomAffine.degrees": Row(moved, (0.0, [0, 0, 4, 4]), (30.0, [-2, 2, 3, 4]), (180.0, [-4, 4, -4, 4])),
-        "RandomAffine.translate": Row(moved, (0.0, [0, 0, 4, 4]), (0.1, [-2, 2, 2, 6])),
+        "RandomAffine.translate": Row(moved, (0.0, [0, 0, 4, 4]), (0.1, [-2, 2, 2, 6]), ((0.2, 0.0), [0, 0, 0, 8])),
         "RandomAffine.scale": Row(moved, ((1.0, 1.0), [0, 0, 4, 4]), ((0.5, 2.0), [0, 0, 2, 8])),
         "Compose.transforms": Row(
             lambda transforms: counted(*transforms),

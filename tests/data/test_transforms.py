@@ -509,7 +509,7 @@ def test_a_transform_is_shown_as_it_is_written(text):
         ),
         (lambda: RandomAffine(-1), "RandomAffine: expected a finite number with degrees >= 0, got -1"),
         (
-            lambda: RandomAffine(1, translate=(0.1, 0.1)),
+            lambda: RandomAffine(1, translate=(0.1, 1.1)),
             "RandomAffine: expected a number with 0 <= translate <= 1, got ",
         ),
         (

@@ -174,7 +174,7 @@ def test_the_table_is_that_of_the_measurements():
         (ratio, last, _), *_ = known[name, "2"]
         assert two == f"{ratio} ({last})", name
     (operators,) = [row for row in table if row[0].startswith("operators on 16 numbers")]
-    (forward, _, used), *_ = known["ten times 1,000 multiply-adds on 16 elements, forward", "1"]
+    (forward, _, used), *_ = known["ten times 1,000 multiply-adds on 16 numbers, forward", "1"]
     (both, _, _), *_ = known["the same, forward and backward", "1"]
     assert operators[1:] == [f"{forward}; {both}", "", used]
     xeon, epyc = known["ResNet-20 training, batch 128", "1"]

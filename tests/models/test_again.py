@@ -59,7 +59,7 @@ def test_nets_and_views_may_be_any_sequence(kind, n):
 def test_scores_have_the_dtype_and_the_digits_of_the_nets(dtype, rtol, n):
     nets = [linear(seed, dtype) for seed in range(n)]
     view = np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(dtype)
-    logits = [view.mean((1, 2)) @ net[1].w.data + net[1].b.data for net in nets]
+    logits = [view.mean((1, 2)) @ net[1].weight.data + net[1].bias.data for net in nets]
     exps = [np.exp(each) for each in logits]
     expected = np.mean([e / e.sum(1, keepdims=True) for e in exps], axis=0, dtype=dtype)
     assert_allclose(predict(nets, view), expected, rtol=rtol, strict=True)

@@ -59,10 +59,10 @@ def test_lists_of_sequentials_are_left_out_of_paths():
             self.body = nn.Sequential(nn.Linear(2, 3, rng=rng), nn.Sequential(nn.BatchNorm2d(3)))
 
     old = Pair(0).state_dict()
-    assert "body.1.0.gamma" in old
+    assert "body.1.0.weight" in old
     net = Pair(1)
     net.load_state_dict({".layers.".join(name.split(".", 1)): array for name, array in old.items()})
-    assert_array_equal(net.body[0].w.data, old["body.0.w"])
+    assert_array_equal(net.body[0].weight.data, old["body.0.weight"])
     vgg = nn.Module.renamed(net, "features.layers.3.running_var")
     assert vgg == "features.3.running_var"
 
@@ -76,6 +76,6 @@ def test_a_state_of_another_net_is_refused_under_the_names_in_the_file():
 def test_an_old_name_does_not_stand_in_for_another_parameter():
     net = plain(0)
     state = net.state_dict()
-    state["stem.layers.0.w"] = np.zeros_like(state["conv1.w"])
+    state["stem.layers.0.w"] = np.zeros_like(state["conv1.weight"])
     with pytest.raises(ValueError, match=r"unexpected: stem\.layers\.0\.w"):
         net.load_state_dict(state)

@@ -445,7 +445,7 @@ def test_a_layer_of_a_user_is_shown_by_the_attributes_that_it_has():
 def test_an_attribute_that_there_is_not_is_refused_with_those_that_there_are():
     """What a user of PyTorch writes first: `.weight`, `.append`."""
     for module, name, held in [
-        (nn.Linear(2, 1, rng=0), "weight", "c_in, c_out, w, b"),
+        (nn.Linear(2, 1, rng=0), "w", "c_in, c_out, weight, bias"),
         (net(), "append", "layers"),
         (nn.ReLU(), "inplace", "none"),
     ]:
@@ -503,7 +503,7 @@ def test_a_convolution_keeps_the_size_of_its_images_with_the_padding_same():
     for kernel, settings in ((3, {}), ((2, 4), {}), (3, {"dilation": (2, 1)}), (3, {"groups": 2})):
         conv = nn.Conv2d(2, 4, kernel, padding="same", rng=0, dtype="float64", **settings)
         assert conv(x).shape == (2, 5, 6, 4)
-        assert_array_equal(conv(x).data, mg.conv2d(x, conv.w, conv.b, padding="same", **settings).data)
+        assert_array_equal(conv(x).data, mg.conv2d(x, conv.weight, conv.bias, padding="same", **settings).data)
     assert_array_equal(
         nn.Conv2d(2, 4, 3, padding="same", rng=0, dtype="float64")(x).data,
         nn.Conv2d(2, 4, 3, padding=1, rng=0, dtype="float64")(x).data,

@@ -142,12 +142,12 @@ ROWS = {
         (2, [normal((3, 2), 3), np.zeros(2)]),
         (4, [normal((3, 4), 3), np.zeros(4)]),
     ),
-    "Linear.bias": Row(lambda **s: list(linear(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
+    "Linear.bias": Row(lambda **s: list(linear(**s).state_dict()), (True, ["weight", "bias"]), (False, ["weight"])),
     "Linear.rng": Row(lambda rng: linear(rng=rng).weight.data, (0, normal((3, 2), 3)), (SEED, normal((3, 2), 3, SEED))),
     "Linear.dtype": Row(
         lambda **s: dtypes(linear(**s)),
-        (np.float32, {"w": "float32", "b": "float32"}),
-        (np.float64, {"w": "float64", "b": "float64"}),
+        (np.float32, {"weight": "float32", "bias": "float32"}),
+        (np.float64, {"weight": "float64", "bias": "float64"}),
     ),
     "Conv2d.c_in": Row(
         lambda c_in: conv(c_in).weight.data, (4, normal((3, 3, 4, 6), 36)), (2, normal((3, 3, 2, 6), 18))
@@ -187,19 +187,19 @@ ROWS = {
         (1, [normal((3, 3, 4, 6), 36), (1, 1, 1, 6)]),
         (2, [normal((3, 3, 2, 6), 18), (1, 1, 1, 6)]),
     ),
-    "Conv2d.bias": Row(lambda **s: list(conv(**s).state_dict()), (True, ["w", "b"]), (False, ["w"])),
+    "Conv2d.bias": Row(lambda **s: list(conv(**s).state_dict()), (True, ["weight", "bias"]), (False, ["weight"])),
     "Conv2d.rng": Row(
         lambda rng: conv(rng=rng).weight.data, (0, normal((3, 3, 4, 6), 36)), (SEED, normal((3, 3, 4, 6), 36, SEED))
     ),
     "Conv2d.dtype": Row(
         lambda **s: dtypes(conv(**s)),
-        (np.float32, {"w": "float32", "b": "float32"}),
-        (np.float64, {"w": "float64", "b": "float64"}),
+        (np.float32, {"weight": "float32", "bias": "float32"}),
+        (np.float64, {"weight": "float64", "bias": "float64"}),
     ),
     "BatchNorm2d.c": Row(
         lambda c: {name: array.tolist() for name, array in nn.BatchNorm2d(c).state_dict().items()},
-        (1, {"gamma": [1.0], "beta": [0.0], "running_mean": [0.0], "running_var": [1.0]}),
-        (2, {"gamma": [1.0, 1], "beta": [0.0, 0], "running_mean": [0.0, 0], "running_var": [1.0, 1]}),
+        (1, {"weight": [1.0], "bias": [0.0], "running_mean": [0.0], "running_var": [1.0]}),
+        (2, {"weight": [1.0, 1], "bias": [0.0, 0], "running_mean": [0.0, 0], "running_var": [1.0, 1]}),
     ),
     "BatchNorm2d.momentum": Row(statistics, (0.1, [0.2, 1.1]), (0.5, [1.0, 1.5]), (1.0, [2.0, 2.0])),
     "BatchNorm2d.eps": Row(normalised, (1e-5, [0.999995, -0.999995, 0.999995]), (3.0, [0.5, -0.5, 0.5]), rtol=1e-9),
@@ -374,9 +374,9 @@ ROWS = {
     "Buffer.data": Row(lambda data: nn.Buffer(data).data.tolist(), (np.ones(2), [1.0, 1.0]), (np.ones(1, int), [1])),
     "Module.train.training": Row(modes, (True, [True] * 4), (False, [False] * 4)),
     "Module.load_state_dict.strict": Row(
-        lambda **s: list(nn.Linear(1, 1, rng=0).load_state_dict({"w": [[1.0]]}, **s)),
-        (True, Refused(ValueError, "missing: b")),
-        (False, [["b"], []]),
+        lambda **s: list(nn.Linear(1, 1, rng=0).load_state_dict({"weight": [[1.0]]}, **s)),
+        (True, Refused(ValueError, "missing: bias")),
+        (False, [["bias"], []]),
     ),
     "Unmatched.missing_keys": Row(
         lambda missing_keys: nn.Unmatched(missing_keys, []), (["a"], (["a"], [])), ([], ([], []))

@@ -88,12 +88,12 @@ def test_a_loaded_state_is_copied(dtype):
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("w", (2, 3)),
-        ("w", (6,)),
-        ("w", (1, 3, 2)),
-        ("w", (3, 2, 1)),
-        ("b", (1, 2)),
-        ("b", (2, 1)),
+        ("weight", (2, 3)),
+        ("weight", (6,)),
+        ("weight", (1, 3, 2)),
+        ("weight", (3, 2, 1)),
+        ("bias", (1, 2)),
+        ("bias", (2, 1)),
         ("s", (1,)),
         ("one", ()),
         ("one", (1, 1)),

@@ -41,7 +41,7 @@ def test_layers_of_a_long_sequence_keep_their_order():
     """Layer 10 does not follow layer 1, as it would by name."""
     rng = np.random.default_rng(0)
     net = nn.Sequential(*[nn.Linear(3, 3, rng=i, dtype="float64") for i in range(300)])
-    assert [name for name, _ in net.named_parameters()] == [f"{i}.{p}" for i in range(300) for p in "wb"]
+    assert [name for name, _ in net.named_parameters()] == [f"{i}.{p}" for i in range(300) for p in ("weight", "bias")]
     x = expected = rng.standard_normal((2, 3))
     for layer in net.layers:
         layer.weight.data, layer.bias.data = np.linalg.qr(rng.standard_normal((3, 3)))[0], rng.standard_normal(3)

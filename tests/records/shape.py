@@ -112,15 +112,16 @@ RECORDS = {
             "first": sample(randn(1, 3, 1), axis=0),
             "last": sample(randn(1, 3, 1), axis=-1),
             "both": sample(randn(1, 3, 1), axis=(0, 2)),
+            "all": sample(randn(1, 3, 1)),
+            "none": sample(randn(3, 2)),
         },
         analytic=True,
         linear="jointly",
-        torch=lambda x, axis: torch.squeeze(x, axis),
+        torch=lambda x, axis=None: torch.squeeze(x) if axis is None else torch.squeeze(x, axis),
         refuses={
             "size": Refusal(lambda: mg.squeeze(t(2, 1), 0), r"only axes of size 1 .*axis 0 of shape \(2, 1\)"),
             "size-of-one-of-two": Refusal(lambda: mg.squeeze(ones(1, 2), (0, 1)), "only axes of size 1"),
             "no-axis": Refusal(lambda: mg.squeeze(t(2, 1), 2), "axis 2 is not an axis of an array with 2 axes"),
-            "none": Refusal(lambda: mg.squeeze(ones(1, 2), None), "name the axes"),
         },
     ),
     "expand_dims": OperatorRecord(

@@ -201,7 +201,7 @@ def squeeze(s: Sizes) -> Sample:
     """Drop some of the axes of size 1."""
     shape = s.shuffled([*s.shape(most=4), *[1] * s.size(5)])
     ones = [a for a, n in enumerate(shape) if n == 1]
-    axis = s.axes(ones, len(shape)) if s.chance() else s.pick(ones)
+    axis = s.axes(ones, len(shape)) if s.chance() else s.pick([None, *ones])
     return sample(s.normal(*shape), axis=axis)
 
 

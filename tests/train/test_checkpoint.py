@@ -237,9 +237,9 @@ def test_another_net_is_refused_with_a_list_of_all_differences(path):
     before = net.state_dict()
     with pytest.raises(ValueError, match="load_state_dict") as info:
         net.load_state_dict(load(path)["model"])
-    norm = ("gamma", "beta", "running_mean", "running_var")
+    norm = ("weight", "bias", "running_mean", "running_var")
     faults = [f"missing: 2.{n}" for n in norm] + [f"unexpected: 1.{n}" for n in norm]
-    for fault in [*faults, "unexpected: 0.b", "0.w: expected shape (4, 2), got (3, 2)"]:
+    for fault in [*faults, "unexpected: 0.bias", "0.weight: expected shape (4, 2), got (3, 2)"]:
         assert fault in str(info.value)
     assert_same(net.state_dict(), before)
 

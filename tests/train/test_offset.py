@@ -83,8 +83,8 @@ def test_folding_around_an_offset(offset):
     folded = nn.fold_batch_norm(net.eval())
     x = np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype("float32")
     conv, norm = ({name: value.astype("float64") for name, value in layer.state_dict().items()} for layer in net.layers)
-    out = mg.conv2d(x.astype("float64"), conv["w"]) + (conv["b"] - norm["running_mean"])
-    expected = norm["gamma"] * out / np.sqrt(norm["running_var"] + 1e-5) + norm["beta"]
+    out = mg.conv2d(x.astype("float64"), conv["weight"]) + (conv["bias"] - norm["running_mean"])
+    expected = norm["weight"] * out / np.sqrt(norm["running_var"] + 1e-5) + norm["bias"]
     error = np.abs(folded(mg.Tensor(x)).data - expected).max() / np.abs(expected).max()
     assert error <= 37 * np.finfo("float32").eps
 

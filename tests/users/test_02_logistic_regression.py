@@ -15,7 +15,7 @@ def test_logistic_regression_finds_the_solution_of_scikit_learn():
     inputs, targets = mg.Tensor(x), mg.Tensor(y[:, None].astype(np.float64))
 
     net = nn.Linear(30, 1, dtype=np.float64, rng=0)
-    groups = [{"params": [net.w], "weight_decay": 1 / len(x)}, {"params": [net.b], "weight_decay": 0.0}]
+    groups = [{"params": [net.weight], "weight_decay": 1 / len(x)}, {"params": [net.bias], "weight_decay": 0.0}]
     sgd = optim.SGD(groups, lr=0.5, momentum=0.9)
     for _ in range(1000):
         loss = mg.binary_cross_entropy(net(inputs), targets)
@@ -29,5 +29,5 @@ def test_logistic_regression_finds_the_solution_of_scikit_learn():
     assert np.mean((probability > 0.5) == y) > 0.98
 
     reference = linear_model.LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(x, y)
-    np.testing.assert_allclose(net.w.numpy().ravel(), reference.coef_.ravel(), atol=1e-2)
-    np.testing.assert_allclose(net.b.numpy(), reference.intercept_, atol=1e-2)
+    np.testing.assert_allclose(net.weight.numpy().ravel(), reference.coef_.ravel(), atol=1e-2)
+    np.testing.assert_allclose(net.bias.numpy(), reference.intercept_, atol=1e-2)

@@ -26,7 +26,7 @@ class ResidualMLP(nn.Module):
 def test_a_residual_module_with_nested_lists_learns_the_digits():
     net = ResidualMLP(width=48, depth=3, rng=np.random.default_rng(0))
     names = [name for name, _ in net.named_parameters()]
-    assert "blocks.2.1.w" in names
+    assert "blocks.2.1.weight" in names
     assert len(names) == 2 + 3 * 4 + 2 + 2
 
     sgd = optim.SGD(net.parameters(), lr=0.05, momentum=0.9)

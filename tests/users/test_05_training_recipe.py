@@ -20,8 +20,8 @@ def make_net():
 
 
 def make_groups(net):
-    head = [net[-1].w]
-    decay = [p for name, p in net.named_parameters() if p.ndim > 1 and name != "7.w"]
+    head = [net[-1].weight]
+    decay = [p for name, p in net.named_parameters() if p.ndim > 1 and name != "7.weight"]
     no_decay = [p for _, p in net.named_parameters() if p.ndim <= 1]
     return [
         {"params": decay, "weight_decay": 5e-4},

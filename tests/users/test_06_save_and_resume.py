@@ -40,7 +40,7 @@ def test_load_under_another_head(tmp_path):
     state = mg.load(tmp_path / "net.safetensors")
     state = {name: value for name, value in state.items() if not name.startswith("head.")}
     missing, unexpected = other.load_state_dict(state, strict=False)
-    assert missing == ["head.w", "head.b"]
+    assert missing == ["head.weight", "head.bias"]
     assert unexpected == []
     assert same_bits(net.body, other.body)
     assert other(mg.Tensor(np.zeros((2, 8, 8, 1), dtype=np.float32))).shape == (2, 5)

@@ -25,7 +25,7 @@ def test_filters_are_drawn(tmp_path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    filters = make_net()[0].w
+    filters = make_net()[0].weight
     assert filters.shape == (3, 3, 1, 16)
     figure, axes = plt.subplots(4, 4)
     for k, axis in enumerate(axes.flat):
@@ -39,7 +39,7 @@ def test_filters_are_drawn(tmp_path):
 def test_activations_of_each_layer():
     x = mg.Tensor(data.Digits(train=False).images[:4])
     activations = {}
-    for name, layer in make_net().eval().children():
+    for name, layer in make_net().eval().named_children():
         x = activations[name] = layer(x)
     assert activations["0"].shape == (4, 8, 8, 16)
     assert activations["5"].shape == (4, 4, 4, 8)

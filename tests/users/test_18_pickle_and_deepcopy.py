@@ -54,8 +54,8 @@ def test_a_copy_is_independent(duplicate):
     with mg.no_grad():
         for p, q in zip(average.parameters(), net.parameters(), strict=True):
             p.data[:] = 0.9 * p.data + 0.1 * np.ones_like(q.data)
-    assert not np.array_equal(average[0].w.numpy(), net[0].w.numpy())
-    assert average[0].w.requires_grad
+    assert not np.array_equal(average[0].weight.numpy(), net[0].weight.numpy())
+    assert average[0].weight.requires_grad
 
 
 @pytest.mark.parametrize("duplicate", [through_pickle, copy.deepcopy])

@@ -44,7 +44,7 @@ def test_pandas():
         sgd.step()
     frame["prediction"] = net(x).detach().numpy().squeeze()
     assert frame["prediction"].sub(frame["y"]).abs().max() < 1e-3
-    weights = pd.Series(net.w.flatten().tolist(), index=["a", "b"])
+    weights = pd.Series(net.weight.flatten().tolist(), index=["a", "b"])
     assert weights["a"] == pytest.approx(2.0, abs=1e-3)
     straight = mg.Tensor(frame[["a", "b"]])
     np.testing.assert_allclose(straight.numpy(), x.numpy(), rtol=1e-6)
