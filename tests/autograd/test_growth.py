@@ -61,7 +61,8 @@ def small_net():
     )
 
 
-@pytest.mark.parametrize("segments", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("segments", [False, True])
 def test_memory_after_500_steps_is_that_after_50(segments):
     net, (x, labels) = small_net(), images(4, 8)
     sgd = mg.optim.SGD(net.parameters(), 0.01)
@@ -215,6 +216,7 @@ def test_training_in_segments_of_ten_blocks_is_bit_equal():
         np.testing.assert_array_equal(value, state_again[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_segments_hold_a_fraction_of_what_the_net_keeps():
     (x, labels), peaks = images(8, 16), []
     for segment in (0, memory.SEGMENT):
@@ -247,7 +249,7 @@ def small_bottleneck_net():
 @pytest.mark.usefixtures("threads_as_before")
 @pytest.mark.parametrize(
     ("build", "batch", "size"),
-    [(lambda: cifar_resnet(8), 12, 32), (small_bottleneck_net, 6, 64)],
+    [pytest.param(lambda: cifar_resnet(8), 12, 32, marks=pytest.mark.slow), (small_bottleneck_net, 6, 64)],
     ids=["resnet8", "bottleneck"],
 )
 def test_twenty_steps_are_bit_equal_on_one_to_four_threads(build, batch, size):

@@ -204,6 +204,7 @@ def test_a_worker_knows_its_threads_and_keeps_the_environment(monkeypatch):
     assert task["settings"] == TINY | {"segment": 3}
 
 
+@pytest.mark.slow
 def test_the_peak_is_this_programs_own():
     """A process that is started by one with much memory does not begin with its peak."""
     mine = worker.peak_memory()

@@ -95,6 +95,7 @@ def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 def test_stopped_and_resumed_it_ends_with_the_same_weights(run, tmp_path, monkeypatch):
     whole = run("--iterations", 3, out=tmp_path / "whole")

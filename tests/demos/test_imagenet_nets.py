@@ -11,7 +11,7 @@ from demos import imagenet_nets
 from minigrad import inspect
 
 
-@pytest.mark.parametrize("depth", [18, 34])
+@pytest.mark.parametrize("depth", [18, pytest.param(34, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["plain", "ResNet"])
 def test_at_full_width_they_are_the_nets_of_table_1(kind, depth):
     """But for the classes and the channels of the images."""

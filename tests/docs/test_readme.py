@@ -54,9 +54,9 @@ def test_commands_name_modules_and_options_that_exist():
     commands = re.findall(r"python -m ([\w.]+)((?: [^`\n&]*)?)", README)
     assert len(commands) > 10
     for module, arguments in commands:
-        spec = importlib.util.find_spec(module)
-        assert spec is not None, module
         if module.startswith(("demos", "minigrad", "tests")):
+            spec = importlib.util.find_spec(module)
+            assert spec is not None, module
             if spec.submodule_search_locations:
                 spec = importlib.util.find_spec(f"{module}.__main__")
             text = Path(spec.origin).read_text() + (ROOT / "demos/lab.py").read_text()

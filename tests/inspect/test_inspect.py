@@ -99,7 +99,7 @@ def vgg_by_hand(convolutions, batch_norm):
         (44, 658_586, "97.17"),
         (56, 853_018, "125.49"),
         (110, 1_727_962, "252.89"),
-        (1202, 19_421_274, "2829.2"),
+        pytest.param(1202, 19_421_274, "2829.2", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("make", [models.cifar_plain, models.cifar_resnet])
@@ -142,8 +142,10 @@ def test_imagenet_nets_of_basic_blocks_have_the_macs_of_the_paper(name, blocks, 
     ("name", "blocks", "parameters", "giga"),
     [
         ("resnet50", (3, 4, 6, 3), 25_557_032, {"1x1": "3.858", "3x3": "4.089"}),
-        ("resnet101", (3, 4, 23, 3), 44_549_160, {"1x1": "7.570", "3x3": "7.801"}),
-        ("resnet152", (3, 8, 36, 3), 60_192_808, {"1x1": "11.282", "3x3": "11.514"}),
+        pytest.param("resnet101", (3, 4, 23, 3), 44_549_160, {"1x1": "7.570", "3x3": "7.801"}, marks=pytest.mark.slow),
+        pytest.param(
+            "resnet152", (3, 8, 36, 3), 60_192_808, {"1x1": "11.282", "3x3": "11.514"}, marks=pytest.mark.slow
+        ),
     ],
 )
 @pytest.mark.parametrize("stride_in", ["1x1", "3x3"])

@@ -129,19 +129,20 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "MIN_MULTIPLY_ADDS", 1)
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_product_survives_an_interrupt_at_every_instruction(n, libraries, small_blocks):
     mg.set_num_threads(n)
     assert check_at_every_instruction(multiply, multiply(), libraries) > 300
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 17])
 def test_a_convolution_survives_an_interrupt_at_every_instruction(n, step, libraries, small_blocks):
     mg.set_num_threads(n)
     assert check_at_every_instruction(convolve, convolve(), libraries, step) > 3000
 
 
+@pytest.mark.slow
 def test_helpers_are_made_again_after_an_interrupt_at_every_instruction(libraries):
     """And those that were made half-way end."""
 

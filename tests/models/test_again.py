@@ -153,7 +153,7 @@ def test_parts_that_are_replaced_after_a_call_are_called(name):
 
 @pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
 @pytest.mark.parametrize("option", ["A", "B", "C"])
-@pytest.mark.parametrize("stride_in", ["1x1", "3x3"])
+@pytest.mark.parametrize("stride_in", ["1x1", pytest.param("3x3", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("cheap_draws")
 def test_a_block_of_a_derived_class_gets_all_settings(kind, option, stride_in):
     mine = type("Mine", (kind,), {})

@@ -333,8 +333,16 @@ def tiny_later_bottleneck(**settings):
     return tiny_bottleneck(stride_in="3x3", shortcut="A", pad_channels="both", **settings)
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("make", [tiny_plain, tiny_residual, tiny_bottleneck, tiny_later_bottleneck])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(tiny_plain, marks=pytest.mark.slow),
+        tiny_residual,
+        pytest.param(tiny_bottleneck, marks=pytest.mark.slow),
+        tiny_later_bottleneck,
+    ],
+)
 def test_a_whole_net_by_finite_differences(make, training):
     """End to end, in float64: the gradients of the parameters of a tiny net, and of its input."""
     net = make(rng=3, dtype=np.float64).train(training)

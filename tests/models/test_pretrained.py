@@ -83,6 +83,12 @@ if torch is not None:
                 x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.pad))
             return functional.relu(x + y)
 
+    class Images(torch.nn.Module):
+        """Turns (n, w, c) into (n, c, 1, w)."""
+
+        def forward(self, x):
+            return x.transpose(1, 2).unsqueeze(2)
+
     class TorchResNet(torch.nn.Module):
         """A ResNet under torchvision's names: conv1, bn1, layer1 ..., fc."""
 
@@ -258,6 +264,7 @@ def test_a_sequential_has_pytorchs_names_groups_and_flattening():
     assert disagreement(logits(net, x), expected) < 1e-6
 
 
+@needs_torch
 def test_the_other_layers_have_pytorchs_names_and_layouts():
     rng = np.random.default_rng(3)
     net = nn.Sequential(
@@ -297,13 +304,6 @@ def test_the_other_layers_have_pytorchs_names_and_layouts():
     assert all(np.array_equal(array, state[name]) for name, array in pretrained.to_torch(net).items())
     with pytest.raises(ValueError, match=r"^to_torch: expected .* LayerNorm of at most two axes, got LayerNorm at '0'"):
         pretrained.to_torch(nn.Sequential(nn.LayerNorm((2, 2, 3))))
-
-
-class Images(torch.nn.Module):
-    """Turns (n, w, c) into (n, c, 1, w)."""
-
-    def forward(self, x):
-        return x.transpose(1, 2).unsqueeze(2)
 
 
 @pytest.mark.usefixtures("no_draws")

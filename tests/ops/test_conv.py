@@ -163,7 +163,7 @@ def all_results(arrays, settings, need=(0, 1, 2)):
     return [out.data, *(d.data for d in mg.grad(out, [leaves[i] for i in need], arrays[3]))]
 
 
-@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("special", [np.nan, np.inf, pytest.param(-np.inf, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", SPREADS)
 def test_nan_and_infinity_stay_in_their_windows(case, special):
     """Whatever is finite by loops is what it was without them, to the bit, whichever gradients are asked for."""

@@ -70,6 +70,7 @@ def test_a_call_is_left_out(monkeypatch, tmp_path):
     assert codes == ["def f(x):\n    pass\n    g(x)\n", "def f(x):\n    x.release()\n    pass\n"]
 
 
+@pytest.mark.slow
 def test_every_mutant_is_python_and_has_a_name_of_its_own():
     total = 0
     for file in rules.FILES:

@@ -250,6 +250,7 @@ def test_verdicts_on_a_tiny_project(tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_one_test_without_an_end_does_not_use_up_the_time_of_its_stage(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trials, "PATIENCE", 1)

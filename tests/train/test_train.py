@@ -270,7 +270,7 @@ def test_a_run_resumes_bit_exactly_from_any_iteration(tmp_path, stop, capsys):
     assert_resumes(tmp_path, uninterrupted())
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_run_resumes_bit_exactly_under_every_schedule(tmp_path, schedule, dtype):
     settings = {"schedule": schedule, "dtype": dtype, "nesterov": schedule == "steps"}
