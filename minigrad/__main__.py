@@ -28,6 +28,7 @@ SAMPLES: dict[str, tuple[Callable[..., Any], list[Shape]]] = {
         lambda x, c, b: mg.batch_norm(x, c, b, np.zeros(2, x.dtype), np.ones(2, x.dtype), training=True),
         [(5, 2), (2,), (2,)],
     ),
+    "binary_cross_entropy": (mg.binary_cross_entropy, [(2, 3), (2, 3)]),
     "broadcast_to": (lambda x: mg.broadcast_to(x, (4, 2, 3)), [(2, 1)]),
     "clip": (lambda x: mg.clip(x, -0.5, 0.5), [(2, 3)]),
     "concatenate": (lambda a, b: mg.concatenate([a, b], axis=1), [(2, 3), (2, 1)]),
@@ -35,14 +36,19 @@ SAMPLES: dict[str, tuple[Callable[..., Any], list[Shape]]] = {
     "conv_transpose2d": (lambda x, w, b: mg.conv_transpose2d(x, w, b, stride=2), [(2, 2, 3, 2), (3, 3, 2, 3), (3,)]),
     "cross_entropy": (lambda x: mg.cross_entropy(x, [2, 0]), [(2, 3)]),
     "dropout": (lambda x: mg.dropout(x, rng=np.random.default_rng(0), training=True), [(2, 3)]),
+    "einsum": (lambda a, b: mg.einsum("nij,jk->nk", a, b), [(2, 2, 3), (3, 2)]),
+    "embedding": (lambda w: mg.embedding([[2, 0], [2, 1]], w), [(3, 2)]),
     "expand_dims": (lambda x: mg.expand_dims(x, 1), [(2, 3)]),
     "getitem": (lambda x: x[[0, 1, 0], 1:], [(2, 3)]),
     "global_avg_pool2d": (mg.global_avg_pool2d, [(2, 3, 2, 2)]),
+    "group_norm": (lambda x, c, b: mg.group_norm(x, 2, c, b), [(2, 3, 4), (4,), (4,)]),
+    "layer_norm": (lambda x, c, b: mg.layer_norm(x, 3, c, b), [(2, 3), (3,), (3,)]),
     "linear": (mg.linear, [(2, 3), (3, 4), (4,)]),
     "log": (lambda x: mg.log(x + 1.0), [(2, 3)]),
     "matmul": (mg.matmul, [(2, 2, 3), (3, 4)]),
     "max_pool2d": (lambda x: mg.max_pool2d(x, 3, stride=2, padding=1), [(1, 4, 5, 2)]),
     "mse_loss": (mg.mse_loss, [(2, 3), (2, 3)]),
+    "nll_loss": (lambda x: mg.nll_loss(x, [2, 0]), [(2, 3)]),
     "pad": (lambda x: mg.pad(x, [(1, 2), (0, 1)]), [(2, 3)]),
     "pow": (lambda a, b: mg.pow(a + 1.0, b), [(2, 3), (3,)]),
     "reshape": (lambda x: mg.reshape(x, (3, 2)), [(2, 3)]),
@@ -91,10 +97,10 @@ def check() -> int:
             errors = mg.check_operator(call, [arrays])
         except mg.GradientError as error:
             failed.append(name)
-            print(f"{name:<20}WRONG: {error}")
+            print(f"{name:<22}WRONG: {error}")
         else:
             print(
-                f"{name:<20}" + "  ".join(f"{order} {errors[order]:.0e}" for order in ("first order", "second order"))
+                f"{name:<22}" + "  ".join(f"{order} {errors[order]:.0e}" for order in ("first order", "second order"))
             )
     count, seconds = len(ops.__all__), time.perf_counter() - start
     print(f"\n{count - len(failed)} of {count} operators proven in {seconds:.1f} s: first and second derivatives")
