@@ -37,7 +37,7 @@ SAMPLES: dict[str, tuple[Callable[..., Any], list[Shape]]] = {
     "cross_entropy": (lambda x: mg.cross_entropy(x, [2, 0]), [(2, 3)]),
     "dropout": (lambda x: mg.dropout(x, rng=np.random.default_rng(0), training=True), [(2, 3)]),
     "einsum": (lambda a, b: mg.einsum("nij,jk->nk", a, b), [(2, 2, 3), (3, 2)]),
-    "embedding": (lambda w: mg.embedding([[2, 0], [2, 1]], w), [(3, 2)]),
+    "embedding": (lambda w: mg.embedding(np.array([[2, 0], [2, 1]]), w), [(3, 2)]),
     "expand_dims": (lambda x: mg.expand_dims(x, 1), [(2, 3)]),
     "getitem": (lambda x: x[[0, 1, 0], 1:], [(2, 3)]),
     "global_avg_pool2d": (mg.global_avg_pool2d, [(2, 3, 2, 2)]),
