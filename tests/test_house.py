@@ -12,7 +12,19 @@ import minigrad
 from tests import house
 
 #: Slow to import, or optional: imported by the functions that need them.
-HEAVY = ["scipy", "matplotlib", "PIL", "cupy", "torch", "tqdm", "threadpoolctl", "safetensors", "pooch", "requests"]
+HEAVY = [
+    "scipy",
+    "matplotlib",
+    "PIL",
+    "cupy",
+    "mpi4py",
+    "torch",
+    "tqdm",
+    "threadpoolctl",
+    "safetensors",
+    "pooch",
+    "requests",
+]
 
 #: Of the standard library, what only commands and downloads need.
 SLOW = [

@@ -17,7 +17,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from minigrad.checked import as_written, checked
 from minigrad.data.dataset import Batch, Dataset
 from minigrad.data.transforms import Transform
 from minigrad.typing import Array, Rng
+
+B = TypeVar("B")
 
 
 class DataLoader:
@@ -108,7 +110,7 @@ class DataLoader:
         self.shuffle, self.seed = rng is not None, _seed(rng)
         self.epoch, self.batch = 0, 0
         self._state_loaded = False
-        self._running: Generator[Batch, None, None] | None = None  # the batches of the loop that began last
+        self._running: Generator[Any, None, None] | None = None  # the batches of the loop that began last
 
     def __repr__(self) -> str:
         text = as_written(self, rng=self.seed if self.shuffle else None)
@@ -120,11 +122,30 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch; after a state was loaded, those that were left in its epoch."""
+        return self._loop(self._maker)
+
+    def shards(self, count: int, own: range) -> Iterator[list[Batch]]:
+        """Yield, for each batch of one epoch, some of `count` parts of nearly equal size: those in `own`.
+
+        The transform draws the random numbers of a part from seed, epoch, batch and part.
+        See :func:`minigrad.distributed.split`.
+
+        Examples
+        --------
+        >>> import minigrad as mg
+        >>> parts = next(DataLoader(mg.data.Digits(), 50, rng=0).shards(4, range(1, 3)))
+        >>> [len(labels) for images, labels in parts]
+        [13, 12]
+        """
+        return self._loop(lambda: self._maker_of_shards(count, own))
+
+    def _loop(self, maker: Callable[[], Callable[[int], B]]) -> Iterator[B]:
+        """Yield what the function that `maker` returns makes of each batch of one epoch, and count them."""
         self._end_running_loop()
         if self.batch and not self._state_loaded:  # the last loop was left early
             self.epoch, self.batch = self.epoch + 1, 0
         self._state_loaded = False
-        batches = self._running = _made_ahead(self._maker(), range(self.batch, len(self)), self.prefetch)
+        batches = self._running = _made_ahead(maker(), range(self.batch, len(self)), self.prefetch)
         try:
             for batch in batches:
                 self.batch += 1
@@ -204,16 +225,33 @@ class DataLoader:
 
     def _maker(self) -> Callable[[int], Batch]:
         """Return the function that makes batch `i` of the current epoch."""
-        seed, epoch, size = self.seed, self.epoch, self.batch_size
-        order = np.arange(len(self.dataset))
-        if self.shuffle:
-            _generator(seed, epoch).shuffle(order)
+        seed, epoch, size, order = self.seed, self.epoch, self.batch_size, self._order()
+        return lambda i: self._made(order[i * size : (i + 1) * size], seed, epoch, i)
 
-        def make(i: int) -> Batch:
-            images, labels = _batch(self.dataset, order[i * size : (i + 1) * size])
-            return images if self.transform is None else self.transform(images, _generator(seed, epoch, i)), labels
+    def _maker_of_shards(self, count: int, own: range) -> Callable[[int], list[Batch]]:
+        """Return the function that makes some parts of batch `i` of the current epoch."""
+        seed, epoch, size, order = self.seed, self.epoch, self.batch_size, self._order()
+
+        def make(i: int) -> list[Batch]:
+            batch = order[i * size : (i + 1) * size]
+            cuts = [len(batch) * part // count for part in range(count + 1)]
+            return [self._made(batch[cuts[part] : cuts[part + 1]], seed, epoch, i, part) for part in own]
 
         return make
+
+    def _order(self) -> Array:
+        """Return the indices of all images in the order of the current epoch."""
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            _generator(self.seed, self.epoch).shuffle(order)
+        return order
+
+    def _made(self, indices: Array, seed: int, *place: int) -> Batch:
+        """Return a batch of the images at some indices; it may be made while the loop is already in another epoch."""
+        if not len(indices):  # a part of a batch that has fewer images than parts
+            return np.empty(0), np.empty(0, int)
+        images, labels = _batch(self.dataset, indices)
+        return images if self.transform is None else self.transform(images, _generator(seed, *place)), labels
 
 
 def _batch(dataset: Dataset, indices: Array) -> Batch:
@@ -254,7 +292,7 @@ def _generator(seed: int, *place: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))
 
 
-def _made_ahead(make: Callable[[int], Batch], indices: range, prefetch: int) -> Generator[Batch, None, None]:
+def _made_ahead(make: Callable[[int], B], indices: range, prefetch: int) -> Generator[B, None, None]:
     """Yield ``make(i)`` for all indices, made by a thread while the caller works with earlier batches.
 
     When the caller asks for batch ``i``, batch ``i + prefetch`` is ordered. The order None ends the thread.
@@ -265,7 +303,7 @@ def _made_ahead(make: Callable[[int], Batch], indices: range, prefetch: int) -> 
         return
     # a SimpleQueue may be used in finalisers, which can interrupt either thread at any line
     orders: SimpleQueue[int | None] = SimpleQueue()
-    results: SimpleQueue[Batch | BaseException] = SimpleQueue()
+    results: SimpleQueue[B | BaseException] = SimpleQueue()
     ended = False
 
     def work() -> None:
@@ -279,7 +317,7 @@ def _made_ahead(make: Callable[[int], Batch], indices: range, prefetch: int) -> 
     # run in a copy of the caller's context, which holds NumPy's errstate
     thread = threading.Thread(target=copy_context().run, args=(work,), name="DataLoader", daemon=True)
     thread.start()
-    result: Batch | BaseException | None = None
+    result: B | BaseException | None = None
     try:
         upcoming = iter(indices)
         for i in islice(upcoming, min(prefetch, len(indices))):

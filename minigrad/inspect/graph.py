@@ -1,6 +1,6 @@
 """draw_graph: a picture of the tape, from the leaves to a Tensor.
 
-Next: :mod:`minigrad.train.checkpoint`.
+Next: :mod:`minigrad.distributed`.
 """
 
 from __future__ import annotations

@@ -279,6 +279,20 @@ class Module:
             raise ValueError("load_state_dict: the state does not fit this model:\n  " + "\n  ".join(faults) + rest)
         return pairs, other
 
+    def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
+        """Yield the random generators that the layers draw from, as those of dropout, each with its path and place.
+
+        Examples
+        --------
+        >>> from minigrad import nn
+        >>> [name for name, rng in nn.Sequential(nn.ReLU(), nn.Dropout(rng=0)).named_generators()]
+        ['1.rng.0']
+        """
+        for path, module in self.named_modules():
+            for name, value in module._attributes():
+                if isinstance(value, np.random.Generator):
+                    yield f"{path}.{name}" if "." in name else f"{path}.{name}.0", value
+
     def at_present(self, state: Mapping[str, V], mine: Container[str]) -> dict[str, V]:
         """Return a state with the present paths, `mine`, in place of those of an earlier version."""
 

@@ -12,19 +12,23 @@ Next: :mod:`models.vgg`.
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from minigrad import distributed
 from minigrad.arguments import expect, file, integer
 from minigrad.autograd.modes import no_grad
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import checked
 from minigrad.data import DataLoader
+from minigrad.data.dataset import Batch
 from minigrad.device import is_array, to_host
+from minigrad.distributed import Shards
 from minigrad.kernels.memory import keep_freed_memory
 from minigrad.nn import BatchNorm2d, Module
 from minigrad.nn.module import evaluation
@@ -32,12 +36,14 @@ from minigrad.ops import cross_entropy
 from minigrad.optim import Optimizer, Schedule
 from minigrad.train import diagnose
 from minigrad.train.report import Record, Report
-from minigrad.train.run import Checkpoint, Run
-from minigrad.train.signals import stop_requests
+from minigrad.train.run import Checkpoint, Run, facts
+from minigrad.train.signals import StopRequest, stop_requests
 from minigrad.typing import Array
 
 #: By name, functions of output and target. Any: a target is what the data set holds, and the caller knows its type.
 Metrics: TypeAlias = Mapping[str, Callable[[Tensor, Any], object]]
+#: A function of output and target that returns the mean over a batch.
+Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
 
 
 @checked
@@ -57,6 +63,7 @@ def fit(
     log: str | Path | None = None,
     figure: str | Path | None = None,
     checkpoint: Checkpoint | None = None,
+    shards: int | None = None,
     title: str = "",
 ) -> list[Record]:
     """Train `model`, and return what was measured.
@@ -91,6 +98,10 @@ def fit(
         A JSONL file and a PNG file that show the run as it goes.
     checkpoint : Checkpoint, optional
         The file to resume the run from, and when it is written.
+    shards : int, optional
+        The number of parts into which each batch is cut, a power of two. They are spread over the processes that MPI
+        started, and the results are equal to the bit for every number of processes that divides it, one included: see
+        :mod:`minigrad.distributed`.
     title : str
         Printed before the progress.
 
@@ -151,53 +162,60 @@ def fit(
     length = integer("fit", unit, count, least=1) * size
     every = len(batches) if evaluate_every is None else integer("fit", "evaluate_every", evaluate_every, least=1)
     log, figure = (None if path is None else file("fit", path) for path in (log, figure))
-    run = Run(model, batches, sets, optimizer, schedule, [*metrics], {} if checkpoint is None else checkpoint.config)
-    if checkpoint is not None:
+    config: dict[str, object] = {} if shards is None else {"shards": shards}
+    config |= {} if checkpoint is None else checkpoint.config
+    run = Run(model, batches, sets, optimizer, schedule, [*metrics], config)
+    _check_shards(run, shards)
+    first_rank = distributed.rank() == 0
+    if checkpoint is not None and first_rank:
         checkpoint.begin(run)
+    if shards is not None:
+        distributed.agree(facts(run))
+        run.restore(distributed.broadcast(run.state_dict()))
     keep_freed_memory()
     if not model.training:
         model.train()
-    report = Report(length, run.history, first=run.iteration, title=title, log=log, figure=figure)
+    files = {"log": log, "figure": figure} if first_rank else {}
+    report = Report(length, run.history, first=run.iteration, title=title, quiet=not first_rank, **files)
     begun = saved = time.perf_counter()
-    first, device = run.iteration, model.device
-    done = first >= length or bool(on_record and run.at_record() and on_record(run.history))
+    first = run.iteration
+    done = first >= length or (run.at_record() and _asked(on_record, run.history))
     with report, stop_requests(checkpoint is not None) as stop:
         while not done:
-            for images, targets in run.epoch():
+            for batch in run.epoch(shards):
                 draws = run.generator_states()
 
-                x, y = Tensor(images).to(device), _on_device(targets, model)
-                output = model(x)
-                value = loss(output, y)
-                optimizer.zero_grad()
-                value.backward()
-                mean_loss = value.item()
+                if isinstance(batch, Shards):
+                    n, mean_loss, sums = _together(model, loss, metrics, batch, stop)
+                else:
+                    n, mean_loss, sums = _alone(model, loss, metrics, batch, optimizer)
                 if fault := diagnose.fault(mean_loss, run.parameters):
                     run.set_generator_states(draws)  # the iteration is repeated, with the same draws
                     raise FloatingPointError(
                         f"fit: {fault} in iteration {run.iteration} at learning rate {optimizer.lr:g}: "
-                        f"{diagnose.cause(model, loss, x, y)}"
+                        f"{_cause(model, loss, batch)}"
                     )
                 optimizer.step()
 
-                sums = _sums(metrics, output, y, len(targets))
-                run.advance(len(targets), mean_loss, sums)
+                run.advance(n, mean_loss, sums)
                 if schedule is not None:
-                    schedule.observe(**{f"batch_{name}": total / len(targets) for name, total in sums.items()})
+                    schedule.observe(**{f"batch_{name}": total / n for name, total in sums.items()})
                     schedule.step()
                 report.step(run.iteration)
                 done = run.iteration == length
                 if done or run.iteration % every == 0:
                     record = run.record(
-                        {name: _evaluate(model, loader, loss, metrics) for name, loader in sets.items()}
+                        {name: _evaluate(model, loader, loss, metrics, shards) for name, loader in sets.items()}
                     )
                     if schedule is not None:
                         schedule.observe(**record)
                     pace = (time.perf_counter() - begun) / (run.iteration - first)
                     report.add(record, pace * (length - run.iteration))
-                    done = bool(on_record and on_record(run.history)) or done
-                requested = stop.received  # read once: a signal may arrive between any two lines
-                if checkpoint and (done or requested or time.perf_counter() - saved > 60 * checkpoint.every):
+                    done = _asked(on_record, run.history) or done
+                # read once: a signal may arrive between any two lines
+                requested = stop.received if shards is None else stop.agreed
+                late = checkpoint and time.perf_counter() - saved > 60 * checkpoint.every
+                if checkpoint and first_rank and (done or requested or late):
                     run.save(checkpoint.path)
                     saved = time.perf_counter()
                 if requested and checkpoint:
@@ -207,6 +225,63 @@ def fit(
                 if done:
                     break
     return run.history
+
+
+# One iteration -------------------------------------------------------------------------------
+
+
+def _alone(
+    model: Module, loss: Loss, metrics: Metrics, batch: Batch, optimizer: Optimizer
+) -> tuple[int, float, dict[str, float]]:
+    """Give the parameters their gradients; return the number of images, the mean loss, and the sums of the metrics."""
+    images, targets = batch
+    x, y = Tensor(images).to(model.device), _on_device(targets, model)
+    output = model(x)
+    value = loss(output, y)
+    optimizer.zero_grad()
+    value.backward()
+    return len(targets), value.item(), _sums(metrics, output, y, len(targets))
+
+
+def _together(
+    model: Module, loss: Loss, metrics: Metrics, shards: Shards, stop: StopRequest
+) -> tuple[int, float, dict[str, float]]:
+    """Do the same for the shards of this process, and add up; if a process was asked to stop, all are."""
+
+    def computed(images: Array, targets: Any) -> tuple[Tensor, list[float]]:
+        x, y = Tensor(images).to(model.device), _on_device(targets, model)
+        output = model(x)
+        return loss(output, y), [*_sums(metrics, output, y, len(targets)).values(), float(bool(stop.received))]
+
+    mean_loss, (*sums, asked) = distributed.sum_gradients(model, computed, shards)
+    stop.agreed = (stop.received or signal.SIGTERM) if asked else None
+    return shards.images, mean_loss, dict(zip(metrics, sums, strict=True))
+
+
+def _cause(model: Module, loss: Loss, batch: Batch | Shards) -> str:
+    """Return what made the first number that is not finite."""
+    own = batch.batches if isinstance(batch, Shards) else [batch]
+    causes = [
+        diagnose.cause(model, loss, Tensor(images).to(model.device), _on_device(targets, model))
+        for images, targets in own
+    ]
+    return next((cause for cause in causes if not cause.startswith("no operator")), causes[0])
+
+
+def _asked(on_record: Callable[[list[Record]], object] | None, history: list[Record]) -> bool:
+    """Return whether `on_record` wants the run to end; the first process asks for all."""
+    return on_record is not None and distributed.broadcast(distributed.rank() == 0 and bool(on_record(history)))
+
+
+def _check_shards(run: Run, shards: int | None) -> None:
+    """Refuse several processes without shards, and shards without images."""
+    if shards is None:
+        alone = distributed.size() == 1
+        expect(alone, "fit", "shards=, for several processes", f"{distributed.size()} processes", "as shards=4")
+        return
+    distributed.owned(shards)
+    least = (len(run.batches.dataset) - 1) % run.batches.batch_size + 1
+    expect(least >= shards, "fit", f"batches of at least {shards} images, one for each shard", f"a last one of {least}")
 
 
 @checked
@@ -246,17 +321,21 @@ def evaluate(
 
 
 def _evaluate(
-    model: Module, batches: DataLoader, loss: Callable[[Tensor, Any], Tensor], metrics: Metrics
+    model: Module, batches: DataLoader, loss: Loss, metrics: Metrics, shards: int | None = None
 ) -> dict[str, float]:
-    """Return the means of the loss and the metrics by their names."""
-    totals, count, device = dict.fromkeys(["loss", *metrics], 0.0), 0, model.device
+    """Return the means of the loss and the metrics by their names; with shards, each process evaluates its own."""
+    names, own = ["loss", *metrics], range(1) if shards is None else distributed.owned(shards)
+    parts: Iterable[list[Batch]] = ([b] for b in batches) if shards is None else batches.shards(shards, own)
+    sums = [np.zeros(len(names)) for _ in own]  # of each shard
     with evaluation(model), no_grad():
-        for images, targets in batches:
-            output, y = model(Tensor(images).to(device)), _on_device(targets, model)
-            sums = {"loss": loss(output, y).item() * len(targets)} | _sums(metrics, output, y, len(targets))
-            count += len(targets)
-            totals = {name: total + sums[name] for name, total in totals.items()}
-    return {name: total / count for name, total in totals.items()}
+        for batch in parts:
+            for i, (images, targets) in enumerate(batch):
+                if len(targets):
+                    output, y = model(Tensor(images).to(model.device)), _on_device(targets, model)
+                    numbers = _sums(metrics, output, y, len(targets))
+                    sums[i] += [loss(output, y).item() * len(targets), *numbers.values()]
+    totals = sums[0] if shards is None else distributed.total([s] for s in sums)[0]
+    return {name: float(total) / len(batches.dataset) for name, total in zip(names, totals, strict=True)}
 
 
 # What is measured ----------------------------------------------------------------------------

@@ -42,6 +42,8 @@ class Report:
         The file to which each record is appended as a line of JSON.
     figure : Path, optional
         The PNG file that is drawn anew with each record.
+    quiet : bool
+        Show nothing: another process does.
     """
 
     def __init__(
@@ -53,14 +55,17 @@ class Report:
         title: str = "",
         log: Path | None = None,
         figure: Path | None = None,
+        quiet: bool = False,
     ) -> None:
         from tqdm import tqdm
+
+        self.quiet = quiet
 
         self.iterations, self.history, self.title, self.log, self.figure = iterations, history, title, log, figure
         if log is not None:
             with atomic(log) as temporary:  # records after the last checkpoint will be measured again
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in history))
-        piped = not sys.stderr.isatty()
+        piped = quiet or not sys.stderr.isatty()
         self.bar = tqdm(
             total=iterations, initial=first, desc=title, unit="it", disable=piped, leave=False, smoothing=0.05
         )
@@ -90,8 +95,9 @@ class Report:
 
     def say(self, line: str) -> None:
         """Write a line, above the bar if there is one."""
-        self.bar.write(line, file=sys.stderr)
-        sys.stderr.flush()
+        if not self.quiet:
+            self.bar.write(line, file=sys.stderr)
+            sys.stderr.flush()
 
     def __enter__(self) -> Report:
         return self

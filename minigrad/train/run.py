@@ -6,8 +6,10 @@ Next: :mod:`minigrad.train.loop`.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from minigrad.arguments import expect, file, flag, integer, number, with_keys
 from minigrad.checked import named
 from minigrad.data import DataLoader
 from minigrad.data.dataset import Batch
+from minigrad.distributed import Shards, split
 from minigrad.nn import Module
 from minigrad.optim import Optimizer, Schedule
 from minigrad.train.checkpoint import _extract_arrays, load, save
@@ -67,7 +70,7 @@ class Run:
         fits = schedule is None or schedule.optimizer is optimizer
         expect(fits, "fit", "a schedule of this optimizer", "one of another optimizer")
         self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
-        self.parameters, self.generators = dict(model.named_parameters()), dict(_named_generators(model))
+        self.parameters, self.generators = dict(model.named_parameters()), dict(model.named_generators())
         facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
         facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
         facts |= {"shuffle": batches.shuffle, "evaluate_on_images": [len(loader.dataset) for loader in sets.values()]}
@@ -80,10 +83,10 @@ class Run:
 
     # One iteration ---------------------------------------------------------------------------
 
-    def epoch(self) -> Iterator[Batch]:
-        """Yield the batches of an epoch, and measure the time spent waiting for them."""
+    def epoch(self, shards: int | None = None) -> Iterator[Batch | Shards]:
+        """Yield the batches of an epoch, or the shards of each, and measure the time spent waiting for them."""
         asked = time.perf_counter()
-        for batch in self.batches:
+        for batch in self.batches if shards is None else split(self.batches, shards):
             self.arrival = time.perf_counter()
             self.sums["waited"] += self.arrival - asked
             yield batch
@@ -167,6 +170,10 @@ class Run:
             differ = [k for k in sorted(was | now) if was.get(k) != now.get(k)]
             listed = ", ".join(f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in differ)
             raise ValueError(f"fit: {path} is of another run: {listed}; give the same settings, or begin anew")
+        self.restore(tree)
+
+    def restore(self, tree: Mapping[str, Any]) -> None:
+        """Continue from a state of this run, as :meth:`state_dict` returns it."""
         for part, state in self._parts(tree):
             part.load_state_dict(state)
         self.set_generator_states(tree["generators"])
@@ -275,6 +282,32 @@ class Checkpoint:
             run.load(self.path)
 
 
+def facts(run: Run) -> dict[str, object]:
+    """Return what must be equal on all processes for equal bits, each as a short text or a checksum."""
+    from threadpoolctl import threadpool_info
+
+    shapes = [(name, a.shape, a.dtype.str) for name, a in run.model.state_dict().items()]
+    ends = [run.batches.dataset[np.array([i])] for i in (0, len(run.batches.dataset) - 1)]
+    code = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
+    kernels = sorted(
+        {f"{b['internal_api']} {b.get('architecture')}" for b in threadpool_info() if b["user_api"] == "blas"}
+    )
+    return {
+        "NumPy's version": np.__version__,
+        "the kernel of BLAS": ", ".join(kernels),
+        "the source of minigrad": _checksum(code),
+        "the program": _checksum([path.read_bytes() for path in [Path(sys.argv[0])] if path.is_file()]),
+        "the model": _checksum([json.dumps(shapes).encode()]),
+        "the configuration": json.dumps(run.config, sort_keys=True),
+        "the data": _checksum([np.ascontiguousarray(part).tobytes() for batch in ends for part in batch]),
+    }
+
+
+def _checksum(parts: list[bytes]) -> str:
+    """Return a short text that tells bytes apart."""
+    return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
+
+
 def _settings(tree: Mapping[str, Any]) -> dict[str, object]:
     """Return the settings in the states of a checkpoint's parts, by name."""
     seeds = {"seed": tree["batches"]["seed"]} | {f"seed of {name}": s["seed"] for name, s in tree["sets"].items()}
@@ -282,11 +315,3 @@ def _settings(tree: Mapping[str, Any]) -> dict[str, object]:
     return seeds | {
         f"{name} of group {i}": value for i, group in groups for name, value in group.items() if name != "lr"
     }
-
-
-def _named_generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
-    """Yield the Generators in the attributes of all layers, also those in lists, each with its name."""
-    for path, module in model.named_modules():
-        for name, rng in module._attributes():
-            if isinstance(rng, np.random.Generator):
-                yield f"{path}.{name}" if "." in name else f"{path}.{name}.0", rng

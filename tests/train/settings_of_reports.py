@@ -140,6 +140,7 @@ ROWS = {
     "Report.first": Row(lambda **s: reported(lambda first, text: first, stream=Terminal, **s), (0, 0), (17, 17)),
     "Report.title": Row(lambda **s: reported(line, **s), ("", LINE), ("net", f"net  {LINE}")),
     "Report.log": Row(lambda **s: reported(log, **s), (None, []), (Path("log"), [10])),
+    "Report.quiet": Row(lambda **s: reported(line, **s), (False, LINE), (True, "")),
     "Report.figure": Row(
         lambda **s: reported(lambda first, text: os.listdir(), **s), (None, []), (Path("a.png"), ["a.png"])
     ),

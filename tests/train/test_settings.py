@@ -26,9 +26,9 @@ def _no_waiting_for_the_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
-def white(label=1, n=5):
+def white(label=1, n=5, size=2):
     """Images of one white pixel, all with one label, in batches of 2, 2 and 1."""
-    return DataLoader(ByteImages(np.full((n, 1, 1, 1), 255, np.uint8), np.full(n, label)), 2)
+    return DataLoader(ByteImages(np.full((n, 1, 1, 1), 255, np.uint8), np.full(n, label)), size)
 
 
 LOG3 = math.log(3)
@@ -223,6 +223,14 @@ ROWS = settings_of_reports.ROWS | {
             {"depth": 8, "sizes": (1, 2)},
             [{"depth": 8, "sizes": [1, 2]}, "depth was 8, is None, sizes was [1, 2], is None"],
         ),
+    ),
+    "fit.shards": Row(
+        lambda **s: figures("batch_images", batches=white(n=4, size=4), metrics={"images": lambda _, y: len(y)}, **s),
+        (None, [[4.0]]),
+        (2, [[2.0]]),
+        (4, [[1.0]]),
+        (3, Refused(ValueError, "shards to be a power of two, got 3")),
+        (8, Refused(ValueError, "batches of at least 8 images, one for each shard, got a last one of 4")),
     ),
     "fit.title": Row(
         lambda **s: (fit(**s), fit.printed.partition("  lr")[0])[1], ("", "1/1  epoch 1"), ("net", "net  1/1  epoch 1")
