@@ -14,6 +14,10 @@ and a half for 110. Run it in the background, stop it at any time, and continue 
 
     python -m demos.cifar10 --net resnet --depth 20 --recipe quick
 
+The paper trained on two GPUs, with statistics of batch norm over 64 images each: --shards 2 gives just that. Under
+`mpiexec -n N python -m demos.cifar10`, the processes share the shards of each batch (--shards) or else the seeds
+(--seeds).
+
 `python -m minigrad.data cifar10` downloads the images. For each seed the command writes a log, a checkpoint and a
 live figure, and at the end curves.png, confusion.png, mistakes.png and summary.json.
 """
@@ -28,7 +32,8 @@ from typing import Any, cast
 import numpy as np
 
 import minigrad as mg
-from minigrad import nn, train
+from demos import lab
+from minigrad import distributed, nn, train
 from minigrad.data import transforms
 from minigrad.optim import SGD, CosineLR, MultiStepLR, Schedule, Warmup, WarmupUntil
 from minigrad.train.checkpoint import atomic
@@ -49,24 +54,22 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     out = Path(options.out)
     sets = datasets(options)
-    errors, histories = [], {}
-    for seed in range(options.seed, options.seed + options.seeds):
-        net, history = run(options, sets, seed, out)
-        if options.refresh:
-            train.refresh_statistics(net, sets["plain"])
-        scores = probabilities(net, sets["test"])
-        errors.append(float((scores.argmax(1) != labels_of(sets["test"])).mean()))
-        histories[f"{name(options)} seed {seed}"] = history
-        print(
-            f"{name(options)}, seed {seed}: test error {errors[-1]:.2%} after {history[-1]['iteration']:,} iterations"
-        )
-        if seed == options.seed:
-            draw_confusion(scores, sets["test"], out / "confusion.png")
-            draw_mistakes(scores, sets["test"], out / "mistakes.png")
-    curves(histories, out / "curves.png")
+    seeds = range(options.seed, options.seed + options.seeds)
+    if options.shards is None:  # each process of MPI trains from some of the seeds
+        own = seeds[distributed.rank() :: distributed.size()]
+        with distributed.alone():
+            results = [trained(options, sets, seed, out) for seed in own]
+        gathered = dict(result for part in distributed.gather(results) for result in part)
+    else:  # all processes train from each seed
+        gathered = dict(trained(options, sets, seed, out) for seed in seeds)
+    errors = [gathered[seed][0] for seed in seeds]
+    histories = {f"{name(options)} seed {seed}": gathered[seed][1] for seed in seeds}
     summary = {key: getattr(options, key) for key in ("recipe", "iterations", "subset", "split", "refresh", "seed")}
     summary = {"net": name(options)} | summary | {"test_errors": errors, "mean": float(np.mean(errors))}
     summary |= {"best": min(errors), "deviation": float(np.std(errors, ddof=1)) if len(errors) > 1 else None}
+    if distributed.rank() > 0:
+        return summary
+    curves(histories, out / "curves.png")
     with atomic(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     if len(errors) > 1:
@@ -94,6 +97,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--seeds", type=int, default=1, metavar="N", help="train N times; report mean and deviation (1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="the first seed: of weights, order and augmentation (0)")
+    lab.add_shards(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint, if there is one")
     parser.add_argument("--minutes", type=float, default=10.0, help="minutes between checkpoints (10)")
     parser.add_argument("--root", type=Path, help="the folder of the images (where minigrad.data put them)")
@@ -129,6 +133,23 @@ def datasets(options: argparse.Namespace) -> dict[str, Any]:
     return sets | {"training": training, "augment": augment}
 
 
+def trained(
+    options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path
+) -> tuple[int, tuple[float, list[Any]]]:
+    """Train a net from a seed, and say how well it does; return the seed, the test error, and the history."""
+    net, history = run(options, sets, seed, out)
+    if options.refresh:
+        train.refresh_statistics(net, sets["plain"])
+    scores = probabilities(net, sets["test"])
+    error = float((scores.argmax(1) != labels_of(sets["test"])).mean())
+    if distributed.rank() == 0:
+        print(f"{name(options)}, seed {seed}: test error {error:.2%} after {history[-1]['iteration']:,} iterations")
+        if seed == options.seed:
+            draw_confusion(scores, sets["test"], out / "confusion.png")
+            draw_mistakes(scores, sets["test"], out / "mistakes.png")
+    return seed, (error, history)
+
+
 def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path) -> tuple[nn.Module, list[Any]]:
     """Train one net, or continue its training."""
     recipe = RECIPES[options.recipe]
@@ -157,6 +178,7 @@ def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path)
             resume=options.resume,
             config=config | {"seed": seed},
         ),
+        shards=options.shards,
         title=name(options),
     )
     return net, history

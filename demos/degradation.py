@@ -12,6 +12,9 @@ the same recipe: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a 
 learning rate divided by 10 for the last third. The nets are trained side by side, the deepest first, each in a process
 of its own; the figures are the same as one after the other. The errors are measured after every second epoch.
 
+With several machines, `mpiexec -n 2 python -m demos.degradation --shards 4` trains each net on all processes; the
+figures depend on the number of shards, and not on that of the processes.
+
 How to read the gap between the plain nets: with this recipe it appears on every seed that we tried. Part of it comes
 from a slow start: plain-56 can also learn data this easy, with a smaller learning rate and more iterations (--lr 0.01
 --epochs 40). --full separates the two effects: it trains five depths for 40 epochs, tries smaller learning rates for
@@ -26,6 +29,7 @@ import contextlib
 import io
 import platform
 import time
+from collections.abc import Iterator
 from concurrent.futures import as_completed
 from itertools import product
 from pathlib import Path
@@ -35,6 +39,7 @@ import numpy as np
 
 import minigrad as mg
 from demos import lab, style
+from minigrad import distributed
 from models import cifar_plain, cifar_resnet
 
 NETS = {"plain": cifar_plain, "residual": cifar_resnet}
@@ -48,22 +53,18 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     Path(options.out).mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
+    lab.let_the_first_speak()
     nets = sorted(product(NETS, options.depths), key=lambda net: -net[1])  # the longest first
     runs = []
-    with lab.pool(len(nets)) as pool:
-        side_by_side = min(len(nets), mg.get_num_threads())
-        paces = [pool.submit(pace, options) for _ in range(side_by_side)]
-        print(estimate(options, [pace.result() for pace in paces]), flush=True)
-        heads = f"{'net':<14}{'parameters':>12}{'learning rate':>16}{'training error':>17}{'test error':>13}"
-        print(f"\n{heads}{'seconds':>10}")
-        for trained in as_completed([pool.submit(train, kind, depth, options) for kind, depth in nets]):
-            runs += trained.result()
-            print("\n".join(line(run) for run in trained.result()), flush=True)
+    for trained in side_by_side(nets, options) if options.shards is None else one_by_one(nets, options):
+        runs += trained
+        print("\n".join(line(run) for run in trained), flush=True)
     runs.sort(key=lambda run: ([*NETS].index(run["kind"]), run["depth"]))
     print(f"\n{conclusion(runs, options.lr)}\n")
     versions = {"minigrad": mg.__version__, "numpy": np.__version__, "python": platform.python_version()}
     result = {"config": vars(options) | versions | {"threads": mg.get_num_threads()}, "runs": runs}
-    style.save(draw(runs, options.lr), result, options.out, "degradation")
+    if distributed.rank() == 0:
+        style.save(draw(runs, options.lr), result, options.out, "degradation")
     print(f"logs:   {options.out}/*.jsonl\n{time.perf_counter() - start:.0f} s in all")
     return result
 
@@ -77,14 +78,41 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--lr", type=float, nargs="+", default=[0.1], metavar="R", help="learning rates to try on each net (0.1)"
     )
     parser.set_defaults(width=16, warmup=lab.WARMUP)
+    lab.add_shards(parser)
     options = parser.parse_args(arguments)
     vars(options).update(QUICK if options.quick else FULL if options.full else {})
     if options.epochs < 1 or min(options.lr) <= 0:
         parser.error("--epochs must be at least 1, and --lr positive")
+    if options.shards is None and distributed.size() > 1:
+        parser.error("--shards is needed for several processes, such as --shards 4")
     for depth in options.depths:
         if (depth - 2) % 6 or depth < 8:
             parser.error(f"--depths: {depth} is not 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, ...)")
     return options
+
+
+def side_by_side(nets: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """Say how long it will take, then yield the runs of each net as they end: a process trains a net."""
+    with lab.pool(len(nets)) as pool:
+        paces = [pool.submit(pace, options) for _ in range(min(len(nets), mg.get_num_threads()))]
+        announce(options, [pace.result() for pace in paces])
+        for trained in as_completed([pool.submit(train, kind, depth, options) for kind, depth in nets]):
+            yield trained.result()
+
+
+def one_by_one(nets: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """Do the same, where all processes of MPI train each net together."""
+    with distributed.alone():
+        measured = pace(options)
+    announce(options, [measured / distributed.size()])
+    for kind, depth in nets:
+        yield train(kind, depth, options)
+
+
+def announce(options: argparse.Namespace, paces: list[float]) -> None:
+    """Print how long the run will take, and the head of the table."""
+    heads = f"{'net':<14}{'parameters':>12}{'learning rate':>16}{'training error':>17}{'test error':>13}"
+    print(f"{estimate(options, paces)}\n\n{heads}{'seconds':>10}", flush=True)
 
 
 def train(kind: str, depth: int, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -102,7 +130,7 @@ def run(kind: str, depth: int, lr: float, options: argparse.Namespace) -> dict[s
     net = NETS[kind](depth, in_channels=1, rng=options.seed, width=options.width)
     log = Path(options.out) / f"{kind}-{depth}-lr{lr:g}.jsonl"
     settings = {"epochs": options.epochs, "warmup": options.warmup, "seed": options.seed, "evaluate_every": EVERY}
-    history = lab.fit(net, lr=lr, **settings, log=log, title=f"{kind}-{depth}")
+    history = lab.fit(net, lr=lr, **settings, log=log, shards=options.shards, title=f"{kind}-{depth}")
     return {
         "kind": kind,
         "depth": depth,

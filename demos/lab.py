@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import io
 import multiprocessing
+import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import minigrad as mg
-from minigrad import nn, train
+from minigrad import distributed, nn, train
 from minigrad.train.report import Record
 
 BATCH = 128
@@ -43,6 +44,18 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
     parser.add_argument("--out", default=f"runs/{name}", help=f"folder for the figure and its data (runs/{name})")
     return parser
+
+
+def add_shards(parser: argparse.ArgumentParser) -> None:
+    """Add the option for several processes of MPI."""
+    about = "cut each batch into N parts, which the processes of mpiexec share (see minigrad.distributed)"
+    parser.add_argument("--shards", type=int, metavar="N", help=about)
+
+
+def let_the_first_speak() -> None:
+    """Let only the first process of MPI print: all come to the same results."""
+    if distributed.rank() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # it stays open to the end
 
 
 def digits(train: bool, batch: int = 512, rng: int | None = None) -> mg.data.DataLoader:

@@ -26,6 +26,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -45,13 +47,37 @@ T = TypeVar("T")
 #: Variables by which the launchers of MPI tell a process how many there are.
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS")
 
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
 
 # The processes -------------------------------------------------------------------------------
 
 
-@cache
 def world() -> Any:
-    """Return MPI's communicator, or None if this process is alone.
+    """Return MPI's communicator, or None if this process is alone."""
+    return None if _alone.get() else _communicator()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let this process compute as if there were no others: each trains from another seed, for example.
+
+    Examples
+    --------
+    >>> with alone():
+    ...     size()
+    1
+    """
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+@cache
+def _communicator() -> Any:
+    """Return MPI's communicator, or None if one process was started.
 
     From then on, an exception that nobody catches ends all processes: the others would wait for this one forever.
     """
@@ -105,6 +131,17 @@ def broadcast(value: T) -> T:
     return world().bcast(value) if world() else value
 
 
+def gather(value: T) -> list[T]:
+    """Return what each process gives, in the order of their ranks.
+
+    Examples
+    --------
+    >>> gather("of this process")
+    ['of this process']
+    """
+    return world().allgather(value) if world() else [value]
+
+
 def agree(facts: Mapping[str, object]) -> None:
     """Raise ValueError on all processes, unless they give the same facts: another kernel of BLAS means other bits.
 
@@ -114,7 +151,7 @@ def agree(facts: Mapping[str, object]) -> None:
     --------
     >>> agree({"numpy": np.__version__})
     """
-    everyone = world().allgather(dict(facts)) if world() else [facts]
+    everyone = gather(dict(facts))
     for r, theirs in enumerate(everyone):
         for name, value in everyone[0].items():
             if theirs[name] != value and os.environ.get("MINIGRAD_UNEQUAL") != "1":
