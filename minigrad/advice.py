@@ -27,7 +27,14 @@ def install() -> None:
     This is done from outside, because type checkers would take every name for an attribute of a class that defines
     ``__getattr__``.
     """
-    for place in ("minigrad", "minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.data.transforms"):
+    for place in (
+        "minigrad",
+        "minigrad.nn",
+        "minigrad.optim",
+        "minigrad.data",
+        "minigrad.data.transforms",
+        "minigrad.inspect",
+    ):
         vars(sys.modules[place])["__getattr__"] = partial(_refuse_of_module, place)
     for kind in (Tensor, Module, Optimizer):
         setattr(kind, "__getattr__", partialmethod(_refuse_of_object, kind.__name__))  # noqa: B010

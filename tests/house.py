@@ -124,7 +124,7 @@ ROUTE = {
         Entry("minigrad.data.mnist"),
         Entry("minigrad.inspect.summary"),
         Entry("minigrad.inspect.statistics"),
-        Entry("minigrad.inspect.graph"),
+        Entry("minigrad.inspect.drawing"),
         Entry("minigrad.distributed"),
         Entry("minigrad.train.checkpoint"),
         Entry("minigrad.train.report"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import minigrad as mg
-from minigrad import data, nn, optim
+from minigrad import data, inspect, nn, optim
 from minigrad.data import transforms
 
 TABLE = tomllib.loads(Path(mg.advice.__file__).with_name("advice.toml").read_text(encoding="utf-8"))
@@ -20,6 +20,7 @@ OURS = {
     "minigrad.optim": optim,
     "minigrad.data": data,
     "minigrad.data.transforms": transforms,
+    "minigrad.inspect": inspect,
     "Tensor": WEIGHT,
     "Module": nn.Linear(2, 3, rng=0),
     "Optimizer": optim.SGD([WEIGHT], 0.1),
@@ -31,7 +32,7 @@ def test_the_line_is_said_and_names_what_there_is(place, name, line):
     with pytest.raises(AttributeError) as caught:
         getattr(OURS[place], name)
     assert str(caught.value).endswith(f"has no attribute {name!r}; write {line}")
-    for part, attribute in re.findall(r"\b(mg|nn|optim|data|transforms|net|x|optimizer)\.(\w+)", line):
+    for part, attribute in re.findall(r"\b(mg|nn|optim|data|transforms|inspect|net|x|optimizer)\.(\w+)", line):
         places = {"mg": "minigrad", "net": "Module", "x": "Tensor", "optimizer": "Optimizer"}
         places["transforms"] = "minigrad.data.transforms"
         assert hasattr(OURS[places.get(part, f"minigrad.{part}")], attribute), attribute
@@ -52,10 +53,12 @@ def test_the_names_are_pytorchs():
         "minigrad.optim": [torch.optim],
         "minigrad.data": [torch.utils.data],
         "minigrad.data.transforms": [],
+        "minigrad.inspect": [],
         "Tensor": [torch.Tensor],
         "Module": [torch.nn.Module, torch.nn.Linear(1, 1), torch.nn.Conv2d(1, 1, 1)],
         "Optimizer": [torch.optim.SGD([torch.ones(1)], 0.1)],
     }
     lacking = [(place, name) for place, name, _ in ROWS if not any(hasattr(thing, name) for thing in theirs[place])]
     torchvisions = [("minigrad.data", "ImageFolder")]
-    assert lacking == torchvisions + [row[:2] for row in ROWS if row[0] == "minigrad.data.transforms"]
+    others = ("minigrad.data.transforms", "minigrad.inspect")  # not PyTorch's own
+    assert lacking == torchvisions + [row[:2] for row in ROWS if row[0] in others]

@@ -1,6 +1,6 @@
 """What is in a model, what flows through it, and what the tape recorded."""
 
-from minigrad.inspect.graph import Graph, GraphNode, draw_graph
+from minigrad.inspect.drawing import Graph, GraphNode, draw_graph
 from minigrad.inspect.statistics import Moments, Response, statistics
 from minigrad.inspect.summary import Row, Summary, summary
 

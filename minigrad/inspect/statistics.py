@@ -1,6 +1,6 @@
 """statistics: mean, standard deviation and norm of each layer's output and of its gradient.
 
-Next: :mod:`minigrad.inspect.graph`.
+Next: :mod:`minigrad.inspect.drawing`.
 """
 
 from __future__ import annotations
