@@ -313,7 +313,8 @@ class WarmupUntil(Schedule):
     Parameters
     ----------
     schedule : Schedule
-        The schedule that is followed; its iterations count from the beginning.
+        The schedule that is followed; its iterations count from the beginning. If the error never falls, it still
+        lowers the rate.
     error : float
         The training error to fall below, averaged over about the last 50 batches.
     gamma : float
@@ -344,8 +345,9 @@ class WarmupUntil(Schedule):
         self.apply()
 
     def factor(self, iteration: int) -> float:
-        """Return gamma during the warm-up, then the factor of the other schedule."""
-        return self.schedule.factor(iteration) if self.done else self.gamma
+        """Return the factor of the other schedule; during the warm-up, at most gamma."""
+        factor = self.schedule.factor(iteration)
+        return factor if self.done else min(factor, self.gamma)
 
     def observe(self, **figures: float) -> None:
         """Average the error of the batches, and end the warm-up once the average is below `error`."""

@@ -174,6 +174,13 @@ def test_the_warm_up_ends_when_the_training_error_is_low():
     assert_allclose(values, [0.04] * 26 + [0.4] * 14 + [0.04] * 20, rtol=1e-15)
 
 
+def test_a_warm_up_that_never_ends_does_not_hold_the_drops_back():
+    """It had kept a tenth of the rate for all of the paper's 64,000 iterations."""
+    schedule = WarmupUntil(MultiStepLR(sgd(), [2, 4]))
+    seen = rates(schedule, 6)  # nothing is observed
+    assert_allclose(seen, [0.04, 0.04, 0.04, 0.04, 0.004, 0.004], rtol=1e-15)
+
+
 def test_one_lucky_batch_does_not_end_the_warm_up():
     schedule = WarmupUntil(MultiStepLR(sgd(), []))
     for i in range(1000):

@@ -124,7 +124,7 @@ def test_a_warm_up_scales_the_first_rate_whatever_it_is_followed_by(inner, outer
         share = min(1.0, (i + 1) / 2) if outer == "warm-up" else None
         done = 0.98**i < 0.985
         factor = alone.factor(i)
-        expected = 0.4 * share * factor if share else 0.4 * factor if done else 0.04
+        expected = 0.4 * (share * factor if share else factor if done else min(factor, 0.1))
         assert_allclose(schedule.optimizer.lr, expected, rtol=1e-14)
         for s in (schedule, alone):
             s.observe(batch_error=0.0)
