@@ -19,6 +19,7 @@ workers are simulated in one process, so you can read and run everything without
 
 import decimal
 import functools
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -72,13 +73,18 @@ digits = mg.data.Digits()
 pixels = ((digits.images - digits.images.mean(0)) / digits.images.std()).reshape(-1, 64)  # (n, 64)
 
 
+def generator(*place):
+    """Return a generator that depends on the seed and the place only."""
+    return np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=place))
+
+
 class Replica:
     """A copy of the net with its optimizer, as every worker has one."""
 
     def __init__(self, layers=8, width=48):
         rng, sizes = np.random.default_rng(SEED), [64, *[width] * layers]
         modules = []
-        for c_in, c_out in zip(sizes, sizes[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(sizes):
             modules += [nn.Linear(c_in, c_out, rng=rng), nn.BatchNorm2d(c_out), nn.ReLU()]
         self.dropout = nn.Dropout(0.2, rng=SEED)
         self.net = nn.Sequential(*modules, self.dropout, nn.Linear(width, 10, rng=rng))
@@ -87,9 +93,9 @@ class Replica:
 
     def compute(self, epoch, batch, shard):
         """Return what a shard adds to the gradients and to the running statistics, as one vector."""
-        order = np.random.default_rng([SEED, epoch]).permutation(len(pixels))
+        order = generator(epoch).permutation(len(pixels))
         rows = np.array_split(order[batch * BATCH : (batch + 1) * BATCH], SHARDS)[shard]
-        self.dropout.rng = np.random.default_rng([SEED, epoch, batch, shard])
+        self.dropout.rng = generator(epoch, batch, shard)
         before = [s.data.copy() for s in self.statistics]
         loss = mg.cross_entropy(self.net(mg.Tensor(pixels[rows])), digits.labels[rows])
         added = [g.data for g in mg.grad(loss, self.parameters)]
@@ -149,7 +155,9 @@ def drift(runs, workers):
 
 for workers in (2, 4):
     first, *_, last = drift(by_left, workers)
-    print(f"{workers} workers against one: the states differ by {first:.0e} after one iteration, by {last:.0e} at the end")
+    print(
+        f"{workers} workers against one: the states differ by {first:.0e} after one iteration, by {last:.0e} at the end"
+    )
     assert first < 1e-7
     assert last > 100 * first
 
@@ -201,35 +209,18 @@ for panel, workers in zip(panels, (1, 2, 4), strict=True):
     panel.axis("off")
 
 # %%
-# The seven additions are the same in all three pictures. Circles of one colour belong to one worker. White circles are
-# sums across workers; all workers compute them, with the numbers that they send to each other. In the code, only the
-# function that adds is another:
-
-by_tree = {workers: train(tree, workers) for workers in (1, 2, 4)}
-
-figure, panel = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
-iterations = np.arange(1, len(by_left[1]) + 1)
-for i, workers in enumerate((2, 4)):
-    panel.plot(iterations, drift(by_left, workers), "o-", ms=3, color=shade(i, 2), label=f"left to right, {workers} workers")
-    panel.plot(iterations, drift(by_tree, workers), "sx"[i], color=shade(i, 2), label=f"tree, {workers} workers")
-panel.set_yscale("symlog", linthresh=1e-9)
-panel.set(ylim=(-3e-10, 1), yticks=[0, 1e-8, 1e-6, 1e-4, 1e-2, 1], xlabel="iteration")
-panel.set(ylabel="difference of the states", title="Runs of 2 and 4 workers against the run of one")
-panel.legend(frameon=False, loc="center right")
-tidy(panel)
-assert by_tree[1].tobytes() == by_tree[2].tobytes() == by_tree[4].tobytes()
-
-# %%
-# With the tree, the difference is exactly 0, and it stays 0 however long the run is. There is nothing to amplify.
+# The seven additions are the same in all three pictures. Circles of one shade belong to one worker. White circles are
+# sums across workers. To compute them, the workers have to send numbers to each other.
 #
 # The all-reduce
 # --------------
 #
-# Now let the workers really work side by side. Each has a *rank*, a number from 0, and sees nothing of the others except
-# their messages. All need the sum over all workers; this operation is called **all-reduce**. Our tree leads to an
-# algorithm for it: *recursive doubling*. First, ranks 0 and 1 send each other their sums, and ranks 2 and 3 do the same;
-# each rank adds what it received. Then the partners are 0 and 2, and 1 and 3. In general, the distance of the partners
-# doubles from one exchange to the next. After :math:`\log_2 P` exchanges, each of the P workers has the sum of all.
+# Now let the workers really work side by side. Each has a *rank*, a number from 0, and sees nothing of the others
+# except their messages. All need the sum over all workers; this operation is called **all-reduce**. Our tree leads to
+# an algorithm for it: *recursive doubling*. First, ranks 0 and 1 send each other their sums, and ranks 2 and 3 do the
+# same; each rank adds what it received. Then the partners are 0 and 2, and 1 and 3. In general, the distance of the
+# partners doubles from one exchange to the next. After :math:`\log_2 P` exchanges, each of the P workers has the sum of
+# all.
 #
 # In each exchange, one partner computes :math:`a + b`, and the other :math:`b + a`. These are equal to the last bit. So
 # after each exchange both partners have the same node of the tree, and at the end all workers have the same root.
@@ -249,55 +240,69 @@ def all_reduce(rank, workers, mine):
 
 
 def worker(rank, workers, iterations):
-    """Train on the shards of one worker, with a copy of the net that no other worker sees."""
-    replica, own = Replica(), SHARDS // workers
+    """Train on the shards of one worker, with a copy of the net that no other worker sees; return states and copy."""
+    replica, states, own = Replica(), [], SHARDS // workers
     for iteration in range(iterations):
         shards = range(rank * own, (rank + 1) * own)
         mine = tree([replica.compute(*place(iteration), shard) for shard in shards])
         total = yield from all_reduce(rank, workers, mine)
         replica.update(total)
-    return replica
+        states.append(replica.state())
+    return np.array(states), replica
 
 
 def run(workers, iterations=25):
-    """Let workers run side by side, deliver their messages, and return their replicas and the number of messages."""
+    """Let workers run side by side, and deliver their messages; return their results and the number of messages."""
     running = [worker(rank, workers, iterations) for rank in range(workers)]
-    received, replicas, messages = [None] * workers, [], 0
-    while not replicas:
+    received, results, messages = [None] * workers, [], 0
+    while not results:
         sent = []
         for generator, message in zip(running, received, strict=True):
             try:
                 sent.append(generator.send(message))
             except StopIteration as end:
-                replicas.append(end.value)
+                results.append(end.value)
         received = [sent[partner][1] for partner, _ in sent]
         messages += len(sent)
-    return replicas, messages
+    return results, messages
 
 
 # %%
-# That is a complete data-parallel training. Compare the final states of all replicas with the run that used the tree
-# in one process:
+# That is a complete data-parallel training. Run it with one, two and four workers. For each run, compare the states of
+# all workers after every iteration, to the last bit:
 
+by_tree = {}
 for workers in (1, 2, 4):
-    replicas, messages = run(workers)
-    states = {replica.state().tobytes() for replica in replicas}
-    velocities = {b"".join(replica.sgd.state[p]["velocity"].tobytes() for p in replica.parameters) for replica in replicas}
-    print(f"{workers} workers, {messages:3} messages: {len(states)} state, {len(velocities)} set of velocities")
-    assert states == {by_tree[1][-1].tobytes()}
-    assert len(velocities) == 1
+    results, messages = run(workers)
+    by_tree[workers], replica = results[0]
+    assert all(states.tobytes() == by_tree[1].tobytes() for states, _ in results)
+    print(f"{workers} workers, {messages:3} messages: all states equal those of one worker")
+
+figure, panel = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+iterations = np.arange(1, len(by_left[1]) + 1)
+for i, workers in enumerate((2, 4)):
+    left, fixed = drift(by_left, workers), drift(by_tree, workers)
+    panel.plot(iterations, left, "o-", ms=3, color=shade(i, 2), label=f"left to right, {workers} workers")
+    panel.plot(iterations, fixed, "sx"[i], color=shade(i, 2), label=f"tree, {workers} workers")
+panel.set_yscale("symlog", linthresh=1e-9)
+panel.set(ylim=(-3e-10, 1), yticks=[0, 1e-8, 1e-6, 1e-4, 1e-2, 1], xlabel="iteration")
+panel.set(ylabel="difference of the states", title="Runs of 2 and 4 workers against the run of one")
+panel.legend(frameon=False, loc="center right")
+tidy(panel)
+
+# %%
+# With the tree, the difference is exactly 0, and it stays 0 however long the run is: there is nothing to amplify.
+# Nobody sent weights. Equal sums are enough, because everything else that a worker computes depends on the sums and the
+# seed. And the net learns, in about an epoch:
 
 test = mg.data.Digits(train=False)
-net = replicas[0].net.eval()
+net = replica.net.eval()
 images = ((test.images - digits.images.mean(0)) / digits.images.std()).reshape(-1, 64)
 right = np.mean(net(mg.Tensor(images)).data.argmax(1) == test.labels)
-print(f"digits of the test set that the net of 4 workers recognises: {right:.0%}")
+print(f"the net of 4 workers recognises {right:.0%} of the test set")
 assert right > 0.5
 
 # %%
-# All replicas have the same weights, running statistics and velocities as the run in one process. Nobody sent weights:
-# equal sums are enough, because everything else that a worker computes depends on the sums and on the seed.
-#
 # The cost of an all-reduce
 # -------------------------
 #
@@ -354,7 +359,9 @@ for panel, (name, rows, distances) in zip(panels, columns, strict=True):
                 corner = 5.5 * rank + i, -2 * step
                 panel.add_patch(plt.Rectangle(corner, 1, 0.8, fc=grey, ec="black" if count else "0.8", lw=0.6))
                 ink = "white" if count == 8 else "black"
-                panel.text(corner[0] + 0.5, corner[1] + 0.38, count or "", ha="center", va="center", fontsize=8, color=ink)
+                panel.text(
+                    corner[0] + 0.5, corner[1] + 0.38, count or "", ha="center", va="center", fontsize=8, color=ink
+                )
             if step < len(distances):
                 start, end = (5.5 * rank + 2, -2 * step), (5.5 * (rank ^ distances[step]) + 2, -2 * step - 1.15)
                 panel.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#102a66", "lw": 0.9})
@@ -363,3 +370,181 @@ for panel, (name, rows, distances) in zip(panels, columns, strict=True):
     panel.set(xlim=(-0.3, 20.8), ylim=(-8.3, 2))
     panel.set_title(name, fontsize=10)
     panel.axis("off")
+
+# %%
+# An example: a network with a latency of 50 microseconds and a bandwidth of 1.25 gigabytes per second (Ethernet with 10
+# gigabits per second), and the gradients of ResNet-20 and ResNet-50.
+
+ALPHA, BANDWIDTH = 50e-6, 1.25e9
+
+
+def by_one(p, n):
+    return 2 * (p - 1) * (ALPHA + n / BANDWIDTH)
+
+
+def by_doubling(p, n):
+    return np.log2(p) * (ALPHA + n / BANDWIDTH)
+
+
+def by_scatter(p, n):
+    return 2 * np.log2(p) * ALPHA + 2 * (1 - 1 / p) * n / BANDWIDTH
+
+
+algorithms = {"one adds all": by_one, "recursive doubling": by_doubling, "reduce-scatter": by_scatter}
+megabytes = {"ResNet-20": 4 * 270_000 / 1e6, "ResNet-50": 4 * 25_600_000 / 1e6}  # parameters of 4 bytes
+p = 2 ** np.arange(1, 11)
+figure, panels = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained", sharey=True)
+for panel, (name, size) in zip(panels, megabytes.items(), strict=True):
+    for i, (label, seconds) in enumerate(algorithms.items()):
+        panel.loglog(p, 1e3 * seconds(p, size * 1e6), "o-", ms=3, color=shade(i, 3), label=label)
+    panel.set(xlabel="workers", title=f"{name}: {size:.1f} MB", xticks=p, xticklabels=p)
+    panel.minorticks_off()
+    tidy(panel)
+panels[0].set_ylabel("milliseconds")
+panels[0].legend(frameon=False)
+
+for name, size in megabytes.items():
+    for workers in (4, 64, 1024):
+        times = ", ".join(f"{label} {1e3 * f(workers, size * 1e6):8.1f} ms" for label, f in algorithms.items())
+        print(f"{name}, {workers:4} workers: {times}")
+large, small = 102.4e6, 4e3
+assert by_doubling(1024, large) > 4.9 * by_scatter(1024, large)
+assert by_doubling(1024, small) < by_scatter(1024, small)
+
+# %%
+# For a large net, the reduce-scatter takes at most twice the time of sending the gradient once, for any number of
+# workers, plus latencies. On 1,024 workers, it is five times as fast as recursive doubling for ResNet-50. For a few
+# kilobytes, recursive doubling is faster, because it sends half as many messages. With two workers, its cost is lower
+# by one latency for every n. It is also easier to write, and minigrad uses it:
+#
+# .. literalinclude:: /../minigrad/distributed.py
+#    :pyobject: total
+#    :start-at: for level in
+#    :end-before: buffers, out
+#    :dedent:
+#
+# Note what the model says about more workers. They divide the time of the computation by P, but the time of the
+# all-reduce grows. So for a given global batch, there is a number of workers above which more of them make a step
+# slower.
+#
+# What else must be equal
+# -----------------------
+#
+# Equal sums are necessary, but not sufficient: the vectors that are added must be equal, too. So what a shard
+# contributes must not depend on the worker that computes it, or on the worker's other shards.
+#
+# *Batch norm* normalises with the mean and variance of the images that it gets at once. If a worker passed all its
+# images through the net in one piece, the statistics would depend on the number of workers. This is no matter of
+# rounding:
+
+replica, order = Replica(), generator(0).permutation(len(pixels))[:BATCH]
+replica.dropout.eval()
+losses = []
+for pieces in (1, 2, 4, 8):
+    parts = np.split(order, pieces)
+    values = [mg.cross_entropy(replica.net(mg.Tensor(pixels[i])), digits.labels[i]).item() for i in parts]
+    losses.append(np.mean(values))
+    print(f"{pieces} pieces of {BATCH // pieces:2} images: mean loss {losses[-1]:.3f}")
+assert np.ptp(losses) > 0.01
+
+# %%
+# So each shard is computed by itself, also if one worker has several, and it has its own statistics. The running
+# statistics, for evaluation, change by the mean of what each shard would change: this is why ``compute`` puts these
+# changes into the same vector as the gradients. As a consequence, the number of shards is part of the recipe, like the
+# batch size. Runs with 4 and with 8 shards are different runs.
+#
+# *Random numbers* of dropout and augmentation must not depend on what a worker drew before. Suppose that each worker
+# has one generator, from the same seed, and draws a number for each of its shards:
+
+
+def one_generator_each(workers):
+    draws = []
+    for _ in range(workers):
+        rng = np.random.default_rng(SEED)
+        draws += [rng.random() for _ in range(SHARDS // workers)]
+    return draws
+
+
+for workers in (1, 2, 4):
+    print(f"{workers} workers:", *(f"{draw:.2f}" for draw in one_generator_each(workers)))
+assert len(set(one_generator_each(2))) == 4
+
+# %%
+# The numbers depend on the number of workers. Worse, with two workers, shards 0 and 4 get the same number, so their
+# images would be augmented alike. The solution is in ``compute``: each shard has a generator of its own, made of the
+# seed and the place, which is (epoch, batch, shard). NumPy's ``SeedSequence`` mixes them so that neighbouring places
+# give unrelated numbers. This also makes a run easy to resume: the place is saved, and no states of generators are.
+#
+# *The kernels of BLAS.* OpenBLAS chooses its matrix product by the type of the processor, and each kernel adds in
+# another order. So workers with different processors may compute different bits, and so may different versions of
+# NumPy. No tree can repair that. A program can only notice it: minigrad gathers such facts from all processes before a
+# run begins, and names a difference instead of computing something unexpected.
+#
+# .. literalinclude:: /../minigrad/distributed.py
+#    :pyobject: agree
+#    :start-at: everyone =
+#    :dedent:
+#
+# The same bits for each number of *threads* are needed, too; chapter 8 has provided them.
+#
+# With all this, the number of workers has no effect on a run. It may even change during the run: train on a laptop,
+# continue from the checkpoint on four nodes, finish on two. M. Li et al. showed this for PyTorch on GPUs ("EasyScale",
+# 2023).
+#
+# The real thing
+# --------------
+#
+# In reality, the workers are processes, on one machine or many, that send messages by MPI (the Message Passing
+# Interface). :doc:`/source/minigrad/distributed` contains what this chapter has built. A loop of your own needs two of
+# its functions: ``split`` gives each process its shards, and ``sum_gradients`` computes and adds. Outside MPI, there is
+# one process, so this runs here, too:
+
+net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.BatchNorm2d(32), nn.ReLU(), nn.Linear(32, 10, rng=1))
+sgd = mg.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+batches = mg.data.DataLoader(digits, BATCH, rng=SEED)
+
+
+def mean_loss(images, labels):
+    return mg.cross_entropy(net(mg.Tensor(images)), labels)
+
+
+for part in distributed.split(batches, shards=4):
+    loss, _ = distributed.sum_gradients(net, mean_loss, part)
+    sgd.step()
+
+if distributed.rank() == 0:
+    print(f"processes: {distributed.size()}, loss of the last batch: {loss}")
+assert loss < 1
+
+# %%
+# Save such a program as ``train.py``, and start it with one of these lines. They all print the same loss, to the last
+# digit:
+#
+# .. code-block:: sh
+#
+#    pip install -e ".[mpi]"
+#    python train.py
+#    mpiexec -n 2 python train.py
+#    mpiexec -n 4 python train.py
+#
+# With ``train.fit``, one argument does all this, also for evaluation, logs and checkpoints: ``shards=4``.
+#
+# The end of the course
+# ---------------------
+#
+# This is the end of the course. It began with the slope of a function at one point, and it ends with a net of a
+# thousand layers, with devices, and with many machines. You know the tape, a few dozen operators with rules of a line
+# or two, the matrix product behind a convolution, the addition that carries x around a block, and why two sums of the
+# same numbers can differ. With these you can read the rest of the code: :doc:`/source/index`. Read on there, and then
+# change something.
+#
+# Exercises
+# ---------
+#
+# 1. **A sum in little memory.** Add vectors in the tree while they arrive, one after another, and store only a few.
+# 2. **Shifts for augmentation.** Draw random shifts for the images of each shard, whoever computes it.
+# 3. **Reduce-scatter.** Write the all-reduce for large vectors, with the bits of the tree.
+#
+# .. literalinclude:: /exercises/chapter_20.py
+#
+# Fill in ``docs/exercises/chapter_20.py`` and run ``python docs/exercises/check.py 20``.
