@@ -60,20 +60,20 @@ assert (a + b).tobytes() == (b + a).tobytes()
 assert 0.2 < differ < 0.5
 
 # %%
-# From the last bit to the first digit
-# ------------------------------------
+# How training amplifies the last bit
+# -----------------------------------
 #
 # Does the last bit matter? Train a net, and see. The net has eight layers with batch norm, and dropout before the last
-# layer. Each *global batch* of 64 digits is cut into eight **shards** of eight images. The following function computes
-# what one shard adds to the gradient of the mean loss: an eighth of its own gradient. It returns a single vector, which
-# also contains what the shard adds to the running statistics of batch norm.
+# layer. Each *global batch* of 64 digits is cut into eight **shards** of eight images. The method ``compute`` returns
+# what one shard adds to the gradient of the mean loss: an eighth of its own gradient. The result is a single vector,
+# which also contains what the shard adds to the running statistics of batch norm.
 
 SHARDS, BATCH, SEED = 8, 64, 0
 digits = mg.data.Digits()
 pixels = ((digits.images - digits.images.mean(0)) / digits.images.std()).reshape(-1, 64)  # (n, 64)
 
 
-def generator(*place):
+def rng_at(*place):
     """Return a generator that depends on the seed and the place only."""
     return np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=place))
 
@@ -93,9 +93,9 @@ class Replica:
 
     def compute(self, epoch, batch, shard):
         """Return what a shard adds to the gradients and to the running statistics, as one vector."""
-        order = generator(epoch).permutation(len(pixels))
+        order = rng_at(epoch).permutation(len(pixels))
         rows = np.array_split(order[batch * BATCH : (batch + 1) * BATCH], SHARDS)[shard]
-        self.dropout.rng = generator(epoch, batch, shard)
+        self.dropout.rng = rng_at(epoch, batch, shard)
         before = [s.data.copy() for s in self.statistics]
         loss = mg.cross_entropy(self.net(mg.Tensor(pixels[rows])), digits.labels[rows])
         added = [g.data for g in mg.grad(loss, self.parameters)]
@@ -159,17 +159,17 @@ for workers in (2, 4):
         f"{workers} workers against one: the states differ by {first:.0e} after one iteration, by {last:.0e} at the end"
     )
     assert first < 1e-7
-    assert last > 100 * first
+    assert last > 1000 * first
 
 # %%
 # After one iteration, the states differ by a rounding error, less than :math:`10^{-7}` of their length. Then each
 # iteration computes gradients at slightly different weights, and a step at a high learning rate amplifies the
 # difference. Where a number near 0 is positive in one run and negative in the other, a ReLU passes its gradient in one
-# run only. After 25 iterations, the difference is more than a hundred times as large.
+# run only. After 25 iterations, the difference is more than a thousand times as large.
 #
 # None of these runs is wrong: each adds the same numbers, in its own order. But a result that depends on the number of
-# machines cannot be reproduced with another number of machines. A run that was begun on four machines and continued on
-# two ends with other weights than one that stayed on four. And a bug that appears with four workers might not appear
+# machines cannot be reproduced with another number of machines. If a run is begun on four machines and continued
+# on two, it ends with other weights than on four. And a bug that appears with four workers might not appear
 # with one.
 #
 # A tree over the shards
@@ -257,9 +257,9 @@ def run(workers, iterations=25):
     received, results, messages = [None] * workers, [], 0
     while not results:
         sent = []
-        for generator, message in zip(running, received, strict=True):
+        for one, message in zip(running, received, strict=True):
             try:
-                sent.append(generator.send(message))
+                sent.append(one.send(message))
             except StopIteration as end:
                 results.append(end.value)
         received = [sent[partner][1] for partner, _ in sent]
@@ -300,7 +300,7 @@ net = replica.net.eval()
 images = ((test.images - digits.images.mean(0)) / digits.images.std()).reshape(-1, 64)
 right = np.mean(net(mg.Tensor(images)).data.argmax(1) == test.labels)
 print(f"the net of 4 workers recognises {right:.0%} of the test set")
-assert right > 0.5
+assert right > 0.3
 
 # %%
 # The cost of an all-reduce
@@ -415,12 +415,13 @@ assert by_doubling(1024, small) < by_scatter(1024, small)
 # For a large net, the reduce-scatter takes at most twice the time of sending the gradient once, for any number of
 # workers, plus latencies. On 1,024 workers, it is five times as fast as recursive doubling for ResNet-50. For a few
 # kilobytes, recursive doubling is faster, because it sends half as many messages. With two workers, its cost is lower
-# by one latency for every n. It is also easier to write, and minigrad uses it:
+# by one latency for every n. It is also easier to write, and minigrad uses it. Here are the exchanges, in the function
+# that sums over all shards. At each level of the tree, one bit of the rank changes to give the partner:
 #
 # .. literalinclude:: /../minigrad/distributed.py
 #    :pyobject: total
 #    :start-at: for level in
-#    :end-before: buffers, out
+#    :end-before: for array in arrays
 #    :dedent:
 #
 # Note what the model says about more workers. They divide the time of the computation by P, but the time of the
@@ -437,7 +438,7 @@ assert by_doubling(1024, small) < by_scatter(1024, small)
 # images through the net in one piece, the statistics would depend on the number of workers. This is no matter of
 # rounding:
 
-replica, order = Replica(), generator(0).permutation(len(pixels))[:BATCH]
+replica, order = Replica(), rng_at(0).permutation(len(pixels))[:BATCH]
 replica.dropout.eval()
 losses = []
 for pieces in (1, 2, 4, 8):
@@ -482,8 +483,6 @@ assert len(set(one_generator_each(2))) == 4
 #
 # .. literalinclude:: /../minigrad/distributed.py
 #    :pyobject: agree
-#    :start-at: everyone =
-#    :dedent:
 #
 # The same bits for each number of *threads* are needed, too; chapter 8 has provided them.
 #

@@ -4,15 +4,14 @@ import numpy as np
 
 
 def tree_sum(vectors):
-    """Store pairs of (height, sum). As in a binary counter, two sums of one height become one of the next height."""
+    """Store sums of whole subtrees, the largest first. Each 1 at the end of `number` in binary is a sum to add now."""
     waiting = []
-    for vector in vectors:
-        height, total = 0, vector
-        while waiting and waiting[-1][0] == height:
-            _, left = waiting.pop()
-            height, total = height + 1, left + total
-        waiting.append((height, total))
-    return waiting[0][1]
+    for number, total in enumerate(vectors):
+        while number % 2:
+            total = waiting.pop() + total
+            number //= 2
+        waiting.append(total)
+    return waiting[0]
 
 
 def shifts(seed, epoch, batch, own, images, most):
