@@ -2,7 +2,7 @@ r"""
 20. Many machines
 =================
 
-Two machines or four can share the work of one training step. How can both end with the same weights, to the last bit?
+Two machines can share the work of one training step, or four. How can the weights be the same, to the last bit?
 
 The idea of *data parallelism* is simple. Each machine has a copy of the net and computes the gradient for its part of
 the batch. The machines add their gradients, and each takes the same step. In exact arithmetic, the number of machines
@@ -45,7 +45,7 @@ print("2^24 + (1 + 1) - 2^24 =", large + (one + one) - large)
 assert ((large + one) + one - large, large + (one + one) - large) == (0, 2)
 
 # %%
-# Floating-point addition rounds the exact sum to the nearest number that has a float (D. Goldberg, "What Every Computer
+# Floating-point addition rounds the exact sum to the nearest floating-point number (D. Goldberg, "What Every Computer
 # Scientist Should Know About Floating-Point Arithmetic", 1991). The exact sum of two numbers does not depend on their
 # order, and so neither does the rounded one: :math:`a + b = b + a`, to the last bit. But between two additions there is
 # a rounding, so :math:`(a + b) + c` and :math:`a + (b + c)` can differ. In short, floating-point addition is
@@ -292,8 +292,8 @@ tidy(panel)
 
 # %%
 # With the tree, the difference is exactly 0, and it stays 0 however long the run is: there is nothing to amplify.
-# Nobody sent weights. Equal sums are enough, because everything else that a worker computes depends on the sums and the
-# seed. And the net learns, in about an epoch:
+# No worker sends its weights. Equal sums are enough, because everything else that a worker computes depends on the sums
+# and the seed. After about one epoch, the net has learnt something:
 
 test = mg.data.Digits(train=False)
 net = replica.net.eval()
@@ -403,13 +403,15 @@ for panel, (name, size) in zip(panels, megabytes.items(), strict=True):
 panels[0].set_ylabel("milliseconds")
 panels[0].legend(frameon=False)
 
+print(f"{'milliseconds':23}", *(f"{label:>18}" for label in algorithms))
 for name, size in megabytes.items():
-    for workers in (4, 64, 1024):
-        times = ", ".join(f"{label} {1e3 * f(workers, size * 1e6):8.1f} ms" for label, f in algorithms.items())
-        print(f"{name}, {workers:4} workers: {times}")
-large, small = 102.4e6, 4e3
-assert by_doubling(1024, large) > 4.9 * by_scatter(1024, large)
-assert by_doubling(1024, small) < by_scatter(1024, small)
+    for workers in (2, 4, 64, 1024):
+        times = [1e3 * seconds(workers, size * 1e6) for seconds in algorithms.values()]
+        print(f"{name}, {workers:4} workers", *(f"{time:18,.1f}" for time in times))
+n, kilobytes = 1e6 * megabytes["ResNet-50"], 4e3
+assert 4.9 < by_doubling(1024, n) / by_scatter(1024, n) < 5.1
+assert by_doubling(1024, kilobytes) < by_scatter(1024, kilobytes)
+assert np.isclose(by_scatter(2, n) - by_doubling(2, n), ALPHA)
 
 # %%
 # For a large net, the reduce-scatter takes at most twice the time of sending the gradient once, for any number of
@@ -435,8 +437,8 @@ assert by_doubling(1024, small) < by_scatter(1024, small)
 # contributes must not depend on the worker that computes it, or on the worker's other shards.
 #
 # *Batch norm* normalises with the mean and variance of the images that it gets at once. If a worker passed all its
-# images through the net in one piece, the statistics would depend on the number of workers. This is no matter of
-# rounding:
+# images through the net in one piece, the statistics would depend on the number of workers. The
+# differences are much larger than those of rounding:
 
 replica, order = Replica(), rng_at(0).permutation(len(pixels))[:BATCH]
 replica.dropout.eval()
@@ -452,7 +454,7 @@ assert np.ptp(losses) > 0.01
 # So each shard is computed by itself, also if one worker has several, and it has its own statistics. The running
 # statistics, for evaluation, change by the mean of what each shard would change: this is why ``compute`` puts these
 # changes into the same vector as the gradients. As a consequence, the number of shards is part of the recipe, like the
-# batch size. Runs with 4 and with 8 shards are different runs.
+# batch size: runs with 4 and with 8 shards are different runs.
 #
 # *Random numbers* of dropout and augmentation must not depend on what a worker drew before. Suppose that each worker
 # has one generator, from the same seed, and draws a number for each of its shards:
@@ -476,8 +478,8 @@ assert len(set(one_generator_each(2))) == 4
 # seed and the place, which is (epoch, batch, shard). NumPy's ``SeedSequence`` mixes them so that neighbouring places
 # give unrelated numbers. This also makes a run easy to resume: the place is saved, and no states of generators are.
 #
-# *The kernels of BLAS.* OpenBLAS chooses its matrix product by the type of the processor, and each kernel adds in
-# another order. So workers with different processors may compute different bits, and so may different versions of
+# *The kernels of BLAS.* OpenBLAS chooses its matrix product by the type of the processor, and kernels add in
+# different orders. So workers with different processors may compute different bits, and so may different versions of
 # NumPy. No tree can repair that. A program can only notice it: minigrad gathers such facts from all processes before a
 # run begins, and names a difference instead of computing something unexpected.
 #
@@ -516,8 +518,8 @@ if distributed.rank() == 0:
 assert loss < 1
 
 # %%
-# Save such a program as ``train.py``, and start it with one of these lines. They all print the same loss, to the last
-# digit:
+# Save such a program as ``train.py``, with its imports. The first line installs MPI, without a package of the system.
+# Each of the others starts the program, and all print the same loss, to the last digit:
 #
 # .. code-block:: sh
 #
@@ -527,6 +529,7 @@ assert loss < 1
 #    mpiexec -n 4 python train.py
 #
 # With ``train.fit``, one argument does all this, also for evaluation, logs and checkpoints: ``shards=4``.
+# :doc:`/many_machines` tells how to use it on a cluster, and what happens if a machine fails.
 #
 # The end of the course
 # ---------------------
