@@ -228,13 +228,7 @@ assert "matmul" in counts
 #
 # The last command is :doc:`a demo </gallery/gpu>`.
 #
-# The end of the course
-# ---------------------
-#
-# This is the end of the course. It began with the slope of a function at one point, and it ends with a net of a
-# thousand layers, and with devices. You know the tape, a few dozen operators with rules of a line or two, the matrix
-# product behind a convolution, and the addition that carries x around a block. With these you can read the rest of the
-# code: :doc:`/source/index`. Read on there, and then change something.
+# One device is a limit, too. The :doc:`next chapter </course/20_many_machines>` uses many machines.
 #
 # Exercises
 # ---------
