@@ -233,7 +233,7 @@ def binary_cross_entropy(logits: TensorOrArray, targets: TensorOrArray) -> Tenso
     Raises
     ------
     ValueError
-        If the shapes differ; a loss does not broadcast.
+        If the shapes differ (a loss does not broadcast), or the logits are integers of 8 bits.
 
     Examples
     --------
@@ -243,6 +243,8 @@ def binary_cross_entropy(logits: TensorOrArray, targets: TensorOrArray) -> Tenso
     """
     shapes = f"{tuple(logits.shape)} and {tuple(targets.shape)}"
     expect(tuple(logits.shape) == tuple(targets.shape), "binary_cross_entropy", "two arrays of one shape", shapes)
+    in_half = logits.dtype.itemsize == 1  # NumPy's exp of int8 is float16
+    expect(not in_half, "binary_cross_entropy", "logits of floating-point numbers", logits.dtype)
     t = astype(targets, logits.dtype) if targets.dtype.kind in "iub" and logits.dtype.kind in "fc" else targets
     return mean(t * softplus(-logits) + (1 - t) * softplus(logits))
 

@@ -57,14 +57,19 @@ def _with_numbers(training: bool) -> Any:
 def _layer_norm(x: Any, normalized_shape: Any, gamma: Any = None, beta: Any = None, eps: float = 1e-5) -> Any:
     axes = tuple(range(-1 if isinstance(normalized_shape, int) else -len(normalized_shape), 0))
     normed = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
-    return normed if gamma is None else normed * gamma + beta
+    return _affine(normed, gamma, beta)
 
 
 def _group_norm(x: Any, num_groups: int, gamma: Any = None, beta: Any = None, eps: float = 1e-5) -> Any:
     parts = np.split(x, num_groups, axis=-1)
     axes = tuple(range(1, x.ndim))
     normed = [(p - p.mean(axes, keepdims=True)) / np.sqrt(p.var(axes, keepdims=True) + eps) for p in parts]
-    return np.concatenate(normed, -1) if gamma is None else np.concatenate(normed, -1) * gamma + beta
+    return _affine(np.concatenate(normed, -1), gamma, beta)
+
+
+def _affine(x: Any, gamma: Any, beta: Any) -> Any:
+    out = x if gamma is None else x * gamma
+    return out if beta is None else out + beta
 
 
 def _layer_norm_by_torch(x: Any, normalized_shape: Any, *scale: Any, eps: float = 1e-5) -> Any:
