@@ -232,8 +232,10 @@ def binary_cross_entropy(logits: TensorOrArray, targets: TensorOrArray) -> Tenso
 
     Raises
     ------
+    TypeError
+        If the logits are integers.
     ValueError
-        If the shapes differ (a loss does not broadcast), or the logits are integers of 8 bits.
+        If the shapes differ; a loss does not broadcast.
 
     Examples
     --------
@@ -243,9 +245,9 @@ def binary_cross_entropy(logits: TensorOrArray, targets: TensorOrArray) -> Tenso
     """
     shapes = f"{tuple(logits.shape)} and {tuple(targets.shape)}"
     expect(tuple(logits.shape) == tuple(targets.shape), "binary_cross_entropy", "two arrays of one shape", shapes)
-    in_half = logits.dtype.itemsize == 1  # NumPy's exp of int8 is float16
-    expect(not in_half, "binary_cross_entropy", "logits of floating-point numbers", logits.dtype)
-    t = astype(targets, logits.dtype) if targets.dtype.kind in "iub" and logits.dtype.kind in "fc" else targets
+    floats = logits.dtype.kind in "fc"
+    expect(floats, "binary_cross_entropy", "logits of floating-point numbers", logits.dtype, error=TypeError)
+    t = astype(targets, logits.dtype) if targets.dtype.kind in "iub" else targets
     return mean(t * softplus(-logits) + (1 - t) * softplus(logits))
 
 
