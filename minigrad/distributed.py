@@ -24,7 +24,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from itertools import chain, pairwise
@@ -73,21 +72,19 @@ def world() -> MPI.Intracomm | None:
     variable, count = max(launched.items(), key=lambda item: item[1], default=("", 1))
     if count == 1 and "mpi4py.MPI" not in sys.modules:
         return None
-    started = f"distributed: {count} processes were started ({variable}={count}), but"
-    alone = f"for {count} runs of their own, unset {variable}"
+    started = f"distributed: {count} processes were started; for {count} runs of their own, unset {variable}"
     try:
         from mpi4py import MPI
     except ImportError:
-        raise ImportError(f'{started} mpi4py is missing: pip install "minigrad-numpy[mpi]"; {alone}') from None
+        raise ImportError(f'{started}; for one, install mpi4py: pip install "minigrad-numpy[mpi]"') from None
     comm = MPI.COMM_WORLD.Dup()
     if comm.size == 1 < count:
-        library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
-        fix = f"start them by the mpiexec of mpi4py's MPI, which is {library}, or by srun --mpi=pmi2"
-        raise RuntimeError(f"{started} MPI knows of one only; {fix}; {alone}")
+        library = MPI.Get_library_version().splitlines()[0].strip("\0 ")
+        raise RuntimeError(f"{started}; for one, use the mpiexec of mpi4py's MPI ({library}), or srun --mpi=pmi2")
 
     def end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        where = f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}"
-        sys.stderr.write(f"{where}:\n{''.join(traceback.format_exception(kind, error, trace))}")
+        print(f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}:", file=sys.stderr)
+        sys.__excepthook__(kind, error, trace)
         sys.stderr.flush()
         comm.Abort(1)
 
@@ -128,13 +125,13 @@ def gather(value: T) -> list[T]:
     if (comm := world()) is None:
         return [value]
     if comm.rank == 0:  # it waits for each, and so can name the one that does not come
-        values = [value] + [_wait_for(partial(comm.improbe, r), r).recv() for r in range(1, comm.size)]
-        for r, request in enumerate([comm.isend(values, r) for r in range(1, comm.size)], 1):
-            _wait_for(request.Test, r)
-        return values
-    sent = comm.isend(value, 0)
-    values = _wait_for(partial(comm.improbe, 0), 0, patience=2.0).recv()
-    _wait_for(sent.Test, 0)
+        values = [value, *(_wait_for(partial(comm.improbe, r), r).recv() for r in range(1, comm.size))]
+        sent = [comm.isend(values, r) for r in range(1, comm.size)]
+    else:
+        sent = [comm.isend(value, 0)]
+        values = _wait_for(partial(comm.improbe, 0), 0, patience=2.0).recv()
+    for request in sent:
+        request.wait()
     return values
 
 
@@ -165,14 +162,11 @@ def agree(facts: Mapping[str, object]) -> None:
     >>> agree({"numpy": np.__version__})
     """
     first, *others = gather(dict(facts))
-    differ = [
-        f"{name} is {first.get(name)} on rank 0, and {theirs.get(name)} on rank {r}"
-        for r, theirs in enumerate(others, 1)
-        for name in first | theirs
-        if first.get(name) != theirs.get(name)
-    ]
-    if differ and os.environ.get("MINIGRAD_UNEQUAL") != "1":
-        raise ValueError(f"distributed: {'; '.join(differ[:5])}; make them equal, or set MINIGRAD_UNEQUAL=1")
+    for r, theirs in enumerate(others, 1):
+        names = [name for name in first | theirs if first.get(name) != theirs.get(name)]
+        if names and os.environ.get("MINIGRAD_UNEQUAL") != "1":
+            both = "; ".join(f"{n} is {first.get(n)} on rank 0, and {theirs.get(n)} on rank {r}" for n in names)
+            raise ValueError(f"distributed: {both}; make them equal, or set MINIGRAD_UNEQUAL=1")
 
 
 def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1.0) -> T:
@@ -180,15 +174,12 @@ def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1
 
     Who waits for a process that itself waits is more patient, so that the one to blame is named.
     """
-    start, limit = time.monotonic(), float(os.environ.get("MINIGRAD_WAIT", 600))
+    start, limit = time.monotonic(), patience * float(os.environ.get("MINIGRAD_WAIT", 600))
     while not (found := arrived()):
         if (waited := time.monotonic() - start) > 0.001:  # do not take the processor away from those who compute
             time.sleep(1e-4)
-        if waited > patience * limit:
-            raise TimeoutError(
-                f"distributed: rank {partner} has not answered for {patience * limit:g} s (MINIGRAD_WAIT={limit:g}); "
-                "is it stopped, or does it do what the others do not?"
-            )
+        if waited > limit:
+            raise TimeoutError(f"distributed: rank {partner} has not answered for {limit:g} s (MINIGRAD_WAIT)")
     return found
 
 
@@ -326,34 +317,29 @@ def total(parts: Iterable[list[Array]]) -> list[Array]:
     >>> total([np.array([x])] for x in (1.0, 2.0, 3.0, 4.0))
     [array([10.])]
     """
-    tree: list[tuple[int, list[Array]]] = []  # subtrees that wait for their right sibling, each with its height
+    tree: list[tuple[int, dict[object, Array]]] = []  # subtrees that wait for their right sibling, with their heights
     arrays: list[Array] = []
     for arrays in parts:
-        height, sums = 0, _flat(arrays)
+        height, sums = 0, _by_dtype(arrays)
         while tree and tree[-1][0] == height:
-            height, sums = height + 1, [np.add(a, b, out=a) for a, b in zip(tree.pop()[1], sums, strict=True)]
+            height, sums = height + 1, {dtype: np.add(a, sums[dtype], out=a) for dtype, a in tree.pop()[1].items()}
         tree.append((height, sums))
     expect(len(tree) == 1, "total", "a power of two of lists", f"subtrees of {[2**h for h, _ in tree]} lists")
     expect(size() & (size() - 1) == 0, "total", "a power of two of processes", size())
-    sums = tree[0][1]
+    (_, sums), out = tree[0], []
     for level in range(size().bit_length() - 1):
-        for mine in sums:
-            _add_that_of(rank() ^ 1 << level, mine, 1 + level / 10)
-    buffers, out = dict(zip(_dtypes(arrays), sums, strict=True)), []
+        for vector in sums.values():
+            _add_that_of(rank() ^ 1 << level, vector, 1 + level / 10)
     for array in arrays:
-        part, buffers[array.dtype] = np.split(buffers[array.dtype], [array.size])
+        part, sums[array.dtype] = np.split(sums[array.dtype], [array.size])
         out.append(part.reshape(array.shape))
     return out
 
 
-def _dtypes(arrays: list[Array]) -> list[np.dtype[Any]]:
-    """Return the dtypes of arrays, each once."""
-    return list(dict.fromkeys(array.dtype for array in arrays))
-
-
-def _flat(arrays: list[Array]) -> list[Array]:
+def _by_dtype(arrays: list[Array]) -> dict[object, Array]:
     """Return the numbers of all arrays as one vector for each dtype: one message is faster than sixty."""
-    return [np.concatenate([a.ravel() for a in arrays if a.dtype == dtype]) for dtype in _dtypes(arrays)]
+    dtypes = dict.fromkeys(array.dtype for array in arrays)
+    return {dtype: np.concatenate([a.ravel() for a in arrays if a.dtype == dtype]) for dtype in dtypes}
 
 
 # A step --------------------------------------------------------------------------------------
@@ -380,7 +366,7 @@ def sum_gradients(
     loss, numbers : float, list of floats
         The mean loss over the global batch, and the sums of the numbers.
     """
-    parameters, buffers = list(model.parameters()), list(model.buffers())
+    parameters, buffers = [p for p in model.parameters() if p.requires_grad], list(model.buffers())
     before, draws = (
         [buffer.data for buffer in buffers],
         [rng.bit_generator.state for _, rng in model.named_generators()],
@@ -397,10 +383,8 @@ def sum_gradients(
             value, numbers = given if isinstance(given := loss(images, targets), tuple) else (given, [])
             value.backward(Tensor(np.asarray(share, value.dtype)).to(value.device))
             gradients = [np.zeros(p.shape, p.dtype) if p.grad is None else to_host(p.grad.data) for p in parameters]
-            changes = [
-                _change(to_host(b.data), to_host(old), share, number) for b, old in zip(buffers, before, strict=True)
-            ]
             given_to = [float(p.grad is not None) for p in parameters]
+            changes = [_change(b.data, old, share, number) for b, old in zip(buffers, before, strict=True)]
             yield [*gradients, *changes, np.array([share * value.item(), *given_to, *numbers])]
 
     *sums, last = total(computed())
@@ -408,19 +392,20 @@ def sum_gradients(
     for p, gradient, count in zip(parameters, sums, given_to, strict=False):
         p.grad = Tensor(gradient).to(p.device) if count else None
     for buffer, old, change in zip(buffers, before, sums[len(parameters) :], strict=True):
-        change = Tensor(change).to(model.device).data
-        buffer.data = old + change if old.dtype.kind == "f" else change
+        change, buffer.data = Tensor(change).to(model.device).data, old.copy()
+        buffer.data[...] = old + change if old.dtype.kind == "f" else change
     for (_, rng), state in zip(model.named_generators(), draws, strict=True):
         rng.bit_generator.state = state
     return float(mean), numbers.tolist()
 
 
-def _change(new: Array, old: Array, share: float, shard: int) -> Array:
+def _change(after: Array, before: Array, share: float, shard: int) -> Array:
     """Return what a shard adds to the change of a buffer, or, if its numbers are no floats, to its new value."""
+    new, old = to_host(after), to_host(before)
     if old.dtype.kind != "f":
         return new if shard == 0 else np.zeros_like(new)
     moved = np.subtract(new, old, out=np.zeros_like(old), where=new != old)  # inf - inf would be NaN
-    return moved * np.asarray(share, old.dtype)
+    return np.multiply(moved, share, dtype=old.dtype)
 
 
 def draw_anew(model: Module, states: list[Any], place: tuple[int, int], shard: int) -> None:

@@ -262,14 +262,14 @@ def _together(
 
 def _cause(run: Run, loss: Loss, batch: Batch | Shards) -> str:
     """Return what made the first number that is not finite, in whichever process."""
-    model, shards = run.model, batch if isinstance(batch, Shards) else None
-    states, causes = [*run.generator_states().values()], []
-    for number, (images, targets) in enumerate(shards.batches if shards else [batch], shards.first if shards else 0):
-        if shards:
-            distributed.draw_anew(model, states, shards.place, number)
+    first, own = (batch.first, batch.batches) if isinstance(batch, Shards) else (0, [batch])
+    model, states, causes = run.model, [*run.generator_states().values()], []
+    for number, (images, targets) in enumerate(own, first):
+        if isinstance(batch, Shards):
+            distributed.draw_anew(model, states, batch.place, number)
         causes.append(diagnose.cause(model, loss, Tensor(images).to(model.device), _on_device(targets, model)))
-    everywhere = sum(distributed.gather(causes), [])
-    return next((cause for cause in everywhere if not cause.startswith("no operator")), everywhere[0])
+    causes = [cause for everyone in distributed.gather(causes) for cause in everyone]
+    return next((cause for cause in causes if not cause.startswith("no operator")), causes[0])
 
 
 def _asked(on_record: Callable[[list[Record]], object] | None, history: list[Record]) -> bool:

@@ -289,7 +289,7 @@ def facts(run: Run) -> dict[str, object]:
 
     shapes = [(name, a.shape, a.dtype.str) for name, a in run.model.state_dict().items()]
     classes = {type(module).__module__ for _, module in run.model.named_modules()}
-    files = {getattr(sys.modules[name], "__file__", None) for name in ("__main__", *classes)} - {None}
+    files = {str(getattr(sys.modules[name], "__file__", None)) for name in ("__main__", *classes)} - {"None"}
     code = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     kernels = {f"{b['internal_api']} {b.get('architecture')}" for b in threadpool_info() if b["user_api"] == "blas"}
     simd = {kind["current"] for kinds in np.lib.introspect.opt_func_info().values() for kind in kinds.values()}
