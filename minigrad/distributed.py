@@ -367,10 +367,8 @@ def sum_gradients(
         The mean loss over the global batch, and the sums of the numbers.
     """
     parameters, buffers = [p for p in model.parameters() if p.requires_grad], list(model.buffers())
-    before, draws = (
-        [buffer.data for buffer in buffers],
-        [rng.bit_generator.state for _, rng in model.named_generators()],
-    )
+    generators, device = [rng for _, rng in model.named_generators()], model.device
+    before, draws = [buffer.data for buffer in buffers], [rng.bit_generator.state for rng in generators]
 
     def computed() -> Iterator[list[Array]]:
         for number, (images, targets) in enumerate(shards.batches, shards.first):
@@ -378,7 +376,7 @@ def sum_gradients(
                 buffer.data = old.copy()
             for p in parameters:
                 p.grad = None
-            draw_anew(model, draws, shards.place, number)
+            draw_anew(generators, draws, shards.place, number)
             share = len(targets) / shards.images
             value, numbers = given if isinstance(given := loss(images, targets), tuple) else (given, [])
             value.backward(Tensor(np.asarray(share, value.dtype)).to(value.device))
@@ -392,9 +390,9 @@ def sum_gradients(
     for p, gradient, count in zip(parameters, sums, given_to, strict=False):
         p.grad = Tensor(gradient).to(p.device) if count else None
     for buffer, old, change in zip(buffers, before, sums[len(parameters) :], strict=True):
-        change, buffer.data = Tensor(change).to(model.device).data, old.copy()
+        change, buffer.data = Tensor(change).to(device).data, old.copy()
         buffer.data[...] = old + change if old.dtype.kind == "f" else change
-    for (_, rng), state in zip(model.named_generators(), draws, strict=True):
+    for rng, state in zip(generators, draws, strict=True):
         rng.bit_generator.state = state
     return float(mean), numbers.tolist()
 
@@ -408,9 +406,9 @@ def _change(after: Array, before: Array, share: float, shard: int) -> Array:
     return np.multiply(moved, share, dtype=old.dtype)
 
 
-def draw_anew(model: Module, states: list[Any], place: tuple[int, int], shard: int) -> None:
-    """Let the generators of a model draw numbers that depend on their states, the batch and the shard alone."""
-    for i, ((_, rng), state) in enumerate(zip(model.named_generators(), states, strict=True)):
+def draw_anew(generators: Iterable[np.random.Generator], states: list[Any], place: tuple[int, int], shard: int) -> None:
+    """Let generators draw numbers that depend on their states, the batch and the shard alone."""
+    for i, (rng, state) in enumerate(zip(generators, states, strict=True)):
         rng.bit_generator.state = state
         seed = np.random.SeedSequence(int(rng.integers(2**63)), spawn_key=(*place, shard, i))
         rng.bit_generator.state = type(rng.bit_generator)(seed).state

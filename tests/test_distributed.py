@@ -1,9 +1,12 @@
 """One run on many processes: the tree, the shards, a step, and whole runs, where threads stand for the processes."""
 
 import math
+import signal
 import sys
 import threading
+import time
 import types
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -11,11 +14,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minigrad as mg
 from minigrad import distributed, nn, train
-from minigrad.data import DataLoader, Digits, Subset, transforms
+from minigrad.data import DataLoader, Digits, Subset
 from minigrad.distributed import owned, split, sum_gradients, total
-from minigrad.optim import SGD, CosineLR
+from minigrad.optim import SGD
 from minigrad.train import loop
+from minigrad.train import run as run_module
+from minigrad.train.report import read_log
 from minigrad.train.signals import StopRequest
+from tests.distributed import job
 from tests.distributed.processes import all_well, ranks
 
 # The tree ------------------------------------------------------------------------------------
@@ -379,8 +385,9 @@ def test_dropout_draws_from_seed_epoch_batch_and_shard_alone(monkeypatch):
         loader = digits(24, 8, rng=1)
         for _ in range(2):
             for part in split(loader, 2):
+                seen = iter(range(part.first, 2))
 
-                def loss(x, y, part=part, seen=iter(range(part.first, 2))):
+                def loss(x, y, part=part, seen=seen):
                     out = [mg.dropout(mg.Tensor(np.ones(64)), 0.5, rng=d.rng, training=True) for d in list(drop)[:2]]
                     found[(*part.place, next(seen))] = [o.numpy().tobytes() for o in out]
                     return (one * 2.0).sum()
@@ -431,3 +438,209 @@ class Ordered:
 
     def __getitem__(self, indices):
         return np.zeros((len(indices), 1)), indices
+
+
+# Whole runs ----------------------------------------------------------------------------------
+
+
+def log(folder):
+    return [job.timeless(record) for record in read_log(folder / "log.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Return what one process gives."""
+    folder = tmp_path_factory.mktemp("alone")
+    results = job.run(job.small(), folder, iterations=7, shards=8)
+    assert log(folder) == results[1]
+    assert [record["iteration"] for record in results[1]] == [float(n).hex() for n in (5, 7)]
+    return results
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_runs_are_equal_to_the_bit_for_every_number_of_processes(monkeypatch, tmp_path, alone, size):
+    """Weights, statistics, velocities, records; dropout and augmentation, batch norm, and a smaller last batch."""
+    asked = []
+    work = lambda: job.run(  # noqa: E731
+        job.small(), tmp_path, iterations=7, shards=8, on_record=lambda _: asked.append(distributed.rank())
+    )
+    assert all_well(ranks(monkeypatch, size, work)) == [alone] * size
+    assert log(tmp_path) == alone[1]
+    assert asked == [0, 0]  # one process asks for all
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 4, 2), *[pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((8, 1), (2, 8))]]
+)
+def test_a_run_is_resumed_on_another_number_of_processes(monkeypatch, tmp_path, alone, sizes):
+    for size, iterations in zip(sizes, np.linspace(0, 7, len(sizes) + 1).astype(int)[1:], strict=True):
+        work = lambda: job.run(job.small(), tmp_path, iterations=iterations, shards=8, resume=True)  # noqa: E731, B023
+        results = all_well(ranks(monkeypatch, size, work))
+    (weights, records), *_ = results
+    assert weights == alone[0]
+    assert records[-1] == alone[1][-1]
+    assert results == results[:1] * size
+    assert log(tmp_path) == records
+
+
+def test_initial_weights_and_seeds_are_those_of_rank_0(monkeypatch):
+    def work():
+        seed = 10 * distributed.rank() + 1
+        net = nn.Sequential(nn.Dropout(0.5, rng=seed), nn.Flatten(), nn.Linear(64, 10, rng=seed))
+        sgd = SGD(net.parameters(), 0.1 * seed)
+        train.fit(net, digits(40, 20, rng=seed), optimizer=sgd, iterations=5, shards=4)
+        return bits(net.state_dict()), sgd.lr
+
+    results = [all_well(ranks(monkeypatch, size, work)) for size in (1, 2, 4)]
+    assert [result for all_ in results for result in all_] == results[0] * 7
+
+
+def test_on_record_of_rank_0_ends_all(monkeypatch):
+    def work():
+        net = linear()
+        mine = None if distributed.rank() == 1 else (lambda history: len(history) == 2)
+        sgd = SGD(net.parameters(), 0.1)
+        return len(train.fit(net, digits(40, 20), optimizer=sgd, epochs=9, shards=4, on_record=mine))
+
+    assert all_well(ranks(monkeypatch, 2, work)) == [2, 2]
+
+
+@pytest.mark.parametrize(("rank", "number"), [(0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGINT)])
+@pytest.mark.parametrize("at", [8, pytest.param(28, marks=pytest.mark.slow)])
+def test_a_signal_to_one_process_stops_all_at_one_iteration_and_they_wait_for_the_file(
+    monkeypatch, tmp_path, alone, rank, number, at
+):
+    """Also in the last iteration, when those who were not asked already stand at the end."""
+    requests, writing = {}, []
+
+    @contextmanager
+    def noting(listen):
+        assert listen
+        yield requests.setdefault(distributed.rank(), StopRequest())
+
+    def slow_save(path, tree):
+        writing.append(path)
+        time.sleep(0.05)
+        save(path, tree)
+        writing.clear()
+
+    class Stopping(nn.Sequential):
+        forwards = 0
+
+        def forward(self, x):
+            self.forwards += self.training
+            if distributed.rank() == rank and self.forwards == at:
+                requests[rank].received = number
+            return super().forward(x)
+
+    def work():
+        try:
+            job.run(Stopping(*job.small()), tmp_path, iterations=7, shards=8)
+        finally:
+            assert not writing
+
+    save = run_module.save
+    monkeypatch.setattr(run_module, "save", slow_save)
+    monkeypatch.setattr(loop, "stop_requests", noting)
+    kind = SystemExit if number == signal.SIGTERM else KeyboardInterrupt
+    stopped = ranks(monkeypatch, 2, work)
+    assert [type(error) for error in stopped] == [kind] * 2, stopped
+    monkeypatch.undo()
+    assert mg.load(tmp_path / "run.safetensors")["iteration"] == -(-at // 4)
+    assert job.run(job.small(), tmp_path, iterations=7, shards=8, resume=True)[0] == alone[0]
+
+
+def test_a_signal_during_the_last_evaluation_is_not_forgotten(monkeypatch, tmp_path):
+    """It arrives when no iteration is to come in which the processes could tell each other."""
+    request = StopRequest()
+    monkeypatch.setattr(loop, "stop_requests", lambda listen: nullcontext(request))
+
+    def metric(logits, labels):
+        if len(labels) == 5:
+            request.received = signal.SIGTERM
+        return 0.0
+
+    net = linear()
+    with pytest.raises(SystemExit):
+        train.fit(
+            net,
+            digits(40, 20),
+            optimizer=SGD(net.parameters(), 0.1),
+            epochs=1,
+            shards=2,
+            metrics={"nothing": metric},
+            evaluate_on={"test": digits(10, 10)},
+            checkpoint=train.Checkpoint(tmp_path / "run.safetensors"),
+        )
+
+
+@pytest.mark.parametrize("culprit", [0, 1])
+def test_the_cause_of_a_nan_is_named_by_all_whoever_computed_it(monkeypatch, tmp_path, culprit):
+    """With the draws of that shard: an operator that is wrong for some draws only is found."""
+
+    class Wrong(nn.Sequential):
+        def forward(self, x):
+            x = super().forward(x)
+            return mg.log(x * 0.0 - 1.0) if self.training and x.numpy().flat[0] == worst else x
+
+    def work(seek=True):
+        net = Wrong(nn.Flatten(), nn.Linear(64, 10, rng=0), nn.Dropout(0.5, rng=1))
+        sgd = SGD(net.parameters(), 0.1)
+        batches = digits(40, 20, rng=0)
+        if seek:
+            part = next(split(batches, 2))
+            firsts = []
+            sum_gradients(net, lambda x, y: loss_noted(net, x, y, firsts), part)
+            return firsts
+        with np.errstate(all="ignore"):
+            train.fit(net, batches, optimizer=sgd, epochs=1, shards=2)
+
+    worst = math.nan
+    worst = work()[culprit]
+    errors = ranks(monkeypatch, 2, lambda: work(seek=False))
+    assert [type(error) for error in errors] == [FloatingPointError] * 2, errors
+    assert len({str(error) for error in errors}) == 1
+    assert "log" in str(errors[0])
+    assert "iteration 0" in str(errors[0])
+
+
+def loss_noted(net, images, labels, firsts):
+    logits = net(mg.Tensor(images))
+    firsts.append(logits.numpy().flat[0])
+    return mg.cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"iterations": 7}, "the number of iterations is 6 on rank 0, and 7 on rank 1"),
+        ({"evaluate_every": 2}, "evaluate_every is 2 on rank 0, and 1 on rank 1"),
+        ({"shards": 8}, "shards is 4 on rank 0, and 8 on rank 1"),
+        ({"checkpoint": True}, "a checkpoint is False on rank 0, and True on rank 1"),
+        ({"metrics": {}}, "metrics is ['error'] on rank 0, and [] on rank 1"),
+        ({"images": range(1, 41)}, "the data of batches is "),
+        ({"held_out": range(1, 21)}, "the data of test is "),
+        ({"loss_of": nn.Identity}, "the model is "),
+    ],
+)
+def test_whatever_would_let_processes_drift_apart_is_named_at_the_start(monkeypatch, tmp_path, settings, name):
+    def work():
+        own = {"iterations": 6, "shards": 4} | (settings if distributed.rank() == 1 else {})
+        if name.startswith("evaluate_every"):
+            own["evaluate_every"] = 2 - distributed.rank()
+        if own.pop("checkpoint", None):
+            own["checkpoint"] = train.Checkpoint(tmp_path / "run.safetensors")
+        net = nn.Sequential(*linear(), nn.BatchNorm2d(10)) if own.pop("loss_of", None) else linear()
+        batches = DataLoader(Subset(Digits(), own.pop("images", range(40))), 20)
+        test = DataLoader(Subset(Digits(), own.pop("held_out", range(20))), 20)
+        train.fit(net, batches, optimizer=SGD(net.parameters(), 0.1), evaluate_on={"test": test}, **own)
+
+    for error in ranks(monkeypatch, 2, work):
+        assert f"distributed: {name}" in str(error)
+
+
+def test_several_processes_without_shards_are_refused(monkeypatch):
+    net = linear()
+    work = lambda: train.fit(net, digits(40, 20), optimizer=SGD(net.parameters(), 0.1), epochs=1)  # noqa: E731
+    for error in ranks(monkeypatch, 2, work):
+        assert str(error) == "fit: expected shards=, for several processes, got 2 processes; as shards=4"

@@ -264,9 +264,10 @@ def _cause(run: Run, loss: Loss, batch: Batch | Shards) -> str:
     """Return what made the first number that is not finite, in whichever process."""
     first, own = (batch.first, batch.batches) if isinstance(batch, Shards) else (0, [batch])
     model, states, causes = run.model, [*run.generator_states().values()], []
+    run.optimizer.zero_grad()  # a NaN of another process would be added to what is right
     for number, (images, targets) in enumerate(own, first):
         if isinstance(batch, Shards):
-            distributed.draw_anew(model, states, batch.place, number)
+            distributed.draw_anew(run.generators.values(), states, batch.place, number)
         causes.append(diagnose.cause(model, loss, Tensor(images).to(model.device), _on_device(targets, model)))
     causes = [cause for everyone in distributed.gather(causes) for cause in everyone]
     return next((cause for cause in causes if not cause.startswith("no operator")), causes[0])

@@ -27,7 +27,7 @@ class Arrived:
     def __init__(self, take=lambda: True):
         self.take, self.done = take, False
 
-    def Test(self):  # noqa: N802
+    def Test(self):
         self.done = self.done or self.take()
         return self.done
 
@@ -36,6 +36,8 @@ class Arrived:
 
 
 class Message:
+    """A message of MPI that has arrived."""
+
     def __init__(self, sent):
         self.sent = sent
 
@@ -56,20 +58,25 @@ class Threads:
     def isend(self, value, to):
         return self.send(pickle.dumps(value), to)
 
-    def improbe(self, source):
-        box = self.boxes[source, self.rank]
-        return None if box.empty() else Message(box.get())
+    def receive(self, source):
+        """Return what another one sent, or None after a moment."""
+        try:
+            return self.boxes[source, self.rank].get(timeout=0.005)
+        except queue.Empty:
+            return None
 
-    def Isend(self, buffer, to):  # noqa: N802
+    def improbe(self, source):
+        sent = self.receive(source)
+        return None if sent is None else Message(sent)
+
+    def Isend(self, buffer, to):
         return self.send(buffer.tobytes(), to)
 
-    def Irecv(self, buffer, source):  # noqa: N802
-        box = self.boxes[source, self.rank]
-
+    def Irecv(self, buffer, source):
         def take():
-            if box.empty():
+            if (sent := self.receive(source)) is None:
                 return False
-            buffer[...] = np.frombuffer(box.get(), np.uint8)
+            buffer[...] = np.frombuffer(sent, np.uint8)
             return True
 
         return Arrived(take)
