@@ -329,7 +329,7 @@ def total(parts: Iterable[list[Array]]) -> list[Array]:
     (_, sums), out = tree[0], []
     for level in range(size().bit_length() - 1):
         for vector in sums.values():
-            _add_that_of(rank() ^ 1 << level, vector, 1 + level / 10)
+            _add_that_of(rank() ^ 1 << level, vector, 1 + level / 4)
     for array in arrays:
         part, sums[array.dtype] = np.split(sums[array.dtype], [array.size])
         out.append(part.reshape(array.shape))
