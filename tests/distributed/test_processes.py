@@ -9,6 +9,7 @@ import pytest
 
 import minigrad as mg
 from tests.distributed import job as program
+from tests.distributed import network
 from tests.distributed.processes import NONE, end, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(NONE), reason=NONE)]
@@ -52,6 +53,16 @@ def test_a_residual_net_is_resumed_on_another_number_of_processes(tmp_path, resn
         found = results(size, tmp_path, "--net", "resnet", "--iterations", iterations, "--resume")
     assert len(found[1]) == 7  # the first ended after 13 iterations with a record of its own
     assert (found[0], found[1][-1]) == (resnet_alone[0], resnet_alone[1][-1])
+
+
+@pytest.mark.skipif(not network.possible(), reason="needs root, ip and /dev/net/tun, for network namespaces")
+def test_two_machines_with_a_slow_network_between_them_are_equal_to_the_bit(tmp_path, resnet_alone):
+    """Packets take 10 ms; the processes speak by TCP."""
+    settings = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "wire"}
+    with network.two_machines(tmp_path, delay=0.01) as (launcher, carried):
+        assert results(2, tmp_path, "--net", "resnet", launcher=launcher, **settings) == resnet_alone
+    gradients = sum(4 * p.size for p in program.resnet().parameters())
+    assert sum(carried) > 2 * 30 * gradients  # it did go over the network, there and back
 
 
 def test_without_shards_several_processes_are_refused(tmp_path):
