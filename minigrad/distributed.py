@@ -22,6 +22,7 @@ Next: :mod:`minigrad.train.checkpoint`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -86,6 +87,8 @@ def world() -> MPI.Intracomm | None:
         print(f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}:", file=sys.stderr)
         sys.__excepthook__(kind, error, trace)
         sys.stderr.flush()
+        if hasattr(signal, "alarm"):  # if the network to another machine is down, MPI waits for it forever
+            signal.alarm(5)
         comm.Abort(1)
 
     if comm.size > 1:

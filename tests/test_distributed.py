@@ -193,10 +193,11 @@ def test_an_exception_that_nobody_catches_names_the_rank_and_ends_all(monkeypatc
     monkeypatch.setitem(sys.modules, "mpi4py", module)
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", module.MPI)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(signal, "alarm", lambda seconds: setattr(comm, "seconds", seconds))
     assert distributed.world.__wrapped__() is comm
     sys.excepthook(ValueError, ValueError("too bad"), None)
     assert capsys.readouterr().err == "rank 1 of 2, on node7:\nValueError: too bad\n"
-    assert comm.ended == 1
+    assert (comm.ended, comm.seconds) == (1, 5)
 
 
 # The shards ----------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from tests.distributed.processes import MPIEXEC
 #: The names of the namespaces, and their addresses.
 SPACES = {f"minigrad{os.getpid()}a": "10.77.0.1", f"minigrad{os.getpid()}b": "10.77.0.2"}
 
+#: For MPICH: only the wire between them.
+SETTINGS = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "wire"}
+
 #: Of the kernel: a new network namespace, and a tunnel that carries packets of IP as they are.
 CLONE_NEWNET, TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x40000000, 0x400454CA, 0x0001, 0x1000
 
@@ -33,6 +36,11 @@ def ip(*words):
 def possible():
     """Return whether namespaces can be made here."""
     return os.path.exists("/dev/net/tun") and shutil.which("ip") is not None and os.geteuid() == 0
+
+
+def cut():
+    """Cut the wire."""
+    ip("-n", [*SPACES][1], "link", "set", "wire", "down")
 
 
 def tunnel(space):
@@ -71,8 +79,9 @@ def carry(ends, delay, stop, carried):
 
 @contextlib.contextmanager
 def two_machines(folder, delay):
-    """Make two namespaces between which a packet takes `delay` seconds; yield the command
-    that starts MPICH on both, and a list of the lengths of the packets that arrived.
+    """Make two namespaces between which a packet takes `delay` seconds.
+
+    Yield the command that starts MPICH on both, and a list of the lengths of the packets that arrived.
     """
     stop, ends, carried = threading.Event(), [], []
     wire = threading.Thread(target=carry, args=(ends, delay, stop, carried))

@@ -16,6 +16,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(NONE), reason=NONE)]
 
 JOB = Path(program.__file__)
 
+needs_network = pytest.mark.skipif(
+    not network.possible(), reason="needs root, ip and /dev/net/tun, for network namespaces"
+)
+
 
 def results(size, folder, *arguments, **variables):
     """Return what a run printed, and its log; it must end well."""
@@ -55,12 +59,11 @@ def test_a_residual_net_is_resumed_on_another_number_of_processes(tmp_path, resn
     assert (found[0], found[1][-1]) == (resnet_alone[0], resnet_alone[1][-1])
 
 
-@pytest.mark.skipif(not network.possible(), reason="needs root, ip and /dev/net/tun, for network namespaces")
+@needs_network
 def test_two_machines_with_a_slow_network_between_them_are_equal_to_the_bit(tmp_path, resnet_alone):
     """Packets take 10 ms; the processes speak by TCP."""
-    settings = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "wire"}
     with network.two_machines(tmp_path, delay=0.01) as (launcher, carried):
-        assert results(2, tmp_path, "--net", "resnet", launcher=launcher, **settings) == resnet_alone
+        assert results(2, tmp_path, "--net", "resnet", launcher=launcher, **network.SETTINGS) == resnet_alone
     gradients = sum(4 * p.size for p in program.resnet().parameters())
     assert sum(carried) > 2 * 30 * gradients  # it did go over the network, there and back
 
@@ -86,6 +89,14 @@ def failed(size, folder, *arguments, module=False, first=(), **variables):
     assert status != 0, text
     assert seconds < SOON
     return status, text
+
+
+def when_begun(folder):
+    """Wait for the first record."""
+    log, begun = folder / "log.jsonl", time.monotonic()
+    while not log.exists() or not log.read_text():
+        time.sleep(0.05)
+        assert time.monotonic() - begun < 30
 
 
 def resumes(folder, size, alone, least=0):
@@ -153,6 +164,21 @@ def test_a_process_that_never_comes_is_named(tmp_path):
     assert re.search(r"distributed: rank \d+ has not answered for \S+ s", text)[0].startswith("distributed: rank 2 ")
 
 
+@needs_network
+def test_a_machine_that_is_out_of_reach_is_named_after_a_while(tmp_path, alone):
+    """MPI waits for it forever, also when it is told to end all."""
+    settings = {"MINIGRAD_WAIT": str(WAIT), **network.SETTINGS}
+    with network.two_machines(tmp_path, delay=0.001) as (launcher, _):
+        job = start(2, JOB, tmp_path, "--every", 0, "--slow", 0.1, launcher=launcher, **settings)
+        when_begun(tmp_path)
+        network.cut()
+        status, text, seconds = end(job)
+    assert status != 0
+    assert seconds < SOON
+    assert f"TimeoutError: distributed: rank 1 has not answered for {WAIT} s" in text
+    resumes(tmp_path, 4, alone, least=4)
+
+
 @pytest.mark.parametrize("module", [False, True])
 @pytest.mark.parametrize("rank", [-1, 0, 1])
 @pytest.mark.parametrize(("fault", "name"), [("term", "SIGTERM"), ("interrupt", "SIGINT")])
@@ -166,8 +192,7 @@ def test_a_signal_to_one_or_all_stops_all_after_the_iteration(tmp_path, alone, f
 def test_a_signal_to_mpiexec_stops_all(tmp_path):
     """As Slurm and others do before the time is up."""
     job = start(2, JOB, tmp_path, "--iterations", 100_000)
-    while not (tmp_path / "log.jsonl").exists() or not (tmp_path / "log.jsonl").read_text():
-        time.sleep(0.05)
+    when_begun(tmp_path)
     job.terminate()
     status, text, seconds = end(job)
     assert status != 0
