@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import data, distributed
 from minigrad.train.checkpoint import atomic
-from tests.benchmarks import machine
+from tests.benchmarks import machine, scaling
 from tests.benchmarks.on_minigrad import build
 from tests.benchmarks.worker import THREAD_SETTINGS
 
@@ -163,7 +162,10 @@ def sums() -> list[list[float]]:
     for size in SIZES:
         mine = np.ones(size // 4, np.float32)
         theirs, world = np.empty_like(mine), distributed.world()
-        kinds: list[Callable[[], object]] = [partial(distributed.total, [[mine]]), partial(world.Allreduce, mine, theirs)]
+        kinds: list[Callable[[], object]] = [
+            partial(distributed.total, [[mine]]),
+            partial(world.Allreduce, mine, theirs),
+        ]
         rows.append([size, *(_median_time(kind, repeats=max(7, min(300, 20_000_000 // size))) for kind in kinds)])
     return rows
 
@@ -176,3 +178,53 @@ def _median_time(call: Callable[[], object], repeats: int) -> float:
         call()
         ends.append(time.perf_counter())
     return float(np.median(np.diff(ends)))
+
+
+# The command ---------------------------------------------------------------------------------
+
+
+def name(case: Case) -> str:
+    """Return a case in words."""
+    shards = "no shards" if case.shards is None else f"shards={case.shards}"
+    tcp = ", by TCP" if case.tcp else ""
+    return f"{case.net}, {case.batch} images, {case.processes} x {case.threads} threads, {shards}{tcp}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.many",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--written", action="store_true", help="take the log that is there")
+    what.add_argument("--network", action="store_true", help="measure only sums, between the processes of mpiexec")
+    what.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    if options.worker is not None:
+        work(options.worker)
+    elif options.network:
+        if distributed.world() is None:
+            raise SystemExit("benchmarks: mpiexec -n 2 python -m tests.benchmarks.many --network")
+        rows = sums()
+        if distributed.rank() == 0:
+            print(scaling.table_of_sums({"here": rows}))
+            latency, bandwidth = scaling.fitted(rows)
+            print(f"latency {latency * 1e6:.0f} µs, {bandwidth / 1e9:.2f} GB/s")
+    else:
+        if not options.written:
+            log = measure(options.rounds)
+            with atomic(LOG) as temporary:
+                temporary.write_text(json.dumps(log, indent=1) + "\n")
+        log = json.loads(LOG.read_text())
+        scaling.figure(log, FIGURE)
+        text = scaling.written(PAGE.read_text(), log)
+        with atomic(PAGE) as temporary:
+            temporary.write_text(text)
+        print(f"log:    {LOG}\nfigure: {FIGURE}\npage:   {PAGE}")
+
+
+if __name__ == "__main__":
+    main()

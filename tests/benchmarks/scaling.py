@@ -37,7 +37,9 @@ class Network(NamedTuple):
 def fitted(rows: Sequence[Sequence[float]]) -> Network:
     """Return the network that fits measured times (bytes, seconds, ...) with the least squares of relative errors."""
     size, seconds = np.array([row[:2] for row in rows]).T
-    (latency, per_byte), *_ = np.linalg.lstsq(np.stack([1 / seconds, size / seconds], 1), np.ones(len(size)), rcond=None)
+    (latency, per_byte), *_ = np.linalg.lstsq(
+        np.stack([1 / seconds, size / seconds], 1), np.ones(len(size)), rcond=None
+    )
     return Network(float(latency), 1 / float(per_byte))
 
 
@@ -101,3 +103,156 @@ def curves(log: dict[str, Any], net: str, *, scatter: bool = False) -> dict[str,
         kind: [1 / step(log, net, each, n, scatter=scatter) for each, n in zip(own, PROCESSES, strict=True)]
         for kind, own in images.items()
     }
+
+
+# The page ------------------------------------------------------------------------------------
+
+
+def times(log: dict[str, Any], **settings: object) -> list[float]:
+    """Return the seconds of a step in each round, of the one case on ResNet-20 with these settings."""
+    given = {"net": "ResNet-20", "processes": 1, "threads": 1, "shards": None, "batch": 128, "tcp": False} | settings
+    (found,) = (entry["rounds"] for entry in log["steps"] if entry["case"] == given)
+    return list(found)
+
+
+def ratio(these: Sequence[float], those: Sequence[float]) -> float:
+    """Return the median of the ratios of each round."""
+    return median(a / b for a, b in zip(these, those, strict=True))
+
+
+def table_of_steps(log: dict[str, Any]) -> str:
+    """Write the cases with 128 images, each beside the first."""
+    lines = [
+        "| processes | threads of each | shards | a step [ms] | images per second | x the first row |",
+        "|---|---|---|---|---|---|",
+    ]
+    first = times(log)
+    for entry in log["steps"]:
+        case, rounds = entry["case"], entry["rounds"]
+        if case["net"] == "ResNet-20" and case["batch"] == 128 and case["shards"] != 1:
+            numbers = f"{median(rounds) * 1e3:,.0f} | {128 / median(rounds):,.0f} | {ratio(rounds, first):.2f}"
+            lines.append(f"| {case['processes']} | {case['threads']} | {case['shards'] or 'none'} | {numbers} |")
+    return "\n".join(lines)
+
+
+def table_of_sums(networks: dict[str, Sequence[Sequence[float]]]) -> str:
+    """Write the times of sums over two processes, ours beside MPI's own."""
+    heads = [f"{kind}, {way} [ms]" for way in networks for kind in ("`total`", "`Allreduce`")]
+    lines = [f"| array | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    for rows in zip(*networks.values(), strict=True):
+        cells = [f"{seconds * 1e3:,.3g}" for row in rows for seconds in row[1:]]
+        lines.append(f"| {_bytes(int(rows[0][0]))} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table_of_scaling(log: dict[str, Any]) -> str:
+    """Write the model's steps per second."""
+    chosen = PROCESSES[::2]
+    lines = ["| steps per second on | " + " | ".join(f"{n:,}" for n in chosen) + " |", "|---" * (1 + len(chosen)) + "|"]
+    for net, each in WEAK.items():
+        titles = {"strong": f"{net}, {STRONG:,} images in all", "weak": f"{net}, {each} images for each process"}
+        for kind, title in titles.items():
+            for scatter in (False, True):
+                speeds = curves(log, net, scatter=scatter)[kind][::2]
+                numbers = " | ".join(f"{speed:,.3g}" for speed in speeds)
+                lines.append(f"| {'with a reduce-scatter' if scatter else title} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _bytes(size: int) -> str:
+    """Return a size as people say it."""
+    for unit, name in ((10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"
+
+
+def section(log: dict[str, Any]) -> str:
+    """Write the page's section: all of its numbers are those of the log."""
+    facts, network = log["machine"], fitted(log["network"]["TCP"])
+    one, two, shards = times(log, threads=2, shards=4), times(log, processes=2, shards=4), times(log, shards=4)
+    trial = median(times(log, processes=2, shards=2, batch=256, tcp=True))
+    share = {
+        (net, scatter): exchanged(network, size_of(log, net), 1024, scatter=scatter)
+        * curves(log, net, scatter=scatter)["weak"][-1]
+        for net in WEAK
+        for scatter in (False, True)
+    }
+    small, large = log["network"]["shared memory"][4], log["network"]["shared memory"][6]
+    return f"""\
+The machine: {facts["cpu"]}, {facts["processors"]} cores, {", ".join(facts["numpy_and_blas"])}. Other processes ran beside
+the measurements: the load was {facts["load"]} before and {facts["load after"]} after them. `python -m tests.benchmarks.many`
+repeats them and writes this section.
+
+### Shards, threads and processes
+
+A training step of ResNet-20 on {128} synthetic images: the median of {len(one)} rounds. The last column is the median of the
+ratios within each round.
+
+{table_of_steps(log)}
+
+With the same shards, two processes with one thread each take {ratio(two, one):.2f} times as long as one process with two
+threads. In one process with one thread, `shards=4` takes {ratio(shards, times(log)):.2f} times as long as no shards.
+
+### The sum
+
+The time of {{func}}`~minigrad.distributed.total` on two processes, beside MPI's own `Allreduce`, which does not promise an
+order. By shared memory, `total` takes {small[1] / small[2]:.1f} times as long for 1 MB, and {large[1] / large[2]:.1f} times
+as long for 100 MB.
+
+{table_of_sums(log["network"])}
+
+### A model of the scaling
+
+No more than two cores were there to measure. For more processes, the table and the figure show a model: the time of computing, as
+one process with one thread took it for as many images, and then log₂(processes) exchanges of all gradients. An exchange of
+n bytes takes {network.latency * 1e6:.0f} µs + n / ({network.bandwidth / 1e9:.2f} GB/s), as fitted to the times by TCP above. For
+each process the model has a core and a network link of its own, and nobody is late. ResNet-20 sends
+{size_of(log, "ResNet-20") / 1e6:.1f} MB, ResNet-50 {size_of(log, "ResNet-50") / 1e6:.0f} MB.
+
+{table_of_scaling(log)}
+
+![Steps per second on 1 to 1,024 processes by the model, for ResNet-20 and ResNet-50](figures/scaling.png)
+
+In strong scaling, the {STRONG:,} images of a step are divided among the processes: with 1,024 processes, each has one image. In
+weak scaling, each process has as many images as one had, and a step has more. One point can be checked here: two processes
+with 128 images each, by TCP, should take {step(log, "ResNet-20", 128, 2) * 1e3:,.0f} ms, and took {trial * 1e3:,.0f} ms.
+
+The sum becomes the limit. On 1,024 processes with a constant number of images each, it takes
+{share["ResNet-20", False]:.0%} of a step of ResNet-20 and {share["ResNet-50", False]:.0%} of one of ResNet-50. One would then
+replace the exchange by a *reduce-scatter* over the same tree: on each level, a process sends only the half that its partner goes on
+with, and at the end all gather the parts. Each number is still added in the same order, so the bits stay. The sum then
+takes {share["ResNet-20", True]:.0%} and {share["ResNet-50", True]:.0%}.
+"""
+
+
+def written(page: str, log: dict[str, Any]) -> str:
+    """Return the page with its section "Measured" made of the log."""
+    before, title, rest = page.partition("\n## Measured\n")
+    _, after, rest = rest.partition("\n## ")
+    return f"{before}{title}\n{section(log)}{after}{rest}"
+
+
+def figure(log: dict[str, Any], path: Path) -> None:
+    """Draw steps per second against processes: a panel for each net."""
+    from demos import style
+
+    image, axes = style.panels(2, width=9.0, height=3.8)
+    for panel, (net, each) in zip(axes, WEAK.items(), strict=True):
+        for scatter, marks in ((False, {"linestyle": "-"}), (True, {"linestyle": "--"})):
+            how = ", reduce-scatter" if scatter else ""
+            titles = {"strong": f"{STRONG:,} images in all", "weak": f"{each} images each"}
+            for i, (kind, speeds) in enumerate(curves(log, net, scatter=scatter).items()):
+                panel.plot(PROCESSES, speeds, color=style.shade(i, 2), label=f"{titles[kind]}{how}", **marks)
+        ideal = [n * curves(log, net)["strong"][0] for n in PROCESSES]
+        panel.plot(
+            PROCESSES, ideal, color="0.6", linewidth=0.8, linestyle=":", label="no time for anything but computing"
+        )
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.set_xticks(PROCESSES[::2], [f"{n:,}" for n in PROCESSES[::2]])
+        panel.set(title=net, xlabel="processes", ylabel="steps per second")
+        panel.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        image.savefig(temporary, dpi=150, format="png")
