@@ -5,8 +5,9 @@
     mpiexec -n 2 -hosts a,b python -m tests.benchmarks.many --network      latency and bandwidth between two machines
 
 The log is docs/logs/many.json, the figure docs/figures/scaling.png; of the page, docs/many_machines.md, the section
-"Measured" is written. Each round starts every case anew, one after the other: processes of MPI that wait take a
-processor from those that are measured. What is drawn for more processes than there are here is a model: see :func:`step`.
+"Measured" is written. Each round starts the processes of every case anew, one case after the other: processes of MPI
+that only wait would take a processor from those that are measured. The scaling to more processes is a model:
+:mod:`tests.benchmarks.scaling`.
 """
 
 from __future__ import annotations

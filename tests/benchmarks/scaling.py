@@ -5,7 +5,7 @@ Everything here is computed from the log that :mod:`tests.benchmarks.many` write
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -46,9 +46,9 @@ def fitted(rows: Sequence[Sequence[float]]) -> Network:
 def exchanged(network: Network, size: float, processes: int, *, scatter: bool = False) -> float:
     """Return the seconds that a sum of `size` bytes takes on a power of two of processes.
 
-    The tree sends everything once for each of its log2(processes) levels. A reduce-scatter sends half of it on the first
-    level, a quarter on the second, and so on, since each process goes on with one half; then the parts are gathered in
-    the reverse order. Each number is added up in the same tree: the bits are the same.
+    The tree sends everything once for each of its log2(processes) levels. A reduce-scatter sends half of it on the
+    first level, a quarter on the second, and so on, since each process continues with one half; then the parts are
+    gathered in the reverse order. Each number is added up in the same tree: the bits are the same.
     """
     levels = processes.bit_length() - 1
     if scatter:
@@ -81,9 +81,9 @@ def step(log: dict[str, Any], net: str, images: int, processes: int, *, scatter:
 
     Notes
     -----
-    The time is that of computing, as one process took it for so many images (or a multiple of the time for the most images
-    that were measured), and that of the sum, by TCP. So the model has one core of this machine and a network link of its
-    own for each process, no overlap of the two, and no process that is late.
+    The time for computing, as one process took it for this number of images (or a multiple of the time for the largest
+    number that was measured), plus the time for the sum, by TCP. So in the model each process has one core of this
+    machine and a network link of its own; computing and sending do not overlap; and no process is late.
     """
     known = alone(log, net)
     most = max(known)
@@ -180,49 +180,50 @@ def section(log: dict[str, Any]) -> str:
     }
     small, large = log["network"]["shared memory"][4], log["network"]["shared memory"][6]
     return f"""\
-The machine: {facts["cpu"]}, {facts["processors"]} cores, {", ".join(facts["numpy_and_blas"])}. Other processes ran beside
-the measurements: the load was {facts["load"]} before and {facts["load after"]} after them. `python -m tests.benchmarks.many`
-repeats them and writes this section.
+The machine: {facts["cpu"]}, {facts["processors"]} cores, {", ".join(facts["numpy_and_blas"])}. Other processes
+ran beside the measurements: the load was {facts["load"]} before and {facts["load after"]} after them.
+`python -m tests.benchmarks.many` repeats the measurements and writes this section.
 
 ### Shards, threads and processes
 
-A training step of ResNet-20 on {128} synthetic images: the median of {len(one)} rounds. The last column is the median of the
-ratios within each round.
+The table has the time of a training step of ResNet-20 on 128 synthetic images, the median of {len(one)} rounds. Its last
+column has the median of the ratios within each round.
 
 {table_of_steps(log)}
 
-With the same shards, two processes with one thread each take {ratio(two, one):.2f} times as long as one process with two
-threads. In one process with one thread, `shards=4` takes {ratio(shards, times(log)):.2f} times as long as no shards.
+With `shards=4`, two processes with one thread each take {ratio(two, one):.2f} times as long as one process with two
+threads. On one thread, `shards=4` takes {ratio(shards, times(log)):.2f} times as long as no shards.
 
 ### The sum
 
-The time of {{func}}`~minigrad.distributed.total` on two processes, beside MPI's own `Allreduce`, which does not promise an
-order. By shared memory, `total` takes {small[1] / small[2]:.1f} times as long for 1 MB, and {large[1] / large[2]:.1f} times
-as long for 100 MB.
+The table has the time of {{func}}`~minigrad.distributed.total` on two processes, beside that of MPI's own `Allreduce`, which
+promises no order. Through shared memory, `total` takes {small[1] / small[2]:.1f} times as long as `Allreduce` for 1 MB,
+and {large[1] / large[2]:.1f} times as long for 100 MB.
 
 {table_of_sums(log["network"])}
 
 ### A model of the scaling
 
-No more than two cores were there to measure. For more processes, the table and the figure show a model: the time of computing, as
-one process with one thread took it for as many images, and then log₂(processes) exchanges of all gradients. An exchange of
-n bytes takes {network.latency * 1e6:.0f} µs + n / ({network.bandwidth / 1e9:.2f} GB/s), as fitted to the times by TCP above. For
-each process the model has a core and a network link of its own, and nobody is late. ResNet-20 sends
-{size_of(log, "ResNet-20") / 1e6:.1f} MB, ResNet-50 {size_of(log, "ResNet-50") / 1e6:.0f} MB.
-
-{table_of_scaling(log)}
+The machine has two cores. For more processes, the figure and the table show a model. A step takes the time that one
+process with one thread needs for its images, plus log₂(processes) exchanges of all gradients. An exchange of n
+bytes takes {network.latency * 1e6:.0f} µs + n / ({network.bandwidth / 1e9:.2f} GB/s), fitted to the times by TCP above.
+ResNet-20 sends {size_of(log, "ResNet-20") / 1e6:.1f} MB in each exchange, ResNet-50 {size_of(log, "ResNet-50") / 1e6:.0f} MB.
+The model assumes that each process has a core and a network link of its own, and that no process is late.
 
 ![Steps per second on 1 to 1,024 processes by the model, for ResNet-20 and ResNet-50](figures/scaling.png)
 
-In strong scaling, the {STRONG:,} images of a step are divided among the processes: with 1,024 processes, each has one image. In
-weak scaling, each process has as many images as one had, and a step has more. One point can be checked here: two processes
-with 128 images each, by TCP, should take {step(log, "ResNet-20", 128, 2) * 1e3:,.0f} ms, and took {trial * 1e3:,.0f} ms.
+{table_of_scaling(log)}
 
-The sum becomes the limit. On 1,024 processes with a constant number of images each, it takes
-{share["ResNet-20", False]:.0%} of a step of ResNet-20 and {share["ResNet-50", False]:.0%} of one of ResNet-50. One would then
-replace the exchange by a *reduce-scatter* over the same tree: on each level, a process sends only the half that its partner goes on
-with, and at the end all gather the parts. Each number is still added in the same order, so the bits stay. The sum then
-takes {share["ResNet-20", True]:.0%} and {share["ResNet-50", True]:.0%}.
+In strong scaling, the processes divide {STRONG:,} images: 1,024 processes have one image each. In weak scaling, each
+process has the same number of images however many processes there are. One point can be checked on two cores: by the
+model, two processes with 128 images each need {step(log, "ResNet-20", 128, 2) * 1e3:,.0f} ms for a step of ResNet-20 by TCP.
+They took {trial * 1e3:,.0f} ms.
+
+The limit is the sum. On 1,024 processes, in weak scaling, it takes {share["ResNet-20", False]:.0%} of a step of ResNet-20
+and {share["ResNet-50", False]:.0%} of a step of ResNet-50. Then one would change the exchange to a *reduce-scatter* over the same
+tree. On each level a process keeps one half of its array, sends the other half to its partner, and continues with the
+half that it kept; at the end, all processes gather the parts. Each number is still added in the same order, so the bits
+do not change. The sum would take {share["ResNet-20", True]:.0%} and {share["ResNet-50", True]:.0%} of a step.
 """
 
 
