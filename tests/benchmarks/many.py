@@ -94,10 +94,12 @@ def measure(rounds: int) -> dict[str, Any]:
     """Return what is measured, as the log has it."""
     facts = machine.facts()
     log: dict[str, Any] = {"machine": {name: fact for name, fact in facts.items() if name != "torch"}}
-    log["network"] = {"shared memory": _run({}, 2), "TCP": _run({}, 2, env=TCP)}
+    log["network"] = {"shared memory": [], "TCP": []}
     cases = [*ROWS, TRIAL, *(Case(shards=1, batch=n, net=net) for net, sizes in ALONE.items() for n in sizes)]
     log["steps"] = [{"case": case._asdict(), "rounds": []} for case in cases]
     for number in range(rounds):
+        for way, env in (("shared memory", {}), ("TCP", TCP)):
+            log["network"][way].append(_run({}, 2, env=env))
         for entry, case in zip(log["steps"], cases, strict=True):
             if case.net == "ResNet-20" or number == 0:  # ResNet-50 takes minutes
                 entry |= _run(case._asdict(), case.processes, case.threads, TCP if case.tcp else {})
@@ -211,8 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit("benchmarks: mpiexec -n 2 python -m tests.benchmarks.many --network")
         rows = sums()
         if distributed.rank() == 0:
-            print(scaling.table_of_sums({"here": rows}))
-            latency, bandwidth = scaling.fitted(rows)
+            print(scaling.table_of_sums({"here": [rows]}))
+            latency, bandwidth = scaling.fitted([rows])
             print(f"latency {latency * 1e6:.0f} µs, {bandwidth / 1e9:.2f} GB/s")
     else:
         if not options.written:

@@ -5,10 +5,12 @@ Everything here is computed from the log that :mod:`tests.benchmarks.many` write
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,6 +21,9 @@ PROCESSES = [2**level for level in range(11)]
 
 #: Strong scaling: images of one step on all processes together. Weak scaling: images for each process.
 STRONG, WEAK = 1024, {"ResNet-20": 128, "ResNet-50": 8}
+
+#: For each round, rows of a size in bytes, the seconds of `total`, and those of `Allreduce`.
+Rounds: TypeAlias = Sequence[Sequence[Sequence[float]]]
 
 # The model -----------------------------------------------------------------------------------
 
@@ -34,9 +39,9 @@ class Network(NamedTuple):
         return self.latency + size / self.bandwidth
 
 
-def fitted(rows: Sequence[Sequence[float]]) -> Network:
-    """Return the network that fits measured times (bytes, seconds, ...) with the least squares of relative errors."""
-    size, seconds = np.array([row[:2] for row in rows]).T
+def fitted(rounds: Rounds) -> Network:
+    """Return the network that fits the measured times of `total` with the least squares of relative errors."""
+    size, seconds, _ = np.median(rounds, axis=0).T
     (latency, per_byte), *_ = np.linalg.lstsq(
         np.stack([1 / seconds, size / seconds], 1), np.ones(len(size)), rcond=None
     )
@@ -115,6 +120,11 @@ def times(log: dict[str, Any], **settings: object) -> list[float]:
     return list(found)
 
 
+def _trial(log: dict[str, Any]) -> float:
+    """Return the seconds of the step that the model is compared with: two processes with 128 images each, by TCP."""
+    return median(times(log, processes=2, shards=2, batch=256, tcp=True))
+
+
 def ratio(these: Sequence[float], those: Sequence[float]) -> float:
     """Return the median of the ratios of each round."""
     return median(a / b for a, b in zip(these, those, strict=True))
@@ -135,11 +145,11 @@ def table_of_steps(log: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table_of_sums(networks: dict[str, Sequence[Sequence[float]]]) -> str:
+def table_of_sums(networks: dict[str, Rounds]) -> str:
     """Write the times of sums over two processes, ours beside MPI's own."""
     heads = [f"{kind}, {way} [ms]" for way in networks for kind in ("`total`", "`Allreduce`")]
     lines = [f"| array | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
-    for rows in zip(*networks.values(), strict=True):
+    for rows in zip(*(np.median(rounds, axis=0).tolist() for rounds in networks.values()), strict=True):
         cells = [f"{seconds * 1e3:,.3g}" for row in rows for seconds in row[1:]]
         lines.append(f"| {_bytes(int(rows[0][0]))} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -171,23 +181,24 @@ def section(log: dict[str, Any]) -> str:
     """Write the page's section: all of its numbers are those of the log."""
     facts, network = log["machine"], fitted(log["network"]["TCP"])
     one, two, shards = times(log, threads=2, shards=4), times(log, processes=2, shards=4), times(log, shards=4)
-    trial = median(times(log, processes=2, shards=2, batch=256, tcp=True))
+    trial = _trial(log)
     share = {
         (net, scatter): exchanged(network, size_of(log, net), 1024, scatter=scatter)
         * curves(log, net, scatter=scatter)["weak"][-1]
         for net in WEAK
         for scatter in (False, True)
     }
-    small, large = log["network"]["shared memory"][4], log["network"]["shared memory"][6]
-    return f"""\
+    rows = {int(row[0]): row for row in np.median(log["network"]["shared memory"], axis=0)}
+    slower = {size: rows[size][1] / rows[size][2] for size in (10**6, 10**8)}
+    return _filled(f"""\
 The machine: {facts["cpu"]}, {facts["processors"]} cores, {", ".join(facts["numpy_and_blas"])}. Other processes
 ran beside the measurements: the load was {facts["load"]} before and {facts["load after"]} after them.
 `python -m tests.benchmarks.many` repeats the measurements and writes this section.
 
 ### Shards, threads and processes
 
-The table has the time of a training step of ResNet-20 on 128 synthetic images, the median of {len(one)} rounds. Its last
-column has the median of the ratios within each round.
+The table has the time of a training step of ResNet-20 on 128 synthetic images, the median of {len(one)} rounds.
+Its last column has the median of the ratios within each round.
 
 {table_of_steps(log)}
 
@@ -196,35 +207,43 @@ threads. On one thread, `shards=4` takes {ratio(shards, times(log)):.2f} times a
 
 ### The sum
 
-The table has the time of {{func}}`~minigrad.distributed.total` on two processes, beside that of MPI's own `Allreduce`, which
-promises no order. Through shared memory, `total` takes {small[1] / small[2]:.1f} times as long as `Allreduce` for 1 MB,
-and {large[1] / large[2]:.1f} times as long for 100 MB.
+The table has the time of {{func}}`~minigrad.distributed.total` on two processes, beside that of MPI's own
+`Allreduce`, which promises no order. Through shared memory, `total` takes {slower[10**6]:.1f} times as long as
+`Allreduce` for 1 MB, and {slower[10**8]:.1f} times as long for 100 MB.
 
 {table_of_sums(log["network"])}
 
 ### A model of the scaling
 
-The machine has two cores. For more processes, the figure and the table show a model. A step takes the time that one
-process with one thread needs for its images, plus log₂(processes) exchanges of all gradients. An exchange of n
-bytes takes {network.latency * 1e6:.0f} µs + n / ({network.bandwidth / 1e9:.2f} GB/s), fitted to the times by TCP above.
-ResNet-20 sends {size_of(log, "ResNet-20") / 1e6:.1f} MB in each exchange, ResNet-50 {size_of(log, "ResNet-50") / 1e6:.0f} MB.
-The model assumes that each process has a core and a network link of its own, and that no process is late.
+The machine has {facts["processors"]} cores. For more processes, the figure and the table show a model. A step takes the
+time that one process with one thread needs for its images, plus log₂(processes) exchanges of all gradients. An exchange
+of n bytes takes {network.latency * 1e6:.0f} µs + n / ({network.bandwidth / 1e9:.2f} GB/s), fitted to the times by TCP
+above. ResNet-20 sends {size_of(log, "ResNet-20") / 1e6:.1f} MB in each exchange, ResNet-50
+{size_of(log, "ResNet-50") / 1e6:.0f} MB. The model assumes that each process has a core and a network link of its own,
+and that no process is late.
 
 ![Steps per second on 1 to 1,024 processes by the model, for ResNet-20 and ResNet-50](figures/scaling.png)
 
 {table_of_scaling(log)}
 
 In strong scaling, the processes divide {STRONG:,} images: 1,024 processes have one image each. In weak scaling, each
-process has the same number of images however many processes there are. One point can be checked on two cores: by the
-model, two processes with 128 images each need {step(log, "ResNet-20", 128, 2) * 1e3:,.0f} ms for a step of ResNet-20 by TCP.
+process has the same number of images, however many processes there are. One point can be checked here: by the model,
+two processes with 128 images each need {step(log, "ResNet-20", 128, 2) * 1e3:,.0f} ms for a step of ResNet-20 by TCP.
 They took {trial * 1e3:,.0f} ms.
 
-The limit is the sum. On 1,024 processes, in weak scaling, it takes {share["ResNet-20", False]:.0%} of a step of ResNet-20
-and {share["ResNet-50", False]:.0%} of a step of ResNet-50. Then one would change the exchange to a *reduce-scatter* over the same
-tree. On each level a process keeps one half of its array, sends the other half to its partner, and continues with the
-half that it kept; at the end, all processes gather the parts. Each number is still added in the same order, so the bits
-do not change. The sum would take {share["ResNet-20", True]:.0%} and {share["ResNet-50", True]:.0%} of a step.
-"""
+The limit is the sum. On 1,024 processes, in weak scaling, it takes {share["ResNet-20", False]:.0%} of a step of
+ResNet-20 and {share["ResNet-50", False]:.0%} of a step of ResNet-50. Then one would change the exchange to a
+*reduce-scatter* over the same tree. On each level a process keeps one half of its array, sends the other half to its
+partner, and continues with the half that it kept; at the end, all processes gather the parts. Each number is still
+added in the same order, so the bits do not change. The sum would take {share["ResNet-20", True]:.0%} and
+{share["ResNet-50", True]:.0%} of a step.
+""")
+
+
+def _filled(text: str) -> str:
+    """Return a text with its paragraphs as lines of at most 120 characters."""
+    fill = partial(textwrap.fill, width=120, break_long_words=False, break_on_hyphens=False)
+    return "\n\n".join(part if part[0] in "|!#" else fill(part) for part in text.strip().split("\n\n")) + "\n"
 
 
 def written(page: str, log: dict[str, Any]) -> str:
@@ -246,9 +265,9 @@ def figure(log: dict[str, Any], path: Path) -> None:
             for i, (kind, speeds) in enumerate(curves(log, net, scatter=scatter).items()):
                 panel.plot(PROCESSES, speeds, color=style.shade(i, 2), label=f"{titles[kind]}{how}", **marks)
         ideal = [n * curves(log, net)["strong"][0] for n in PROCESSES]
-        panel.plot(
-            PROCESSES, ideal, color="0.6", linewidth=0.8, linestyle=":", label="no time for anything but computing"
-        )
+        panel.plot(PROCESSES, ideal, color="0.5", linewidth=0.8, linestyle=":", label="sums that take no time")
+        points = {1: 1 / alone(log, net)[each]} | ({2: 1 / _trial(log)} if net == "ResNet-20" else {})
+        panel.plot(list(points), list(points.values()), "o", color="black", markersize=4, label="measured")
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.set_xticks(PROCESSES[::2], [f"{n:,}" for n in PROCESSES[::2]])
