@@ -90,8 +90,8 @@ SIZES = (8, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)  # of ar
 TCP = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}
 
 
-def measure(rounds: int) -> dict[str, Any]:
-    """Return what is measured, as the log has it."""
+def measure(rounds: int) -> None:
+    """Measure, and write the log after each round."""
     facts = machine.facts()
     log: dict[str, Any] = {"machine": {name: fact for name, fact in facts.items() if name != "torch"}}
     log["network"] = {"shared memory": [], "TCP": []}
@@ -105,8 +105,9 @@ def measure(rounds: int) -> dict[str, Any]:
                 entry |= _run(case._asdict(), case.processes, case.threads, TCP if case.tcp else {})
                 entry["rounds"].append(median(entry.pop("seconds")))
                 print(f"round {number + 1}: {name(case)}: {entry['rounds'][-1] * 1e3:,.0f} ms", flush=True)
-    log["machine"]["load after"] = round(os.getloadavg()[0], 2)
-    return log
+        log["machine"]["load after"] = round(os.getloadavg()[0], 2)
+        with atomic(LOG) as temporary:
+            temporary.write_text(json.dumps(log, indent=1) + "\n")
 
 
 def _run(task: dict[str, Any], processes: int, threads: int = 1, env: dict[str, str] | None = None) -> Any:
@@ -142,17 +143,16 @@ def steps(case: Case) -> dict[str, Any]:
     images = rng.standard_normal((count, size, size, 3), dtype=np.float32)
     batches = data.DataLoader(data.TensorDataset(images, rng.integers(classes, size=count)), case.batch, rng=0)
 
-    def loss(x: Any, y: Any) -> mg.Tensor:
+    def loss(x: Any, y: Any) -> Any:
         return mg.cross_entropy(model(mg.Tensor(x)), y)
 
     ends = []
     for part in batches if case.shards is None else distributed.split(batches, case.shards):
-        if case.shards is None:
-            sgd.zero_grad()
-            value = loss(*part)
-            value.backward()
-        else:
+        if isinstance(part, distributed.Shards):
             distributed.sum_gradients(model, loss, part)
+        else:
+            sgd.zero_grad()
+            loss(*part).backward()
         sgd.step()
         ends.append(time.perf_counter())
     state = [array for array in model.state_dict().values() if array.dtype == np.float32]
@@ -218,9 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"latency {latency * 1e6:.0f} µs, {bandwidth / 1e9:.2f} GB/s")
     else:
         if not options.written:
-            log = measure(options.rounds)
-            with atomic(LOG) as temporary:
-                temporary.write_text(json.dumps(log, indent=1) + "\n")
+            measure(options.rounds)
         log = json.loads(LOG.read_text())
         scaling.figure(log, FIGURE)
         text = scaling.written(PAGE.read_text(), log)
