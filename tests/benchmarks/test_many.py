@@ -92,6 +92,7 @@ def test_a_step_is_computing_and_sending():
         assert speeds == sorted(speeds, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_figure_has_the_curves_of_the_model(monkeypatch, tmp_path):
     from demos import style
 
