@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from minigrad.train.checkpoint import atomic
 from tests.benchmarks import machine, scaling
 from tests.benchmarks.on_minigrad import build
 from tests.benchmarks.worker import THREAD_SETTINGS
+from tests.distributed.processes import MPIEXEC, NONE
 
 ROOT = Path(__file__).parents[2]
 LOG, FIGURE, PAGE = (ROOT / "docs" / name for name in ("logs/many.json", "figures/scaling.png", "many_machines.md"))
@@ -114,11 +114,9 @@ def _run(task: dict[str, Any], processes: int, threads: int = 1, env: dict[str, 
     """Start the processes, and return what rank 0 answers: to a case, or without one, times of sums."""
     command = [sys.executable, "-m", "tests.benchmarks.many", "--worker", json.dumps(task)]
     if processes > 1:
-        beside = Path(sys.executable).with_name("mpiexec")  # of mpich's wheel
-        mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-        if mpiexec is None:
-            raise SystemExit('benchmarks: mpiexec is missing; pip install -e ".[mpi]"')
-        command = [mpiexec, "-n", str(processes), *command]
+        if NONE:
+            raise SystemExit(f'benchmarks: {NONE}; pip install -e ".[mpi]"')
+        command = [str(MPIEXEC), "-n", str(processes), *command]
     settings = os.environ | dict.fromkeys(THREAD_SETTINGS, str(threads)) | (env or {})
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=settings, check=False)
     if done.returncode:
@@ -165,6 +163,7 @@ def sums() -> list[list[float]]:
     for size in SIZES:
         mine = np.ones(size // 4, np.float32)
         theirs, world = np.empty_like(mine), distributed.world()
+        assert world is not None
         kinds: list[Callable[[], object]] = [
             partial(distributed.total, [[mine]]),
             partial(world.Allreduce, mine, theirs),

@@ -1,7 +1,6 @@
 """The tool for many processes works, its model is what its formulas say, and the page quotes its log."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import pytest
 import minigrad as mg
 from minigrad import distributed
 from tests.benchmarks import many, scaling
+from tests.distributed import processes
 
 KEPT = json.loads(many.LOG.read_text())
 
@@ -167,15 +167,14 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys):
 def test_what_needs_processes_says_so(monkeypatch):
     with pytest.raises(SystemExit, match="mpiexec -n 2 python -m tests.benchmarks.many --network"):
         many.main(["--network"])
-    monkeypatch.setattr(many.sys, "executable", "/nowhere/python")
-    monkeypatch.setattr(many.shutil, "which", lambda program: None)
-    with pytest.raises(SystemExit, match="mpiexec is missing"):
+    monkeypatch.setattr(many, "NONE", "needs mpi4py and mpiexec")
+    with pytest.raises(SystemExit, match='needs mpi4py and mpiexec; pip install -e ".\\[mpi\\]"'):
         many._run({}, 2)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")
-def test_two_processes_are_measured(monkeypatch):
+@pytest.mark.skipif(bool(processes.NONE), reason=processes.NONE)
+def test_two_processes_are_measured():
     case = many.Case(processes=2, shards=2, batch=4, tcp=True)
     found = many._run(case._asdict(), 2, env=many.TCP)
     assert len(found["seconds"]) == many.STEPS

@@ -5,31 +5,28 @@ Its programs give the same bits on 1, 2 and 4 processes; its names and errors ar
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from minigrad import distributed
+from tests.distributed import processes
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/many_machines.md").read_text()
 WITH_FIT, LOOP = (text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if text.startswith("import"))
 
+NEEDS_MPI = pytest.mark.skipif(bool(processes.NONE), reason=processes.NONE)
 
-def run(program, folder, processes):
+
+def run(program, folder, size):
     """Run a program of the page as it says, in a folder; return what it printed."""
     (folder / "program.py").write_text(program)
     command = [sys.executable, "program.py"]
-    if processes > 1:
-        beside = Path(sys.executable).with_name("mpiexec")
-        mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-        if find_spec("mpi4py") is None or mpiexec is None:
-            pytest.skip("needs mpi4py and mpiexec")
-        command = [mpiexec, "-n", str(processes), *command]
+    if size > 1:
+        command = [str(processes.MPIEXEC), "-n", str(size), *command]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -43,19 +40,21 @@ def checksum(printed):
 
 
 @pytest.mark.slow
+@NEEDS_MPI
 def test_the_program_prints_the_same_checksum_on_each_number_of_processes(tmp_path):
     """Also where a run begins on a laptop, continues on four nodes, and ends on two."""
     found = {}
     for name, parts in {"1": [(5, 1)], "2": [(5, 2)], "4": [(5, 4)], "changing": [(1, 1), (3, 4), (5, 2)]}.items():
         folder = tmp_path / name
         folder.mkdir()
-        for epochs, processes in parts:
-            printed = run(WITH_FIT.replace("epochs=5", f"epochs={epochs}"), folder, processes)
+        for epochs, size in parts:
+            printed = run(WITH_FIT.replace("epochs=5", f"epochs={epochs}"), folder, size)
         found[name] = checksum(printed)
     assert len(set(found.values())) == 1, found
 
 
 @pytest.mark.slow
+@NEEDS_MPI
 def test_the_loop_prints_the_same_on_each_number_of_processes(tmp_path):
     alone = run(LOOP, tmp_path, 1)
     assert re.fullmatch(r"(epoch \d: loss \d\.\d{6}, \d+\.\d% of the held-out digits wrong\n){5}", alone)
@@ -73,14 +72,10 @@ def test_every_variable_of_the_source_is_on_the_page():
 
 
 def test_the_error_is_the_one_that_is_raised(monkeypatch):
-    class Two:
-        """Two processes with two kernels."""
+    def work():
+        kernel = ["openblas SkylakeX", "openblas Haswell"][distributed.rank()]
+        distributed.agree({"the kernel of BLAS": kernel})
 
-        def allgather(self, facts):
-            return [facts, {"the kernel of BLAS": "openblas Haswell"}]
-
-    monkeypatch.setattr(distributed, "world", Two)
     monkeypatch.delenv("MINIGRAD_UNEQUAL", raising=False)
-    with pytest.raises(ValueError, match="distributed") as raised:
-        distributed.agree({"the kernel of BLAS": "openblas SkylakeX"})
-    assert f"\nValueError: {raised.value}\n" in PAGE
+    for error in processes.ranks(monkeypatch, 2, work):
+        assert f"\nValueError: {error}\n" in PAGE
