@@ -87,8 +87,7 @@ def world() -> MPI.Intracomm | None:
         print(f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}:", file=sys.stderr)
         sys.__excepthook__(kind, error, trace)
         sys.stderr.flush()
-        if hasattr(signal, "alarm"):  # if the network to another machine is down, MPI waits for it forever
-            signal.alarm(5)
+        getattr(signal, "alarm", int)(5)  # if another machine is out of reach, MPI waits for it forever
         comm.Abort(1)
 
     if comm.size > 1:

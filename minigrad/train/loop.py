@@ -166,8 +166,10 @@ def fit(
     config: dict[str, object] = {} if shards is None else {"shards": shards}
     config |= {} if checkpoint is None else checkpoint.config
     run = Run(model, batches, sets, optimizer, schedule, [*metrics], config)
-    _check_shards(run, shards)
-    first_rank = distributed.rank() == 0
+    first_rank, processes = distributed.rank() == 0, distributed.size()
+    expect(shards or processes == 1, "fit", "shards=, for several processes", f"{processes} processes", "as shards=4")
+    if shards is not None:
+        distributed.owned(shards, batches)
     if checkpoint is not None and first_rank:
         checkpoint.begin(run)
     if shards is not None:
@@ -182,7 +184,7 @@ def fit(
     begun = saved = time.perf_counter()
     first = run.iteration
     done = first >= length or (run.at_record() and _asked(on_record, run.history))
-    if distributed.size() > 1:  # a launcher tells of a process that was killed by these names
+    if processes > 1:  # a launcher tells of a process that was killed by these names
         report.say(f"processes: {', '.join(distributed.gather(f'{os.getpid()} on {platform.node()}'))}")
     with report, stop_requests(checkpoint is not None) as stop:
         while not done:
@@ -282,15 +284,6 @@ def _asked(on_record: Callable[[list[Record]], object] | None, history: list[Rec
     """Return whether `on_record` wants the run to end; the first process asks for all."""
     wanted = on_record is not None and distributed.rank() == 0 and bool(on_record(history))
     return distributed.broadcast(wanted)
-
-
-def _check_shards(run: Run, shards: int | None) -> None:
-    """Refuse several processes without shards, and shards without images."""
-    if shards is None:
-        alone = distributed.size() == 1
-        expect(alone, "fit", "shards=, for several processes", f"{distributed.size()} processes", "as shards=4")
-        return
-    distributed.owned(shards, run.batches)
 
 
 @checked
