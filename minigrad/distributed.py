@@ -22,15 +22,16 @@ Next: :mod:`minigrad.train.checkpoint`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
+from itertools import chain, pairwise
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -42,10 +43,16 @@ from minigrad.device import to_host
 from minigrad.nn import Module
 from minigrad.typing import Array
 
+if TYPE_CHECKING:  # optional
+    from mpi4py import MPI
+
 T = TypeVar("T")
 
-#: Variables by which the launchers of MPI tell a process how many there are.
-LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS")
+#: Variables by which the launchers of MPI tell a process how many there are: MPICH, Open MPI, and Slurm's srun.
+LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+#: The bytes of a message: while one is added, the next is on its way.
+PIECE = 1 << 20
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
@@ -53,7 +60,7 @@ _alone: ContextVar[bool] = ContextVar("alone", default=False)
 # The processes -------------------------------------------------------------------------------
 
 
-def world() -> Any:
+def world() -> MPI.Intracomm | None:
     """Return MPI's communicator, or None if this process is alone."""
     return None if _alone.get() else _communicator()
 
@@ -76,27 +83,37 @@ def alone() -> Iterator[None]:
 
 
 @cache
-def _communicator() -> Any:
+def _communicator() -> MPI.Intracomm | None:
     """Return MPI's communicator, or None if one process was started.
 
     From then on, an exception that nobody catches ends all processes: the others would wait for this one forever.
+
+    Raises
+    ------
+    ImportError
+        If several processes were started, and mpi4py is missing.
+    RuntimeError
+        If MPI does not know of the others: each would train, and overwrite the files of the others.
     """
-    launched = [int(os.environ[name]) for name in LAUNCHED if os.environ.get(name, "").isdecimal()]
-    if max(launched, default=1) == 1 and "mpi4py.MPI" not in sys.modules:
+    launched = {name: int(os.environ[name]) for name in LAUNCHED if os.environ.get(name, "").isdecimal()}
+    variable, count = max(launched.items(), key=lambda item: item[1], default=("", 1))
+    if count == 1 and "mpi4py.MPI" not in sys.modules:
         return None
+    started = f"distributed: {count} processes were started; for {count} runs of their own, unset {variable}"
     try:
         from mpi4py import MPI
     except ImportError:
-        fix = 'pip install "minigrad-numpy[mpi]"'
-        raise ImportError(
-            f"distributed: {max(launched)} processes were started, but mpi4py is missing; {fix}"
-        ) from None
+        raise ImportError(f'{started}; for one, install mpi4py: pip install "minigrad-numpy[mpi]"') from None
     comm = MPI.COMM_WORLD.Dup()
+    if comm.size == 1 < count:
+        library = MPI.Get_library_version().splitlines()[0].strip("\0 ")
+        raise RuntimeError(f"{started}; for one, use the mpiexec of mpi4py's MPI ({library}), or srun --mpi=pmi2")
 
     def end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        where = f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}"
-        sys.stderr.write(f"{where}:\n{''.join(traceback.format_exception(kind, error, trace))}")
+        print(f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}:", file=sys.stderr)
+        sys.__excepthook__(kind, error, trace)
         sys.stderr.flush()
+        getattr(signal, "alarm", int)(5)  # if another machine is out of reach, MPI waits for it forever
         comm.Abort(1)
 
     if comm.size > 1:
@@ -112,34 +129,55 @@ def rank() -> int:
     >>> rank(), size()
     (0, 1)
     """
-    return world().rank if world() else 0
+    return comm.rank if (comm := world()) else 0
 
 
 def size() -> int:
     """Return the number of processes."""
-    return world().size if world() else 1
+    return comm.size if (comm := world()) else 1
+
+
+def gather(value: T) -> list[T]:
+    """Return on all processes what each of them gives, in the order of their ranks; wait until all are here.
+
+    Raises
+    ------
+    TimeoutError
+        If a process does not come within MINIGRAD_WAIT seconds (a variable of the environment; by default 600).
+
+    Examples
+    --------
+    >>> gather("of rank 0")
+    ['of rank 0']
+    """
+    if (comm := world()) is None:
+        return [value]
+    if comm.rank == 0:  # it waits for each, and so can name the one that does not come
+        values = [value, *(_wait_for(partial(comm.improbe, r), r).recv() for r in range(1, comm.size))]
+        sent = [comm.isend(values, r) for r in range(1, comm.size)]
+    else:
+        sent = [comm.isend(value, 0)]
+        values = _wait_for(partial(comm.improbe, 0), 0, patience=2.0).recv()
+    for request in sent:
+        request.wait()
+    return values
 
 
 def broadcast(value: T) -> T:
     """Return on all processes what rank 0 gives.
+
+    Raises
+    ------
+    TimeoutError
+        As :func:`gather` does.
 
     Examples
     --------
     >>> broadcast("of rank 0")
     'of rank 0'
     """
-    return world().bcast(value) if world() else value
-
-
-def gather(value: T) -> list[T]:
-    """Return what each process gives, in the order of their ranks.
-
-    Examples
-    --------
-    >>> gather("of this process")
-    ['of this process']
-    """
-    return world().allgather(value) if world() else [value]
+    gather(None)  # MPI's own broadcast has no time limit
+    return comm.bcast(value) if (comm := world()) else value
 
 
 def agree(facts: Mapping[str, object]) -> None:
@@ -151,27 +189,43 @@ def agree(facts: Mapping[str, object]) -> None:
     --------
     >>> agree({"numpy": np.__version__})
     """
-    everyone = gather(dict(facts))
-    for r, theirs in enumerate(everyone):
-        for name, value in everyone[0].items():
-            if theirs[name] != value and os.environ.get("MINIGRAD_UNEQUAL") != "1":
-                both = f"{value} on rank 0, and {theirs[name]} on rank {r}"
-                raise ValueError(f"distributed: {name} is {both}; make them equal, or set MINIGRAD_UNEQUAL=1")
+    first, *others = gather(dict(facts))
+    for r, theirs in enumerate(others, 1):
+        names = [name for name in first | theirs if first.get(name) != theirs.get(name)]
+        if names and os.environ.get("MINIGRAD_UNEQUAL") != "1":
+            both = "; ".join(f"{n} is {first.get(n)} on rank 0, and {theirs.get(n)} on rank {r}" for n in names)
+            raise ValueError(f"distributed: {both}; make them equal, or set MINIGRAD_UNEQUAL=1")
 
 
-def _exchange(mine: Array, partner: int) -> Array:
-    """Send an array to another process, and return its one of the same shape; give up after MINIGRAD_WAIT seconds."""
-    from mpi4py import MPI
+def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1.0) -> T:
+    """Return what a function gives as soon as it gives something; give up after MINIGRAD_WAIT seconds.
 
-    theirs, limit = np.empty_like(mine), float(os.environ.get("MINIGRAD_WAIT", 600))
-    requests = [world().Irecv(theirs, partner), world().Isend(mine, partner)]
-    start = time.monotonic()
-    while not MPI.Request.Testall(requests):
+    Who waits for a process that itself waits is more patient, so that the one to blame is named.
+    """
+    start, limit = time.monotonic(), patience * float(os.environ.get("MINIGRAD_WAIT", 600))
+    while not (found := arrived()):
         if (waited := time.monotonic() - start) > 0.001:  # do not take the processor away from those who compute
             time.sleep(1e-4)
         if waited > limit:
             raise TimeoutError(f"distributed: rank {partner} has not answered for {limit:g} s (MINIGRAD_WAIT)")
-    return theirs
+    return found
+
+
+def _add_that_of(partner: int, mine: Array, patience: float) -> None:
+    """Add another process's vector to this one, in place, while it does the same."""
+    comm, length = world(), PIECE // mine.itemsize
+
+    def begun(start: int) -> tuple[Array, Array, list[MPI.Request]]:
+        piece = mine[start : start + length]
+        theirs = np.empty_like(piece)
+        buffers = theirs.view(np.uint8), piece.view(np.uint8)  # MPI has no name for some dtypes
+        return piece, theirs, [comm.Irecv(buffers[0], partner), comm.Isend(buffers[1], partner)] if comm else []
+
+    pieces = chain(map(begun, range(0, mine.size, length)), [(mine[:0], mine[:0], [])])
+    for (piece, theirs, requests), _ in pairwise(pieces):  # the next one is on its way
+        for request in requests:
+            _wait_for(request.Test, partner, patience)
+        piece += theirs
 
 
 # Shards --------------------------------------------------------------------------------------
@@ -209,6 +263,11 @@ def split(batches: DataLoader, shards: int) -> Iterator[Shards]:
     shards : int
         A power of two; the number of processes must divide it.
 
+    Raises
+    ------
+    ValueError
+        As :func:`owned` does.
+
     Examples
     --------
     A loop of one's own:
@@ -225,20 +284,27 @@ def split(batches: DataLoader, shards: int) -> Iterator[Shards]:
     >>> value < 2
     True
     """
-    own = owned(shards)
+    own = owned(shards, batches)
     for parts in batches.shards(shards, own):
         last = batches.batch * batches.batch_size
         images = min(batches.batch_size, len(batches.dataset) - last + batches.batch_size)
         yield Shards((batches.epoch, batches.batch), own.start, images, parts)
 
 
-def owned(shards: int) -> range:
+def owned(shards: int, batches: DataLoader | None = None) -> range:
     """Return the numbers of the shards that this process computes.
+
+    Parameters
+    ----------
+    shards : int
+    batches : DataLoader, optional
+        What is to be cut into them.
 
     Raises
     ------
     ValueError
-        If the number of shards is not a power of two, or that of processes does not divide it.
+        If the number of shards is not a power of two, or that of processes does not divide it, or a batch has fewer
+        images.
 
     Examples
     --------
@@ -247,7 +313,12 @@ def owned(shards: int) -> range:
     """
     count = integer("distributed", "shards", shards, least=1)
     expect(count & (count - 1) == 0, "distributed", "shards to be a power of two", shards)
-    expect(count % size() == 0, "distributed", "a number of processes that divides the shards", f"{size()}, {shards}")
+    fix = f"start {', '.join(str(2**i) for i in range(count.bit_length()))} processes, or set other shards="
+    expect(count % size() == 0, "distributed", f"processes that divide the {count} shards", size(), fix)
+    if batches is not None:
+        last = (len(batches.dataset) - 1) % batches.batch_size + 1
+        fix = "set another batch_size=, or leave these images out by Subset"
+        expect(last >= count, "distributed", f"an image for each of {count} shards", f"a last batch of {last}", fix)
     each = count // size()
     return range(rank() * each, (rank() + 1) * each)
 
@@ -264,36 +335,39 @@ def total(parts: Iterable[list[Array]]) -> list[Array]:
     -------
     list of arrays
 
+    Raises
+    ------
+    ValueError
+        If the number of lists, or of processes, is not a power of two.
+
     Examples
     --------
     >>> total([np.array([x])] for x in (1.0, 2.0, 3.0, 4.0))
     [array([10.])]
     """
-    tree: list[tuple[int, list[Array]]] = []  # subtrees that wait for their right sibling, each with its height
+    tree: list[tuple[int, dict[object, Array]]] = []  # subtrees that wait for their right sibling, with their heights
     arrays: list[Array] = []
     for arrays in parts:
-        height, sums = 0, _flat(arrays)
+        height, sums = 0, _by_dtype(arrays)
         while tree and tree[-1][0] == height:
-            height, sums = height + 1, [a + b for a, b in zip(tree.pop()[1], sums, strict=True)]
+            height, sums = height + 1, {dtype: np.add(a, sums[dtype], out=a) for dtype, a in tree.pop()[1].items()}
         tree.append((height, sums))
-    ((_, sums),) = tree
+    expect(len(tree) == 1, "total", "a power of two of lists", f"subtrees of {[2**h for h, _ in tree]} lists")
+    expect(size() & (size() - 1) == 0, "total", "a power of two of processes", size())
+    (_, sums), out = tree[0], []
     for level in range(size().bit_length() - 1):
-        sums = [a + _exchange(a, rank() ^ 1 << level) for a in sums]
-    buffers, out = dict(zip(_dtypes(arrays), sums, strict=True)), []
+        for vector in sums.values():
+            _add_that_of(rank() ^ 1 << level, vector, 1 + level / 4)
     for array in arrays:
-        part, buffers[array.dtype] = np.split(buffers[array.dtype], [array.size])
+        part, sums[array.dtype] = np.split(sums[array.dtype], [array.size])
         out.append(part.reshape(array.shape))
     return out
 
 
-def _dtypes(arrays: list[Array]) -> list[np.dtype[Any]]:
-    """Return the dtypes of arrays, each once."""
-    return list(dict.fromkeys(array.dtype for array in arrays))
-
-
-def _flat(arrays: list[Array]) -> list[Array]:
+def _by_dtype(arrays: list[Array]) -> dict[object, Array]:
     """Return the numbers of all arrays as one vector for each dtype: one message is faster than sixty."""
-    return [np.concatenate([a.ravel() for a in arrays if a.dtype == dtype]) for dtype in _dtypes(arrays)]
+    dtypes = dict.fromkeys(array.dtype for array in arrays)
+    return {dtype: np.concatenate([a.ravel() for a in arrays if a.dtype == dtype]) for dtype in dtypes}
 
 
 # A step --------------------------------------------------------------------------------------
@@ -308,7 +382,8 @@ def sum_gradients(
     ----------
     model : Module
         Its buffers of floating-point numbers, as running statistics, become the mean over the images of what each shard
-        makes of them. Its generators draw for each shard from epoch, batch and shard.
+        makes of them; other buffers, as counters, become what the first shard makes of them. Its generators draw for
+        each shard from epoch, batch and shard.
     loss : function
         Of the images and targets of one shard: the mean loss, and, if wanted, a list of numbers to add.
     shards : Shards
@@ -319,9 +394,8 @@ def sum_gradients(
     loss, numbers : float, list of floats
         The mean loss over the global batch, and the sums of the numbers.
     """
-    parameters = list(model.parameters())
-    buffers = [buffer for buffer in model.buffers() if buffer.data.dtype.kind == "f"]
-    generators = [rng for _, rng in model.named_generators()]
+    parameters, buffers = [p for p in model.parameters() if p.requires_grad], list(model.buffers())
+    generators, device = [rng for _, rng in model.named_generators()], model.device
     before, draws = [buffer.data for buffer in buffers], [rng.bit_generator.state for rng in generators]
 
     def computed() -> Iterator[list[Array]]:
@@ -330,31 +404,39 @@ def sum_gradients(
                 buffer.data = old.copy()
             for p in parameters:
                 p.grad = None
-            _draw_anew(generators, draws, (*shards.place, number))
+            draw_anew(generators, draws, shards.place, number)
             share = len(targets) / shards.images
             value, numbers = given if isinstance(given := loss(images, targets), tuple) else (given, [])
             value.backward(Tensor(np.asarray(share, value.dtype)).to(value.device))
             gradients = [np.zeros(p.shape, p.dtype) if p.grad is None else to_host(p.grad.data) for p in parameters]
-            moved = [
-                to_host(b.data - old) * np.asarray(share, old.dtype) for b, old in zip(buffers, before, strict=True)
-            ]
             given_to = [float(p.grad is not None) for p in parameters]
-            yield [*gradients, *moved, np.array([share * value.item(), *given_to, *numbers])]
+            changes = [_change(b.data, old, share, number) for b, old in zip(buffers, before, strict=True)]
+            yield [*gradients, *changes, np.array([share * value.item(), *given_to, *numbers])]
 
     *sums, last = total(computed())
     mean, given_to, numbers = last[0], last[1 : 1 + len(parameters)], last[1 + len(parameters) :]
     for p, gradient, count in zip(parameters, sums, given_to, strict=False):
         p.grad = Tensor(gradient).to(p.device) if count else None
     for buffer, old, change in zip(buffers, before, sums[len(parameters) :], strict=True):
-        buffer.data = old + Tensor(change).to(model.device).data
+        change, buffer.data = Tensor(change).to(device).data, old.copy()
+        buffer.data[...] = old + change if old.dtype.kind == "f" else change
     for rng, state in zip(generators, draws, strict=True):
         rng.bit_generator.state = state
     return float(mean), numbers.tolist()
 
 
-def _draw_anew(generators: list[np.random.Generator], states: list[Any], place: tuple[int, ...]) -> None:
-    """Let generators draw numbers that depend on their states and the place alone."""
+def _change(after: Array, before: Array, share: float, shard: int) -> Array:
+    """Return what a shard adds to the change of a buffer, or, if its numbers are no floats, to its new value."""
+    new, old = to_host(after), to_host(before)
+    if old.dtype.kind != "f":
+        return new if shard == 0 else np.zeros_like(new)
+    moved = np.subtract(new, old, out=np.zeros_like(old), where=new != old)  # inf - inf would be NaN
+    return np.multiply(moved, share, dtype=old.dtype)
+
+
+def draw_anew(generators: Iterable[np.random.Generator], states: list[Any], place: tuple[int, int], shard: int) -> None:
+    """Let generators draw numbers that depend on their states, the batch and the shard alone."""
     for i, (rng, state) in enumerate(zip(generators, states, strict=True)):
         rng.bit_generator.state = state
-        seed = np.random.SeedSequence(int(rng.integers(2**63)), spawn_key=(*place, i))
+        seed = np.random.SeedSequence(int(rng.integers(2**63)), spawn_key=(*place, shard, i))
         rng.bit_generator.state = type(rng.bit_generator)(seed).state

@@ -12,7 +12,8 @@ Next: :mod:`models.vgg`.
 
 from __future__ import annotations
 
-import signal
+import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -165,12 +166,15 @@ def fit(
     config: dict[str, object] = {} if shards is None else {"shards": shards}
     config |= {} if checkpoint is None else checkpoint.config
     run = Run(model, batches, sets, optimizer, schedule, [*metrics], config)
-    _check_shards(run, shards)
-    first_rank = distributed.rank() == 0
+    first_rank, processes = distributed.rank() == 0, distributed.size()
+    expect(shards or processes == 1, "fit", "shards=, for several processes", f"{processes} processes", "as shards=4")
+    if shards is not None:
+        distributed.owned(shards, batches)
     if checkpoint is not None and first_rank:
         checkpoint.begin(run)
     if shards is not None:
-        distributed.agree(facts(run))
+        arguments = {"the number of iterations": length, "evaluate_every": every, "a checkpoint": bool(checkpoint)}
+        distributed.agree(facts(run) | arguments)
         run.restore(distributed.broadcast(run.state_dict()))
     keep_freed_memory()
     if not model.training:
@@ -180,6 +184,8 @@ def fit(
     begun = saved = time.perf_counter()
     first = run.iteration
     done = first >= length or (run.at_record() and _asked(on_record, run.history))
+    if processes > 1:  # a launcher tells of a process that was killed by these names
+        report.say(f"processes: {', '.join(distributed.gather(f'{os.getpid()} on {platform.node()}'))}")
     with report, stop_requests(checkpoint is not None) as stop:
         while not done:
             for batch in run.epoch(shards):
@@ -193,7 +199,7 @@ def fit(
                     run.set_generator_states(draws)  # the iteration is repeated, with the same draws
                     raise FloatingPointError(
                         f"fit: {fault} in iteration {run.iteration} at learning rate {optimizer.lr:g}: "
-                        f"{_cause(model, loss, batch)}"
+                        f"{_cause(run, loss, batch)}"
                     )
                 optimizer.step()
 
@@ -213,15 +219,18 @@ def fit(
                     report.add(record, pace * (length - run.iteration))
                     done = _asked(on_record, run.history) or done
                 # read once: a signal may arrive between any two lines
-                requested = stop.received if shards is None else stop.agreed
+                requested = stop.agreed if shards else stop.received is not None
                 late = checkpoint and time.perf_counter() - saved > 60 * checkpoint.every
                 if checkpoint and first_rank and (done or requested or late):
                     run.save(checkpoint.path)
                     saved = time.perf_counter()
-                if requested and checkpoint:
-                    after = f"after {run.iteration} iterations; resume it from {checkpoint.path}"
-                    report.say(f"stopped by {requested.name} {after}")
-                    raise stop.exit()
+                if checkpoint and (done or requested):  # all processes wait until the file is written
+                    stop.received = next(filter(None, distributed.gather(stop.received)), None)
+                    if stop.received:
+                        after = f"after {run.iteration} iterations; resume it from {checkpoint.path}"
+                        report.say(f"stopped by {stop.received.name} {after}")
+                        distributed.gather(None)  # the first process that exits may end the others
+                        raise stop.exit()
                 if done:
                     break
     return run.history
@@ -254,34 +263,27 @@ def _together(
         return loss(output, y), [*_sums(metrics, output, y, len(targets)).values(), float(bool(stop.received))]
 
     mean_loss, (*sums, asked) = distributed.sum_gradients(model, computed, shards)
-    stop.agreed = (stop.received or signal.SIGTERM) if asked else None
+    stop.agreed = asked > 0
     return shards.images, mean_loss, dict(zip(metrics, sums, strict=True))
 
 
-def _cause(model: Module, loss: Loss, batch: Batch | Shards) -> str:
-    """Return what made the first number that is not finite."""
-    own = batch.batches if isinstance(batch, Shards) else [batch]
-    causes = [
-        diagnose.cause(model, loss, Tensor(images).to(model.device), _on_device(targets, model))
-        for images, targets in own
-    ]
+def _cause(run: Run, loss: Loss, batch: Batch | Shards) -> str:
+    """Return what made the first number that is not finite, in whichever process."""
+    first, own = (batch.first, batch.batches) if isinstance(batch, Shards) else (0, [batch])
+    model, states, causes = run.model, [*run.generator_states().values()], []
+    run.optimizer.zero_grad()  # a NaN of another process would be added to what is right
+    for number, (images, targets) in enumerate(own, first):
+        if isinstance(batch, Shards):
+            distributed.draw_anew(run.generators.values(), states, batch.place, number)
+        causes.append(diagnose.cause(model, loss, Tensor(images).to(model.device), _on_device(targets, model)))
+    causes = [cause for everyone in distributed.gather(causes) for cause in everyone]
     return next((cause for cause in causes if not cause.startswith("no operator")), causes[0])
 
 
 def _asked(on_record: Callable[[list[Record]], object] | None, history: list[Record]) -> bool:
     """Return whether `on_record` wants the run to end; the first process asks for all."""
-    return on_record is not None and distributed.broadcast(distributed.rank() == 0 and bool(on_record(history)))
-
-
-def _check_shards(run: Run, shards: int | None) -> None:
-    """Refuse several processes without shards, and shards without images."""
-    if shards is None:
-        alone = distributed.size() == 1
-        expect(alone, "fit", "shards=, for several processes", f"{distributed.size()} processes", "as shards=4")
-        return
-    distributed.owned(shards)
-    least = (len(run.batches.dataset) - 1) % run.batches.batch_size + 1
-    expect(least >= shards, "fit", f"batches of at least {shards} images, one for each shard", f"a last one of {least}")
+    wanted = on_record is not None and distributed.rank() == 0 and bool(on_record(history))
+    return distributed.broadcast(wanted)
 
 
 @checked

@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import math
+import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -287,19 +288,25 @@ def facts(run: Run) -> dict[str, object]:
     from threadpoolctl import threadpool_info
 
     shapes = [(name, a.shape, a.dtype.str) for name, a in run.model.state_dict().items()]
-    ends = [run.batches.dataset[np.array([i])] for i in (0, len(run.batches.dataset) - 1)]
+    classes = {type(module).__module__ for _, module in run.model.named_modules()}
+    files = {str(getattr(sys.modules[name], "__file__", None)) for name in ("__main__", *classes)} - {"None"}
     code = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
-    kernels = sorted(
-        {f"{b['internal_api']} {b.get('architecture')}" for b in threadpool_info() if b["user_api"] == "blas"}
-    )
-    return {
+    kernels = {f"{b['internal_api']} {b.get('architecture')}" for b in threadpool_info() if b["user_api"] == "blas"}
+    simd = {kind["current"] for kinds in np.lib.introspect.opt_func_info().values() for kind in kinds.values()}
+    data = {}
+    for name, loader in {"batches": run.batches, **run.sets}.items():
+        some = loader.dataset[np.linspace(0, len(loader.dataset) - 1, 32).astype(int)]
+        data[f"the data of {name}"] = _checksum([np.ascontiguousarray(part).tobytes() for part in some])
+    return data | {
         "NumPy's version": np.__version__,
-        "the kernel of BLAS": ", ".join(kernels),
+        "the C library": " ".join(platform.libc_ver()),
+        "the kernel of BLAS": ", ".join(sorted(kernels)),
+        "NumPy's use of the processor": ", ".join(sorted(simd)),
+        "the device": str(run.model.device),
         "the source of minigrad": _checksum(code),
-        "the program": _checksum([path.read_bytes() for path in [Path(sys.argv[0])] if path.is_file()]),
+        "the program": _checksum(sorted(Path(file).read_bytes() for file in files)),
         "the model": _checksum([json.dumps(shapes).encode()]),
-        "the configuration": json.dumps(run.config, sort_keys=True),
-        "the data": _checksum([np.ascontiguousarray(part).tobytes() for batch in ends for part in batch]),
+        **run.config,
     }
 
 

@@ -19,17 +19,16 @@ class StopRequest:
     ----------
     received : signal.Signals or None
         The first signal that arrived.
-    agreed : signal.Signals or None
-        In a run of several processes: a signal that one of them received, as soon as all know of it.
+    agreed : bool
+        In a run of several processes: whether all know that one of them received a signal.
     """
 
     received: signal.Signals | None = None
-    agreed: signal.Signals | None = None
+    agreed = False
 
     def exit(self) -> BaseException:
         """Return the exception that the signal would have raised: KeyboardInterrupt, or an exit with its status."""
-        heard = self.agreed or self.received
-        return SystemExit(128 + signal.SIGTERM) if heard == signal.SIGTERM else KeyboardInterrupt()
+        return SystemExit(128 + signal.SIGTERM) if self.received == signal.SIGTERM else KeyboardInterrupt()
 
 
 @contextmanager

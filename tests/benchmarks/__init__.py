@@ -5,6 +5,7 @@ r"""How fast minigrad is beside PyTorch eager, on the same machine, in the same 
     python -m tests.benchmarks --growth      how time and memory grow with the batch, the depth, and the steps
     python -m tests.benchmarks --memory      what recompute saves, and what it costs
     python -m tests.benchmarks --roofline    each convolution of two nets, as a share of what matrix products reach
+    python -m tests.benchmarks.many          one run on many processes: what it costs, and how it would scale
 
 Times drift with whatever else a machine does; ratios drift less, if both sides are hit alike. So every comparison
 is a series of rounds: each side is a process of its own, and they take one step in turn, A B C A B C ..., while the

@@ -11,7 +11,7 @@ import pytest
 import minigrad as mg
 import models.predict
 import models.pretrained
-from minigrad import data, nn, optim, train
+from minigrad import data, distributed, nn, optim, train
 from minigrad import inspect as summaries
 from minigrad.train import checkpoint, report
 from tests import house
@@ -21,7 +21,7 @@ def public():
     """List everything that users call, by name."""
     found = {}
     modules = [mg, nn, nn.init, optim, data, data.transforms, data.images, data.fetch, train, checkpoint, report]
-    modules += [summaries, models]
+    modules += [distributed, summaries, models]
     for module in modules:
         for name in getattr(module, "__all__", vars(module)):
             thing = getattr(module, name)
@@ -43,6 +43,11 @@ PUBLIC = public()
 
 #: What functions with examples give back or use, and commands.
 WITHOUT_EXAMPLE = {
+    "minigrad.distributed.Shards",
+    "minigrad.distributed.draw_anew",
+    "minigrad.distributed.size",
+    "minigrad.distributed.sum_gradients",
+    "minigrad.distributed.world",
     "minigrad.inspect.Graph",
     "minigrad.inspect.GraphNode",
     "minigrad.inspect.Moments",

@@ -230,7 +230,7 @@ ROWS = settings_of_reports.ROWS | {
         (2, [[2.0]]),
         (4, [[1.0]]),
         (3, Refused(ValueError, "shards to be a power of two, got 3")),
-        (8, Refused(ValueError, "batches of at least 8 images, one for each shard, got a last one of 4")),
+        (8, Refused(ValueError, "expected an image for each of 8 shards, got a last batch of 4")),
     ),
     "fit.title": Row(
         lambda **s: (fit(**s), fit.printed.partition("  lr")[0])[1], ("", "1/1  epoch 1"), ("net", "net  1/1  epoch 1")
