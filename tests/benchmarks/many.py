@@ -213,8 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = sums()
         if distributed.rank() == 0:
             print(scaling.table_of_sums({"here": [rows]}))
-            latency, bandwidth = scaling.fitted([rows])
-            print(f"latency {latency * 1e6:.0f} µs, {bandwidth / 1e9:.2f} GB/s")
+            here = scaling.network([rows])
+            print(f"latency {here.latency * 1e6:.0f} µs, {here.bandwidth / 1e9:.2g} GB/s")
     else:
         if not options.written:
             measure(options.rounds)
