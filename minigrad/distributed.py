@@ -22,6 +22,7 @@ Next: :mod:`minigrad.train.checkpoint`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -86,6 +87,8 @@ def world() -> MPI.Intracomm | None:
         print(f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}:", file=sys.stderr)
         sys.__excepthook__(kind, error, trace)
         sys.stderr.flush()
+        if hasattr(signal, "alarm"):  # if the network to another machine is down, MPI waits for it forever
+            signal.alarm(5)
         comm.Abort(1)
 
     if comm.size > 1:
@@ -329,7 +332,7 @@ def total(parts: Iterable[list[Array]]) -> list[Array]:
     (_, sums), out = tree[0], []
     for level in range(size().bit_length() - 1):
         for vector in sums.values():
-            _add_that_of(rank() ^ 1 << level, vector, 1 + level / 10)
+            _add_that_of(rank() ^ 1 << level, vector, 1 + level / 4)
     for array in arrays:
         part, sums[array.dtype] = np.split(sums[array.dtype], [array.size])
         out.append(part.reshape(array.shape))

@@ -12,6 +12,8 @@ Next: :mod:`models.vgg`.
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -180,6 +182,8 @@ def fit(
     begun = saved = time.perf_counter()
     first = run.iteration
     done = first >= length or (run.at_record() and _asked(on_record, run.history))
+    if distributed.size() > 1:  # a launcher tells of a process that was killed by these names
+        report.say(f"processes: {', '.join(distributed.gather(f'{os.getpid()} on {platform.node()}'))}")
     with report, stop_requests(checkpoint is not None) as stop:
         while not done:
             for batch in run.epoch(shards):
@@ -223,6 +227,7 @@ def fit(
                     if stop.received:
                         after = f"after {run.iteration} iterations; resume it from {checkpoint.path}"
                         report.say(f"stopped by {stop.received.name} {after}")
+                        distributed.gather(None)  # the first process that exits may end the others
                         raise stop.exit()
                 if done:
                     break

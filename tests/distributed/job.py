@@ -81,9 +81,10 @@ def digest(net, optimizer):
 class Faulty(nn.Sequential):
     """A net that does something to its process in the forward of one shard."""
 
-    fault, at = staticmethod(lambda: None), None
+    fault, at, slow = staticmethod(lambda: None), None, 0.0
 
     def forward(self, x):
+        time.sleep(self.slow)
         if self.at is not None and self.training:
             self.at -= 1
             if self.at == 0:
@@ -131,9 +132,11 @@ def main():
     parser.add_argument("--rank", type=int, default=1, help="whose fault it is; -1: everybody's")
     parser.add_argument("--at", type=int, default=40, help="in which of its forwards")
     parser.add_argument("--late", type=float, default=0.0, help="the seconds that this rank starts late")
+    parser.add_argument("--slow", type=float, default=0.0, help="the seconds that a forward takes longer")
     options = parser.parse_args()
     mg.set_num_threads(options.threads)
     net = Faulty(*(small() if options.net == "small" else resnet()))
+    net.slow = options.slow
     if options.rank in (-1, distributed.rank()):
         time.sleep(options.late)
         if options.fault:

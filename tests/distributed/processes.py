@@ -126,15 +126,15 @@ MPIEXEC = MPIEXEC if MPIEXEC.exists() else shutil.which("mpiexec")
 NONE = "needs mpi4py and mpiexec" if MPIEXEC is None or importlib.util.find_spec("mpi4py") is None else ""
 
 
-def start(size, *program, first=(), **variables):
-    """Start `size` processes of a Python program; those of rank 0 may have other variables, as VAR=VALUE."""
+def start(size, *program, first=(), launcher=(str(MPIEXEC),), **variables):
+    """Start `size` processes of a Python program; that of rank 0 may have other variables, as VAR=VALUE."""
     paths = os.pathsep.join([str(house.ROOT), os.environ.get("PYTHONPATH", "")])
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"} | variables
     command = [sys.executable, *map(str, program)]
     groups = [["-n", str(size), *command]]
     if first:
         groups = [["-n", "1", "env", *first, *command], ["-n", str(size - 1), *command]]
-    line = [str(MPIEXEC), *groups[0], *(word for group in groups[1:] for word in (":", *group))]
+    line = [*launcher, *groups[0], *(word for group in groups[1:] for word in (":", *group))]
     return subprocess.Popen(
         line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
