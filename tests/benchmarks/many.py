@@ -153,8 +153,8 @@ def steps(case: Case) -> dict[str, Any]:
             loss(*part).backward()
         sgd.step()
         ends.append(time.perf_counter())
-    state = [array for array in model.state_dict().values() if array.dtype == np.float32]
-    return {"seconds": np.diff(ends[WARM_UP - 1 :]).tolist(), "bytes": sum(array.nbytes for array in state)}
+    nbytes = sum(array.nbytes for array in model.state_dict().values())
+    return {"seconds": np.diff(ends[WARM_UP - 1 :]).tolist(), "bytes": nbytes}
 
 
 def sums() -> list[list[float]]:

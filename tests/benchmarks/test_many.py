@@ -127,7 +127,7 @@ def test_steps_are_timed_one_by_one(shards):
     assert len(found["seconds"]) == 2
     assert min(found["seconds"]) > 0
     net = many.build(["cifar_resnet", 8])
-    assert found["bytes"] == 4 * sum(array.size for array in net.state_dict().values() if array.dtype == np.float32)
+    assert found["bytes"] == 4 * sum(array.size for array in net.state_dict().values())
 
 
 def test_the_log_has_what_is_measured():
@@ -161,6 +161,7 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys):
     assert {(e["case"]["net"], len(e["rounds"])) for e in log["steps"]} == {("ResNet-20", 2), ("ResNet-50", 1)}
     assert log["steps"][0]["rounds"] == [1.0, 1.0]
     assert ({}, 2, 1, many.TCP) in asked
+    assert (many.TRIAL._asdict(), 2, 1, many.TCP) in asked
     assert "a processor" in many.PAGE.read_text()
     assert many.FIGURE.read_text() == "drawn"
     assert f"page:   {many.PAGE}" in capsys.readouterr().out
