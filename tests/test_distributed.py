@@ -149,13 +149,13 @@ def test_processes_without_mpi4py_are_told_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
     for name in distributed.LAUNCHED:
         monkeypatch.delenv(name, raising=False)
-    assert distributed.world.__wrapped__() is None  # alone, nobody needs it
+    assert distributed._communicator.__wrapped__() is None  # alone, nobody needs it
     for name in distributed.LAUNCHED:
         monkeypatch.setenv(name, "1")
-        assert distributed.world.__wrapped__() is None
+        assert distributed._communicator.__wrapped__() is None
         monkeypatch.setenv(name, "4")
         with pytest.raises(ImportError) as error:
-            distributed.world.__wrapped__()
+            distributed._communicator.__wrapped__()
         assert str(error.value) == (
             f"distributed: 4 processes were started; for 4 runs of their own, unset {name}; "
             'for one, install mpi4py: pip install "minigrad-numpy[mpi]"'
@@ -181,7 +181,7 @@ def test_processes_that_mpi_does_not_know_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", module)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     with pytest.raises(RuntimeError) as error:
-        distributed.world.__wrapped__()
+        distributed._communicator.__wrapped__()
     assert str(error.value) == (
         "distributed: 2 processes were started; for 2 runs of their own, unset OMPI_COMM_WORLD_SIZE; "
         "for one, use the mpiexec of mpi4py's MPI (MPICH Version:      5.0.2), or srun --mpi=pmi2"
@@ -194,7 +194,7 @@ def test_an_exception_that_nobody_catches_names_the_rank_and_ends_all(monkeypatc
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", module.MPI)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(signal, "alarm", lambda seconds: setattr(comm, "seconds", seconds))
-    assert distributed.world.__wrapped__() is comm
+    assert distributed._communicator.__wrapped__() is comm
     sys.excepthook(ValueError, ValueError("too bad"), None)
     assert capsys.readouterr().err == "rank 1 of 2, on node7:\nValueError: too bad\n"
     assert (comm.ended, comm.seconds) == (1, 5)
