@@ -40,7 +40,8 @@ class Public(SphinxDirective):
                 methods = [m for c in own for m, f in vars(c).items() if not m.startswith("_") and inspect.getdoc(f)]
                 lines += [f".. autoclass:: {package}.{name}"]
                 if not issubclass(thing, Exception):
-                    members = [m for m in methods if not m.isupper()]
+                    fields = getattr(thing, "_fields", ())  # of a NamedTuple: its docstring describes them
+                    members = [m for m in methods if not m.isupper() and m not in fields]
                     lines += [f"   :members: {', '.join(members)}"] if members else []
                 lines += [""]
             else:

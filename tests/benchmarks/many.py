@@ -153,8 +153,8 @@ def steps(case: Case) -> dict[str, Any]:
             loss(*part).backward()
         sgd.step()
         ends.append(time.perf_counter())
-    state = [array for array in model.state_dict().values() if array.dtype == np.float32]
-    return {"seconds": np.diff(ends[WARM_UP - 1 :]).tolist(), "bytes": sum(array.nbytes for array in state)}
+    nbytes = sum(array.nbytes for array in model.state_dict().values())
+    return {"seconds": np.diff(ends[WARM_UP - 1 :]).tolist(), "bytes": nbytes}
 
 
 def sums() -> list[list[float]]:
@@ -213,8 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = sums()
         if distributed.rank() == 0:
             print(scaling.table_of_sums({"here": [rows]}))
-            latency, bandwidth = scaling.fitted([rows])
-            print(f"latency {latency * 1e6:.0f} µs, {bandwidth / 1e9:.2f} GB/s")
+            here = scaling.network([rows])
+            print(f"latency {here.latency * 1e6:.0f} µs, {here.bandwidth / 1e9:.2g} GB/s")
     else:
         if not options.written:
             measure(options.rounds)

@@ -5,6 +5,7 @@ Everything here is computed from the log that :mod:`tests.benchmarks.many` write
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from functools import partial
@@ -29,26 +30,33 @@ Rounds: TypeAlias = Sequence[Sequence[Sequence[float]]]
 
 
 class Network(NamedTuple):
-    """What it takes to exchange n bytes with a partner and to add them: ``latency + n / bandwidth`` seconds."""
+    """The measured seconds of a sum over two processes, by the bytes of each: an exchange, and the addition."""
 
-    latency: float
-    bandwidth: float
+    sizes: list[float]
+    times: list[float]
+
+    @property
+    def latency(self) -> float:
+        """The seconds of the smallest sum."""
+        return self.times[0]
+
+    @property
+    def bandwidth(self) -> float:
+        """The bytes per second of the largest."""
+        return self.sizes[-1] / self.times[-1]
 
     def seconds(self, size: float) -> float:
-        """Return the time of one exchange."""
-        return self.latency + size / self.bandwidth
+        """Return the time for any size: between measured ones interpolated, above them in proportion."""
+        return float(np.interp(size, self.sizes, self.times)) * max(1.0, size / self.sizes[-1])
 
 
-def fitted(rounds: Rounds) -> Network:
-    """Return the network that fits the measured times of `total` with the least squares of relative errors."""
-    size, seconds, _ = np.median(rounds, axis=0).T
-    (latency, per_byte), *_ = np.linalg.lstsq(
-        np.stack([1 / seconds, size / seconds], 1), np.ones(len(size)), rcond=None
-    )
-    return Network(float(latency), 1 / float(per_byte))
+def network(rounds: Rounds) -> Network:
+    """Return the medians of all rounds."""
+    sizes, times, _ = np.median(rounds, axis=0).T.tolist()
+    return Network(sizes, times)
 
 
-def exchanged(network: Network, size: float, processes: int, *, scatter: bool = False) -> float:
+def exchanged(by: Network, size: float, processes: int, *, scatter: bool = False) -> float:
     """Return the seconds that a sum of `size` bytes takes on a power of two of processes.
 
     The tree sends everything once for each of its log2(processes) levels. A reduce-scatter sends half of it on the
@@ -57,8 +65,8 @@ def exchanged(network: Network, size: float, processes: int, *, scatter: bool = 
     """
     levels = processes.bit_length() - 1
     if scatter:
-        return 2 * sum(network.seconds(size / 2 ** (level + 1)) for level in range(levels))
-    return levels * network.seconds(size)
+        return 2 * sum(by.seconds(size / 2 ** (level + 1)) for level in range(levels))
+    return levels * by.seconds(size)
 
 
 def alone(log: dict[str, Any], net: str) -> dict[int, float]:
@@ -93,7 +101,7 @@ def step(log: dict[str, Any], net: str, images: int, processes: int, *, scatter:
     known = alone(log, net)
     most = max(known)
     computing = known[images] if images in known else known[most] * images / most
-    return computing + exchanged(fitted(log["network"]["TCP"]), size_of(log, net), processes, scatter=scatter)
+    return computing + exchanged(network(log["network"]["TCP"]), size_of(log, net), processes, scatter=scatter)
 
 
 def size_of(log: dict[str, Any], net: str) -> int:
@@ -150,7 +158,7 @@ def table_of_sums(networks: dict[str, Rounds]) -> str:
     heads = [f"{kind}, {way} [ms]" for way in networks for kind in ("`total`", "`Allreduce`")]
     lines = [f"| array | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for rows in zip(*(np.median(rounds, axis=0).tolist() for rounds in networks.values()), strict=True):
-        cells = [f"{seconds * 1e3:,.3g}" for row in rows for seconds in row[1:]]
+        cells = [_short(seconds * 1e3) for row in rows for seconds in row[1:]]
         lines.append(f"| {_bytes(int(rows[0][0]))} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -164,9 +172,14 @@ def table_of_scaling(log: dict[str, Any]) -> str:
         for kind, title in titles.items():
             for scatter in (False, True):
                 speeds = curves(log, net, scatter=scatter)[kind][::2]
-                numbers = " | ".join(f"{speed:,.3g}" for speed in speeds)
+                numbers = " | ".join(map(_short, speeds))
                 lines.append(f"| {'with a reduce-scatter' if scatter else title} | {numbers} |")
     return "\n".join(lines)
+
+
+def _short(number: float) -> str:
+    """Return a number with three digits, or all of those before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _bytes(size: int) -> str:
@@ -179,15 +192,16 @@ def _bytes(size: int) -> str:
 
 def section(log: dict[str, Any]) -> str:
     """Write the page's section: all of its numbers are those of the log."""
-    facts, network = log["machine"], fitted(log["network"]["TCP"])
+    facts, tcp = log["machine"], network(log["network"]["TCP"])
     one, two, shards = times(log, threads=2, shards=4), times(log, processes=2, shards=4), times(log, shards=4)
     trial = _trial(log)
     share = {
-        (net, scatter): exchanged(network, size_of(log, net), 1024, scatter=scatter)
+        (net, scatter): exchanged(tcp, size_of(log, net), 1024, scatter=scatter)
         * curves(log, net, scatter=scatter)["weak"][-1]
         for net in WEAK
         for scatter in (False, True)
     }
+    small = {net: max(known) * known[1] / known[max(known)] for net in WEAK if (known := alone(log, net))}
     rows = {int(row[0]): row for row in np.median(log["network"]["shared memory"], axis=0)}
     slower = {size: rows[size][1] / rows[size][2] for size in (10**6, 10**8)}
     return _filled(f"""\
@@ -217,10 +231,11 @@ The table has the time of {{func}}`~minigrad.distributed.total` on two processes
 
 The machine has {facts["processors"]} cores. For more processes, the figure and the table show a model. A step takes the
 time that one process with one thread needs for its images, plus log₂(processes) exchanges of all gradients. An exchange
-of n bytes takes {network.latency * 1e6:.0f} µs + n / ({network.bandwidth / 1e9:.2f} GB/s), fitted to the times by TCP
-above. ResNet-20 sends {size_of(log, "ResNet-20") / 1e6:.1f} MB in each exchange, ResNet-50
-{size_of(log, "ResNet-50") / 1e6:.0f} MB. The model assumes that each process has a core and a network link of its own,
-and that no process is late.
+takes the time of `total` by TCP that the table above has: the latency is {tcp.latency * 1e6:.0f} µs, and the bandwidth
+for large arrays {tcp.bandwidth / 1e9:.2g} GB/s. ResNet-20 sends {size_of(log, "ResNet-20") / 1e6:.1f} MB in each
+exchange, which takes {tcp.seconds(size_of(log, "ResNet-20")) * 1e3:.1f} ms, and ResNet-50
+{size_of(log, "ResNet-50") / 1e6:.0f} MB, which takes {tcp.seconds(size_of(log, "ResNet-50")) * 1e3:,.0f} ms. The model
+assumes that each process has a core and a network link of its own, and that no process is late.
 
 ![Steps per second on 1 to 1,024 processes by the model, for ResNet-20 and ResNet-50](figures/scaling.png)
 
@@ -231,19 +246,23 @@ process has the same number of images, however many processes there are. One poi
 two processes with 128 images each need {step(log, "ResNet-20", 128, 2) * 1e3:,.0f} ms for a step of ResNet-20 by TCP.
 They took {trial * 1e3:,.0f} ms.
 
-The limit is the sum. On 1,024 processes, in weak scaling, it takes {share["ResNet-20", False]:.0%} of a step of
-ResNet-20 and {share["ResNet-50", False]:.0%} of a step of ResNet-50. Then one would change the exchange to a
+The limit is the sum. On 1,024 processes, in weak scaling, it takes {share["ResNet-20", False]:.1%} of a step of
+ResNet-20 and {share["ResNet-50", False]:.1%} of a step of ResNet-50. Then one would change the exchange to a
 *reduce-scatter* over the same tree. On each level a process keeps one half of its array, sends the other half to its
 partner, and continues with the half that it kept; at the end, all processes gather the parts. Each number is still
-added in the same order, so the bits do not change. The sum would take {share["ResNet-20", True]:.0%} and
-{share["ResNet-50", True]:.0%} of a step.
+added in the same order, so the bits do not change. The sum would take {share["ResNet-20", True]:.1%} and
+{share["ResNet-50", True]:.1%} of a step. In strong scaling, small shards are a second limit: an image that is alone in
+its shard takes {small["ResNet-20"]:.1f} times the time of one of 128 in ResNet-20, and {small["ResNet-50"]:.1f} times
+the time of one of 8 in ResNet-50.
 """)
 
 
 def _filled(text: str) -> str:
     """Return a text with its paragraphs as lines of at most 120 characters."""
     fill = partial(textwrap.fill, width=120, break_long_words=False, break_on_hyphens=False)
-    return "\n\n".join(part if part[0] in "|!#" else fill(part) for part in text.strip().split("\n\n")) + "\n"
+    text = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\0"), text.strip())  # code is not broken
+    parts = (part if part[0] in "|!#" else fill(part) for part in text.split("\n\n"))
+    return "\n\n".join(parts).replace("\0", " ") + "\n"
 
 
 def written(page: str, log: dict[str, Any]) -> str:
@@ -265,7 +284,14 @@ def figure(log: dict[str, Any], path: Path) -> None:
             for i, (kind, speeds) in enumerate(curves(log, net, scatter=scatter).items()):
                 panel.plot(PROCESSES, speeds, color=style.shade(i, 2), label=f"{titles[kind]}{how}", **marks)
         ideal = [n * curves(log, net)["strong"][0] for n in PROCESSES]
-        panel.plot(PROCESSES, ideal, color="0.5", linewidth=0.8, linestyle=":", label="sums that take no time")
+        panel.plot(
+            PROCESSES,
+            ideal,
+            color="0.5",
+            linewidth=0.8,
+            linestyle=":",
+            label="the steps of one process, times their number",
+        )
         points = {1: 1 / alone(log, net)[each]} | ({2: 1 / _trial(log)} if net == "ResNet-20" else {})
         panel.plot(list(points), list(points.values()), "o", color="black", markersize=4, label="measured")
         panel.set_xscale("log", base=2)

@@ -44,14 +44,16 @@ def test_another_log_gives_other_numbers():
 # The model -----------------------------------------------------------------------------------
 
 
-def test_a_network_is_found_again():
-    network = scaling.Network(latency=2e-5, bandwidth=5e8)
-    rows = [[size, network.seconds(size), 1.0] for size in many.SIZES]
-    np.testing.assert_allclose(scaling.fitted([rows, rows]), network, rtol=1e-9)
+def test_a_network_is_what_was_measured():
+    first, second = [[10, 1.0, 7.0], [30, 2.0, 7.0]], [[10, 3.0, 7.0], [30, 4.0, 7.0]]
+    network = scaling.network([first, second])
+    assert network == ([10, 30], [2, 3])
+    assert (network.latency, network.bandwidth) == (2, 10)
+    assert [network.seconds(size) for size in (1, 10, 20, 30, 60)] == [2, 2, 2.5, 3, 6]
 
 
 def test_the_tree_sends_everything_on_each_level_and_a_reduce_scatter_each_number_twice():
-    network = scaling.Network(latency=1.0, bandwidth=0.5)
+    network = scaling.Network([0, 8], [1, 17])  # 1 + 2 size
     tree = [scaling.exchanged(network, 3.0, n) for n in (1, 2, 8)]
     assert tree == [0, 7, 21]
     parts = [scaling.exchanged(network, 8.0, n, scatter=True) for n in (1, 2, 4)]
@@ -81,7 +83,7 @@ def test_a_reduce_scatter_over_the_tree_keeps_the_bits():
 
 
 def test_a_step_is_computing_and_sending():
-    network = scaling.fitted(KEPT["network"]["TCP"])
+    network = scaling.network(KEPT["network"]["TCP"])
     for net, most in (("ResNet-20", 128), ("ResNet-50", 8)):
         known = scaling.alone(KEPT, net)
         assert scaling.step(KEPT, net, most, 1) == known[most]
@@ -125,7 +127,7 @@ def test_steps_are_timed_one_by_one(shards):
     assert len(found["seconds"]) == 2
     assert min(found["seconds"]) > 0
     net = many.build(["cifar_resnet", 8])
-    assert found["bytes"] == 4 * sum(array.size for array in net.state_dict().values() if array.dtype == np.float32)
+    assert found["bytes"] == 4 * sum(array.size for array in net.state_dict().values())
 
 
 def test_the_log_has_what_is_measured():
@@ -159,6 +161,7 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys):
     assert {(e["case"]["net"], len(e["rounds"])) for e in log["steps"]} == {("ResNet-20", 2), ("ResNet-50", 1)}
     assert log["steps"][0]["rounds"] == [1.0, 1.0]
     assert ({}, 2, 1, many.TCP) in asked
+    assert (many.TRIAL._asdict(), 2, 1, many.TCP) in asked
     assert "a processor" in many.PAGE.read_text()
     assert many.FIGURE.read_text() == "drawn"
     assert f"page:   {many.PAGE}" in capsys.readouterr().out

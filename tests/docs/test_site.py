@@ -127,6 +127,13 @@ def test_every_public_name_is_in_the_reference(site):
     assert missing == []
 
 
+@pytest.mark.slow
+def test_the_fields_of_named_tuples_are_described_once(site):
+    reference = {path.name: path.read_text() for path in (site / "reference").glob("*.html")}
+    assert "The number of images of the global batch." in reference["distributed.html"]
+    assert [name for name, text in reference.items() if "Alias for field number" in text] == []
+
+
 @pytest.fixture(scope="module")
 def address(site):
     """Serve the site from this machine."""
