@@ -420,7 +420,7 @@ assert np.isclose(by_scatter(2, n) - by_doubling(2, n), ALPHA)
 # by one latency for every n. It is also easier to write, and minigrad uses it. Here are the exchanges, in the function
 # that sums over all shards. At each level of the tree, one bit of the rank changes to give the partner:
 #
-# .. literalinclude:: /../minigrad/distributed.py
+# .. literalinclude:: /../minigrad/distributed/shards.py
 #    :pyobject: total
 #    :start-at: for level in
 #    :end-before: for array in arrays
@@ -483,7 +483,7 @@ assert len(set(one_generator_each(2))) == 4
 # NumPy. No tree can repair that. A program can only notice it: minigrad gathers such facts from all processes before a
 # run begins, and names a difference instead of computing something unexpected.
 #
-# .. literalinclude:: /../minigrad/distributed.py
+# .. literalinclude:: /../minigrad/distributed/processes.py
 #    :pyobject: agree
 #
 # The same bits for each number of *threads* are needed, too; chapter 8 has provided them.
@@ -496,9 +496,9 @@ assert len(set(one_generator_each(2))) == 4
 # --------------
 #
 # In reality, the workers are processes, on one machine or many, that send messages by MPI (the Message Passing
-# Interface). :doc:`/source/minigrad/distributed` contains what this chapter has built. A loop of your own needs two of
-# its functions: ``split`` gives each process its shards, and ``sum_gradients`` computes and adds. Outside MPI, there is
-# one process, so this runs here, too:
+# Interface). :doc:`/source/minigrad/distributed/shards` contains what this chapter has built. A loop of your own needs
+# two of its functions: ``split`` gives each process its shards, and ``sum_gradients`` computes and adds. Outside MPI,
+# there is one process, so this runs here, too:
 
 net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.BatchNorm2d(32), nn.ReLU(), nn.Linear(32, 10, rng=1))
 sgd = mg.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)

@@ -1,6 +1,6 @@
 """draw_graph: a picture of the tape, from the leaves to a Tensor.
 
-Next: :mod:`minigrad.distributed`.
+Next: :mod:`minigrad.distributed.processes`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigrad import distributed
+from minigrad.distributed import processes
 from tests import house
 
 # Threads -------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def ranks(monkeypatch, size, work, missing=()):
 
     Exceptions are returned, too. The ranks in `missing` never come.
     """
-    monkeypatch.setattr(distributed, "world", lambda: getattr(_here, "comm", None))
+    monkeypatch.setattr(processes, "world", lambda: getattr(_here, "comm", None))
     boxes = {(a, b): queue.Queue() for a in range(size) for b in range(size)}
 
     def begin(rank):

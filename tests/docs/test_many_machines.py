@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minigrad import distributed
+from minigrad.distributed.processes import LAUNCHED
 from tests.distributed import processes
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +65,9 @@ def test_the_loop_prints_the_same_on_each_number_of_processes(tmp_path):
 
 def test_every_variable_of_the_source_is_on_the_page():
     table = PAGE.partition("## Environment variables")[2].partition("\n## ")[0]
-    source = "".join(path.read_text() for path in (ROOT / "minigrad").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "minigrad/distributed").glob("*.py"))
     assert set(re.findall(r"MINIGRAD_(?:WAIT|UNEQUAL)", source)) == set(re.findall(r"MINIGRAD_\w+", table))
-    assert set(distributed.LAUNCHED) <= set(re.findall(r"`(\w+)`", table))
+    assert set(LAUNCHED) <= set(re.findall(r"`(\w+)`", table))
     assert '"MINIGRAD_WAIT", 600' in source
     assert "600 by default" in table
 

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minigrad as mg
 from minigrad import distributed, nn, train
 from minigrad.data import DataLoader, Digits, Subset
-from minigrad.distributed import owned, split, sum_gradients, total
+from minigrad.distributed import owned, processes, split, sum_gradients, total
 from minigrad.optim import SGD
 from minigrad.train import loop
 from minigrad.train import run as run_module
@@ -64,7 +64,7 @@ def bits(tree_):
 @pytest.mark.parametrize("shards", [1, 2, 4, 16])
 def test_the_sum_is_that_of_a_tree_for_every_number_of_processes(monkeypatch, shards, piece):
     """With messages of one piece, and of many with a last one that is smaller."""
-    monkeypatch.setattr(distributed, "PIECE", piece)
+    monkeypatch.setattr(processes, "PIECE", piece)
     parts = ragged(shards)
     expected = bits([tree(list(arrays)) for arrays in zip(*parts, strict=True)])
     before = bits(parts)
@@ -147,15 +147,15 @@ def test_who_is_the_first_to_give_up_names_the_rank_that_does_not_come(monkeypat
 def test_processes_without_mpi4py_are_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
-    for name in distributed.LAUNCHED:
+    for name in processes.LAUNCHED:
         monkeypatch.delenv(name, raising=False)
-    assert distributed._communicator.__wrapped__() is None  # alone, nobody needs it
-    for name in distributed.LAUNCHED:
+    assert processes._communicator.__wrapped__() is None  # alone, nobody needs it
+    for name in processes.LAUNCHED:
         monkeypatch.setenv(name, "1")
-        assert distributed._communicator.__wrapped__() is None
+        assert processes._communicator.__wrapped__() is None
         monkeypatch.setenv(name, "4")
         with pytest.raises(ImportError) as error:
-            distributed._communicator.__wrapped__()
+            processes._communicator.__wrapped__()
         assert str(error.value) == (
             f"distributed: 4 processes were started; for 4 runs of their own, unset {name}; "
             'for one, install mpi4py: pip install "minigrad-numpy[mpi]"'
@@ -181,7 +181,7 @@ def test_processes_that_mpi_does_not_know_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", module)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     with pytest.raises(RuntimeError) as error:
-        distributed._communicator.__wrapped__()
+        processes._communicator.__wrapped__()
     assert str(error.value) == (
         "distributed: 2 processes were started; for 2 runs of their own, unset OMPI_COMM_WORLD_SIZE; "
         "for one, use the mpiexec of mpi4py's MPI (MPICH Version:      5.0.2), or srun --mpi=pmi2"
@@ -194,7 +194,7 @@ def test_an_exception_that_nobody_catches_names_the_rank_and_ends_all(monkeypatc
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", module.MPI)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(signal, "alarm", lambda seconds: setattr(comm, "seconds", seconds))
-    assert distributed._communicator.__wrapped__() is comm
+    assert processes._communicator.__wrapped__() is comm
     sys.excepthook(ValueError, ValueError("too bad"), None)
     assert capsys.readouterr().err == "rank 1 of 2, on node7:\nValueError: too bad\n"
     assert (comm.ended, comm.seconds) == (1, 5)

@@ -1,9 +1,9 @@
-"""One run on many processes, equal to the last bit for every number of them.
+"""Shards: how a batch is cut, and how what its parts give is added, so that the sum does not depend on who computes.
 
 A sum of floating-point numbers depends on its order, and so a run on four machines usually differs from one on two.
-Here the order does not depend on who computes. Each global batch is cut into a fixed number of *shards*, a property of
-the run, as the seed is. A shard is computed by itself: it has its own statistics of batch norm, its own draws of
-dropout and augmentation. What the shards give is added in a binary tree over the shards, here four of them::
+Here each global batch is cut into a fixed number of *shards*, a property of the run, as the seed is. A shard is
+computed by itself: it has its own statistics of batch norm, its own draws of dropout and augmentation. What the shards
+give is added in a binary tree over the shards, here four of them::
 
                  (g0 + g1) + (g2 + g3)
     1 process     0    0      0    0      adds all
@@ -13,25 +13,13 @@ dropout and augmentation. What the shards give is added in a binary tree over th
 A process owns a whole subtree. Partners then exchange their sums, and since a + b = b + a to the last bit, both get the
 same. After log2(processes) exchanges, all have the sum.
 
-The processes are MPI's (`mpiexec -n 2 python program.py`). Without MPI, one process computes all shards one after the
-other, in the memory of one. The exchange is the one part that needs mpi4py.
-
 Next: :mod:`minigrad.train.checkpoint`.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache, partial
-from itertools import chain, pairwise
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,195 +28,11 @@ from minigrad.autograd.tensor import Tensor
 from minigrad.data import DataLoader
 from minigrad.data.dataset import Batch
 from minigrad.device import to_host
+from minigrad.distributed.processes import add_that_of, rank, size
 from minigrad.nn import Module
 from minigrad.typing import Array
 
-if TYPE_CHECKING:  # optional
-    from mpi4py import MPI
-
-T = TypeVar("T")
-
-#: Variables by which the launchers of MPI tell a process how many there are: MPICH, Open MPI, and Slurm's srun.
-LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-
-#: The bytes of a message: while one is added, the next is on its way.
-PIECE = 1 << 20
-
-_alone: ContextVar[bool] = ContextVar("alone", default=False)
-
-
-# The processes -------------------------------------------------------------------------------
-
-
-def world() -> MPI.Intracomm | None:
-    """Return MPI's communicator, or None if this process is alone."""
-    return None if _alone.get() else _communicator()
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Let this process compute as if there were no others: each trains from another seed, for example.
-
-    Examples
-    --------
-    >>> with alone():
-    ...     size()
-    1
-    """
-    token = _alone.set(True)
-    try:
-        yield
-    finally:
-        _alone.reset(token)
-
-
-@cache
-def _communicator() -> MPI.Intracomm | None:
-    """Return MPI's communicator, or None if one process was started.
-
-    From then on, an exception that nobody catches ends all processes: the others would wait for this one forever.
-
-    Raises
-    ------
-    ImportError
-        If several processes were started, and mpi4py is missing.
-    RuntimeError
-        If MPI does not know of the others: each would train, and overwrite the files of the others.
-    """
-    launched = {name: int(os.environ[name]) for name in LAUNCHED if os.environ.get(name, "").isdecimal()}
-    variable, count = max(launched.items(), key=lambda item: item[1], default=("", 1))
-    if count == 1 and "mpi4py.MPI" not in sys.modules:
-        return None
-    started = f"distributed: {count} processes were started; for {count} runs of their own, unset {variable}"
-    try:
-        from mpi4py import MPI
-    except ImportError:
-        raise ImportError(f'{started}; for one, install mpi4py: pip install "minigrad-numpy[mpi]"') from None
-    comm = MPI.COMM_WORLD.Dup()
-    if comm.size == 1 < count:
-        library = MPI.Get_library_version().splitlines()[0].strip("\0 ")
-        raise RuntimeError(f"{started}; for one, use the mpiexec of mpi4py's MPI ({library}), or srun --mpi=pmi2")
-
-    def end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        print(f"rank {comm.rank} of {comm.size}, on {MPI.Get_processor_name()}:", file=sys.stderr)
-        sys.__excepthook__(kind, error, trace)
-        sys.stderr.flush()
-        getattr(signal, "alarm", int)(5)  # if another machine is out of reach, MPI waits for it forever
-        comm.Abort(1)
-
-    if comm.size > 1:
-        sys.excepthook = end_all
-    return comm if comm.size > 1 else None
-
-
-def rank() -> int:
-    """Return the number of this process, from 0; the process of rank 0 logs, draws, and writes checkpoints.
-
-    Examples
-    --------
-    >>> rank(), size()
-    (0, 1)
-    """
-    return comm.rank if (comm := world()) else 0
-
-
-def size() -> int:
-    """Return the number of processes."""
-    return comm.size if (comm := world()) else 1
-
-
-def gather(value: T) -> list[T]:
-    """Return on all processes what each of them gives, in the order of their ranks; wait until all are here.
-
-    Raises
-    ------
-    TimeoutError
-        If a process does not come within MINIGRAD_WAIT seconds (a variable of the environment; by default 600).
-
-    Examples
-    --------
-    >>> gather("of rank 0")
-    ['of rank 0']
-    """
-    if (comm := world()) is None:
-        return [value]
-    if comm.rank == 0:  # it waits for each, and so can name the one that does not come
-        values = [value, *(_wait_for(partial(comm.improbe, r), r).recv() for r in range(1, comm.size))]
-        sent = [comm.isend(values, r) for r in range(1, comm.size)]
-    else:
-        sent = [comm.isend(value, 0)]
-        values = _wait_for(partial(comm.improbe, 0), 0, patience=2.0).recv()
-    for request in sent:
-        request.wait()
-    return values
-
-
-def broadcast(value: T) -> T:
-    """Return on all processes what rank 0 gives.
-
-    Raises
-    ------
-    TimeoutError
-        As :func:`gather` does.
-
-    Examples
-    --------
-    >>> broadcast("of rank 0")
-    'of rank 0'
-    """
-    gather(None)  # MPI's own broadcast has no time limit
-    return comm.bcast(value) if (comm := world()) else value
-
-
-def agree(facts: Mapping[str, object]) -> None:
-    """Raise ValueError on all processes, unless they give the same facts: another kernel of BLAS means other bits.
-
-    The variable MINIGRAD_UNEQUAL=1 lets them go on, if that is wanted.
-
-    Examples
-    --------
-    >>> agree({"numpy": np.__version__})
-    """
-    first, *others = gather(dict(facts))
-    for r, theirs in enumerate(others, 1):
-        names = [name for name in first | theirs if first.get(name) != theirs.get(name)]
-        if names and os.environ.get("MINIGRAD_UNEQUAL") != "1":
-            both = "; ".join(f"{n} is {first.get(n)} on rank 0, and {theirs.get(n)} on rank {r}" for n in names)
-            raise ValueError(f"distributed: {both}; make them equal, or set MINIGRAD_UNEQUAL=1")
-
-
-def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1.0) -> T:
-    """Return what a function gives as soon as it gives something; give up after MINIGRAD_WAIT seconds.
-
-    Who waits for a process that itself waits is more patient, so that the one to blame is named.
-    """
-    start, limit = time.monotonic(), patience * float(os.environ.get("MINIGRAD_WAIT", 600))
-    while not (found := arrived()):
-        if (waited := time.monotonic() - start) > 0.001:  # do not take the processor away from those who compute
-            time.sleep(1e-4)
-        if waited > limit:
-            raise TimeoutError(f"distributed: rank {partner} has not answered for {limit:g} s (MINIGRAD_WAIT)")
-    return found
-
-
-def _add_that_of(partner: int, mine: Array, patience: float) -> None:
-    """Add another process's vector to this one, in place, while it does the same."""
-    comm, length = world(), PIECE // mine.itemsize
-
-    def begun(start: int) -> tuple[Array, Array, list[MPI.Request]]:
-        piece = mine[start : start + length]
-        theirs = np.empty_like(piece)
-        buffers = theirs.view(np.uint8), piece.view(np.uint8)  # MPI has no name for some dtypes
-        return piece, theirs, [comm.Irecv(buffers[0], partner), comm.Isend(buffers[1], partner)] if comm else []
-
-    pieces = chain(map(begun, range(0, mine.size, length)), [(mine[:0], mine[:0], [])])
-    for (piece, theirs, requests), _ in pairwise(pieces):  # the next one is on its way
-        for request in requests:
-            _wait_for(request.Test, partner, patience)
-        piece += theirs
-
-
-# Shards --------------------------------------------------------------------------------------
+# A batch -------------------------------------------------------------------------------------
 
 
 class Shards(NamedTuple):
@@ -357,7 +161,7 @@ def total(parts: Iterable[list[Array]]) -> list[Array]:
     (_, sums), out = tree[0], []
     for level in range(size().bit_length() - 1):
         for vector in sums.values():
-            _add_that_of(rank() ^ 1 << level, vector, 1 + level / 4)
+            add_that_of(rank() ^ 1 << level, vector, 1 + level / 4)
     for array in arrays:
         part, sums[array.dtype] = np.split(sums[array.dtype], [array.size])
         out.append(part.reshape(array.shape))
