@@ -6,7 +6,6 @@ Next: :mod:`minigrad.train.loop`.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import platform
@@ -312,6 +311,8 @@ def facts(run: Run) -> dict[str, object]:
 
 def _checksum(parts: list[bytes]) -> str:
     """Return a short text that tells bytes apart."""
+    import hashlib
+
     return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
 
 
