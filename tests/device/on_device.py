@@ -292,7 +292,7 @@ class OnDevice:
 class FittedOnDevice(OnDevice):
     """The suite, and the training loop: it moves batches by the name of the device that the parameters are on."""
 
-    def fitted(self, net: Any, tmp_path: Path, iterations: int, resume: bool = False) -> Any:
+    def fitted(self, net: Any, tmp_path: Path, iterations: int, shards: int | None, resume: bool = False) -> Any:
         """Train on the digits, with a checkpoint."""
         digits, held_out = mg.data.Digits(), mg.data.Digits(train=False)
         return train.fit(
@@ -303,16 +303,18 @@ class FittedOnDevice(OnDevice):
             evaluate_every=2,
             evaluate_on={"test": mg.data.DataLoader(mg.data.Subset(held_out, np.arange(60)), 30)},
             checkpoint=train.Checkpoint(tmp_path / "run.safetensors", resume=resume),
+            shards=shards,
         )
 
-    def test_fit_resume_evaluate_and_refresh(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("shards", [None, 4])
+    def test_fit_resume_evaluate_and_refresh(self, tmp_path: Path, shards: int | None) -> None:
         make = partial(cifar_resnet, 8, in_channels=1)
         nets = [make(), self.to(make())]
         histories = []
         for i, net in enumerate(nets):
-            self.fitted(net, tmp_path / str(i), 2)
+            self.fitted(net, tmp_path / str(i), 2, shards)
             again = self.to(make()) if i else make()  # and its end from the checkpoint
-            histories.append(self.fitted(again, tmp_path / str(i), 4, resume=True))
+            histories.append(self.fitted(again, tmp_path / str(i), 4, shards, resume=True))
             test = mg.data.DataLoader(mg.data.Digits(train=False), 100)
             train.refresh_statistics(again, test)
             histories[-1].append(dict(zip(("test_loss", "test_error"), train.evaluate(again, test), strict=True)))
