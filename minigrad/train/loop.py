@@ -172,9 +172,10 @@ def fit(
         distributed.owned(shards, batches)
     if checkpoint is not None and first_rank:
         checkpoint.begin(run)
-    if shards is not None:
+    if processes > 1:
         arguments = {"the number of iterations": length, "evaluate_every": every, "a checkpoint": bool(checkpoint)}
         distributed.agree(facts(run) | arguments)
+    if shards is not None:
         run.restore(distributed.broadcast(run.state_dict()))
     keep_freed_memory()
     if not model.training:

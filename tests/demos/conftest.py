@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 #: The number of records of each file.
-FILES = {f"data_batch_{i}.bin": 30 for i in range(1, 6)} | {"test_batch.bin": 60}
+TRAIN, TEST = {f"data_batch_{i}.bin": 30 for i in range(1, 6)}, {"test_batch.bin": 60}
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("cifar")
     folder = root / "cifar-10-batches-bin"
     folder.mkdir()
-    for name, n in FILES.items():
+    for name, n in (TRAIN | TEST).items():
         records = rng.integers(0, 256, (n, 1 + 3 * 32 * 32), dtype=np.uint8)
         records[:, 0] = np.arange(n) % 10
         records[:, 1:] //= 8

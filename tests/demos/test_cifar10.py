@@ -11,8 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minigrad as mg
 from demos import cifar10
 from minigrad.train.report import read_log
-
-TRAIN, TEST = {f"data_batch_{i}.bin": 30 for i in range(1, 6)}, {"test_batch.bin": 60}
+from tests.demos.conftest import TEST, TRAIN
 
 
 @pytest.fixture

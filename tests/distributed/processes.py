@@ -126,6 +126,25 @@ MPIEXEC = MPIEXEC if MPIEXEC.exists() else shutil.which("mpiexec")
 NONE = "needs mpi4py and mpiexec" if MPIEXEC is None or importlib.util.find_spec("mpi4py") is None else ""
 
 
+def run(size, *program, folder=None, fails=False):
+    """Run a Python program on so many processes, of one thread each, as a user would; return what it printed.
+
+    If it is to fail, return what it printed as errors.
+    """
+    launcher = [str(MPIEXEC), "-n", str(size)] if size > 1 else []
+    done = subprocess.run(
+        [*launcher, sys.executable, *map(str, program)],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(house.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert bool(done.returncode) == fails, done.stderr
+    return done.stderr if fails else done.stdout
+
+
 def start(size, *program, first=(), launcher=(str(MPIEXEC),), **variables):
     """Start `size` processes of a Python program; that of rank 0 may have other variables, as VAR=VALUE."""
     paths = os.pathsep.join([str(house.ROOT), os.environ.get("PYTHONPATH", "")])

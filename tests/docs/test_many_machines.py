@@ -3,10 +3,7 @@
 Its programs give the same bits on 1, 2 and 4 processes; its names and errors are those of the source.
 """
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,13 +22,7 @@ NEEDS_MPI = pytest.mark.skipif(bool(processes.NONE), reason=processes.NONE)
 def run(program, folder, size):
     """Run a program of the page as it says, in a folder; return what it printed."""
     (folder / "program.py").write_text(program)
-    command = [sys.executable, "program.py"]
-    if size > 1:
-        command = [str(processes.MPIEXEC), "-n", str(size), *command]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return processes.run(size, "program.py", folder=folder)
 
 
 def checksum(printed):
