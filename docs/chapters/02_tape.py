@@ -165,7 +165,7 @@ ax.legend()
 
 # %%
 # A residual net has the same structure: each block computes ``x + f(x)``, and so uses x twice. Fifty blocks have
-# :math:`2^{50}` paths. (:doc:`Chapter 14 </course/14_residual>` returns to these paths.) So minigrad takes the newest
+# :math:`2^{50}` paths. (:doc:`Chapter 15 </course/15_residual>` returns to these paths.) So minigrad takes the newest
 # step first.
 #
 # In minigrad

@@ -231,7 +231,7 @@ except ValueError as error:
 # 2. **All pairs.** ``d[i, j] = sum over k of (a[i, k] - b[j, k]) ** 2`` is the squared distance of every point of a to
 #    every point of b. Find the rules for a and for b. Over which index does each rule sum?
 # 3. **Centre.** In ``y = x - x.mean(axis=1, keepdims=True)``, two paths lead from x to y. Find the rule. It is used in
-#    every layer that normalises (:doc:`chapter 10 </course/10_batch_norm>`).
+#    every layer that normalises (:doc:`chapter 11 </course/11_batch_norm>`).
 #
 # .. literalinclude:: /exercises/chapter_03.py
 #

@@ -4,8 +4,8 @@ r"""
 
 What is the rule of a matrix product, and why do we compute gradients backwards?
 
-A net spends nearly all its time in matrix products. Convolution, too, is written as a matrix product in :doc:`chapter 7
-</course/07_im2col>`. So the rule of the matrix product is important. You need not memorise it: name the three indices,
+A net spends nearly all its time in matrix products. Convolution, too, is written as a matrix product in :doc:`chapter 8
+</course/08_im2col>`. So the rule of the matrix product is important. You need not memorise it: name the three indices,
 and the rule follows. At the end of the chapter we train a net that recognises handwritten digits, with all its
 gradients written by hand.
 """
@@ -214,7 +214,7 @@ def digits(train):
 x, t = digits(train=True)
 x_test, t_test = digits(train=False)
 shapes = [(64, 100), (100,), (100, 10), (10,)]
-# random weights, of a size that chapter 12 explains; biases of 0
+# random weights, of a size that chapter 13 explains; biases of 0
 parameters = [rng.standard_normal(s) * (2 / s[0]) ** 0.5 if len(s) == 2 else np.zeros(s) for s in shapes]
 
 by_hand = net_by_hand(x, t, *parameters)[1]

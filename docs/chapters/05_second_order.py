@@ -246,7 +246,7 @@ assert np.linalg.norm(slope_at(loss, w)) < 1e-6
 
 # %%
 # After six steps the gradient is almost zero, and the loss cannot fall further. The loss of a deep net is not a bowl,
-# and its batches are noisy. So :doc:`chapter 11 </course/11_sgd>` returns to the first order. But every operator in
+# and its batches are noisy. So :doc:`chapter 12 </course/12_sgd>` returns to the first order. But every operator in
 # minigrad has second derivatives, and they are checked like the first.
 #
 # Exercises

@@ -1,38 +1,32 @@
-"""Exercises of chapter 8: making convolution fast."""
-
-from concurrent.futures import ThreadPoolExecutor
+"""Exercises of chapter 8, convolution as im2col."""
 
 import numpy as np
 
-from minigrad.device import windows
+import minigrad as mg
 
 
-def intensity(pixels, kernel, stride, c, o, blocks):
-    """Return the operations per byte of a float32 convolution without padding.
+def sound_windows(sound, k, stride):
+    """Return the windows (n, to, k, c) of a sound (n, t, c) as a view, without copying.
 
-    There are `pixels` output pixels, and ``stride ** 2`` times as many pixels in the image; `kernel` is (kh, kw). A
-    multiply-add counts as two operations. The image is read once, the weights are read once, and the result is written
-    once. If `blocks` is False, the columns are also written to memory and read again, except for a 1x1 kernel of stride
-    1, which needs no columns.
+    Window p starts at step ``stride * p``; ``to = (t - k) // stride + 1``. Use
+    ``np.lib.stride_tricks.as_strided(sound, shape, strides)``. The array `sound` need not be contiguous.
     """
     raise NotImplementedError
 
 
-def convolve_in_blocks(x, w, block_bytes):
-    """Convolve x (n, h, w, c) with w (kh, kw, c, o), at stride 1 and without padding, in blocks of images.
+def weight_gradient(x, g, kernel, stride):
+    """Return dw (kh, kw, c, o) of a convolution without padding, from x (n, h, w, c) and g (n, ho, wo, o).
 
-    A block has as many images as possible with at most `block_bytes` of columns, but at least one image. All blocks
-    use the same buffer for their columns. The number of images need not be a multiple of the images in a block.
+    Compute one matrix product for each of the ``kh * kw`` taps, and make no columns. `kernel` is (kh, kw).
     """
     raise NotImplementedError
 
 
-def sum_of_products(product, count, threads):
-    """Return the array ``product(0) + ... + product(count - 1)``, with the same bits for every number of threads.
+def image_gradient(g, w, shape, stride):
+    """Return dx, of `shape` (n, h, w, c), of a convolution without padding, from g (n, ho, wo, o) and w (kh, kw, c, o).
 
-    Cut ``range(count)`` into four parts with ``np.array_split``. For each part, a partial sum adds its products from
-    the first to the last; at the end, the four partial sums are added in order. A ``ThreadPoolExecutor`` of `threads`
-    threads computes the partial sums. Do not change the arrays that `product` returns: they may be in use elsewhere.
-    `count` is at least 4.
+    A convolution of stride 1 has more output pixels than one of stride `stride`. So first spread g out, with zeros at
+    the pixels that stride `stride` skips. Then call ``mg.conv2d`` once, with stride 1 and the flipped kernel. In some
+    images, no window reaches the last pixels.
     """
     raise NotImplementedError

@@ -1,33 +1,38 @@
-"""Exercises of chapter 9: fewer multiplications."""
+"""Exercises of chapter 9: making convolution fast."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from minigrad.device import windows
 
 
-def three_outputs(x, w):
-    """Return the three outputs ``x[i] * w[0] + x[i + 1] * w[1]``, i = 0, 1, 2, with only four products.
+def intensity(pixels, kernel, stride, c, o, blocks):
+    """Return the operations per byte of a float32 convolution without padding.
 
-    x has four pixels, w has two weights. A product is a pixel, or a sum of pixels, times a weight, or a sum of weights.
-    Additions, subtractions and factors that are plain numbers, such as ``w[0] / 2``, do not count. Return a list.
+    There are `pixels` output pixels, and ``stride ** 2`` times as many pixels in the image; `kernel` is (kh, kw). A
+    multiply-add counts as two operations. The image is read once, the weights are read once, and the result is written
+    once. If `blocks` is False, the columns are also written to memory and read again, except for a 1x1 kernel of stride
+    1, which needs no columns.
     """
     raise NotImplementedError
 
 
-def exact_matrices(points, outputs, taps):
-    """Return (At, G, Bt), three arrays of Fractions, with which ``At @ ((G @ w) * (Bt @ x))`` is a convolution.
+def convolve_in_blocks(x, w, block_bytes):
+    """Convolve x (n, h, w, c) with w (kh, kw, c, o), at stride 1 and without padding, in blocks of images.
 
-    w has `taps` weights, x has ``outputs + taps - 1`` pixels, and the result has `outputs` numbers. The `points` are
-    ``outputs + taps - 2`` different Fractions; the last point is infinity. The arrays have the dtype object. The
-    result must be exact: ``np.linalg.inv`` rounds. (Which polynomial is 1 at one point, and 0 at the others?)
+    A block has as many images as possible with at most `block_bytes` of columns, but at least one image. All blocks
+    use the same buffer for their columns. The number of images need not be a multiple of the images in a block.
     """
     raise NotImplementedError
 
 
-def gradients_by_tiles(g, x, w, matrices):
-    """Return dx and dw of a convolution of x (n, h, w, c) with w (3, 3, c, o) without padding, at stride 1.
+def sum_of_products(product, count, threads):
+    """Return the array ``product(0) + ... + product(count - 1)``, with the same bits for every number of threads.
 
-    The cotangent g has the shape (n, h - 2, w - 2, o), and `matrices` is (At, G, Bt) for tiles of m outputs; height and
-    width of x are multiples of m, for any m. Call ``windows`` once, and transform each tile of g once.
+    Cut ``range(count)`` into four parts with ``np.array_split``. For each part, a partial sum adds its products from
+    the first to the last; at the end, the four partial sums are added in order. A ``ThreadPoolExecutor`` of `threads`
+    threads computes the partial sums. Do not change the arrays that `product` returns: they may be in use elsewhere.
+    `count` is at least 4.
     """
     raise NotImplementedError

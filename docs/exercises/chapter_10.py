@@ -1,31 +1,33 @@
-"""Exercises of chapter 10: batch norm, forward and backward."""
+"""Exercises of chapter 10: fewer multiplications."""
 
 import numpy as np
 
+from minigrad.device import windows
 
-def layer_norm_backward(g, x, gamma, eps):
-    """Return the gradients (dx, dgamma, dbeta) of layer norm, in NumPy.
 
-    Layer norm computes mean and (biased) variance over the last axis, separately for each pixel:
-    ``y = gamma * (x - mean) / sqrt(var + eps) + beta``. The shape of x and g is (n, h, w, c); that of gamma and beta is
-    (c,).
+def three_outputs(x, w):
+    """Return the three outputs ``x[i] * w[0] + x[i + 1] * w[1]``, i = 0, 1, 2, with only four products.
+
+    x has four pixels, w has two weights. A product is a pixel, or a sum of pixels, times a weight, or a sum of weights.
+    Additions, subtractions and factors that are plain numbers, such as ``w[0] / 2``, do not count. Return a list.
     """
     raise NotImplementedError
 
 
-def folded(w, b, gamma, beta, running_mean, running_var, eps):
-    """Return the weights and bias of one convolution that equals a convolution followed by batch norm.
+def exact_matrices(points, outputs, taps):
+    """Return (At, G, Bt), three arrays of Fractions, with which ``At @ ((G @ w) * (Bt @ x))`` is a convolution.
 
-    The given convolution has weights w (kh, kw, c, o) and a bias b (o,), which may be None. Batch norm is in evaluation
-    mode. Do not change the arguments.
+    w has `taps` weights, x has ``outputs + taps - 1`` pixels, and the result has `outputs` numbers. The `points` are
+    ``outputs + taps - 2`` different Fractions; the last point is infinity. The arrays have the dtype object. The
+    result must be exact: ``np.linalg.inv`` rounds. (Which polynomial is 1 at one point, and 0 at the others?)
     """
     raise NotImplementedError
 
 
-def merged_statistics(counts, means, variances):
-    """Return mean and (biased) variance of the whole data, from those of its parts.
+def gradients_by_tiles(g, x, w, matrices):
+    """Return dx and dw of a convolution of x (n, h, w, c) with w (3, 3, c, o) without padding, at stride 1.
 
-    `counts` has shape (parts,), `means` and `variances` have shape (parts, c). The parts may differ in size. The
-    variance may be as small as a billionth of the squared mean: avoid formulas that lose digits by cancellation.
+    The cotangent g has the shape (n, h - 2, w - 2, o), and `matrices` is (At, G, Bt) for tiles of m outputs; height and
+    width of x are multiples of m, for any m. Call ``windows`` once, and transform each tile of g once.
     """
     raise NotImplementedError

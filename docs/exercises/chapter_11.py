@@ -1,28 +1,31 @@
-"""Exercises of chapter 11: SGD with momentum."""
-
-import math
+"""Exercises of chapter 11: batch norm, forward and backward."""
 
 import numpy as np
 
 
-def largest_stable_rate(hessian, momentum):
-    """Return the largest learning rate at which SGD with this momentum is stable on L(w) = ``w @ H @ w / 2``.
+def layer_norm_backward(g, x, gamma, eps):
+    """Return the gradients (dx, dgamma, dbeta) of layer norm, in NumPy.
 
-    H is the `hessian` (k, k). It is symmetric and positive definite, but need not be diagonal.
+    Layer norm computes mean and (biased) variance over the last axis, separately for each pixel:
+    ``y = gamma * (x - mean) / sqrt(var + eps) + beta``. The shape of x and g is (n, h, w, c); that of gamma and beta is
+    (c,).
     """
     raise NotImplementedError
 
 
-def best_settings(smallest, largest):
-    """Return the best (lr, momentum) for a bowl whose curvatures lie between `smallest` and `largest`."""
+def folded(w, b, gamma, beta, running_mean, running_var, eps):
+    """Return the weights and bias of one convolution that equals a convolution followed by batch norm.
+
+    The given convolution has weights w (kh, kw, c, o) and a bias b (o,), which may be None. Batch norm is in evaluation
+    mode. Do not change the arguments.
+    """
     raise NotImplementedError
 
 
-def restart_factor(iteration, period):
-    """Return the factor of the learning rate: in each period it falls from 1 towards 0, along half a cosine wave.
+def merged_statistics(counts, means, variances):
+    """Return mean and (biased) variance of the whole data, from those of its parts.
 
-    The first period has the iterations 0 to ``period - 1``, the next is twice as long, and so on. In iteration t of a
-    period of length T, the factor is ``(1 + cos(pi t / T)) / 2``. Keep no state: the result depends on the arguments
-    only.
+    `counts` has shape (parts,), `means` and `variances` have shape (parts, c). The parts may differ in size. The
+    variance may be as small as a billionth of the squared mean: avoid formulas that lose digits by cancellation.
     """
     raise NotImplementedError

@@ -1,32 +1,28 @@
-"""Exercises of chapter 12: initialisation."""
+"""Exercises of chapter 12: SGD with momentum."""
 
 import math
 
 import numpy as np
 
 
-def leaky_normal(shape, slope, rng):
-    """Draw normal weights with which a layer and its leaky ReLU preserve the mean square.
+def largest_stable_rate(hessian, momentum):
+    """Return the largest learning rate at which SGD with this momentum is stable on L(w) = ``w @ H @ w / 2``.
 
-    A leaky ReLU returns y where y > 0, and ``slope * y`` elsewhere. `shape` is (..., c_in, c_out), so the fan-in is the
-    product of all sizes except the last; `rng` is a numpy Generator.
+    H is the `hessian` (k, k). It is symmetric and positive definite, but need not be diagonal.
     """
     raise NotImplementedError
 
 
-def orthogonal(n, rng):
-    """Draw a weight (n, n) whose singular values are all sqrt(2): sqrt(2) times an orthogonal matrix.
-
-    All directions must be equally likely: correct the signs that ``np.linalg.qr`` chooses. `rng` is a numpy Generator.
-    """
+def best_settings(smallest, largest):
+    """Return the best (lr, momentum) for a bowl whose curvatures lie between `smallest` and `largest`."""
     raise NotImplementedError
 
 
-def scaled_to_data(weights, x):
-    """Return scaled weights with which the output of every layer on x has mean square 1.
+def restart_factor(iteration, period):
+    """Return the factor of the learning rate: in each period it falls from 1 towards 0, along half a cosine wave.
 
-    The net is ``relu(relu(x @ w0) @ w1) @ w2 ...``; "output" means the output before the ReLU. `weights` is a list of
-    arrays (c_in, c_out), x is (n, c_in). Return new arrays, each a positive multiple of the given one. Do not change
-    the given arrays.
+    The first period has the iterations 0 to ``period - 1``, the next is twice as long, and so on. In iteration t of a
+    period of length T, the factor is ``(1 + cos(pi t / T)) / 2``. Keep no state: the result depends on the arguments
+    only.
     """
     raise NotImplementedError

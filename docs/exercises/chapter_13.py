@@ -1,30 +1,32 @@
-"""Exercises of chapter 13, plain nets and the degradation problem."""
+"""Exercises of chapter 13: initialisation."""
+
+import math
 
 import numpy as np
 
 
-def identity_kernel(k, c):
-    """Return float32 weights (k, k, c, c) with which a convolution returns its input.
+def leaky_normal(shape, slope, rng):
+    """Draw normal weights with which a layer and its leaky ReLU preserve the mean square.
 
-    k is odd; the convolution has stride 1 and padding k // 2.
+    A leaky ReLU returns y where y > 0, and ``slope * y`` elsewhere. `shape` is (..., c_in, c_out), so the fan-in is the
+    product of all sizes except the last; `rng` is a numpy Generator.
     """
     raise NotImplementedError
 
 
-def diagnosis(shallow, deep):
-    """Return what is wrong with a deep net, compared with a shallow net: "degradation", "overfitting" or "nothing".
+def orthogonal(n, rng):
+    """Draw a weight (n, n) whose singular values are all sqrt(2): sqrt(2) times an orthogonal matrix.
 
-    `shallow` and `deep` are pairs (training error, test error) at the end of training. If the deep net has the higher
-    training error, it suffers from degradation, whatever its test error is. Otherwise, if it has the higher test error,
-    it suffers from overfitting.
+    All directions must be equally likely: correct the signs that ``np.linalg.qr`` chooses. `rng` is a numpy Generator.
     """
     raise NotImplementedError
 
 
-def neutral_batch_norm(x, eps):
-    """Return gamma (c,) and beta (c,) with which batch norm in training mode returns its input x (n, h, w, c).
+def scaled_to_data(weights, x):
+    """Return scaled weights with which the output of every layer on x has mean square 1.
 
-    In training mode, batch norm subtracts the mean of each channel over the batch, and divides by the square root of
-    (its variance + eps).
+    The net is ``relu(relu(x @ w0) @ w1) @ w2 ...``; "output" means the output before the ReLU. `weights` is a list of
+    arrays (c_in, c_out), x is (n, c_in). Return new arrays, each a positive multiple of the given one. Do not change
+    the given arrays.
     """
     raise NotImplementedError

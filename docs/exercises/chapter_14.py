@@ -1,32 +1,30 @@
-"""Exercises of chapter 14, residual learning."""
+"""Exercises of chapter 14, plain nets and the degradation problem."""
 
 import numpy as np
 
-from minigrad import nn
-from models.resnet import BasicBlock, Bottleneck
 
+def identity_kernel(k, c):
+    """Return float32 weights (k, k, c, c) with which a convolution returns its input.
 
-def chain_gradient(matrices, g):
-    """Return the gradient in the input of a chain of linear residual blocks; g (c,) is the gradient in its output.
-
-    The chain is ``for a in matrices: x = x + a @ x``, with matrices (c, c). Use only products of a matrix and a vector.
+    k is odd; the convolution has stride 1 and padding k // 2.
     """
     raise NotImplementedError
 
 
-def shortcut_a(x, stride, c_out):
-    """Return the shortcut of option A for an array x (n, h, w, c): every `stride`-th pixel, and c_out channels.
+def diagnosis(shallow, deep):
+    """Return what is wrong with a deep net, compared with a shallow net: "degradation", "overfitting" or "nothing".
 
-    The new channels are zeros. Half of them come before the old channels and half after; if their number is odd, one
-    more comes after. The result has the dtype of x.
+    `shallow` and `deep` are pairs (training error, test error) at the end of training. If the deep net has the higher
+    training error, it suffers from degradation, whatever its test error is. Otherwise, if it has the higher test error,
+    it suffers from overfitting.
     """
     raise NotImplementedError
 
 
-def begin_as_shortcuts(net):
-    """Change a residual net in place, so that every block returns relu(downsample(x)), in training and in evaluation.
+def neutral_batch_norm(x, eps):
+    """Return gamma (c,) and beta (c,) with which batch norm in training mode returns its input x (n, h, w, c).
 
-    The last layer before the addition is a batch norm: ``bn2`` of a BasicBlock, ``bn3`` of a Bottleneck. Make it return
-    zeros, whatever its parameters and statistics were before. Change nothing else.
+    In training mode, batch norm subtracts the mean of each channel over the batch, and divides by the square root of
+    (its variance + eps).
     """
     raise NotImplementedError

@@ -1,28 +1,32 @@
-"""Exercises of chapter 15, bottlenecks and cost."""
+"""Exercises of chapter 15, residual learning."""
 
-import math
+import numpy as np
+
+from minigrad import nn
+from models.resnet import BasicBlock, Bottleneck
 
 
-def conv_macs(h, w, kernel, c, o, stride=1, padding=0, groups=1):
-    """Return the multiply-adds of a convolution of one image (h, w, c) with `kernel` = (kh, kw) and o filters.
+def chain_gradient(matrices, g):
+    """Return the gradient in the input of a chain of linear residual blocks; g (c,) is the gradient in its output.
 
-    With groups, each filter reads c / groups channels. If the stride does not divide a size, round the number of
-    windows down.
+    The chain is ``for a in matrices: x = x + a @ x``, with matrices (c, c). Use only products of a matrix and a vector.
     """
     raise NotImplementedError
 
 
-def cifar_macs(depth):
-    """Return the multiply-adds of the paper's CIFAR net of 6n + 2 layers for one image of 32x32, without building it.
+def shortcut_a(x, stride, c_out):
+    """Return the shortcut of option A for an array x (n, h, w, c): every `stride`-th pixel, and c_out channels.
 
-    Its shortcuts (option A) cost nothing; the fully connected layer, with ten classes, counts.
+    The new channels are zeros. Half of them come before the old channels and half after; if their number is odd, one
+    more comes after. The result has the dtype of x.
     """
     raise NotImplementedError
 
 
-def middle_width(c, budget):
-    """Return the largest m for which a bottleneck (1x1 to m, 3x3, 1x1 back to c) costs at most `budget`.
+def begin_as_shortcuts(net):
+    """Change a residual net in place, so that every block returns relu(downsample(x)), in training and in evaluation.
 
-    c is the number of channels at both ends, and the budget is in multiply-adds per pixel. The smallest m is 0.
+    The last layer before the addition is a batch norm: ``bn2`` of a BasicBlock, ``bn3`` of a Bottleneck. Make it return
+    zeros, whatever its parameters and statistics were before. Change nothing else.
     """
     raise NotImplementedError

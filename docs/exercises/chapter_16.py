@@ -1,26 +1,28 @@
-"""Exercises of chapter 16, CIFAR-10 to the letter."""
+"""Exercises of chapter 16, bottlenecks and cost."""
 
-import numpy as np
-
-
-def learning_rate(iteration):
-    """Return the paper's learning rate for an iteration from 0 to 63,999."""
-    raise NotImplementedError
+import math
 
 
-def one_view(image, mean, top, left, mirrored):
-    """Return one view (32, 32, 3) of an image (32, 32, 3) as the paper's nets see it.
+def conv_macs(h, w, kernel, c, o, stride=1, padding=0, groups=1):
+    """Return the multiply-adds of a convolution of one image (h, w, c) with `kernel` = (kh, kw) and o filters.
 
-    Subtract the mean image; add 4 pixels of zeros on each side; cut out the 32x32 window that begins at row `top` and
-    column `left` of the padded image; and if `mirrored`, swap left and right.
+    With groups, each filter reads c / groups channels. If the stride does not divide a size, round the number of
+    windows down.
     """
     raise NotImplementedError
 
 
-def epoch_order(n, seed, epoch):
-    """Return the order of n images in an epoch: a permutation that depends only on seed and epoch.
+def cifar_macs(depth):
+    """Return the multiply-adds of the paper's CIFAR net of 6n + 2 layers for one image of 32x32, without building it.
 
-    Other seeds and other epochs give other orders, even if seed + epoch is the same. No call changes the result of
-    another call, and NumPy's global generator is not used. Use ``np.random.SeedSequence(seed, spawn_key=(...))``.
+    Its shortcuts (option A) cost nothing; the fully connected layer, with ten classes, counts.
+    """
+    raise NotImplementedError
+
+
+def middle_width(c, budget):
+    """Return the largest m for which a bottleneck (1x1 to m, 3x3, 1x1 back to c) costs at most `budget`.
+
+    c is the number of channels at both ends, and the budget is in multiply-adds per pixel. The smallest m is 0.
     """
     raise NotImplementedError

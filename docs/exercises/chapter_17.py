@@ -1,29 +1,26 @@
-"""Exercises of chapter 17, real weights and a real photograph."""
-
-import math
+"""Exercises of chapter 17, CIFAR-10 to the letter."""
 
 import numpy as np
 
 
-def head_weights(weight, c):
-    """Return PyTorch's weights (o, c h w) of a linear layer that reads flattened maps as minigrad's weights (h w c, o).
+def learning_rate(iteration):
+    """Return the paper's learning rate for an iteration from 0 to 63,999."""
+    raise NotImplementedError
 
-    c is the number of channels of the maps. PyTorch flattens maps (c, h, w), minigrad flattens maps (h, w, c).
+
+def one_view(image, mean, top, left, mirrored):
+    """Return one view (32, 32, 3) of an image (32, 32, 3) as the paper's nets see it.
+
+    Subtract the mean image; add 4 pixels of zeros on each side; cut out the 32x32 window that begins at row `top` and
+    column `left` of the padded image; and if `mirrored`, swap left and right.
     """
     raise NotImplementedError
 
 
-def fold(w, b, gamma, beta, mean, var, eps):
-    """Return weights and bias of a convolution equal to convolution (w, b) followed by batch norm in evaluation.
+def epoch_order(n, seed, epoch):
+    """Return the order of n images in an epoch: a permutation that depends only on seed and epoch.
 
-    w has the shape (kh, kw, c, o), all other arrays (o,).
-    """
-    raise NotImplementedError
-
-
-def same_padding(size, kernel, stride):
-    """Return the numbers of zeros (before, after) that TensorFlow's "SAME" adds to an axis of `size` pixels.
-
-    It adds as few zeros as ceil(size / stride) windows need; if the number of zeros is odd, one more comes after.
+    Other seeds and other epochs give other orders, even if seed + epoch is the same. No call changes the result of
+    another call, and NumPy's global generator is not used. Use ``np.random.SeedSequence(seed, spawn_key=(...))``.
     """
     raise NotImplementedError

@@ -1,33 +1,29 @@
-"""Exercises of chapter 18, a thousand layers."""
+"""Exercises of chapter 18, real weights and a real photograph."""
 
 import math
 
-import minigrad as mg
+import numpy as np
 
 
-def in_segments(blocks, x, k):
-    """Pass x through all blocks, a list of functions of one Tensor, and return the result.
+def head_weights(weight, c):
+    """Return PyTorch's weights (o, c h w) of a linear layer that reads flattened maps as minigrad's weights (h w c, o).
 
-    Divide the blocks into segments of k (the last may be shorter). The tape must store only the inputs of the segments,
-    and no array inside them. Use ``mg.recompute``.
+    c is the number of channels of the maps. PyTorch flattens maps (c, h, w), minigrad flattens maps (h, w, c).
     """
     raise NotImplementedError
 
 
-def best_length(n, a, b):
-    """Return the whole number k of blocks in a segment, from 1 to n, that needs the least memory.
+def fold(w, b, gamma, beta, mean, var, eps):
+    """Return weights and bias of a convolution equal to convolution (w, b) followed by batch norm in evaluation.
 
-    The input of a segment takes a bytes, and the inside of one block b bytes. There are n blocks, and the last segment
-    may be shorter. At the peak, the inputs of all segments and the inside of one segment of k blocks are stored. If
-    several k need the same memory, return the smallest.
+    w has the shape (kh, kw, c, o), all other arrays (o,).
     """
     raise NotImplementedError
 
 
-def deepest(budget, batch):
-    """Return the depth 6n + 2 of the deepest CIFAR net for which the inputs of all blocks fit into `budget` bytes.
+def same_padding(size, kernel, stride):
+    """Return the numbers of zeros (before, after) that TensorFlow's "SAME" adds to an axis of `size` pixels.
 
-    There are three stages of n blocks, on maps of 32x32x16, 16x16x32 and 8x8x64 numbers of four bytes each. Assume
-    that every block's input has the size of the maps of its own stage. Return 2 if even n = 1 does not fit.
+    It adds as few zeros as ceil(size / stride) windows need; if the number of zeros is odd, one more comes after.
     """
     raise NotImplementedError

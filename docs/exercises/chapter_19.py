@@ -1,32 +1,33 @@
-"""Exercises of chapter 19, GPUs by dispatch."""
+"""Exercises of chapter 19, a thousand layers."""
+
+import math
 
 import minigrad as mg
-from minigrad.device import namespace
 
 
-def softplus(x):
-    """Return log(1 + exp(x)) for an array of any library, in the same dtype, without overflow or loss of small numbers.
+def in_segments(blocks, x, k):
+    """Pass x through all blocks, a list of functions of one Tensor, and return the result.
 
-    For x > 0 it equals x + log(1 + exp(-x)), whose exponential cannot overflow. Find one formula in max(x, 0) and |x|
-    for both signs of x. The result must be as accurate at x = -20 as at 0: ``log(1 + y)`` loses the digits of a small
-    y, ``log1p(y)`` does not.
+    Divide the blocks into segments of k (the last may be shorter). The tape must store only the inputs of the segments,
+    and no array inside them. Use ``mg.recompute``.
     """
     raise NotImplementedError
 
 
-def mean_of_losses(losses):
-    """Return the mean of a list of losses, Tensors with one element each, as a Python float.
+def best_length(n, a, b):
+    """Return the whole number k of blocks in a segment, from 1 to n, that needs the least memory.
 
-    All Tensors are on the same device, which may be any device. Bring only one value to the host.
+    The input of a segment takes a bytes, and the inside of one block b bytes. There are n blocks, and the last segment
+    may be shorter. At the peak, the inputs of all segments and the inside of one segment of k blocks are stored. If
+    several k need the same memory, return the smallest.
     """
     raise NotImplementedError
 
 
-def clip_gradients(gradients, largest):
-    """Scale arrays in place, all by the same factor, so that their common norm is at most `largest`.
+def deepest(budget, batch):
+    """Return the depth 6n + 2 of the deepest CIFAR net for which the inputs of all blocks fit into `budget` bytes.
 
-    The common norm is the square root of the sum of the squares of all elements of all arrays. If it is larger than
-    `largest`, scale it to `largest`; if not, change nothing. It may be 0. No value may be brought to the host, so you
-    cannot use `if`.
+    There are three stages of n blocks, on maps of 32x32x16, 16x16x32 and 8x8x64 numbers of four bytes each. Assume
+    that every block's input has the size of the maps of its own stage. Return 2 if even n = 1 does not fit.
     """
     raise NotImplementedError

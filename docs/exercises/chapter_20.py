@@ -1,34 +1,32 @@
-"""Exercises of chapter 20: many machines."""
+"""Exercises of chapter 20, GPUs by dispatch."""
 
-import numpy as np
+import minigrad as mg
+from minigrad.device import namespace
 
 
-def tree_sum(vectors):
-    """Return the sum of the vectors that an iterator yields, with the bits of the chapter's ``tree``.
+def softplus(x):
+    """Return log(1 + exp(x)) for an array of any library, in the same dtype, without overflow or loss of small numbers.
 
-    The number of vectors is a power of two, which you do not know in advance. Besides the vector that has just arrived,
-    store at most one vector for each level of the tree, and do not change the vectors. (Each stored sum waits for its
-    right neighbour, a sum of equally many vectors. Which of them can be added when the next vector arrives?)
+    For x > 0 it equals x + log(1 + exp(-x)), whose exponential cannot overflow. Find one formula in max(x, 0) and |x|
+    for both signs of x. The result must be as accurate at x = -20 as at 0: ``log(1 + y)`` loses the digits of a small
+    y, ``log1p(y)`` does not.
     """
     raise NotImplementedError
 
 
-def shifts(seed, epoch, batch, own, images, most):
-    """Return random shifts for the shards of one worker: a list with an array (images, 2) of integers for each.
+def mean_of_losses(losses):
+    """Return the mean of a list of losses, Tensors with one element each, as a Python float.
 
-    `own` is a range of the numbers of shards. The integers are uniform from -most to most, both included. The shifts of
-    a shard depend on seed, epoch, batch and the number of the shard, and not on the other shards in `own`. Different
-    places have unrelated shifts: also (epoch 0, batch 1, shard 0) and (epoch 0, batch 0, shard 1).
+    All Tensors are on the same device, which may be any device. Bring only one value to the host.
     """
     raise NotImplementedError
 
 
-def all_reduce(rank, workers, mine):
-    """Add the vectors of all workers by a reduce-scatter and an all-gather, as a generator.
+def clip_gradients(gradients, largest):
+    """Scale arrays in place, all by the same factor, so that their common norm is at most `largest`.
 
-    Like the chapter's ``all_reduce``, it yields ``(partner, array)`` and is resumed with the array that the partner has
-    sent. It returns the sum over all workers, with the bits of ``tree``. The number of workers is a power of two, and
-    ``len(mine)`` is a multiple of it. Each worker sends ``2 * (workers - 1) / workers * len(mine)`` numbers in
-    2 log2(workers) messages. Do not change `mine`. (Of two partners, let the lower rank continue with the first half.)
+    The common norm is the square root of the sum of the squares of all elements of all arrays. If it is larger than
+    `largest`, scale it to `largest`; if not, change nothing. It may be 0. No value may be brought to the host, so you
+    cannot use `if`.
     """
     raise NotImplementedError

@@ -1,8 +1,8 @@
-"""Check the exercises of a chapter: ``python docs/exercises/check.py 7`` says which are done, and what is wrong.
+"""Check the exercises of a chapter: ``python docs/exercises/check.py 8`` says which are done, and what is wrong.
 
-The exercises of chapter 7 are the functions of ``chapter_07.py``. The function of the same name in
-``checks/chapter_07.py`` checks each exercise. It calls your function and tests the numbers, shapes and gradients that
-it returns; it never looks at your code. ``solutions/chapter_07.py`` contains one possible solution of each exercise;
+The exercises of chapter 8 are the functions of ``chapter_08.py``. The function of the same name in
+``checks/chapter_08.py`` checks each exercise. It calls your function and tests the numbers, shapes and gradients that
+it returns; it never looks at your code. ``solutions/chapter_08.py`` contains one possible solution of each exercise;
 ``--solutions`` checks this file instead of yours. Without a number, all chapters are checked.
 """
 

@@ -1,105 +1,102 @@
-"""Checks of chapter 9: fewer multiplications."""
+"""Checks of chapter 9: making convolution fast."""
 
-from fractions import Fraction
-from unittest import mock
+import threading
+import time
+import tracemalloc
 
 import numpy as np
 
 import minigrad as mg
-from minigrad.kernels.winograd import cook_toom
 
 
-class Number:
-    """A number that counts its products with numbers of its kind; plain numbers are factors that do not count."""
-
-    products = 0
-
-    def __init__(self, value):
-        self.value = value
-
-    def __add__(self, other):
-        return Number(self.value + _value(other))
-
-    def __sub__(self, other):
-        return Number(self.value - _value(other))
-
-    def __rsub__(self, other):
-        return Number(_value(other) - self.value)
-
-    def __neg__(self):
-        return Number(-self.value)
-
-    def __mul__(self, other):
-        Number.products += isinstance(other, Number)
-        return Number(self.value * _value(other))
-
-    def __truediv__(self, other):
-        Number.products += isinstance(other, Number)
-        return Number(self.value / _value(other))
-
-    __radd__, __rmul__ = __add__, __mul__
+def check_intensity(work):
+    cases = [
+        ((1024, (3, 3), 1, 16, 16, False), 1024 * 4608 / (1024 * 1280 + 9216), "3x3, 16 channels, at once"),
+        ((1024, (3, 3), 1, 16, 16, True), 1024 * 4608 / (1024 * 128 + 9216), "3x3, 16 channels, in blocks"),
+        ((256, (3, 3), 2, 16, 32, True), 256 * 9216 / (256 * 384 + 18432), "3x3, stride 2, 16 to 32, in blocks"),
+        ((256, (3, 3), 2, 16, 32, False), 256 * 9216 / (256 * 1536 + 18432), "3x3, stride 2, 16 to 32, at once"),
+        (
+            (3136, (1, 1), 1, 64, 256, False),
+            3136 * 32768 / (3136 * 1280 + 65536),
+            "1x1, stride 1 (which needs no columns)",
+        ),
+        (
+            (784, (1, 1), 2, 8, 4, False),
+            784 * 64 / (784 * 208 + 128),
+            "1x1, stride 2, at once (columns with every second pixel)",
+        ),
+        ((100, (1, 7), 1, 3, 5, True), 100 * 210 / (100 * 32 + 420), "1x7, 3 to 5 channels, in blocks"),
+    ]
+    for arguments, expected, name in cases:
+        got = work.intensity(*arguments)
+        assert np.isclose(got, expected, rtol=1e-9), (
+            f"{name}: expected {expected:.3f} operations per byte, got {got:.3f}"
+        )
 
 
-def check_three_outputs(work):
+def check_convolve_in_blocks(work):
     rng = np.random.default_rng(0)
-    for _ in range(3):
-        x, w = ([Fraction(int(k)) for k in rng.integers(-9, 10, size)] for size in (4, 2))
-        Number.products = 0
-        got = [_value(y) for y in work.three_outputs([Number(a) for a in x], [Number(b) for b in w])]
-        expected = [x[i] * w[0] + x[i + 1] * w[1] for i in range(3)]
-        assert len(got) == 3, f"expected three outputs, got {len(got)}"
-        for i in range(3):
-            assert abs(got[i] - expected[i]) < 1e-9, f"output {i} is {float(got[i]):g}, not {float(expected[i]):g}"
-        assert Number.products <= 4, f"expected at most four products, counted {Number.products}"
+    x, w = rng.standard_normal((11, 12, 10, 4), "f4"), rng.standard_normal((3, 2, 4, 5), "f4")
+    expected = mg.conv2d(x, w)
+    image = 10 * 9 * 3 * 2 * 4 * 4  # bytes of one image's columns
+    for images in (0.5, 1, 3, 4.7, 11, 100):
+        got = work.convolve_in_blocks(x, w, int(images * image))
+        case = f"with block_bytes for {images} images"
+        assert got.shape == expected.shape, f"{case}: expected a result of shape {expected.shape}, got {got.shape}"
+        worst = np.abs(got - expected).max()
+        assert worst < 1e-4, f"{case}: the largest error of the result is {worst:.2g}"
+    x = rng.standard_normal((64, 18, 18, 8), "f4")
+    w = rng.standard_normal((3, 3, 8, 8), "f4")
+    image = 16 * 16 * 9 * 8 * 4
+    for images in (2, 8):
+        tracemalloc.start()
+        out = work.convolve_in_blocks(x, w, images * image)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        buffers = (most - out.nbytes) / (images * image)
+        assert buffers < 1.5, (
+            f"memory for {buffers:.1f} blocks was in use, not counting the result: expected one buffer for all blocks"
+        )
+        assert buffers > 0.7, f"the buffer has only {buffers:.0%} of block_bytes: expected blocks as large as possible"
 
 
-def check_exact_matrices(work):
-    for outputs, taps, text in [
-        (2, 3, "0 1 -1"),
-        (3, 2, "0 1 -1"),
-        (4, 3, "0 2/3 -2/3 3/2 -3/2"),
-        (2, 4, "1/3 5 -2 1"),
-        (1, 2, "7"),
-        (3, 1, "2 1/2"),
-    ]:
-        points = [Fraction(a) for a in text.split()]
-        got = work.exact_matrices(list(points), outputs, taps)
-        case, t = f"points {text}, {outputs} outputs, {taps} taps", outputs + taps - 1
-        for name, matrix, shape in zip(("At", "G", "Bt"), got, ((outputs, t), (t, taps), (t, t)), strict=True):
-            assert np.shape(matrix) == shape, f"{case}: the shape of {name} is {np.shape(matrix)}, not {shape}"
-            kinds = {type(number).__name__ for number in np.ravel(np.asarray(matrix, object))}
-            assert kinds <= {"Fraction", "int"}, f"{case}: {name} holds {sorted(kinds)}, not only Fractions"
-        at, g, bt = (np.asarray(matrix, object) for matrix in got)
-        for j in range(taps):
-            for k in range(t):  # one weight times one pixel
-                result = at @ (g[:, j] * bt[:, k])
-                expected = [Fraction(i + j == k) for i in range(outputs)]
-                assert list(result) == expected, (
-                    f"{case}: weight {j} and pixel {k} give the outputs {[str(number) for number in result]}, "
-                    f"not {[str(number) for number in expected]}"
-                )
+def check_sum_of_products(work):
+    rng = np.random.default_rng(0)
+    scale = 10.0 ** rng.integers(-3, 4, (23, 1, 1))
+    values = (rng.standard_normal((23, 20, 20)) * scale).astype("f4")
+    before = values.copy()
+    lanes = np.array_split(np.arange(23), 4)
+    expected = None
+    for lane in lanes:
+        partial = values[lane[0]].copy()
+        for i in lane[1:]:
+            partial += values[i]
+        expected = partial if expected is None else expected + partial
+    for threads in (1, 2, 3, 4):
+        for seed in range(3):
+            naps = np.random.default_rng(seed).uniform(0, 0.003, 23)
 
+            def product(i, naps=naps):
+                time.sleep(naps[i])
+                return values[i]
 
-def check_gradients_by_tiles(work):
-    rng = np.random.default_rng(1)
-    for m, shape in ((4, (2, 8, 12, 3)), (2, (1, 8, 6, 2)), (3, (2, 6, 3, 4)), (1, (1, 3, 4, 2))):
-        matrices = [a.astype(float) for a in cook_toom([Fraction(a) for a in (0, 1, -1, 2, -2)[: m + 1]], m, 3)]
-        x = mg.Tensor(rng.standard_normal(shape), requires_grad=True)
-        w = mg.Tensor(rng.standard_normal((3, 3, shape[3], 5)), requires_grad=True)
-        with mg.conv_algorithm("im2col"):
-            out = mg.conv2d(x, w)
-            g = rng.standard_normal(out.shape)
-            expected = mg.grad(out, (x, w), mg.Tensor(g))
-        with mock.patch.object(work, "windows", wraps=work.windows) as spy:
-            got = work.gradients_by_tiles(g, x.data, w.data, matrices)
-        case = f"tiles of {m}x{m} outputs, x of shape {shape}"
-        for name, a, b in zip(("dx", "dw"), got, expected, strict=True):
-            assert a.shape == b.shape, f"{case}: the shape of {name} is {a.shape}, not {b.shape}"
-            worst = np.abs(a - b.data).max()
-            assert worst < 1e-10, f"{case}: the largest error of {name} is {worst:.2g}"
-        times = f"windows was called {spy.call_count} times"
-        assert spy.call_count == 1, f"{case}: {times}, expected one call; both gradients need the same tiles of g"
+            got = work.sum_of_products(product, 23, threads)
+            assert np.array_equal(values, before), "an array that product returned was changed"
+            assert np.allclose(got, expected, rtol=1e-4, atol=1e-1), f"{threads} threads: the result is not the sum"
+            assert got.tobytes() == expected.tobytes(), (
+                f"{threads} threads: the bits differ from those of four partial sums added in order"
+            )
+    at_work, most, lock = 0, 0, threading.Lock()
 
+    def watched(i):
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.005)
+        with lock:
+            at_work -= 1
+        return values[i]
 
-def _value(number):
-    return number.value if isinstance(number, Number) else number
+    work.sum_of_products(watched, 23, 3)
+    assert most == 3, f"with threads=3, expected 3 products to be computed at the same time, got {most}"

@@ -1,66 +1,105 @@
-"""Checks of chapter 10: batch norm, forward and backward."""
+"""Checks of chapter 10: fewer multiplications."""
+
+from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 
 import minigrad as mg
+from minigrad.kernels.winograd import cook_toom
 
 
-def check_layer_norm_backward(work):
+class Number:
+    """A number that counts its products with numbers of its kind; plain numbers are factors that do not count."""
+
+    products = 0
+
+    def __init__(self, value):
+        self.value = value
+
+    def __add__(self, other):
+        return Number(self.value + _value(other))
+
+    def __sub__(self, other):
+        return Number(self.value - _value(other))
+
+    def __rsub__(self, other):
+        return Number(_value(other) - self.value)
+
+    def __neg__(self):
+        return Number(-self.value)
+
+    def __mul__(self, other):
+        Number.products += isinstance(other, Number)
+        return Number(self.value * _value(other))
+
+    def __truediv__(self, other):
+        Number.products += isinstance(other, Number)
+        return Number(self.value / _value(other))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def check_three_outputs(work):
     rng = np.random.default_rng(0)
-    for eps in (1e-5, 0.5):
-        x, gamma, beta, g = (rng.standard_normal(s) for s in ((2, 3, 4, 5), (5,), (5,), (2, 3, 4, 5)))
-        inputs = [mg.Tensor(a, requires_grad=True) for a in (3 * x + 1, gamma, beta)]
-        xt, gt, bt = inputs
-        off = xt - xt.mean(-1, keepdims=True)
-        y = gt * (off / mg.sqrt((off * off).mean(-1, keepdims=True) + eps)) + bt
-        expected = mg.grad(y, inputs, mg.Tensor(g))
-        given = [a.copy() for a in (g, xt.data, gamma)]
-        got = work.layer_norm_backward(g, xt.data, gamma, eps)
-        assert len(got) == 3, f"expected three gradients, got {len(got)}"
-        for name, mine, right in zip(("dx", "dgamma", "dbeta"), got, expected, strict=True):
-            assert np.shape(mine) == right.shape, f"expected {name} of shape {right.shape}, got {np.shape(mine)}"
-            worst = abs(mine - right.data).max()
-            assert worst < 1e-10, f"the largest error of {name} is {worst:.2g} (eps={eps}, gamma={gamma.round(2)})"
-        assert all(map(np.array_equal, given, (g, xt.data, gamma))), "an argument was changed"
+    for _ in range(3):
+        x, w = ([Fraction(int(k)) for k in rng.integers(-9, 10, size)] for size in (4, 2))
+        Number.products = 0
+        got = [_value(y) for y in work.three_outputs([Number(a) for a in x], [Number(b) for b in w])]
+        expected = [x[i] * w[0] + x[i + 1] * w[1] for i in range(3)]
+        assert len(got) == 3, f"expected three outputs, got {len(got)}"
+        for i in range(3):
+            assert abs(got[i] - expected[i]) < 1e-9, f"output {i} is {float(got[i]):g}, not {float(expected[i]):g}"
+        assert Number.products <= 4, f"expected at most four products, counted {Number.products}"
 
 
-def check_folded(work):
+def check_exact_matrices(work):
+    for outputs, taps, text in [
+        (2, 3, "0 1 -1"),
+        (3, 2, "0 1 -1"),
+        (4, 3, "0 2/3 -2/3 3/2 -3/2"),
+        (2, 4, "1/3 5 -2 1"),
+        (1, 2, "7"),
+        (3, 1, "2 1/2"),
+    ]:
+        points = [Fraction(a) for a in text.split()]
+        got = work.exact_matrices(list(points), outputs, taps)
+        case, t = f"points {text}, {outputs} outputs, {taps} taps", outputs + taps - 1
+        for name, matrix, shape in zip(("At", "G", "Bt"), got, ((outputs, t), (t, taps), (t, t)), strict=True):
+            assert np.shape(matrix) == shape, f"{case}: the shape of {name} is {np.shape(matrix)}, not {shape}"
+            kinds = {type(number).__name__ for number in np.ravel(np.asarray(matrix, object))}
+            assert kinds <= {"Fraction", "int"}, f"{case}: {name} holds {sorted(kinds)}, not only Fractions"
+        at, g, bt = (np.asarray(matrix, object) for matrix in got)
+        for j in range(taps):
+            for k in range(t):  # one weight times one pixel
+                result = at @ (g[:, j] * bt[:, k])
+                expected = [Fraction(i + j == k) for i in range(outputs)]
+                assert list(result) == expected, (
+                    f"{case}: weight {j} and pixel {k} give the outputs {[str(number) for number in result]}, "
+                    f"not {[str(number) for number in expected]}"
+                )
+
+
+def check_gradients_by_tiles(work):
     rng = np.random.default_rng(1)
-    x, w = rng.standard_normal((2, 6, 5, 3)), rng.standard_normal((3, 2, 3, 4))
-    gamma, beta, mean = rng.standard_normal((3, 4))
-    var = rng.uniform(0.01, 4, 4)
-    for b in (None, rng.standard_normal(4)):
-        for eps in (1e-5, 0.3):
-            arguments = [w, b, gamma, beta, mean, var]
-            given = [None if a is None else a.copy() for a in arguments]
-            expected = mg.batch_norm(mg.conv2d(x, w, b), gamma, beta, mean, var, training=False, eps=eps)
-            weights, bias = work.folded(*arguments, eps)
-            assert weights.shape == w.shape, f"expected weights of shape {w.shape}, got {weights.shape}"
-            assert np.shape(bias) == (4,), f"expected a bias of shape (4,), got {np.shape(bias)}"
-            worst = abs(mg.conv2d(x, weights, bias) - expected).max()
-            assert worst < 1e-10, (
-                f"{'without' if b is None else 'with'} b, eps={eps}: one layer and two layers differ by {worst:.2g}"
-            )
-            for before, now in zip(given, arguments, strict=True):
-                assert before is None or np.array_equal(before, now), "an argument was changed"
+    for m, shape in ((4, (2, 8, 12, 3)), (2, (1, 8, 6, 2)), (3, (2, 6, 3, 4)), (1, (1, 3, 4, 2))):
+        matrices = [a.astype(float) for a in cook_toom([Fraction(a) for a in (0, 1, -1, 2, -2)[: m + 1]], m, 3)]
+        x = mg.Tensor(rng.standard_normal(shape), requires_grad=True)
+        w = mg.Tensor(rng.standard_normal((3, 3, shape[3], 5)), requires_grad=True)
+        with mg.conv_algorithm("im2col"):
+            out = mg.conv2d(x, w)
+            g = rng.standard_normal(out.shape)
+            expected = mg.grad(out, (x, w), mg.Tensor(g))
+        with mock.patch.object(work, "windows", wraps=work.windows) as spy:
+            got = work.gradients_by_tiles(g, x.data, w.data, matrices)
+        case = f"tiles of {m}x{m} outputs, x of shape {shape}"
+        for name, a, b in zip(("dx", "dw"), got, expected, strict=True):
+            assert a.shape == b.shape, f"{case}: the shape of {name} is {a.shape}, not {b.shape}"
+            worst = np.abs(a - b.data).max()
+            assert worst < 1e-10, f"{case}: the largest error of {name} is {worst:.2g}"
+        times = f"windows was called {spy.call_count} times"
+        assert spy.call_count == 1, f"{case}: {times}, expected one call; both gradients need the same tiles of g"
 
 
-def check_merged_statistics(work):
-    rng = np.random.default_rng(2)
-    for middle, spread, dtype in ((0.0, 1.0, "f8"), (3.0, 2.0, "f8"), (1e5, 3.0, "f8"), (1000.0, 0.5, "f4")):
-        counts = np.array([1, 7, 40, 252])
-        parts = [rng.normal(middle + rng.standard_normal(), spread, (count, 3)) for count in counts]
-        whole = np.concatenate(parts)
-        means = np.array([p.mean(0) for p in parts]).astype(dtype)
-        variances = np.array([p.var(0) for p in parts]).astype(dtype)
-        mean, var = work.merged_statistics(counts, means, variances)
-        case = f"mean about {middle:g}, deviation {spread:g}, {np.dtype(dtype).name}"
-        assert np.shape(mean) == (3,) == np.shape(var), (
-            f"{case}: expected shapes (3,), got {np.shape(mean)} and {np.shape(var)}"
-        )
-        tolerance = 1e-9 if dtype == "f8" else 2e-3
-        assert np.allclose(mean, whole.mean(0), rtol=1e-6, atol=1e-9), (
-            f"{case}: expected the mean {whole.mean(0)}, got {mean}"
-        )
-        worst = abs(var / whole.var(0) - 1).max()
-        assert worst < tolerance, f"{case}: expected the variance {whole.var(0)}, got {var} (error {worst:.1g})"
+def _value(number):
+    return number.value if isinstance(number, Number) else number

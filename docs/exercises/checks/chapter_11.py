@@ -1,61 +1,66 @@
-"""Checks of chapter 11: SGD with momentum."""
-
-import math
+"""Checks of chapter 11: batch norm, forward and backward."""
 
 import numpy as np
 
-from minigrad import Tensor, nn, optim
+import minigrad as mg
 
 
-def check_largest_stable_rate(work):
+def check_layer_norm_backward(work):
     rng = np.random.default_rng(0)
-    for momentum in (0.0, 0.5, 0.9):
-        for curvatures in ([0.5, 3.0], [1.0, 2.0, 7.0, 7.5]):
-            axes, _ = np.linalg.qr(rng.standard_normal((len(curvatures), len(curvatures))))
-            hessian = axes @ np.diag(curvatures) @ axes.T
-            rate = work.largest_stable_rate((hessian + hessian.T) / 2, momentum)
-            case = f"curvatures {curvatures} in rotated axes, momentum {momentum}, your rate {rate:.4g}"
-            assert _descend(hessian, 0.98 * rate, momentum) < 1, f"{case}: too high, w grows at 98 % of it"
-            assert _descend(hessian, 1.02 * rate, momentum) > 1, f"{case}: too low, w still shrinks at 102 % of it"
+    for eps in (1e-5, 0.5):
+        x, gamma, beta, g = (rng.standard_normal(s) for s in ((2, 3, 4, 5), (5,), (5,), (2, 3, 4, 5)))
+        inputs = [mg.Tensor(a, requires_grad=True) for a in (3 * x + 1, gamma, beta)]
+        xt, gt, bt = inputs
+        off = xt - xt.mean(-1, keepdims=True)
+        y = gt * (off / mg.sqrt((off * off).mean(-1, keepdims=True) + eps)) + bt
+        expected = mg.grad(y, inputs, mg.Tensor(g))
+        given = [a.copy() for a in (g, xt.data, gamma)]
+        got = work.layer_norm_backward(g, xt.data, gamma, eps)
+        assert len(got) == 3, f"expected three gradients, got {len(got)}"
+        for name, mine, right in zip(("dx", "dgamma", "dbeta"), got, expected, strict=True):
+            assert np.shape(mine) == right.shape, f"expected {name} of shape {right.shape}, got {np.shape(mine)}"
+            worst = abs(mine - right.data).max()
+            assert worst < 1e-10, f"the largest error of {name} is {worst:.2g} (eps={eps}, gamma={gamma.round(2)})"
+        assert all(map(np.array_equal, given, (g, xt.data, gamma))), "an argument was changed"
 
 
-def check_best_settings(work):
-    for smallest, largest in ((1.0, 4.0), (0.1, 10.0), (2.0, 2000.0)):
-        lr, momentum = work.best_settings(smallest, largest)
-        assert 0 <= momentum < 1, f"expected a momentum of at least 0 and below 1, got {momentum:.3g}"
-        reached = max(_factor(lr * c, momentum) for c in (smallest, largest))
-        root = math.sqrt(largest / smallest)
-        best = (root - 1) / (root + 1)
-        case = f"curvatures {smallest:g} to {largest:g}, lr {lr:.4g}, momentum {momentum:.4g}"
-        assert reached < best + 1e-5, (
-            f"{case}: the slower direction has the factor {reached:.4f} per step, but {best:.4f} is possible"
-        )
-
-
-def check_restart_factor(work):
-    for period in (1, 4, 10):
-        expected, length = [], period
-        for _ in range(4):
-            expected += [(1 + math.cos(math.pi * t / length)) / 2 for t in range(length)]
-            length *= 2
-        order = np.random.default_rng(0).permutation(len(expected))  # the order of the calls must not matter
-        got = {int(i): work.restart_factor(int(i), period) for i in order}
-        for i, right in enumerate(expected):
-            assert math.isclose(got[i], right, abs_tol=1e-9), (
-                f"period {period}, iteration {i}: expected {right:.4f}, got {got[i]:.4f}"
+def check_folded(work):
+    rng = np.random.default_rng(1)
+    x, w = rng.standard_normal((2, 6, 5, 3)), rng.standard_normal((3, 2, 3, 4))
+    gamma, beta, mean = rng.standard_normal((3, 4))
+    var = rng.uniform(0.01, 4, 4)
+    for b in (None, rng.standard_normal(4)):
+        for eps in (1e-5, 0.3):
+            arguments = [w, b, gamma, beta, mean, var]
+            given = [None if a is None else a.copy() for a in arguments]
+            expected = mg.batch_norm(mg.conv2d(x, w, b), gamma, beta, mean, var, training=False, eps=eps)
+            weights, bias = work.folded(*arguments, eps)
+            assert weights.shape == w.shape, f"expected weights of shape {w.shape}, got {weights.shape}"
+            assert np.shape(bias) == (4,), f"expected a bias of shape (4,), got {np.shape(bias)}"
+            worst = abs(mg.conv2d(x, weights, bias) - expected).max()
+            assert worst < 1e-10, (
+                f"{'without' if b is None else 'with'} b, eps={eps}: one layer and two layers differ by {worst:.2g}"
             )
+            for before, now in zip(given, arguments, strict=True):
+                assert before is None or np.array_equal(before, now), "an argument was changed"
 
 
-def _factor(eta_lambda, momentum):
-    """Return the factor by which one step multiplies a direction."""
-    return max(abs(np.linalg.eigvals([[momentum, eta_lambda], [-momentum, 1 - eta_lambda]])))
-
-
-def _descend(hessian, lr, momentum):
-    """Return the length of w after many steps; at the start it is 1."""
-    w = nn.Parameter(np.full(len(hessian), 1 / math.sqrt(len(hessian))))
-    sgd = optim.SGD([w], lr, momentum=momentum)
-    for _ in range(1500):
-        w.grad = Tensor(hessian @ w.data)
-        sgd.step()
-    return np.linalg.norm(w.data)
+def check_merged_statistics(work):
+    rng = np.random.default_rng(2)
+    for middle, spread, dtype in ((0.0, 1.0, "f8"), (3.0, 2.0, "f8"), (1e5, 3.0, "f8"), (1000.0, 0.5, "f4")):
+        counts = np.array([1, 7, 40, 252])
+        parts = [rng.normal(middle + rng.standard_normal(), spread, (count, 3)) for count in counts]
+        whole = np.concatenate(parts)
+        means = np.array([p.mean(0) for p in parts]).astype(dtype)
+        variances = np.array([p.var(0) for p in parts]).astype(dtype)
+        mean, var = work.merged_statistics(counts, means, variances)
+        case = f"mean about {middle:g}, deviation {spread:g}, {np.dtype(dtype).name}"
+        assert np.shape(mean) == (3,) == np.shape(var), (
+            f"{case}: expected shapes (3,), got {np.shape(mean)} and {np.shape(var)}"
+        )
+        tolerance = 1e-9 if dtype == "f8" else 2e-3
+        assert np.allclose(mean, whole.mean(0), rtol=1e-6, atol=1e-9), (
+            f"{case}: expected the mean {whole.mean(0)}, got {mean}"
+        )
+        worst = abs(var / whole.var(0) - 1).max()
+        assert worst < tolerance, f"{case}: expected the variance {whole.var(0)}, got {var} (error {worst:.1g})"

@@ -1,63 +1,61 @@
-"""Checks of chapter 12: initialisation."""
+"""Checks of chapter 12: SGD with momentum."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
-
-def check_leaky_normal(work):
-    for slope in (0.0, 0.1, 0.5, 1.0):
-        for shape in ((400, 300), (3, 3, 40, 200)):
-            w = work.leaky_normal(shape, slope, np.random.default_rng(0))
-            assert np.shape(w) == shape, f"expected weights of shape {shape}, got {np.shape(w)}"
-            assert abs(w.mean()) < 5 * w.std() / math.sqrt(w.size), f"shape {shape}: the mean is {w.mean():.2g}, not 0"
-            fan_in = math.prod(shape[:-1])
-            x = np.random.default_rng(1).standard_normal((500, fan_in)) + 1
-            y = x @ w.reshape(fan_in, -1)
-            ratio = np.mean(np.where(y > 0, y, slope * y) ** 2) / np.mean(x**2)
-            assert abs(ratio - 1) < 0.1, (
-                f"slope {slope}, shape {shape}: a layer multiplies the mean square by {ratio:.2f}, not by 1"
-            )
-            fourth = np.mean(w**4) / np.mean(w**2) ** 2
-            assert abs(fourth - 3) < 0.15, "the weights are not drawn from a normal distribution"
-    first, again = (work.leaky_normal((8, 8), 0.1, np.random.default_rng(5)) for _ in range(2))
-    assert np.array_equal(first, again), "two generators with the same seed gave different weights: use only rng"
+from minigrad import Tensor, nn, optim
 
 
-def check_orthogonal(work):
-    for n in (1, 4, 30):
-        w = work.orthogonal(n, np.random.default_rng(n))
-        assert np.shape(w) == (n, n), f"expected a shape of ({n}, {n}), got {np.shape(w)}"
-        singular = np.linalg.svd(w, compute_uv=False)
-        assert np.allclose(singular, math.sqrt(2)), (
-            f"n={n}: expected singular values of sqrt(2), got values from {singular[-1]:.3f} to {singular[0]:.3f}"
+def check_largest_stable_rate(work):
+    rng = np.random.default_rng(0)
+    for momentum in (0.0, 0.5, 0.9):
+        for curvatures in ([0.5, 3.0], [1.0, 2.0, 7.0, 7.5]):
+            axes, _ = np.linalg.qr(rng.standard_normal((len(curvatures), len(curvatures))))
+            hessian = axes @ np.diag(curvatures) @ axes.T
+            rate = work.largest_stable_rate((hessian + hessian.T) / 2, momentum)
+            case = f"curvatures {curvatures} in rotated axes, momentum {momentum}, your rate {rate:.4g}"
+            assert _descend(hessian, 0.98 * rate, momentum) < 1, f"{case}: too high, w grows at 98 % of it"
+            assert _descend(hessian, 1.02 * rate, momentum) > 1, f"{case}: too low, w still shrinks at 102 % of it"
+
+
+def check_best_settings(work):
+    for smallest, largest in ((1.0, 4.0), (0.1, 10.0), (2.0, 2000.0)):
+        lr, momentum = work.best_settings(smallest, largest)
+        assert 0 <= momentum < 1, f"expected a momentum of at least 0 and below 1, got {momentum:.3g}"
+        reached = max(_factor(lr * c, momentum) for c in (smallest, largest))
+        root = math.sqrt(largest / smallest)
+        best = (root - 1) / (root + 1)
+        case = f"curvatures {smallest:g} to {largest:g}, lr {lr:.4g}, momentum {momentum:.4g}"
+        assert reached < best + 1e-5, (
+            f"{case}: the slower direction has the factor {reached:.4f} per step, but {best:.4f} is possible"
         )
-    rng = np.random.default_rng(0)
-    draws = np.array([work.orthogonal(3, rng) for _ in range(2000)])
-    assert np.abs(draws.mean(0)).max() < 0.1, (
-        f"expected a mean of 0 over many draws (mind the signs of the columns), got\n{draws.mean(0).round(2)}"
-    )
-    squares = (draws**2).mean(0)
-    assert np.allclose(squares, 2 / 3, atol=0.08), (
-        f"expected the same mean square, 2/3, for all entries, got\n{squares.round(2)}"
-    )
 
 
-def check_scaled_to_data(work):
-    rng = np.random.default_rng(0)
-    sizes = (10, 40, 25, 30, 6)
-    weights = [rng.standard_normal(s) * scale for s, scale in zip(pairwise(sizes), (5, 0.01, 1, 0.3), strict=True)]
-    x = rng.exponential(2.0, (64, 10))
-    given = [w.copy() for w in [*weights, x]]
-    scaled = work.scaled_to_data(weights, x)
-    assert all(map(np.array_equal, given, [*weights, x])), "an argument was changed"
-    assert len(scaled) == len(weights), f"expected {len(weights)} weights, got {len(scaled)}"
-    signal = x
-    for i, (w, before) in enumerate(zip(scaled, weights, strict=True)):
-        ratio = w / before
-        assert ratio.min() > 0, f"layer {i}: the weights changed their sign"
-        assert np.allclose(ratio, ratio[0, 0]), f"layer {i}: the weights are not a multiple of the given weights"
-        y = signal @ w
-        assert abs(np.mean(y**2) - 1) < 1e-9, f"layer {i}: expected an output of mean square 1, got {np.mean(y**2):.3g}"
-        signal = np.maximum(y, 0)
+def check_restart_factor(work):
+    for period in (1, 4, 10):
+        expected, length = [], period
+        for _ in range(4):
+            expected += [(1 + math.cos(math.pi * t / length)) / 2 for t in range(length)]
+            length *= 2
+        order = np.random.default_rng(0).permutation(len(expected))  # the order of the calls must not matter
+        got = {int(i): work.restart_factor(int(i), period) for i in order}
+        for i, right in enumerate(expected):
+            assert math.isclose(got[i], right, abs_tol=1e-9), (
+                f"period {period}, iteration {i}: expected {right:.4f}, got {got[i]:.4f}"
+            )
+
+
+def _factor(eta_lambda, momentum):
+    """Return the factor by which one step multiplies a direction."""
+    return max(abs(np.linalg.eigvals([[momentum, eta_lambda], [-momentum, 1 - eta_lambda]])))
+
+
+def _descend(hessian, lr, momentum):
+    """Return the length of w after many steps; at the start it is 1."""
+    w = nn.Parameter(np.full(len(hessian), 1 / math.sqrt(len(hessian))))
+    sgd = optim.SGD([w], lr, momentum=momentum)
+    for _ in range(1500):
+        w.grad = Tensor(hessian @ w.data)
+        sgd.step()
+    return np.linalg.norm(w.data)

@@ -1,45 +1,63 @@
-"""Checks of chapter 13, plain nets and the degradation problem."""
+"""Checks of chapter 13: initialisation."""
+
+import math
+from itertools import pairwise
 
 import numpy as np
 
-import minigrad as mg
+
+def check_leaky_normal(work):
+    for slope in (0.0, 0.1, 0.5, 1.0):
+        for shape in ((400, 300), (3, 3, 40, 200)):
+            w = work.leaky_normal(shape, slope, np.random.default_rng(0))
+            assert np.shape(w) == shape, f"expected weights of shape {shape}, got {np.shape(w)}"
+            assert abs(w.mean()) < 5 * w.std() / math.sqrt(w.size), f"shape {shape}: the mean is {w.mean():.2g}, not 0"
+            fan_in = math.prod(shape[:-1])
+            x = np.random.default_rng(1).standard_normal((500, fan_in)) + 1
+            y = x @ w.reshape(fan_in, -1)
+            ratio = np.mean(np.where(y > 0, y, slope * y) ** 2) / np.mean(x**2)
+            assert abs(ratio - 1) < 0.1, (
+                f"slope {slope}, shape {shape}: a layer multiplies the mean square by {ratio:.2f}, not by 1"
+            )
+            fourth = np.mean(w**4) / np.mean(w**2) ** 2
+            assert abs(fourth - 3) < 0.15, "the weights are not drawn from a normal distribution"
+    first, again = (work.leaky_normal((8, 8), 0.1, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first, again), "two generators with the same seed gave different weights: use only rng"
 
 
-def check_identity_kernel(work):
-    x = np.random.default_rng(0).standard_normal((2, 6, 7, 3)).astype("float32")
-    for k in (1, 3, 5):
-        w = work.identity_kernel(k, 3)
-        assert w.shape == (k, k, 3, 3), f"expected a kernel of shape {(k, k, 3, 3)}, got {w.shape}"
-        assert w.dtype == np.float32, f"expected float32, got {w.dtype}"
-        out = mg.conv2d(x, w, padding=k // 2)
-        moved = np.abs(out - x).max()
-        assert moved < 1e-6, f"with k = {k}, the output differs from the input by up to {moved:.2g}"
-
-
-def check_diagnosis(work):
-    cases = [
-        ((0.08, 0.10), (0.12, 0.14), "degradation"),  # the paper's plain-56
-        ((0.08, 0.10), (0.09, 0.09), "degradation"),
-        ((0.05, 0.0643), (0.001, 0.0793), "overfitting"),  # ResNet-1202
-        ((0.05, 0.10), (0.05, 0.11), "overfitting"),
-        ((0.08, 0.10), (0.03, 0.07), "nothing"),
-        ((0.08, 0.10), (0.08, 0.10), "nothing"),
-    ]
-    for shallow, deep, expected in cases:
-        got = work.diagnosis(shallow, deep)
-        assert got == expected, (
-            f"shallow {shallow}, deep {deep} (training, test): expected {expected!r}, got {got!r}; which of the four "
-            "errors must be compared first?"
+def check_orthogonal(work):
+    for n in (1, 4, 30):
+        w = work.orthogonal(n, np.random.default_rng(n))
+        assert np.shape(w) == (n, n), f"expected a shape of ({n}, {n}), got {np.shape(w)}"
+        singular = np.linalg.svd(w, compute_uv=False)
+        assert np.allclose(singular, math.sqrt(2)), (
+            f"n={n}: expected singular values of sqrt(2), got values from {singular[-1]:.3f} to {singular[0]:.3f}"
         )
-
-
-def check_neutral_batch_norm(work):
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((4, 5, 3, 2)) * [0.1, 3.0] + [2.0, -1.0]
-    for eps in (1e-5, 0.5):
-        gamma, beta = (np.asarray(a) for a in work.neutral_batch_norm(x, eps))
-        for name, a in (("gamma", gamma), ("beta", beta)):
-            assert a.shape == (2,), f"expected {name} of shape (2,), one number for each channel, got {a.shape}"
-        out = mg.batch_norm(x, gamma, beta, np.zeros(2), np.ones(2), training=True, eps=eps)
-        moved = np.abs(out - x).max()
-        assert moved < 1e-12, f"with eps = {eps}, the output differs from x by up to {moved:.2g}"
+    draws = np.array([work.orthogonal(3, rng) for _ in range(2000)])
+    assert np.abs(draws.mean(0)).max() < 0.1, (
+        f"expected a mean of 0 over many draws (mind the signs of the columns), got\n{draws.mean(0).round(2)}"
+    )
+    squares = (draws**2).mean(0)
+    assert np.allclose(squares, 2 / 3, atol=0.08), (
+        f"expected the same mean square, 2/3, for all entries, got\n{squares.round(2)}"
+    )
+
+
+def check_scaled_to_data(work):
+    rng = np.random.default_rng(0)
+    sizes = (10, 40, 25, 30, 6)
+    weights = [rng.standard_normal(s) * scale for s, scale in zip(pairwise(sizes), (5, 0.01, 1, 0.3), strict=True)]
+    x = rng.exponential(2.0, (64, 10))
+    given = [w.copy() for w in [*weights, x]]
+    scaled = work.scaled_to_data(weights, x)
+    assert all(map(np.array_equal, given, [*weights, x])), "an argument was changed"
+    assert len(scaled) == len(weights), f"expected {len(weights)} weights, got {len(scaled)}"
+    signal = x
+    for i, (w, before) in enumerate(zip(scaled, weights, strict=True)):
+        ratio = w / before
+        assert ratio.min() > 0, f"layer {i}: the weights changed their sign"
+        assert np.allclose(ratio, ratio[0, 0]), f"layer {i}: the weights are not a multiple of the given weights"
+        y = signal @ w
+        assert abs(np.mean(y**2) - 1) < 1e-9, f"layer {i}: expected an output of mean square 1, got {np.mean(y**2):.3g}"
+        signal = np.maximum(y, 0)

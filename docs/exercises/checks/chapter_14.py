@@ -1,69 +1,45 @@
-"""Checks of chapter 14, residual learning."""
+"""Checks of chapter 14, plain nets and the degradation problem."""
 
 import numpy as np
 
 import minigrad as mg
-from models import cifar_resnet, residual_net
-from models.resnet import BasicBlock, Bottleneck
 
 
-def check_chain_gradient(work):
-    rng = np.random.default_rng(0)
-    matrices = [0.5 * rng.standard_normal((4, 4)) for _ in range(5)]
-    for n in (0, 1, 2, 5):
-        start = x = mg.Tensor(rng.standard_normal(4), requires_grad=True)
-        g = rng.standard_normal(4)
-        for a in matrices[:n]:
-            x = x + mg.matmul(a, x)
-        (expected,) = mg.grad(x * 1.0, start, mg.Tensor(g))
-        before = g.copy()
-        got = work.chain_gradient(matrices[:n], g)
-        assert np.array_equal(g, before), "g was changed in place: work on a copy"
-        assert np.shape(got) == (4,), f"expected a gradient of shape (4,), got {np.shape(got)}"
-        assert np.allclose(got, expected.data, rtol=1e-12), (
-            f"with {n} blocks: expected {expected.data}, got {got}; the backward pass starts with the last block"
+def check_identity_kernel(work):
+    x = np.random.default_rng(0).standard_normal((2, 6, 7, 3)).astype("float32")
+    for k in (1, 3, 5):
+        w = work.identity_kernel(k, 3)
+        assert w.shape == (k, k, 3, 3), f"expected a kernel of shape {(k, k, 3, 3)}, got {w.shape}"
+        assert w.dtype == np.float32, f"expected float32, got {w.dtype}"
+        out = mg.conv2d(x, w, padding=k // 2)
+        moved = np.abs(out - x).max()
+        assert moved < 1e-6, f"with k = {k}, the output differs from the input by up to {moved:.2g}"
+
+
+def check_diagnosis(work):
+    cases = [
+        ((0.08, 0.10), (0.12, 0.14), "degradation"),  # the paper's plain-56
+        ((0.08, 0.10), (0.09, 0.09), "degradation"),
+        ((0.05, 0.0643), (0.001, 0.0793), "overfitting"),  # ResNet-1202
+        ((0.05, 0.10), (0.05, 0.11), "overfitting"),
+        ((0.08, 0.10), (0.03, 0.07), "nothing"),
+        ((0.08, 0.10), (0.08, 0.10), "nothing"),
+    ]
+    for shallow, deep, expected in cases:
+        got = work.diagnosis(shallow, deep)
+        assert got == expected, (
+            f"shallow {shallow}, deep {deep} (training, test): expected {expected!r}, got {got!r}; which of the four "
+            "errors must be compared first?"
         )
 
 
-def check_shortcut_a(work):
-    x = np.arange(1, 1 + 2 * 5 * 4 * 3, dtype="float32").reshape(2, 5, 4, 3)
-    for stride, c_out, before in ((1, 3, 0), (2, 6, 1), (2, 7, 2), (3, 4, 0)):
-        got = work.shortcut_a(x, stride, c_out)
-        case = f"stride {stride}, 3 to {c_out} channels"
-        kept = x[:, ::stride, ::stride]
-        expected = np.zeros((*kept.shape[:3], c_out), "float32")
-        expected[..., before : before + 3] = kept
-        assert got.shape == expected.shape, f"{case}: expected shape {expected.shape}, got {got.shape}"
-        assert got.dtype == x.dtype, f"{case}: expected {x.dtype}, got {got.dtype}"
-        assert np.array_equal(got, expected), (
-            f"{case}: expected the channels {expected[0, 0, 0]} for the first pixel, got {got[0, 0, 0]}"
-        )
-
-
-def check_begin_as_shortcuts(work):
+def check_neutral_batch_norm(work):
     rng = np.random.default_rng(0)
-    images = mg.Tensor(rng.standard_normal((4, 8, 8, 3)).astype("float32"))
-    nets = {
-        "basic blocks": cifar_resnet(14, width=4),
-        "bottlenecks": residual_net("cifar", Bottleneck, (1, 2), (4, 8, 16), num_classes=10),
-    }
-    for name, net in nets.items():
-        for value in (*net.parameters(), *net.buffers()):
-            value.data += rng.uniform(0.1, 0.5, value.data.shape)  # as after training: no beta is 0, no gamma is 1
-        before = net.state_dict()
-        blocks = [module for _, module in net.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
-        norms = [block.bn2 if isinstance(block, BasicBlock) else block.bn3 for block in blocks]
-        last = {id(p) for norm in norms for p in norm.parameters()}
-        work.begin_as_shortcuts(net)
-        for path, p in net.named_parameters():
-            if id(p) not in last:
-                assert np.array_equal(p.data, before[path]), (
-                    f"{name}: {path} was changed; change only the last batch norm of each block"
-                )
-        for mode in (False, True):
-            x = net.train(mode).stem(images)
-            for block in blocks:
-                expected, x = mg.relu(block.downsample(x)), block(x)
-                assert np.array_equal(x.data, expected.data), (
-                    f"{name}, training={mode}: a block does not return relu(downsample(x)); set beta to zero as well"
-                )
+    x = rng.standard_normal((4, 5, 3, 2)) * [0.1, 3.0] + [2.0, -1.0]
+    for eps in (1e-5, 0.5):
+        gamma, beta = (np.asarray(a) for a in work.neutral_batch_norm(x, eps))
+        for name, a in (("gamma", gamma), ("beta", beta)):
+            assert a.shape == (2,), f"expected {name} of shape (2,), one number for each channel, got {a.shape}"
+        out = mg.batch_norm(x, gamma, beta, np.zeros(2), np.ones(2), training=True, eps=eps)
+        moved = np.abs(out - x).max()
+        assert moved < 1e-12, f"with eps = {eps}, the output differs from x by up to {moved:.2g}"

@@ -1,50 +1,69 @@
-"""Checks of chapter 15, bottlenecks and cost."""
+"""Checks of chapter 15, residual learning."""
 
-from minigrad import nn
-from minigrad.inspect import summary
+import numpy as np
 
-
-def check_conv_macs(work):
-    cases = [
-        ({"h": 56, "w": 56, "kernel": (3, 3), "c": 64, "o": 64, "padding": 1}, "a layer of ResNet-34"),
-        ({"h": 224, "w": 224, "kernel": (7, 7), "c": 3, "o": 64, "stride": 2, "padding": 3}, "the stem of ResNet-34"),
-        ({"h": 9, "w": 6, "kernel": (1, 1), "c": 8, "o": 4}, "a 1x1"),
-        ({"h": 10, "w": 7, "kernel": (3, 2), "c": 4, "o": 6, "stride": 3}, "stride 3, which does not divide the size"),
-        ({"h": 11, "w": 8, "kernel": (2, 5), "c": 6, "o": 9, "padding": 2, "groups": 3}, "three groups"),
-    ]
-    for case, name in cases:
-        h, w, kernel, c, o = (case[key] for key in ("h", "w", "kernel", "c", "o"))
-        settings = {key: value for key, value in case.items() if key in ("stride", "padding", "groups")}
-        expected = summary(nn.Conv2d(c, o, kernel, rng=0, **settings), (h, w, c)).macs
-        got = work.conv_macs(h, w, kernel, c, o, **settings)
-        assert got == expected, f"{name}: expected {expected:,}, got {got:,}"
+import minigrad as mg
+from models import cifar_resnet, residual_net
+from models.resnet import BasicBlock, Bottleneck
 
 
-def check_cifar_macs(work):
-    for depth, expected in ((8, 12_239_488), (20, 40_551_040), (110, 252_887_680), (1202, 2_829_238_912)):
-        got = work.cifar_macs(depth)
-        assert got == expected, (
-            f"depth {depth}: expected {expected:,}, got {got:,}; which layers differ from the others?"
+def check_chain_gradient(work):
+    rng = np.random.default_rng(0)
+    matrices = [0.5 * rng.standard_normal((4, 4)) for _ in range(5)]
+    for n in (0, 1, 2, 5):
+        start = x = mg.Tensor(rng.standard_normal(4), requires_grad=True)
+        g = rng.standard_normal(4)
+        for a in matrices[:n]:
+            x = x + mg.matmul(a, x)
+        (expected,) = mg.grad(x * 1.0, start, mg.Tensor(g))
+        before = g.copy()
+        got = work.chain_gradient(matrices[:n], g)
+        assert np.array_equal(g, before), "g was changed in place: work on a copy"
+        assert np.shape(got) == (4,), f"expected a gradient of shape (4,), got {np.shape(got)}"
+        assert np.allclose(got, expected.data, rtol=1e-12), (
+            f"with {n} blocks: expected {expected.data}, got {got}; the backward pass starts with the last block"
         )
 
 
-def check_middle_width(work):
-    for c, budget in (
-        (256, 73_728),
-        (256, 69_632),
-        (256, 69_631),
-        (64, 73_728),
-        (512, 10),
-        (256, 521),
-        (256, 520),
-        (7, 0),
-    ):
-        got = work.middle_width(c, budget)
-        assert got in range(c + budget + 1), (
-            f"c = {c}, budget {budget:,}: expected a whole number of channels, got {got}"
+def check_shortcut_a(work):
+    x = np.arange(1, 1 + 2 * 5 * 4 * 3, dtype="float32").reshape(2, 5, 4, 3)
+    for stride, c_out, before in ((1, 3, 0), (2, 6, 1), (2, 7, 2), (3, 4, 0)):
+        got = work.shortcut_a(x, stride, c_out)
+        case = f"stride {stride}, 3 to {c_out} channels"
+        kept = x[:, ::stride, ::stride]
+        expected = np.zeros((*kept.shape[:3], c_out), "float32")
+        expected[..., before : before + 3] = kept
+        assert got.shape == expected.shape, f"{case}: expected shape {expected.shape}, got {got.shape}"
+        assert got.dtype == x.dtype, f"{case}: expected {x.dtype}, got {got.dtype}"
+        assert np.array_equal(got, expected), (
+            f"{case}: expected the channels {expected[0, 0, 0]} for the first pixel, got {got[0, 0, 0]}"
         )
-        for m, fits in ((got, True), (got + 1, False)):
-            cost = 2 * c * m + 9 * m * m
-            assert (cost <= budget) == fits, (
-                f"c = {c}, budget {budget:,}: got {got}, but a middle of {m} channels costs {cost:,}"
-            )
+
+
+def check_begin_as_shortcuts(work):
+    rng = np.random.default_rng(0)
+    images = mg.Tensor(rng.standard_normal((4, 8, 8, 3)).astype("float32"))
+    nets = {
+        "basic blocks": cifar_resnet(14, width=4),
+        "bottlenecks": residual_net("cifar", Bottleneck, (1, 2), (4, 8, 16), num_classes=10),
+    }
+    for name, net in nets.items():
+        for value in (*net.parameters(), *net.buffers()):
+            value.data += rng.uniform(0.1, 0.5, value.data.shape)  # as after training: no beta is 0, no gamma is 1
+        before = net.state_dict()
+        blocks = [module for _, module in net.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
+        norms = [block.bn2 if isinstance(block, BasicBlock) else block.bn3 for block in blocks]
+        last = {id(p) for norm in norms for p in norm.parameters()}
+        work.begin_as_shortcuts(net)
+        for path, p in net.named_parameters():
+            if id(p) not in last:
+                assert np.array_equal(p.data, before[path]), (
+                    f"{name}: {path} was changed; change only the last batch norm of each block"
+                )
+        for mode in (False, True):
+            x = net.train(mode).stem(images)
+            for block in blocks:
+                expected, x = mg.relu(block.downsample(x)), block(x)
+                assert np.array_equal(x.data, expected.data), (
+                    f"{name}, training={mode}: a block does not return relu(downsample(x)); set beta to zero as well"
+                )

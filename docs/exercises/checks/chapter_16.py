@@ -1,49 +1,50 @@
-"""Checks of chapter 16, CIFAR-10 to the letter."""
+"""Checks of chapter 16, bottlenecks and cost."""
 
-import numpy as np
-
-
-def check_learning_rate(work):
-    expected = {0: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001}
-    for iteration, rate in expected.items():
-        got = work.learning_rate(iteration)
-        assert np.isclose(got, rate, rtol=1e-9), f"iteration {iteration:,}: expected the rate {rate}, got {got}"
+from minigrad import nn
+from minigrad.inspect import summary
 
 
-def check_one_view(work):
-    rng = np.random.default_rng(0)
-    image, mean = rng.random((2, 32, 32, 3)).astype("float32")
-    before = image.copy()
-    for top, left, mirrored in ((4, 4, False), (4, 4, True), (0, 8, False), (7, 2, True), (8, 0, True)):
-        got = work.one_view(image, mean, top, left, mirrored)
-        case = f"top {top}, left {left}, mirrored {mirrored}"
-        assert got.shape == (32, 32, 3), f"{case}: expected shape (32, 32, 3), got {got.shape}"
-        expected = np.zeros((32, 32, 3), "float32")  # pixel by pixel, as the docstring describes it
-        for y in range(32):
-            for x in range(32):
-                row, column = y + top - 4, x + left - 4
-                if 0 <= row < 32 and 0 <= column < 32:
-                    expected[y, 31 - x if mirrored else x] = image[row, column] - mean[row, column]
-        border = expected == 0
-        assert not got[border].any(), f"{case}: the border is not zero; subtract, pad, cut and mirror, in this order"
-        assert np.allclose(got, expected, atol=1e-7), f"{case}: {int((got != expected).sum()):,} numbers are wrong"
-    assert np.array_equal(image, before), "the image was changed in place, but the next epoch needs it"
+def check_conv_macs(work):
+    cases = [
+        ({"h": 56, "w": 56, "kernel": (3, 3), "c": 64, "o": 64, "padding": 1}, "a layer of ResNet-34"),
+        ({"h": 224, "w": 224, "kernel": (7, 7), "c": 3, "o": 64, "stride": 2, "padding": 3}, "the stem of ResNet-34"),
+        ({"h": 9, "w": 6, "kernel": (1, 1), "c": 8, "o": 4}, "a 1x1"),
+        ({"h": 10, "w": 7, "kernel": (3, 2), "c": 4, "o": 6, "stride": 3}, "stride 3, which does not divide the size"),
+        ({"h": 11, "w": 8, "kernel": (2, 5), "c": 6, "o": 9, "padding": 2, "groups": 3}, "three groups"),
+    ]
+    for case, name in cases:
+        h, w, kernel, c, o = (case[key] for key in ("h", "w", "kernel", "c", "o"))
+        settings = {key: value for key, value in case.items() if key in ("stride", "padding", "groups")}
+        expected = summary(nn.Conv2d(c, o, kernel, rng=0, **settings), (h, w, c)).macs
+        got = work.conv_macs(h, w, kernel, c, o, **settings)
+        assert got == expected, f"{name}: expected {expected:,}, got {got:,}"
 
 
-def check_epoch_order(work):
-    np.random.seed(0)  # noqa: NPY002  to see whether it is used
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
-    orders = {(seed, epoch): np.asarray(work.epoch_order(500, seed, epoch)) for seed in range(3) for epoch in range(3)}
-    assert np.array_equal(np.random.get_state()[1], state), "NumPy's global generator was used"  # noqa: NPY002
-    for place, order in orders.items():
-        assert np.array_equal(np.sort(order), np.arange(500)), (
-            f"(seed, epoch) {place}: the order is not a permutation of all images"
+def check_cifar_macs(work):
+    for depth, expected in ((8, 12_239_488), (20, 40_551_040), (110, 252_887_680), (1202, 2_829_238_912)):
+        got = work.cifar_macs(depth)
+        assert got == expected, (
+            f"depth {depth}: expected {expected:,}, got {got:,}; which layers differ from the others?"
         )
-        assert not np.array_equal(order, np.arange(500)), f"(seed, epoch) {place}: the order is not shuffled"
-        again = work.epoch_order(500, *place)
-        assert np.array_equal(again, order), f"(seed, epoch) {place}: a second call gives another order"
-    places = list(orders)
-    for i, first in enumerate(places):
-        for second in places[:i]:
-            same = np.array_equal(orders[first], orders[second])
-            assert not same, f"(seed, epoch) {second} and {first} have the same order"
+
+
+def check_middle_width(work):
+    for c, budget in (
+        (256, 73_728),
+        (256, 69_632),
+        (256, 69_631),
+        (64, 73_728),
+        (512, 10),
+        (256, 521),
+        (256, 520),
+        (7, 0),
+    ):
+        got = work.middle_width(c, budget)
+        assert got in range(c + budget + 1), (
+            f"c = {c}, budget {budget:,}: expected a whole number of channels, got {got}"
+        )
+        for m, fits in ((got, True), (got + 1, False)):
+            cost = 2 * c * m + 9 * m * m
+            assert (cost <= budget) == fits, (
+                f"c = {c}, budget {budget:,}: got {got}, but a middle of {m} channels costs {cost:,}"
+            )

@@ -1,55 +1,49 @@
-"""Checks of chapter 17, real weights and a real photograph."""
+"""Checks of chapter 17, CIFAR-10 to the letter."""
 
 import numpy as np
 
-import minigrad as mg
+
+def check_learning_rate(work):
+    expected = {0: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001}
+    for iteration, rate in expected.items():
+        got = work.learning_rate(iteration)
+        assert np.isclose(got, rate, rtol=1e-9), f"iteration {iteration:,}: expected the rate {rate}, got {got}"
 
 
-def check_head_weights(work):
+def check_one_view(work):
     rng = np.random.default_rng(0)
-    for h, w, c, o in ((3, 2, 5, 4), (2, 2, 2, 8), (1, 1, 6, 3), (2, 3, 1, 2)):
-        maps, weight = rng.standard_normal((7, h, w, c)), rng.standard_normal((o, c * h * w))
-        theirs = maps.transpose(0, 3, 1, 2).reshape(7, -1) @ weight.T  # as PyTorch does it
-        got = np.asarray(work.head_weights(weight, c))
-        assert got.shape == (h * w * c, o), f"maps {(h, w, c)}: expected shape {(h * w * c, o)}, got {got.shape}"
-        ours = maps.reshape(7, -1) @ got
-        assert np.allclose(ours, theirs, atol=1e-12), (
-            f"maps {(h, w, c)}: the outputs differ by up to {np.abs(ours - theirs).max():.2g}; which row reads what?"
+    image, mean = rng.random((2, 32, 32, 3)).astype("float32")
+    before = image.copy()
+    for top, left, mirrored in ((4, 4, False), (4, 4, True), (0, 8, False), (7, 2, True), (8, 0, True)):
+        got = work.one_view(image, mean, top, left, mirrored)
+        case = f"top {top}, left {left}, mirrored {mirrored}"
+        assert got.shape == (32, 32, 3), f"{case}: expected shape (32, 32, 3), got {got.shape}"
+        expected = np.zeros((32, 32, 3), "float32")  # pixel by pixel, as the docstring describes it
+        for y in range(32):
+            for x in range(32):
+                row, column = y + top - 4, x + left - 4
+                if 0 <= row < 32 and 0 <= column < 32:
+                    expected[y, 31 - x if mirrored else x] = image[row, column] - mean[row, column]
+        border = expected == 0
+        assert not got[border].any(), f"{case}: the border is not zero; subtract, pad, cut and mirror, in this order"
+        assert np.allclose(got, expected, atol=1e-7), f"{case}: {int((got != expected).sum()):,} numbers are wrong"
+    assert np.array_equal(image, before), "the image was changed in place, but the next epoch needs it"
+
+
+def check_epoch_order(work):
+    np.random.seed(0)  # noqa: NPY002  to see whether it is used
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    orders = {(seed, epoch): np.asarray(work.epoch_order(500, seed, epoch)) for seed in range(3) for epoch in range(3)}
+    assert np.array_equal(np.random.get_state()[1], state), "NumPy's global generator was used"  # noqa: NPY002
+    for place, order in orders.items():
+        assert np.array_equal(np.sort(order), np.arange(500)), (
+            f"(seed, epoch) {place}: the order is not a permutation of all images"
         )
-
-
-def check_fold(work):
-    rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, 6, 5, 3)), rng.standard_normal((3, 3, 3, 4))
-    b, gamma, beta, mean = rng.standard_normal((4, 4))
-    var = rng.uniform(0.01, 2.0, 4)
-    given = [a.copy() for a in (w, b, gamma, beta, mean, var)]
-    for eps in (1e-5, 0.3):
-        expected = mg.batch_norm(mg.conv2d(x, w, b), gamma, beta, mean, var, training=False, eps=eps)
-        w_folded, b_folded = work.fold(w, b, gamma, beta, mean, var, eps)
-        assert w_folded.shape == w.shape, f"expected weights of shape {w.shape}, got {w_folded.shape}"
-        assert np.shape(b_folded) == (4,), f"expected a bias of shape (4,), got {np.shape(b_folded)}"
-        off = np.abs(mg.conv2d(x, w_folded, b_folded) - expected).max()
-        assert off < 1e-12, f"with eps = {eps} the outputs differ by up to {off:.2g}"
-    for before, after in zip(given, (w, b, gamma, beta, mean, var), strict=True):
-        assert np.array_equal(before, after), (
-            "an argument was changed in place, but the original net must stay unchanged"
-        )
-
-
-def check_same_padding(work):
-    expected = {
-        (224, 7, 2): (2, 3),  # the stem of a ResNet
-        (8, 3, 2): (0, 1),
-        (9, 3, 2): (1, 1),
-        (8, 3, 1): (1, 1),
-        (8, 2, 1): (0, 1),
-        (7, 5, 3): (2, 2),
-        (8, 1, 2): (0, 0),  # no window reads the last pixel: no zeros are added, no pixel is removed
-        (10, 2, 4): (0, 0),
-        (5, 4, 5): (0, 0),
-        (11, 4, 4): (0, 1),
-    }
-    for (size, kernel, stride), zeros in expected.items():
-        got = tuple(work.same_padding(size, kernel, stride))
-        assert got == zeros, f"size {size}, kernel {kernel}, stride {stride}: expected {zeros}, got {got}"
+        assert not np.array_equal(order, np.arange(500)), f"(seed, epoch) {place}: the order is not shuffled"
+        again = work.epoch_order(500, *place)
+        assert np.array_equal(again, order), f"(seed, epoch) {place}: a second call gives another order"
+    places = list(orders)
+    for i, first in enumerate(places):
+        for second in places[:i]:
+            same = np.array_equal(orders[first], orders[second])
+            assert not same, f"(seed, epoch) {second} and {first} have the same order"

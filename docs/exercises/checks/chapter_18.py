@@ -1,94 +1,55 @@
-"""Checks of chapter 18, a thousand layers."""
-
-import tracemalloc
+"""Checks of chapter 18, real weights and a real photograph."""
 
 import numpy as np
 
 import minigrad as mg
 
 
-def check_in_segments(work):
+def check_head_weights(work):
     rng = np.random.default_rng(0)
-    weights = [mg.Tensor(rng.standard_normal((8, 8)) / 3, requires_grad=True) for _ in range(7)]
-    calls = []
-
-    def make(w):
-        def block(x):
-            calls.append(w)
-            return mg.tanh(mg.matmul(mg.tanh(mg.matmul(x, w)), w)) + x
-
-        return block
-
-    blocks = [make(w) for w in weights]
-    data = rng.standard_normal((4096, 8))
-
-    def run(through):
-        x = mg.Tensor(data, requires_grad=True)
-        for w in weights:
-            w.grad = None
-        calls.clear()
-        tracemalloc.start()
-        out = through(x)
-        kept = tracemalloc.get_traced_memory()[0] / data.nbytes
-        tracemalloc.stop()
-        first = len(calls)
-        (out * out).sum().backward()
-        return out.data, [x.grad.data, *(w.grad.data for w in weights)], kept, first, len(calls)
-
-    def plainly(x):
-        for block in blocks:
-            x = block(x)
-        return x
-
-    expected, gradients, *_ = run(plainly)
-    for k, maps in ((1, 7), (2, 4), (3, 3), (4, 2), (7, 1), (10, 1)):
-        out, got, kept, first, all_calls = run(lambda x, k=k: work.in_segments(blocks, x, k))
-        assert np.array_equal(out, expected), f"k = {k}: the output differs from that of the blocks in turn"
-        assert first == 7, f"k = {k}: {first} calls of blocks in the forward pass, expected 7, one for each block"
-        assert all_calls == 14, f"k = {k}: {all_calls} calls of blocks in all, expected 14, two for each block"
-        assert kept < maps + 0.6, f"k = {k}: {kept:.1f} maps are stored, expected {maps}, one for each segment"
-        assert kept > maps - 0.6, (
-            f"k = {k}: only {kept:.1f} maps are stored, expected {maps}; are the segments longer than k?"
-        )
-        for a, b in zip(got, gradients, strict=True):
-            assert np.array_equal(a, b), f"k = {k}: a gradient is wrong; which blocks did the second run call?"
-
-
-def check_best_length(work):
-    def memory(n, a, b, k):
-        return a * -(-n // k) + b * k
-
-    for n, a, b in (
-        (40, 1, 4),
-        (600, 1, 4),
-        (1, 5, 1),
-        (10, 0, 1),
-        (10, 1, 0),
-        (7, 3, 2),
-        (100, 1, 1),
-        (12, 50, 1),
-        (24, 2, 5),
-    ):
-        got = work.best_length(n, a, b)
-        assert got in range(1, n + 1), f"n = {n}: expected a length from 1 to {n}, got {got}"
-        best = min(memory(n, a, b, k) for k in range(1, n + 1))
-        needs = memory(n, a, b, got)
-        assert needs == best, (
-            f"n = {n}, a = {a}, b = {b}: segments of {got} need {needs} bytes, but {best} are possible"
-        )
-        smaller = [k for k in range(1, got) if memory(n, a, b, k) == best]
-        assert not smaller, (
-            f"n = {n}, a = {a}, b = {b}: segments of {smaller[:1]} need no more memory than those of {got}"
+    for h, w, c, o in ((3, 2, 5, 4), (2, 2, 2, 8), (1, 1, 6, 3), (2, 3, 1, 2)):
+        maps, weight = rng.standard_normal((7, h, w, c)), rng.standard_normal((o, c * h * w))
+        theirs = maps.transpose(0, 3, 1, 2).reshape(7, -1) @ weight.T  # as PyTorch does it
+        got = np.asarray(work.head_weights(weight, c))
+        assert got.shape == (h * w * c, o), f"maps {(h, w, c)}: expected shape {(h * w * c, o)}, got {got.shape}"
+        ours = maps.reshape(7, -1) @ got
+        assert np.allclose(ours, theirs, atol=1e-12), (
+            f"maps {(h, w, c)}: the outputs differ by up to {np.abs(ours - theirs).max():.2g}; which row reads what?"
         )
 
 
-def check_deepest(work):
-    gib = 2**30
-    one = 4 * (32 * 32 * 16 + 16 * 16 * 32 + 8 * 8 * 64)  # bytes of a block in each stage, for one image
-    for budget, batch in ((3 * gib, 128), (gib, 128), (gib, 64), (one, 1), (one - 1, 1), (7 * one * 5 - 1, 5), (0, 1)):
-        got = work.deepest(budget, batch)
-        n, rest = divmod(got - 2, 6)
-        case = f"budget {budget:,}, batch {batch}"
-        assert (n >= 0, rest) == (True, 0), f"{case}: expected a depth 6n + 2, got {got}"
-        assert n * batch * one <= budget, f"{case}: depth {got} needs {n * batch * one:,} bytes"
-        assert (n + 1) * batch * one > budget, f"{case}: depth {got + 6} would fit, too"
+def check_fold(work):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 6, 5, 3)), rng.standard_normal((3, 3, 3, 4))
+    b, gamma, beta, mean = rng.standard_normal((4, 4))
+    var = rng.uniform(0.01, 2.0, 4)
+    given = [a.copy() for a in (w, b, gamma, beta, mean, var)]
+    for eps in (1e-5, 0.3):
+        expected = mg.batch_norm(mg.conv2d(x, w, b), gamma, beta, mean, var, training=False, eps=eps)
+        w_folded, b_folded = work.fold(w, b, gamma, beta, mean, var, eps)
+        assert w_folded.shape == w.shape, f"expected weights of shape {w.shape}, got {w_folded.shape}"
+        assert np.shape(b_folded) == (4,), f"expected a bias of shape (4,), got {np.shape(b_folded)}"
+        off = np.abs(mg.conv2d(x, w_folded, b_folded) - expected).max()
+        assert off < 1e-12, f"with eps = {eps} the outputs differ by up to {off:.2g}"
+    for before, after in zip(given, (w, b, gamma, beta, mean, var), strict=True):
+        assert np.array_equal(before, after), (
+            "an argument was changed in place, but the original net must stay unchanged"
+        )
+
+
+def check_same_padding(work):
+    expected = {
+        (224, 7, 2): (2, 3),  # the stem of a ResNet
+        (8, 3, 2): (0, 1),
+        (9, 3, 2): (1, 1),
+        (8, 3, 1): (1, 1),
+        (8, 2, 1): (0, 1),
+        (7, 5, 3): (2, 2),
+        (8, 1, 2): (0, 0),  # no window reads the last pixel: no zeros are added, no pixel is removed
+        (10, 2, 4): (0, 0),
+        (5, 4, 5): (0, 0),
+        (11, 4, 4): (0, 1),
+    }
+    for (size, kernel, stride), zeros in expected.items():
+        got = tuple(work.same_padding(size, kernel, stride))
+        assert got == zeros, f"size {size}, kernel {kernel}, stride {stride}: expected {zeros}, got {got}"

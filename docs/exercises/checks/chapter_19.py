@@ -1,63 +1,94 @@
-"""Checks of chapter 19, GPUs by dispatch: with NumPy, and with the strict double, which is as strict as CuPy."""
+"""Checks of chapter 19, a thousand layers."""
+
+import tracemalloc
 
 import numpy as np
 
 import minigrad as mg
-from tests.tools.strict import StrictArray, count_syncs, strict
 
 
-def check_softplus(work):
-    x = np.array([-1e4, -20, -1, -1e-3, 0, 1e-3, 1, 20, 1e4])
-    expected = np.logaddexp(0, x)
-    for dtype, tolerance in (("float64", 1e-14), ("float32", 1e-6)):
-        with np.errstate(over="raise", invalid="raise"):
-            got = work.softplus(x.astype(dtype))
-        assert got.dtype == dtype, f"expected a result of {dtype}, got {got.dtype}"
-        for value, a, b in zip(x, got, expected, strict=True):
-            off = abs(a - b)
-            assert off <= tolerance * abs(b), (
-                f"at x = {value:g} in {dtype}: expected {b:.6g}, got {a:.6g}, which is off by {off:.1g}"
-            )
-    with count_syncs() as waits:
-        away = work.softplus(strict.asarray(x))
-    assert type(away) is StrictArray, f"for an array on a device, expected a StrictArray, got {type(away).__name__}"
-    assert waits.count == 0, f"expected no transfer to the host, got {waits.count}"
-    assert np.allclose(away.get(), expected, rtol=1e-14), "on a device the result is wrong"
-
-
-def check_mean_of_losses(work):
-    values = [0.5, 2.0, 0.25, 3.0, 1.5]
-    for device, make in (("the host", np.array), ("a device", strict.asarray)):
-        for shape in ((), (1,)):
-            losses = [mg.Tensor(make(np.full(shape, value, "float32"))) for value in values]
-            with count_syncs() as waits:
-                got = work.mean_of_losses(losses)
-            assert type(got) is float, f"on {device}: expected a Python float, got {type(got).__name__}"
-            assert got == 1.45 or abs(got - 1.45) < 1e-6, f"on {device}: expected 1.45, got {got}"
-            assert waits.count == (device == "a device"), f"on {device}: {waits.count} values were brought to the host"
-    assert work.mean_of_losses([mg.Tensor(strict.asarray(np.float32(7.0)))]) == 7.0, (
-        "the mean of one loss is the loss itself"
-    )
-
-
-def check_clip_gradients(work):
+def check_in_segments(work):
     rng = np.random.default_rng(0)
-    given = [rng.standard_normal(shape) for shape in ((3, 4), (5,), (2, 2, 2))]
-    norm = np.sqrt(sum((g**2).sum() for g in given))
-    for device, make in (("the host", np.array), ("a device", strict.asarray)):
-        for largest in (0.5, norm / 3, 2 * norm):
-            gradients = [make(g.copy()) for g in given]
-            with count_syncs() as waits:
-                work.clip_gradients(gradients, largest)
-            assert waits.count == 0, f"on {device}: {waits.count} values were brought to the host"
-            factor = min(1, largest / norm)
-            for g, before in zip(gradients, given, strict=True):
-                after = g.get() if device == "a device" else g
-                assert np.allclose(after, factor * before, rtol=1e-12), (
-                    f"on {device}: with a norm of {norm:.3g} and at most {largest:.3g}, {before.ravel()[0]:.4g} became "
-                    f"{after.ravel()[0]:.4g}, not {factor * before.ravel()[0]:.4g}"
-                )
-    zeros = [np.zeros(3), np.zeros(2)]
-    with np.errstate(all="raise"):
-        work.clip_gradients(zeros, 1.0)
-    assert not any(g.any() for g in zeros), "gradients of zero must stay zero"
+    weights = [mg.Tensor(rng.standard_normal((8, 8)) / 3, requires_grad=True) for _ in range(7)]
+    calls = []
+
+    def make(w):
+        def block(x):
+            calls.append(w)
+            return mg.tanh(mg.matmul(mg.tanh(mg.matmul(x, w)), w)) + x
+
+        return block
+
+    blocks = [make(w) for w in weights]
+    data = rng.standard_normal((4096, 8))
+
+    def run(through):
+        x = mg.Tensor(data, requires_grad=True)
+        for w in weights:
+            w.grad = None
+        calls.clear()
+        tracemalloc.start()
+        out = through(x)
+        kept = tracemalloc.get_traced_memory()[0] / data.nbytes
+        tracemalloc.stop()
+        first = len(calls)
+        (out * out).sum().backward()
+        return out.data, [x.grad.data, *(w.grad.data for w in weights)], kept, first, len(calls)
+
+    def plainly(x):
+        for block in blocks:
+            x = block(x)
+        return x
+
+    expected, gradients, *_ = run(plainly)
+    for k, maps in ((1, 7), (2, 4), (3, 3), (4, 2), (7, 1), (10, 1)):
+        out, got, kept, first, all_calls = run(lambda x, k=k: work.in_segments(blocks, x, k))
+        assert np.array_equal(out, expected), f"k = {k}: the output differs from that of the blocks in turn"
+        assert first == 7, f"k = {k}: {first} calls of blocks in the forward pass, expected 7, one for each block"
+        assert all_calls == 14, f"k = {k}: {all_calls} calls of blocks in all, expected 14, two for each block"
+        assert kept < maps + 0.6, f"k = {k}: {kept:.1f} maps are stored, expected {maps}, one for each segment"
+        assert kept > maps - 0.6, (
+            f"k = {k}: only {kept:.1f} maps are stored, expected {maps}; are the segments longer than k?"
+        )
+        for a, b in zip(got, gradients, strict=True):
+            assert np.array_equal(a, b), f"k = {k}: a gradient is wrong; which blocks did the second run call?"
+
+
+def check_best_length(work):
+    def memory(n, a, b, k):
+        return a * -(-n // k) + b * k
+
+    for n, a, b in (
+        (40, 1, 4),
+        (600, 1, 4),
+        (1, 5, 1),
+        (10, 0, 1),
+        (10, 1, 0),
+        (7, 3, 2),
+        (100, 1, 1),
+        (12, 50, 1),
+        (24, 2, 5),
+    ):
+        got = work.best_length(n, a, b)
+        assert got in range(1, n + 1), f"n = {n}: expected a length from 1 to {n}, got {got}"
+        best = min(memory(n, a, b, k) for k in range(1, n + 1))
+        needs = memory(n, a, b, got)
+        assert needs == best, (
+            f"n = {n}, a = {a}, b = {b}: segments of {got} need {needs} bytes, but {best} are possible"
+        )
+        smaller = [k for k in range(1, got) if memory(n, a, b, k) == best]
+        assert not smaller, (
+            f"n = {n}, a = {a}, b = {b}: segments of {smaller[:1]} need no more memory than those of {got}"
+        )
+
+
+def check_deepest(work):
+    gib = 2**30
+    one = 4 * (32 * 32 * 16 + 16 * 16 * 32 + 8 * 8 * 64)  # bytes of a block in each stage, for one image
+    for budget, batch in ((3 * gib, 128), (gib, 128), (gib, 64), (one, 1), (one - 1, 1), (7 * one * 5 - 1, 5), (0, 1)):
+        got = work.deepest(budget, batch)
+        n, rest = divmod(got - 2, 6)
+        case = f"budget {budget:,}, batch {batch}"
+        assert (n >= 0, rest) == (True, 0), f"{case}: expected a depth 6n + 2, got {got}"
+        assert n * batch * one <= budget, f"{case}: depth {got} needs {n * batch * one:,} bytes"
+        assert (n + 1) * batch * one > budget, f"{case}: depth {got + 6} would fit, too"

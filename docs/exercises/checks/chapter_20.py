@@ -1,107 +1,63 @@
-"""Checks of chapter 20: many machines."""
-
-import tracemalloc
+"""Checks of chapter 20, GPUs by dispatch: with NumPy, and with the strict double, which is as strict as CuPy."""
 
 import numpy as np
 
-
-def _tree(vectors):
-    while len(vectors) > 1:
-        vectors = [a + b for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-    return vectors[0]
+import minigrad as mg
+from tests.tools.strict import StrictArray, count_syncs, strict
 
 
-def _vectors(count, size, seed=0):
-    """Return vectors of float32 whose sum has other bits in another order."""
-    rng = np.random.default_rng([seed, count])
-    return (rng.standard_normal((count, size)) * 10.0 ** rng.integers(-3, 4, (count, 1))).astype("f4")
-
-
-def check_tree_sum(work):
-    for count in (1, 2, 4, 8, 32):
-        vectors = _vectors(count, 500)
-        before, expected = vectors.copy(), _tree(list(vectors))
-        got = work.tree_sum(iter(vectors))
-        assert np.array_equal(vectors, before), f"{count} vectors: a vector was changed"
-        assert np.shape(got) == (500,), f"{count} vectors: expected a sum of shape (500,), got {np.shape(got)}"
-        assert np.allclose(got, expected, rtol=1e-3, atol=1e-1), f"{count} vectors: the result is not the sum"
-        assert got.tobytes() == expected.tobytes(), f"{count} vectors: the bits differ from those of the tree"
-    count, size = 64, 50_000
-    tracemalloc.start()
-    try:
-        work.tree_sum(np.full(size, i, "f4") for i in range(count))
-        most = tracemalloc.get_traced_memory()[1] / (4 * size)
-    finally:
-        tracemalloc.stop()
-    assert most < 11, f"of {count} vectors, {most:.0f} were in memory at once; expected about one for each level, 7"
-
-
-def check_shifts(work):
-    place = (7, 3, 5)  # seed, epoch, batch
-    together = work.shifts(*place, range(8), 6, 2)
-    assert len(together) == 8, f"expected arrays for 8 shards, got {len(together)}"
-    for shard, array in enumerate(together):
-        assert np.shape(array) == (6, 2), f"shard {shard}: expected the shape (6, 2), got {np.shape(array)}"
-        assert np.asarray(array).dtype.kind == "i", f"shard {shard}: expected integers, got {np.asarray(array).dtype}"
-    for workers in (2, 4, 8):
-        each = 8 // workers
-        for rank in reversed(range(workers)):
-            own = range(rank * each, (rank + 1) * each)
-            for shard, array in zip(own, work.shifts(*place, own, 6, 2), strict=True):
-                assert np.array_equal(array, together[shard]), (
-                    f"{workers} workers: the shifts of shard {shard} differ from those that one worker draws"
-                )
-    many = np.concatenate(work.shifts(0, 0, 0, range(4), 500, 2)).ravel()
-    values, counts = np.unique(many, return_counts=True)
-    assert list(values) == [-2, -1, 0, 1, 2], f"with most=2, expected shifts from -2 to 2, got {values.tolist()}"
-    assert counts.min() > 700, f"expected about 800 of each shift among 4,000, got {counts.tolist()}"
-    seen = {}
-    for at in np.ndindex(3, 3, 3, 3):  # seed, epoch, batch, shard
-        (array,) = work.shifts(*at[:3], range(at[3], at[3] + 1), 20, 3)
-        other = seen.setdefault(np.asarray(array).tobytes(), at)
-        assert other == at, f"(seed, epoch, batch, shard) = {other} and {at} have the same shifts"
-
-
-def check_all_reduce(work):
-    for workers in (1, 2, 4, 8):
-        size = 3 * workers
-        vectors = _vectors(workers, size, seed=1)
-        before, expected = vectors.copy(), _tree(list(vectors))
-        results, sent = _deliver(work.all_reduce, list(vectors))
-        assert np.array_equal(vectors, before), f"{workers} workers: a vector was changed"
-        for rank, (result, sizes) in enumerate(zip(results, sent, strict=True)):
-            case = f"rank {rank} of {workers}"
-            assert np.shape(result) == (size,), f"{case}: expected the shape ({size},), got {np.shape(result)}"
-            assert np.allclose(result, expected, rtol=1e-3, atol=1e-1), f"{case}: the result is not the sum"
-            assert result.tobytes() == expected.tobytes(), f"{case}: the bits differ from those of the tree"
-            numbers, messages = 6 * (workers - 1), 2 * (workers.bit_length() - 1)
-            assert sum(sizes) == numbers, f"{case}: expected to send {numbers} numbers of {size}, sent {sum(sizes)}"
-            assert len(sizes) == messages, f"{case}: expected {messages} messages, counted {len(sizes)}"
-
-
-def _deliver(all_reduce, vectors):
-    """Run one generator for each vector; return what they return, and the sizes of the messages of each."""
-    workers = len(vectors)
-    running = [all_reduce(rank, workers, vector) for rank, vector in enumerate(vectors)]
-    results, sent, received = [], [[] for _ in running], [None] * workers
-    for _ in range(2 * workers):
-        posts = []
-        for rank, (generator, message) in enumerate(zip(running, received, strict=True)):
-            try:
-                partner, array = generator.send(message)
-            except StopIteration as end:
-                results.append(end.value)
-            else:
-                posts.append((partner, np.array(array)))
-                sent[rank].append(np.size(array))
-        if results:
-            assert len(results) == workers, f"{len(results)} of {workers} workers returned while others still wait"
-            return results, sent
-        for rank, (partner, _) in enumerate(posts):
-            assert partner in range(workers), f"rank {rank} sends to rank {partner}, of {workers} workers"
-            assert partner != rank, f"rank {rank} sends to itself"
-            assert posts[partner][0] == rank, (
-                f"rank {rank} waits for rank {partner}, which waits for rank {posts[partner][0]}"
+def check_softplus(work):
+    x = np.array([-1e4, -20, -1, -1e-3, 0, 1e-3, 1, 20, 1e4])
+    expected = np.logaddexp(0, x)
+    for dtype, tolerance in (("float64", 1e-14), ("float32", 1e-6)):
+        with np.errstate(over="raise", invalid="raise"):
+            got = work.softplus(x.astype(dtype))
+        assert got.dtype == dtype, f"expected a result of {dtype}, got {got.dtype}"
+        for value, a, b in zip(x, got, expected, strict=True):
+            off = abs(a - b)
+            assert off <= tolerance * abs(b), (
+                f"at x = {value:g} in {dtype}: expected {b:.6g}, got {a:.6g}, which is off by {off:.1g}"
             )
-        received = [posts[partner][1] for partner, _ in posts]
-    raise AssertionError(f"{workers} workers have not finished after {2 * workers} exchanges")
+    with count_syncs() as waits:
+        away = work.softplus(strict.asarray(x))
+    assert type(away) is StrictArray, f"for an array on a device, expected a StrictArray, got {type(away).__name__}"
+    assert waits.count == 0, f"expected no transfer to the host, got {waits.count}"
+    assert np.allclose(away.get(), expected, rtol=1e-14), "on a device the result is wrong"
+
+
+def check_mean_of_losses(work):
+    values = [0.5, 2.0, 0.25, 3.0, 1.5]
+    for device, make in (("the host", np.array), ("a device", strict.asarray)):
+        for shape in ((), (1,)):
+            losses = [mg.Tensor(make(np.full(shape, value, "float32"))) for value in values]
+            with count_syncs() as waits:
+                got = work.mean_of_losses(losses)
+            assert type(got) is float, f"on {device}: expected a Python float, got {type(got).__name__}"
+            assert got == 1.45 or abs(got - 1.45) < 1e-6, f"on {device}: expected 1.45, got {got}"
+            assert waits.count == (device == "a device"), f"on {device}: {waits.count} values were brought to the host"
+    assert work.mean_of_losses([mg.Tensor(strict.asarray(np.float32(7.0)))]) == 7.0, (
+        "the mean of one loss is the loss itself"
+    )
+
+
+def check_clip_gradients(work):
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal(shape) for shape in ((3, 4), (5,), (2, 2, 2))]
+    norm = np.sqrt(sum((g**2).sum() for g in given))
+    for device, make in (("the host", np.array), ("a device", strict.asarray)):
+        for largest in (0.5, norm / 3, 2 * norm):
+            gradients = [make(g.copy()) for g in given]
+            with count_syncs() as waits:
+                work.clip_gradients(gradients, largest)
+            assert waits.count == 0, f"on {device}: {waits.count} values were brought to the host"
+            factor = min(1, largest / norm)
+            for g, before in zip(gradients, given, strict=True):
+                after = g.get() if device == "a device" else g
+                assert np.allclose(after, factor * before, rtol=1e-12), (
+                    f"on {device}: with a norm of {norm:.3g} and at most {largest:.3g}, {before.ravel()[0]:.4g} became "
+                    f"{after.ravel()[0]:.4g}, not {factor * before.ravel()[0]:.4g}"
+                )
+    zeros = [np.zeros(3), np.zeros(2)]
+    with np.errstate(all="raise"):
+        work.clip_gradients(zeros, 1.0)
+    assert not any(g.any() for g in zeros), "gradients of zero must stay zero"

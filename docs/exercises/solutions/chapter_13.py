@@ -1,23 +1,31 @@
-"""Solutions of chapter 13, plain nets and the degradation problem."""
+"""Solutions of chapter 13: initialisation."""
+
+import math
 
 import numpy as np
 
 
-def identity_kernel(k, c):
-    """Return zeros, with the unit matrix in the middle tap."""
-    w = np.zeros((k, k, c, c), "float32")
-    w[k // 2, k // 2] = np.eye(c)
-    return w
+def leaky_normal(shape, slope, rng):
+    """Draw normal weights: half of the squares stay the same, the other half is multiplied by slope ** 2."""
+    fan_in = math.prod(shape[:-1])
+    return rng.standard_normal(shape) * math.sqrt(2 / ((1 + slope**2) * fan_in))
 
 
-def diagnosis(shallow, deep):
-    """Compare the training errors first, then the test errors."""
-    if deep[0] > shallow[0]:
-        return "degradation"
-    return "overfitting" if deep[1] > shallow[1] else "nothing"
+def orthogonal(n, rng):
+    """Draw an orthogonal matrix from the QR decomposition of a normal one.
+
+    Q is unique only up to the sign of each column. Multiply each column by the sign of R's diagonal element. Then, as
+    for the normal matrix, all directions are equally likely.
+    """
+    q, r = np.linalg.qr(rng.standard_normal((n, n)))
+    return math.sqrt(2) * q * np.sign(np.diag(r))
 
 
-def neutral_batch_norm(x, eps):
-    """Multiply by the standard deviation and add the mean, which batch norm removes."""
-    pixels = (0, 1, 2)
-    return np.sqrt(x.var(pixels) + eps), x.mean(pixels)
+def scaled_to_data(weights, x):
+    """Return scaled weights: start at the first layer, because the input of a layer depends on the layers before it."""
+    scaled = []
+    for w in weights:
+        size = math.sqrt(np.mean((x @ w) ** 2))
+        scaled.append(w / size)
+        x = np.maximum(x @ scaled[-1], 0)
+    return scaled

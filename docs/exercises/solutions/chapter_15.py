@@ -1,23 +1,28 @@
-"""Solutions of chapter 15, bottlenecks and cost."""
+"""Solutions of chapter 15, residual learning."""
 
-import math
+import numpy as np
 
-
-def conv_macs(h, w, kernel, c, o, stride=1, padding=0, groups=1):
-    """Multiply the number of outputs by the number of terms of each."""
-    kh, kw = kernel
-    pixels = ((h + 2 * padding - kh) // stride + 1) * ((w + 2 * padding - kw) // stride + 1)
-    return pixels * kh * kw * (c // groups) * o
+from models.resnet import BasicBlock, Bottleneck
 
 
-def cifar_macs(depth):
-    """Use rule (ii): every 3x3 layer costs the same, except the first layer and two layers that cost half."""
-    n = depth // 6
-    layer = 32 * 32 * 9 * 16 * 16
-    first = 32 * 32 * 9 * 3 * 16
-    return first + (6 * n - 2) * layer + 2 * (layer // 2) + 64 * 10
+def chain_gradient(matrices, g):
+    """From the last block to the first, add the gradients through the shortcut and through the matrix."""
+    for a in reversed(matrices):
+        g = g + a.T @ g
+    return g
 
 
-def middle_width(c, budget):
-    """Solve 9 m^2 + 2 c m = budget: m = (sqrt(c^2 + 9 budget) - c) / 9, rounded down."""
-    return (math.isqrt(c * c + 9 * budget) - c) // 9
+def shortcut_a(x, stride, c_out):
+    """Take every stride-th pixel, then pad the channels."""
+    missing = c_out - x.shape[-1]
+    before = missing // 2
+    return np.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, missing - before)))
+
+
+def begin_as_shortcuts(net):
+    """Set gamma and beta to zero: then gamma * anything + beta = 0."""
+    for _, module in net.named_modules():
+        if isinstance(module, BasicBlock | Bottleneck):
+            last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+            last.weight.data[...] = 0
+            last.bias.data[...] = 0

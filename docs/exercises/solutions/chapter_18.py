@@ -1,29 +1,24 @@
-"""Solutions of chapter 18, a thousand layers."""
+"""Solutions of chapter 18, real weights and a real photograph."""
 
 import math
 
-import minigrad as mg
+import numpy as np
 
 
-def in_segments(blocks, x, k):
-    """Pass each segment its blocks as arguments, so that no loop variable can change them later."""
-
-    def segment(x, *blocks):
-        for block in blocks:
-            x = block(x)
-        return x
-
-    for i in range(0, len(blocks), k):
-        x = mg.recompute(segment, x, *blocks[i : i + k])
-    return x
+def head_weights(weight, c):
+    """Split the flat axis into channels and places, swap the two, and flatten them again."""
+    o = len(weight)
+    return weight.reshape(o, c, -1).transpose(2, 1, 0).reshape(-1, o)
 
 
-def best_length(n, a, b):
-    """Try all k; if several are equal, min returns the first."""
-    return min(range(1, n + 1), key=lambda k: a * math.ceil(n / k) + b * k)
+def fold(w, b, gamma, beta, mean, var, eps):
+    """Scale each filter, then compute the bias."""
+    scale = gamma / np.sqrt(var + eps)
+    return w * scale, beta + (b - mean) * scale
 
 
-def deepest(budget, batch):
-    """Divide the budget by the bytes of one block in each stage."""
-    numbers = 32 * 32 * 16 + 16 * 16 * 32 + 8 * 8 * 64
-    return 6 * (budget // (4 * batch * numbers)) + 2
+def same_padding(size, kernel, stride):
+    """Compute by how many pixels the last window extends beyond the end."""
+    windows = math.ceil(size / stride)
+    zeros = max((windows - 1) * stride + kernel - size, 0)
+    return zeros // 2, zeros - zeros // 2

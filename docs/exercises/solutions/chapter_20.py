@@ -1,38 +1,23 @@
-"""Solutions of chapter 20: many machines."""
+"""Solutions of chapter 20, GPUs by dispatch."""
 
-import numpy as np
-
-
-def tree_sum(vectors):
-    """Store sums of whole subtrees, the largest first. Each 1 at the end of `number` in binary is a sum to add now."""
-    waiting = []
-    for number, total in enumerate(vectors):
-        while number % 2:
-            total = waiting.pop() + total
-            number //= 2
-        waiting.append(total)
-    return waiting[0]
+import minigrad as mg
+from minigrad.device import namespace
 
 
-def shifts(seed, epoch, batch, own, images, most):
-    """Make a generator for each shard. In a SeedSequence of all four numbers, no two places are equal."""
-    return [
-        np.random.default_rng([seed, epoch, batch, shard]).integers(-most, most, (images, 2), endpoint=True)
-        for shard in own
-    ]
+def softplus(x):
+    """Take the exponential of -|x| only, which cannot overflow."""
+    xp = namespace(x)
+    return mg.relu(x) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-def all_reduce(rank, workers, mine):
-    """Halve the part at each exchange, then double it again with the same partners in reverse order."""
-    part, distance = mine, 1
-    while distance < workers:
-        keep, send = np.split(part, 2)
-        if rank & distance:
-            keep, send = send, keep
-        theirs = yield rank ^ distance, send
-        part, distance = keep + theirs, 2 * distance
-    while distance > 1:
-        distance //= 2
-        theirs = yield rank ^ distance, part
-        part = np.concatenate([theirs, part] if rank & distance else [part, theirs])
-    return part
+def mean_of_losses(losses):
+    """Add on the device, and transfer only the sum."""
+    return sum(loss.data for loss in losses).item() / len(losses)
+
+
+def clip_gradients(gradients, largest):
+    """Divide by norm / largest if this is more than 1, else by 1."""
+    norm = sum((g * g).sum() for g in gradients) ** 0.5
+    excess = (norm / largest).clip(1)
+    for g in gradients:
+        g /= excess

@@ -214,7 +214,7 @@ assert again[3] / again[2] < 1.6
 # Now the paper's net: :math:`n = 200`, three stages of 200 blocks. Two things other than memory could fail. A recursive
 # replay, in which each rule calls the next, would go 4,200 calls deep, seven for each block, and reach Python's limit
 # of 1,000. Our replay takes the entries from a heap (chapter 2). And a replay that follows every *path* would never
-# end, since there are :math:`2^{600}` paths (:doc:`chapter 14 </course/14_residual>`). Our replay visits every entry
+# end, since there are :math:`2^{600}` paths (:doc:`chapter 15 </course/15_residual>`). Our replay visits every entry
 # once.
 
 x = y = mg.Tensor(1.0, requires_grad=True)
@@ -256,11 +256,11 @@ print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside /
 # ----------------
 #
 # The paper's answer has two parts. The optimizer had no difficulty with a thousand layers: the training error of the
-# 1202-layer net fell below 0.1 %. After :doc:`chapter 13 </course/13_plain_nets>` this is remarkable; a plain net of
+# 1202-layer net fell below 0.1 %. After :doc:`chapter 14 </course/14_plain_nets>` this is remarkable; a plain net of
 # 110 layers stayed above 60 %. But the test error was 7.93 %, *worse* than the 6.43 % of ResNet-110, although both nets
 # fit the training set about equally well.
 #
-# Apply the diagnosis of chapter 13. The training error is low and the test error is higher than that of the shallower
+# Apply the diagnosis of chapter 14. The training error is low and the test error is higher than that of the shallower
 # net, so this is not degradation. It is overfitting, as the authors say, too. The net has 19.4 million parameters for
 # 50,000 small images, and was trained with neither dropout nor maxout. Residual learning solved the problem of finding
 # good weights, and then the next problem appeared.
@@ -273,6 +273,6 @@ print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside /
 # 2. **The best length**, in whole blocks.
 # 3. **A budget.** How deep may a CIFAR net be to fit into a given memory?
 #
-# .. literalinclude:: /exercises/chapter_18.py
+# .. literalinclude:: /exercises/chapter_19.py
 #
-# Fill in ``docs/exercises/chapter_18.py`` and run ``python docs/exercises/check.py 18``.
+# Fill in ``docs/exercises/chapter_19.py`` and run ``python docs/exercises/check.py 19``.

@@ -254,7 +254,7 @@ panel.legend()
 # curvature becomes :math:`\lambda + d`. This hardly changes steep directions. Flat directions, about which the data
 # says little, are pulled towards 0. Where the gradient of the loss is 0, plain gradient descent multiplies w by
 # :math:`1 - \eta d` in each step. For weights before batch norm, the decay works against the growth that you saw in
-# :doc:`/course/10_batch_norm`.
+# :doc:`/course/11_batch_norm`.
 #
 # SGD in minigrad
 # ---------------
@@ -371,6 +371,6 @@ assert ends["lr 0.1, momentum 0.9, drop"] < 0.5 * ends["lr 0.1, momentum 0.9"]
 # 3. **Warm restarts.** Write the factor of a schedule that falls along half a cosine wave, jumps back to 1, and falls
 #    again. Each period is twice as long as the one before.
 #
-# .. literalinclude:: /exercises/chapter_11.py
+# .. literalinclude:: /exercises/chapter_12.py
 #
-# Fill in ``docs/exercises/chapter_11.py`` and run ``python docs/exercises/check.py 11``.
+# Fill in ``docs/exercises/chapter_12.py`` and run ``python docs/exercises/check.py 12``.

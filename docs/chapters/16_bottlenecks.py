@@ -4,7 +4,7 @@ r"""
 
 What does a layer cost, and how can a net of 152 layers be cheaper than one of 19?
 
-Shortcuts make depth useful (chapter 14). But depth costs time: for one image, a layer of a large net makes about a
+Shortcuts make depth useful (chapter 15). But depth costs time: for one image, a layer of a large net makes about a
 hundred million multiplications and additions. VGG-19, one of the best nets of 2014, needs 19.6 billion multiply-adds
 for one image. ResNet-152 has eight times as many layers, needs 11.3 billion, and makes fewer mistakes. This chapter
 counts the cost layer by layer, and shows where the difference comes from.
@@ -64,7 +64,7 @@ assert round(vgg19 / 1e9, 1) == 19.6
 # Halve the map, double the filters
 # ---------------------------------
 #
-# :doc:`Chapter 13 </course/13_plain_nets>` had two rules for plain nets. The purpose of the second rule, halve the map
+# :doc:`Chapter 14 </course/14_plain_nets>` had two rules for plain nets. The purpose of the second rule, halve the map
 # and double the filters, is "to preserve the time complexity per layer" (section 3.3). With half the height and half
 # the width, a map has a quarter of the pixels. With twice the input channels and twice the filters, each pixel costs
 # four times as much. The total stays the same:
@@ -232,7 +232,7 @@ tidy(shares)
 
 # %%
 # Along the black line, every increase in depth lowers the error. From 34 to 50 layers the error falls by more than two
-# points, with six percent more multiply-adds. The dashed line rises instead: this is the degradation of chapter 13. In
+# points, with six percent more multiply-adds. The dashed line rises instead: this is the degradation of chapter 14. In
 # the right panel, conv2_x to conv5_x are the paper's names for the four stages. The computation is spread over all of
 # them, and most of the weights are in the last one.
 #
@@ -240,7 +240,7 @@ tidy(shares)
 # -------------------
 #
 # We count zero for batch norm, ReLU and the additions, since they do only a few operations for each number. But every
-# number must be read from memory and written back, and :doc:`chapter 8 </course/08_fast>` showed that this traffic, and
+# number must be read from memory and written back, and :doc:`chapter 9 </course/09_fast>` showed that this traffic, and
 # not arithmetic, often takes most of the time. So count the numbers as well. Here are all numbers that the convolutions
 # write for one image.
 
@@ -263,6 +263,6 @@ for name in ("ResNet-34", "ResNet-50", "ResNet-152"):
 # 2. **Count a whole net**: the CIFAR nets of depth :math:`6n + 2`, without building them.
 # 3. **A budget.** How wide may the middle of a bottleneck be, if the block must not exceed a given cost?
 #
-# .. literalinclude:: /exercises/chapter_15.py
+# .. literalinclude:: /exercises/chapter_16.py
 #
-# Fill in ``docs/exercises/chapter_15.py`` and run ``python docs/exercises/check.py 15``.
+# Fill in ``docs/exercises/chapter_16.py`` and run ``python docs/exercises/check.py 16``.

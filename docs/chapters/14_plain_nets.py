@@ -4,7 +4,7 @@ r"""
 
 A deeper net can compute everything that a shallower net can compute. Why, then, does it train worse?
 
-Chapters 7 to 12 gave us the parts of a convolutional net, and a method to train it. The obvious next step is to stack
+Chapters 8 to 13 gave us the parts of a convolutional net, and a method to train it. The obvious next step is to stack
 more layers. This step fails, and the failure is the starting point of "Deep Residual Learning" (section 1): beyond some
 depth, the test error rises, and the *training* error rises, too. The authors call this the *degradation problem*. This
 chapter builds such nets, explains why the result is surprising, reproduces it, and then asks what the experiments
@@ -16,13 +16,13 @@ really prove.
 # -----------
 #
 # A :term:`plain net <plain net 普通网络>` is a sequence of layers, one after the other. A layer is a 3x3 convolution,
-# batch norm (:doc:`chapter 10 </course/10_batch_norm>`), and ReLU. We still have to choose the number of layers, the
+# batch norm (:doc:`chapter 11 </course/11_batch_norm>`), and ReLU. We still have to choose the number of layers, the
 # size of their maps, and the number of their filters. Section 3.3 of the paper has two rules, after the VGG nets:
 #
 # 1. layers whose maps have the same size have the same number of filters;
 # 2. where the size of the maps is halved, the number of filters is doubled.
 #
-# :doc:`Chapter 15 </course/15_bottlenecks>` shows how the second rule affects the cost. The layers on maps of one size
+# :doc:`Chapter 16 </course/16_bottlenecks>` shows how the second rule affects the cost. The layers on maps of one size
 # form a *stage*. In every stage except the first, the first layer has stride 2, which halves the maps. The paper's nets
 # for CIFAR-10 (section 4.2) have three stages of :math:`2n` layers, on maps of 32, 16 and 8 pixels. Then each channel
 # is averaged over its map (*global average pooling*), and a fully connected layer computes ten scores from the
@@ -30,7 +30,7 @@ really prove.
 # 20, 26, 32, and so on.
 #
 # In minigrad, two layers form a block; ``conv_bn`` returns a convolution and its batch norm. The last ReLU is written
-# separately, because in chapter 14 something else comes before this ReLU:
+# separately, because in chapter 15 something else comes before this ReLU:
 #
 # .. literalinclude:: /../models/plain.py
 #    :pyobject: PlainBlock.__init__
@@ -170,7 +170,7 @@ assert error < histories[20][-1]["train_error"]
 #
 # **It is not a vanishing gradient.** This was the older problem: if every layer shrinks a signal by a constant factor,
 # nothing is left of it after thirty layers. But batch norm rescales the signal in every layer, and with He
-# initialisation (:doc:`chapter 12 </course/12_initialisation>`) the weights start at the right scale. We can check
+# initialisation (:doc:`chapter 13 </course/13_initialisation>`) the weights start at the right scale. We can check
 # this. A hook on each layer can measure its output in the forward pass and the gradient in the backward pass;
 # :func:`minigrad.inspect.statistics` does this. For comparison, we also measure a net in which the gradient does
 # vanish: it has no batch norm, and its weights are half as large as they should be.
@@ -221,7 +221,7 @@ assert first > 10 * last
 
 # %%
 # Where the gradient does vanish, it loses eleven orders of magnitude. In the plain net it loses nothing. Before
-# training, it even *grows* on its way back, by a constant factor in each layer. Chapter 12 derived this factor; it is
+# training, it even *grows* on its way back, by a constant factor in each layer. Chapter 13 derived this factor; it is
 # one reason to start with a small learning rate. After training, the gradient has about the same size in all layers.
 # The authors of the paper checked their plain-34, too. They found forward signals with variances that are not zero, and
 # gradients with "healthy norms" (section 4.1).
@@ -250,7 +250,7 @@ assert first > 10 * last
 # convergence rates". In this case, the slow start would last practically for ever.
 #
 # In either case, we need the same thing: a way to write the net such that the optimizer starts at the identity, and
-# does not have to find it. This is the topic of :doc:`chapter 14 </course/14_residual>`.
+# does not have to find it. This is the topic of :doc:`chapter 15 </course/15_residual>`.
 #
 # Exercises
 # ---------
@@ -261,6 +261,6 @@ assert first > 10 * last
 # 3. **An identity in training.** Identity layers can also be added during training, when batch norm uses the statistics
 #    of the batch. Choose gamma and beta such that batch norm returns its input.
 #
-# .. literalinclude:: /exercises/chapter_13.py
+# .. literalinclude:: /exercises/chapter_14.py
 #
-# Fill in ``docs/exercises/chapter_13.py`` and run ``python docs/exercises/check.py 13``.
+# Fill in ``docs/exercises/chapter_14.py`` and run ``python docs/exercises/check.py 14``.

@@ -170,9 +170,9 @@ for name, (fv, norm) in starts.items():
 #
 # (G. Yang et al., "A Mean Field Theory of Batch Normalization", 2019, give the full theory. Our layers are finite, so
 # their factor is a little smaller.) Over 30 such layers, the gradient becomes a few hundred times as long at the front
-# as at the end. Training can cope with this, because of the brake in :doc:`/course/10_batch_norm`: layers with large
+# as at the end. Training can cope with this, because of the brake in :doc:`/course/11_batch_norm`: layers with large
 # gradients get large weights. So this is *not a vanishing gradient*, and the paper says the same of its plain nets
-# (section 4.1). They have another problem: see :doc:`/course/13_plain_nets`, which also measures this growth in
+# (section 4.1). They have another problem: see :doc:`/course/14_plain_nets`, which also measures this growth in
 # convolutional nets.
 #
 # There is one thing that He's rule does not preserve: the difference between two inputs. Each ReLU makes the angle
@@ -277,7 +277,7 @@ for name, start in {"random": lambda w: w, "all 0.05": lambda w: 0.05, "all 0": 
 # Residual blocks that start as the identity
 # ------------------------------------------
 #
-# One kind of zero is useful. A residual block, the topic of :doc:`/course/14_residual`, computes
+# One kind of zero is useful. A residual block, the topic of :doc:`/course/15_residual`, computes
 # :math:`y = \mathrm{relu}(x + F(x))`, where the last layer of F is a batch norm. With :math:`\gamma = 1`, the output of
 # F starts with mean square 1, whatever x is. Each block *adds* this to the signal, so the signal grows with depth. This
 # growth is only linear, while the growth in the nets above was exponential. If the :math:`\gamma` of this last batch
@@ -318,6 +318,6 @@ for step in (1, 2):
 # 3. **Measure instead of deriving.** Scale the weights of a given net, layer by layer, until a given batch has mean
 #    square 1 before every ReLU.
 #
-# .. literalinclude:: /exercises/chapter_12.py
+# .. literalinclude:: /exercises/chapter_13.py
 #
-# Fill in ``docs/exercises/chapter_12.py`` and run ``python docs/exercises/check.py 12``.
+# Fill in ``docs/exercises/chapter_13.py`` and run ``python docs/exercises/check.py 13``.

@@ -341,7 +341,7 @@ print(f"the product is about 10^{np.log10(slow / fast):.0f} times as fast as the
 #
 # The price is memory. The columns are eight times as large as the image; without the lost border it would be nine
 # times. For one image this does not matter. For a batch of 128, the columns are larger than most caches, and the
-# product then waits for memory. :doc:`/course/08_fast` shows how to keep the speed without using this memory.
+# product then waits for memory. :doc:`/course/09_fast` shows how to keep the speed without using this memory.
 #
 # As a last check, we compare with finite differences, which do not use windows at all.
 
@@ -363,6 +363,6 @@ print(f"gradcheck agrees for stride and padding {sizes}")
 #    every s-th pixel is kept. Selecting pixels has an adjoint. Use this adjoint, and the convolution with the flipped
 #    kernel, to get dx at any stride.
 #
-# .. literalinclude:: /exercises/chapter_07.py
+# .. literalinclude:: /exercises/chapter_08.py
 #
-# Fill in ``docs/exercises/chapter_07.py`` and run ``python docs/exercises/check.py 7``.
+# Fill in ``docs/exercises/chapter_08.py`` and run ``python docs/exercises/check.py 8``.

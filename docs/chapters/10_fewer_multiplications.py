@@ -201,7 +201,7 @@ for m in (1, 2, 3, 4, 6):
 # matrices, (tiles, c) times (c, o). This is still the work for which processors are fastest, only less of it. Here is
 # the whole algorithm, for images that need no padding and are cut into tiles without a remainder. Neighbouring tiles of
 # *pixels* overlap by two, because the kernel looks two pixels ahead. They are windows with a stride of four, so we can
-# use ``windows`` of :doc:`chapter 7 </course/07_im2col>` again.
+# use ``windows`` of :doc:`chapter 8 </course/08_im2col>` again.
 
 
 def winograd(x, w, matrices):
@@ -269,7 +269,7 @@ for panel, sign in zip(panels[1:], ("→", "⊙", "→"), strict=True):
 # Both gradients from one transform
 # ---------------------------------
 # At stride 1, the gradient of the image is a convolution of the cotangent g, with a border of two zeros, with the
-# flipped kernel (chapter 7). We know how to compute a convolution. Write F for the flipped kernel, and let each tile of
+# flipped kernel (chapter 8). We know how to compute a convolution. Write F for the flipped kernel, and let each tile of
 # :math:`dX`, which has 4x4 pixels, belong to a tile of g of 6x6:
 #
 # .. math::
@@ -606,6 +606,6 @@ assert by_minigrad.tobytes() == defined.tobytes()
 # 2. **Exact matrices.** Compute the matrices A', G and B' from any points, in fractions, without rounding.
 # 3. **A gradient by tiles.** Compute both gradients for tiles of any size, and transform the cotangent only once.
 #
-# .. literalinclude:: /exercises/chapter_09.py
+# .. literalinclude:: /exercises/chapter_10.py
 #
-# Fill in ``docs/exercises/chapter_09.py`` and run ``python docs/exercises/check.py 9``.
+# Fill in ``docs/exercises/chapter_10.py`` and run ``python docs/exercises/check.py 10``.

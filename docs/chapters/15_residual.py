@@ -4,7 +4,7 @@ r"""
 
 Often the best thing a layer can do is to leave its input unchanged. How must the layer be written so that this is easy?
 
-Chapter 13 ended with a problem. If the added layers of a deep net only passed their input on, the deep net would be as
+Chapter 14 ended with a problem. If the added layers of a deep net only passed their input on, the deep net would be as
 good as the shallow one; but the optimizer does not find such weights. A plain layer is the identity only at very
 special weights: a unit matrix in the middle tap, and zeros elsewhere. The answer of "Deep Residual Learning" (section
 3.1) is to change one line: it adds the input to the output.
@@ -82,7 +82,7 @@ axes[1].set_title("a residual block")
 # and :math:`\beta` are zero, :math:`\mathcal F(x) = 0` for any weights of the convolutions. Then the block computes
 # :math:`\mathrm{relu}(x)`. This is x, because x is the output of the previous block's ReLU and not negative. So a deep
 # net can *begin* as the identity from the stem to the pooling, except for the two blocks that halve the maps. In
-# minigrad this is ``zero_gamma=True``; chapter 12 showed that such a net can learn. (It is not in the paper. It became
+# minigrad this is ``zero_gamma=True``; chapter 13 showed that such a net can learn. (It is not in the paper. It became
 # usual with P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677.)
 
 fresh = {"in_channels": 1, "width": 8, "rng": 0}
@@ -145,7 +145,7 @@ assert sizes["plain"] < 1e-20
 assert 0.1 < sizes["residual"] < 1e3
 
 # %%
-# But :doc:`chapter 13 </course/13_plain_nets>` showed that the gradient of a plain net with batch norm does *not*
+# But :doc:`chapter 14 </course/14_plain_nets>` showed that the gradient of a plain net with batch norm does *not*
 # vanish. This cannot be the whole explanation, and the paper does not claim that it is. So we measure the real nets,
 # with 20, 32 and 56 layers, before any training. For each ReLU layer, we compare the gradient in its output with the
 # gradient in the output of the last ReLU layer.
@@ -242,7 +242,7 @@ assert means["before the addition"][-1] > 1.5 * means["after the addition"][-1]
 # Training both nets
 # ------------------
 #
-# Train a plain and a residual net of 20 layers on the digits, with the recipe of chapter 13 and one epoch more. The two
+# Train a plain and a residual net of 20 layers on the digits, with the recipe of chapter 14 and one epoch more. The two
 # nets have the same number of weights, start from the same random numbers, and see the same batches.
 
 nets = {"plain-20": cifar_plain(20, **fresh), "residual-20": cifar_resnet(20, **fresh)}
@@ -302,7 +302,7 @@ assert np.median(left["residual-20"]) < 20 < 60 < min(left["plain-20"])
 # parameters. The net begins near the identity, and weight decay pulls it there; the gradient of the loss reaches every
 # layer directly; and a block that has nothing to add need not learn to be the identity. With shortcuts, the error of a
 # net of 34 layers falls from 28.54 % (plain-34) to 25.03 % (ResNet-34), and more depth helps again. How much does more
-# depth cost? :doc:`Chapter 15 </course/15_bottlenecks>` counts it.
+# depth cost? :doc:`Chapter 16 </course/16_bottlenecks>` counts it.
 #
 # Exercises
 # ---------
@@ -311,6 +311,6 @@ assert np.median(left["residual-20"]) < 20 < 60 < min(left["plain-20"])
 # 2. **Option A** for arrays, with zeros before and after the old channels, as some ports have it.
 # 3. **Begin at the identity.** Change a net that is already built so that each block begins as its shortcut.
 #
-# .. literalinclude:: /exercises/chapter_14.py
+# .. literalinclude:: /exercises/chapter_15.py
 #
-# Fill in ``docs/exercises/chapter_14.py`` and run ``python docs/exercises/check.py 14``.
+# Fill in ``docs/exercises/chapter_15.py`` and run ``python docs/exercises/check.py 15``.

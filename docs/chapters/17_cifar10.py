@@ -22,7 +22,7 @@ be resumed so that its result is the same to the last bit. It ends with the logs
 # augmentation       4 pixels of zeros on each side, a random 32x32 crop of this image or of its mirror image
 # batch              128 images
 # optimizer          SGD, momentum 0.9, weight decay 0.0001, no dropout
-# initial weights    He initialisation (chapter 12), batch norm after each convolution (chapter 10)
+# initial weights    He initialisation (chapter 13), batch norm after each convolution (chapter 11)
 # learning rate      0.1, divided by 10 after 32,000 and after 48,000 iterations
 # end                64,000 iterations, chosen on a split of 45,000 and 5,000 images
 # test               the single view of the 32x32 image, no crops
@@ -86,7 +86,7 @@ assert wrong[:, edge].max() < -0.1
 # The next step is the crop. A padded image has 40x40 pixels, so there are :math:`9 \cdot 9 = 81` places for a 32x32
 # window. With the mirror image there are 162 views. In 164 epochs, the net sees about a hundred different views of each
 # image. All random numbers of a batch are drawn at once, from a Generator that is passed in. The crop indexes the
-# window view of :doc:`chapter 7 </course/07_im2col>`:
+# window view of :doc:`chapter 8 </course/08_im2col>`:
 #
 # .. literalinclude:: /../minigrad/data/transforms.py
 #    :pyobject: RandomCrop.__call__
@@ -224,7 +224,7 @@ assert not np.array_equal(other["fc.weight"], whole["fc.weight"])
 # %%
 # Writing the file could be interrupted as well. So it is written under another name, synced to the disk, and only then
 # renamed. After a crash during writing, the previous checkpoint is still there. The file holds arrays and JSON, so it
-# contains no code that could be executed (:doc:`chapter 17 </course/17_real_weights>`).
+# contains no code that could be executed (:doc:`chapter 18 </course/18_real_weights>`).
 #
 # Logs of real runs
 # -----------------
@@ -266,7 +266,7 @@ assert logs["resnet-20"][-1]["batch_error"] < logs["plain-20"][-1]["batch_error"
 # the paper's. After an hour, ResNet-20 is within two points of the paper's 8.75 %, which took seven times as many
 # iterations. Two such numbers must not stand in one column without a remark. Now look at the thin lines: plain-20, with
 # the same recipe, has the higher error on the images on which it was *trained*. With 20 layers the gap is small; with
-# more layers it grows (chapter 13).
+# more layers it grows (chapter 14).
 #
 # How much is a tenth of a percent?
 # ---------------------------------
@@ -299,6 +299,6 @@ for depth, error in paper_errors.items():
 # 2. **One view** of an image, computed by the recipe from its four random draws.
 # 3. **An order that can be resumed**: the permutation of an epoch, computed only from the seed and the epoch.
 #
-# .. literalinclude:: /exercises/chapter_16.py
+# .. literalinclude:: /exercises/chapter_17.py
 #
-# Fill in ``docs/exercises/chapter_16.py`` and run ``python docs/exercises/check.py 16``.
+# Fill in ``docs/exercises/chapter_17.py`` and run ``python docs/exercises/check.py 17``.

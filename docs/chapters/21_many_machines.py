@@ -175,7 +175,7 @@ for workers in (2, 4):
 # A tree over the shards
 # ----------------------
 #
-# :doc:`Chapter 8 </course/08_fast>` had the same problem with threads, and the same rule solves it: the cut into pieces
+# :doc:`Chapter 9 </course/09_fast>` had the same problem with threads, and the same rule solves it: the cut into pieces
 # and the order of the additions may depend on the run, and not on who computes. So the number of shards is fixed, as
 # the seed is, and the shards are added in a fixed binary tree:
 
@@ -486,7 +486,7 @@ assert len(set(one_generator_each(2))) == 4
 # .. literalinclude:: /../minigrad/distributed/processes.py
 #    :pyobject: agree
 #
-# The same bits for each number of *threads* are needed, too; chapter 8 has provided them.
+# The same bits for each number of *threads* are needed, too; chapter 9 has provided them.
 #
 # With all this, the number of workers has no effect on a run. It may even change during the run: train on a laptop,
 # continue from the checkpoint on four nodes, finish on two. M. Li et al. showed this for PyTorch on GPUs ("EasyScale",
@@ -547,6 +547,6 @@ assert loss < 1
 # 2. **Shifts for augmentation.** Draw random shifts for the images of each shard, whoever computes it.
 # 3. **Reduce-scatter.** Write the all-reduce for large vectors, with the bits of the tree.
 #
-# .. literalinclude:: /exercises/chapter_20.py
+# .. literalinclude:: /exercises/chapter_21.py
 #
-# Fill in ``docs/exercises/chapter_20.py`` and run ``python docs/exercises/check.py 20``.
+# Fill in ``docs/exercises/chapter_21.py`` and run ``python docs/exercises/check.py 21``.

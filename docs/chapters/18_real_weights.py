@@ -283,7 +283,7 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 #    and the strength of the responses of each stage at each place.
 #
 # The answer takes about a tenth of a second on two cores. Below the photograph are the maps of the stages. As
-# :doc:`chapter 13 </course/13_plain_nets>` explained, from stage to stage the maps become smaller and the number of
+# :doc:`chapter 14 </course/14_plain_nets>` explained, from stage to stage the maps become smaller and the number of
 # filters grows. The stem responds to edges; the last stage has only 49 places, and responds most strongly at the cap
 # and at the ribbons. The photograph shows Rear Admiral Grace Hopper, who wrote one of the first compilers; the label is
 # "military uniform".
@@ -298,6 +298,6 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 # 2. **Fold** a batch norm into a convolution that already has a bias.
 # 3. **"SAME".** How many zeros does TensorFlow put before the pixels, and how many after them?
 #
-# .. literalinclude:: /exercises/chapter_17.py
+# .. literalinclude:: /exercises/chapter_18.py
 #
-# Fill in ``docs/exercises/chapter_17.py`` and run ``python docs/exercises/check.py 17``.
+# Fill in ``docs/exercises/chapter_18.py`` and run ``python docs/exercises/check.py 18``.

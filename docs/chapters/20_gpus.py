@@ -133,7 +133,7 @@ assert all(p.device == "cuda:0" for p in there.parameters())
 
 # %%
 # The parameters differ in their last digits, as they will on a GPU. On another device the work is not divided into
-# blocks (:doc:`chapter 8 </course/08_fast>`), so sums are added in another order.
+# blocks (:doc:`chapter 9 </course/09_fast>`), so sums are added in another order.
 #
 # The zero is the important number. A GPU works on its own: Python only puts orders into its queue and continues. When
 # Python asks for a *value*, it has to wait until the queue is empty; this is a *synchronisation*. If a framework asks
@@ -194,7 +194,7 @@ assert "matmul" in counts
 # ---------------------------------
 #
 # Some operations cannot be the same in all libraries. They are all in one small file, :doc:`/source/minigrad/device`:
-# the windows of a convolution, which are a view with its own strides (:doc:`chapter 7 </course/07_im2col>`);
+# the windows of a convolution, which are a view with its own strides (:doc:`chapter 8 </course/08_im2col>`);
 # scatter-add, which adds twice if an index occurs twice; and the transfers to the host and back, which are always
 # explicit.
 #
@@ -202,7 +202,7 @@ assert "matmul" in counts
 #    :pyobject: to_host
 #
 # Random numbers are drawn on the host and then copied to the device, so a seed gives the same net on every device.
-# Labels are integers on the host, and operators copy them to the device. Threads, blocks and caches, all of chapter 8,
+# Labels are integers on the host, and operators copy them to the device. Threads, blocks and caches, all of chapter 9,
 # are used on the host only: a GPU has its own.
 #
 # The tests of all this are in one file, ``tests/device/on_device.py``. It compares every operator, its gradient, and
@@ -228,7 +228,7 @@ assert "matmul" in counts
 #
 # The last command is :doc:`a demo </gallery/gpu>`.
 #
-# One device is a limit, too. The :doc:`next chapter </course/20_many_machines>` uses many machines.
+# One device is a limit, too. The :doc:`next chapter </course/21_many_machines>` uses many machines.
 #
 # Exercises
 # ---------
@@ -237,6 +237,6 @@ assert "matmul" in counts
 # 2. **A single transfer.** Average a list of losses with only one transfer to the host.
 # 3. **A common norm.** Clip gradients by their common norm, without a synchronisation.
 #
-# .. literalinclude:: /exercises/chapter_19.py
+# .. literalinclude:: /exercises/chapter_20.py
 #
-# Fill in ``docs/exercises/chapter_19.py`` and run ``python docs/exercises/check.py 19``.
+# Fill in ``docs/exercises/chapter_20.py`` and run ``python docs/exercises/check.py 20``.

@@ -372,7 +372,7 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 # close to the core. Read memory in long runs. Cut the work into pieces first, and only then distribute it over threads.
 # :doc:`/source/minigrad/kernels/threads` has the helper threads, :doc:`/source/minigrad/kernels/blocks` the blocks.
 #
-# With many channels, what is left is the arithmetic. The :doc:`next chapter </course/09_fewer_multiplications>` does
+# With many channels, what is left is the arithmetic. The :doc:`next chapter </course/10_fewer_multiplications>` does
 # less of it.
 #
 # Exercises
@@ -385,6 +385,6 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 # 3. **A sum for every number of threads.** Add up many arrays that threads compute. The bits must be the same for any
 #    number of threads, in whichever order the threads finish.
 #
-# .. literalinclude:: /exercises/chapter_08.py
+# .. literalinclude:: /exercises/chapter_09.py
 #
-# Fill in ``docs/exercises/chapter_08.py`` and run ``python docs/exercises/check.py 8``.
+# Fill in ``docs/exercises/chapter_09.py`` and run ``python docs/exercises/check.py 9``.

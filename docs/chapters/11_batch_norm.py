@@ -242,7 +242,7 @@ print(
 
 # %%
 # The other name is ``once``. To save memory, :func:`minigrad.recompute` runs a part of the net a second time in the
-# backward pass (:doc:`/course/18_thousand_layers`). The update of the running statistics is a *side effect*, and it
+# backward pass (:doc:`/course/19_thousand_layers`). The update of the running statistics is a *side effect*, and it
 # must not happen twice.
 
 once, twice = nn.BatchNorm2d(3, dtype=np.float64), nn.BatchNorm2d(3, dtype=np.float64)
@@ -358,8 +358,8 @@ assert (with_bn < good).sum() > (without < good).sum()
 # At the low rates on the left of the figure, both nets learn too slowly. At the high rates on the right, the loss of
 # the net without batch norm suddenly becomes large, while the net with batch norm still learns at rates ten times as
 # high. (It has a limit, too, because no batch norm follows its last layer.) In a net of 50 layers no single rate would
-# suit all layers, so batch norm decides whether the net trains at all: see :doc:`/course/12_initialisation` and
-# :doc:`/course/13_plain_nets`.
+# suit all layers, so batch norm decides whether the net trains at all: see :doc:`/course/13_initialisation` and
+# :doc:`/course/14_plain_nets`.
 #
 # Exercises
 # ---------
@@ -370,6 +370,6 @@ assert (with_bn < good).sum() > (without < good).sum()
 # 3. **Variances of parts.** You are given the counts, means and variances of several parts of the data. Compute the
 #    mean and the variance of the whole data, in such a way that no digits are lost by cancellation.
 #
-# .. literalinclude:: /exercises/chapter_10.py
+# .. literalinclude:: /exercises/chapter_11.py
 #
-# Fill in ``docs/exercises/chapter_10.py`` and run ``python docs/exercises/check.py 10``.
+# Fill in ``docs/exercises/chapter_11.py`` and run ``python docs/exercises/check.py 11``.
