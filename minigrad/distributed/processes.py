@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
-from itertools import chain, pairwise
+from itertools import pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -181,32 +181,39 @@ def agree(facts: Mapping[str, object]) -> None:
             raise ValueError(f"distributed: {both}; make them equal, or set MINIGRAD_UNEQUAL=1")
 
 
-def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1.0) -> T:
+def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1.0, *, nap: float = 1e-4) -> T:
     """Return what a function gives as soon as it gives something; give up after MINIGRAD_WAIT seconds.
 
-    Who waits for a process that itself waits is more patient, so that the one to blame is named.
+    Who waits for a process that itself waits is more patient, so that the one to blame is named. A process that waits
+    for long takes a nap of `nap` seconds between two looks, so that those who compute have the processor.
     """
     start, limit = time.monotonic(), patience * float(os.environ.get("MINIGRAD_WAIT", 600))
     while not (found := arrived()):
-        if (waited := time.monotonic() - start) > 0.001:  # do not take the processor away from those who compute
-            time.sleep(1e-4)
+        if (waited := time.monotonic() - start) > 0.001:
+            time.sleep(nap)
         if waited > limit:
             raise TimeoutError(f"distributed: rank {partner} has not answered for {limit:g} s (MINIGRAD_WAIT)")
     return found
 
 
 def add_that_of(partner: int, mine: Array, patience: float) -> None:
-    """Add another process's vector to this one, in place, while it does the same."""
-    comm, length = world(), PIECE // mine.itemsize
+    """Add another process's vector to this one, in place, while it does the same.
 
-    def begun(start: int) -> tuple[Array, Array, list[MPI.Request]]:
-        piece = mine[start : start + length]
+    The first piece is one number: once it has arrived, the partner is there, and nobody sleeps while data move.
+    """
+    comm = world()
+
+    def begun(part: slice) -> tuple[Array, Array, list[MPI.Request]]:
+        piece = mine[part]
         theirs = np.empty_like(piece)
-        buffers = theirs.view(np.uint8), piece.view(np.uint8)  # MPI has no name for some dtypes
-        return piece, theirs, [comm.Irecv(buffers[0], partner), comm.Isend(buffers[1], partner)] if comm else []
+        if comm is None or not piece.size:
+            return piece, theirs, []
+        arrives = comm.Irecv(theirs.view(np.uint8), partner)  # MPI has no name for some dtypes
+        return piece, theirs, [arrives, comm.Isend(piece.view(np.uint8), partner)]
 
-    pieces = chain(map(begun, range(0, mine.size, length)), [(mine[:0], mine[:0], [])])
-    for (piece, theirs, requests), _ in pairwise(pieces):  # the next one is on its way
+    length = PIECE // mine.itemsize
+    parts = [slice(0, 1), *(slice(start, start + length) for start in range(1, mine.size, length)), slice(0, 0)]
+    for (piece, theirs, requests), _ in pairwise(map(begun, parts)):  # the next one is on its way
         for request in requests:
-            _wait_for(request.Test, partner, patience)
+            _wait_for(request.Test, partner, patience, nap=1e-4 if piece.size == 1 else 0)
         piece += theirs

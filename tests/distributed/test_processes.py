@@ -51,10 +51,14 @@ def test_a_residual_net_is_equal_to_the_bit(tmp_path, resnet_alone, size, thread
     assert results(size, tmp_path, *arguments, OMP_NUM_THREADS=str(threads)) == resnet_alone
 
 
-@pytest.mark.parametrize("sizes", [(1, 4), (4, 2), (2, 1)])
-def test_a_residual_net_is_resumed_on_another_number_of_processes(tmp_path, resnet_alone, sizes):
-    for size, iterations in zip(sizes, (13, 30), strict=True):
-        found = results(size, tmp_path, "--net", "resnet", "--iterations", iterations, "--resume")
+@pytest.mark.parametrize(
+    ("first", "second"), [((1, 1), (4, 1)), ((4, 2), (2, 2)), ((2, 1), (1, 2)), ((1, 2), (2, 1))], ids=str
+)
+def test_a_residual_net_is_resumed_on_others(tmp_path, resnet_alone, first, second):
+    """Stopped after 13 iterations, it ends on another number of processes, or of threads, with equal bits."""
+    for (size, threads), iterations in ((first, 13), (second, 30)):
+        arguments = ("--net", "resnet", "--threads", threads, "--iterations", iterations, "--resume")
+        found = results(size, tmp_path, *arguments, OMP_NUM_THREADS=str(threads))
     assert len(found[1]) == 7  # the first ended after 13 iterations with a record of its own
     assert (found[0], found[1][-1]) == (resnet_alone[0], resnet_alone[1][-1])
 
