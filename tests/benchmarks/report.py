@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -125,7 +126,7 @@ def figure(machine: dict[str, Any], results: Results, path: Path) -> None:
     legend = dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
     panel.legend(legend.values(), legend, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9)
     on = [machine["cpu"], *machine["numpy_and_blas"], *machine["torch"]]
-    image.supxlabel(", ".join(on), fontsize=7, color="0.35")
+    image.supxlabel(textwrap.fill(", ".join(on), 130), fontsize=7, color="0.35")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         image.savefig(temporary, dpi=150, format="png")
