@@ -1,6 +1,6 @@
 r"""
-9. Fewer multiplications
-========================
+10. Fewer multiplications
+=========================
 
 A convolution as a matrix product cannot be faster than the product. Can the product be made smaller?
 
@@ -115,9 +115,9 @@ np.testing.assert_allclose(At @ ((G @ w) * (Bt @ x)), two_outputs(x, w), rtol=1e
 def toom_cook(points, outputs, taps):
     """Return A, G and B with which s = B @ ((A @ p) * (G @ q)) has the coefficients of the product of p and q."""
 
-    def evaluate(n):
-        """The matrix that evaluates a polynomial of n coefficients at the points and at infinity."""
-        return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]])
+    def evaluate(length):
+        """The matrix that evaluates a polynomial of this many coefficients at the points and at infinity."""
+        return np.vstack([np.vander(points, length, increasing=True), np.eye(length)[-1]])
 
     return evaluate(outputs), evaluate(taps), np.linalg.inv(evaluate(outputs + taps - 1))
 
@@ -141,17 +141,19 @@ np.testing.assert_allclose(B @ ((A @ p) * (G @ q)), np.polynomial.polynomial.pol
 #                    0   w2
 #
 # The first is T, and the second is :math:`T^{\top}`. So :math:`y = T^{\top} x`: the convolution is the adjoint of the
-# product of polynomials. And we have just written T as a product of matrices, :math:`T = B D A`, where D has the
-# numbers of :math:`G w` on its diagonal. To transpose such a product, transpose its factors and reverse their order:
+# product of polynomials. And we have just written T as a product of matrices, :math:`T = B\, \operatorname{diag}(G w)\,
+# A`, where the matrix in the middle has the numbers of :math:`G w` on its diagonal and zeros elsewhere. To transpose
+# such a product, transpose its factors and reverse their order:
 #
 # .. math::
-#     y = T^{\top} x = A^{\top} D\, B^{\top} x = A^{\top} \left[ (G w) \odot (B^{\top} x) \right] .
+#     y = T^{\top} x = A^{\top} \operatorname{diag}(G w)\, B^{\top} x
+#     = A^{\top} \left[ (G w) \odot (B^{\top} x) \right] .
 #
-# The number of multiplications stays the same, since D stays the same. This also explains the letters. B is the
-# inverse, which makes coefficients of values, and it is used transposed.
+# The number of multiplications stays the same, since the diagonal stays the same. This also explains the letters. B is
+# the inverse, which turns values into coefficients, and it is used transposed.
 #
-# We own a program that transposes linear maps. The gradient of :math:`\langle x, s \rangle` with respect to p is
-# :math:`T^{\top} x`. So if we record the product of the polynomials on the tape, and send x back, we get the
+# We have a program that transposes linear maps: the tape. The gradient of :math:`\langle x, s \rangle` with respect to
+# p is :math:`T^{\top} x`. So if we record the product of the polynomials on the tape, and send x back, we get the
 # convolution:
 
 recorded = mg.Tensor(p, requires_grad=True)
@@ -162,8 +164,8 @@ np.testing.assert_allclose(A.T @ ((G @ w) * (B.T @ x)), np.correlate(x, w), rtol
 print("the backward pass of polynomial multiplication is a convolution:", y.data)
 
 # %%
-# In general, F(m, r) computes m outputs of a kernel of r weights from m + r - 1 pixels. It takes m + r - 1 products,
-# one for each point, where the definition takes m r. S. Winograd proved that no algorithm needs fewer, not counting
+# In general, F(m, k) computes m outputs of a kernel of k weights from m + k - 1 pixels. It takes m + k - 1 products,
+# one for each point, where the definition takes m k. S. Winograd proved that no algorithm needs fewer, not counting
 # products with fixed numbers ("Arithmetic Complexity of Computations", 1980). Any different points will do. Here are
 # some, with four outputs:
 
@@ -338,10 +340,10 @@ print(f"dx {dx.shape} and dw {dw.shape} agree with the tape")
 # multiply-adds as the two products with :math:`B^{\top}`. But the transform of many tiles is then one call, which reads
 # and writes each tile once.
 #
-# *Blocks.* The transformed weights have 36 c o numbers, four times as many as the kernel. They are read once for each
-# block of tiles; so a block must have many tiles, and then its transformed pixels no longer fit into a core's cache.
-# The transforms, on the other hand, work best in the cache. So a block is cut a second time, into *pieces* for the
-# transforms. This is the forward pass:
+# *Blocks.* The transformed weights have :math:`36\, c_{\text{in}} c_{\text{out}}` numbers, four times as many as the
+# kernel. They are read once for each block of tiles; so a block must have many tiles, and then its transformed pixels
+# no longer fit into a core's cache. The transforms, on the other hand, work best in the cache. So a block is cut a
+# second time, into *pieces* for the transforms. This is the forward pass:
 #
 # .. literalinclude:: /../minigrad/kernels/winograd.py
 #    :pyobject: forward
@@ -362,12 +364,13 @@ print(f"dx {dx.shape} and dw {dw.shape} agree with the tape")
 # What is gained
 # --------------
 # A quarter of the multiplications is not a quarter of the time, because of the transforms. Count the multiply-adds for
-# one output pixel and c = o. A tile has 16 of them. The transform of its pixels takes :math:`36 \cdot 36\, c`
-# multiply-adds, the products :math:`36\, c\, o`, and the transform of the outputs :math:`16 \cdot 36\, o`:
+# a tile, which has 16 output pixels. The transform of its pixels takes :math:`36 \cdot 36\, c_{\text{in}}`
+# multiply-adds, the products take :math:`36\, c_{\text{in}} c_{\text{out}}`, and the transform of the outputs takes
+# :math:`16 \cdot 36\, c_{\text{out}}`. With C channels in and out,
 #
 # .. math::
-#     \frac{\text{Winograd}}{\text{definition}} = \frac{36^2 c + 36\, c\, o + 16 \cdot 36\, o}{16 \cdot 9\, c\, o}
-#     = \frac{1}{4} + \frac{13}{c} .
+#     \frac{\text{Winograd}}{\text{definition}} = \frac{36^2 C + 36\, C^2 + 16 \cdot 36\, C}{16 \cdot 9\, C^2}
+#     = \frac{1}{4} + \frac{13}{C} .
 #
 # With 16 channels, nothing is gained; with 256, almost everything. The same for the backward pass, which has two
 # products and one more transform, for X. We leave out the weights, whose transform does not depend on the number of

@@ -1,5 +1,5 @@
 r"""
-11. SGD with momentum
+12. SGD with momentum
 =====================
 
 Why does gradient descent zigzag through a valley, and why does it help to remember earlier steps?

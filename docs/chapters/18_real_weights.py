@@ -1,5 +1,5 @@
 r"""
-17. Real weights and a real photograph
+18. Real weights and a real photograph
 ======================================
 
 A file of 25 million numbers comes from another library. What must one know to use them?
