@@ -107,11 +107,11 @@ else:
 
 # %%
 # The second derivative is wrong, and there is no error message. Only a check of the second order finds this mistake
-# (``gradcheck`` and ``gradgradcheck`` are a topic of :doc:`the next chapter </course/06_proof>`). minigrad itself never
-# loses a place on the tape without an error. An array that a forward function has *saved* has no place on the tape; if
-# a rule uses such an array under ``create_graph``, minigrad raises an error. A fused operator, such as convolution or
-# batch norm, has a rule that works on raw arrays, for speed. So it also has a *twin*: its definition in simple
-# operators. Under ``create_graph``, the twin is differentiated instead of the fused operator.
+# (``gradcheck`` and ``gradgradcheck`` are a topic of :doc:`the next chapter </course/06_proof>`). In minigrad's own
+# operators this mistake is an error. An array that a forward function has *saved* has no place on the tape; if a rule
+# uses such an array under ``create_graph``, minigrad raises an error. A fused operator, such as convolution or batch
+# norm, has a rule that works on raw arrays, for speed. So it also has a *twin*: its definition in simple operators.
+# Under ``create_graph``, the twin is differentiated instead of the fused operator.
 #
 # Products with the Hessian
 # -------------------------

@@ -233,8 +233,8 @@ ax.legend()
 # -----------------------------------------------
 #
 # We write six operators with faulty rules, apply six checks to each, and note which check finds which fault. The first
-# check is one that many people write themselves: finite differences of ``f(x).sum()``. There the cotangent consists of
-# ones only.
+# column is a check that many people write themselves: finite differences of ``f(x).sum()``. There the cotangent
+# consists of ones only.
 
 
 def plant(forward, rule):
@@ -302,18 +302,18 @@ assert not caught[2, 0]
 # %%
 # Read the table row by row.
 #
-# *A rule of zeros* passes the home-made check. The entries of a softmax always add up to 1. So the gradient of their
-# sum *is* zero, and a rule that always returns zero gives the right result here. Batch norm has the same property. (The
-# check of the second order, applied alone, also passes: the derivative of zero is zero. So check the first order
-# first.) This is why minigrad's checks draw the cotangent at random, with both signs.
+# *A rule of zeros* passes the check of the first column. The entries of a softmax always add up to 1. So the gradient
+# of their sum *is* zero, and a rule that always returns zero gives the right result here. Batch norm has the same
+# property. (The check of the second order, applied alone, also passes: the derivative of zero is zero. So check the
+# first order first.) This is why minigrad's checks draw the cotangent at random, with both signs.
 #
-# *A billionth* is found only by the complex step (and by the last check, which runs all the others). *The square that
-# forgets its place* (chapter 5) has a right first derivative; only a check of the second order finds the fault. The
-# square with *float64 in its rule* returns the right numbers, at every order. Its fault is the dtype: in a float32 net,
-# the gradient becomes float64. A framework that allows this continues in float64, at half the speed; minigrad's
-# backward pass raises an error. No check in float64 can find this fault. So :func:`minigrad.check_operator` also tests
-# other properties: float32 stays float32, a rule never writes to an array that it is given, no two gradients share
-# memory, and every number of threads gives the same bits.
+# An error of *a billionth* is found only by the complex step (and by the last check, which runs all the others). *The
+# square that forgets its place* (chapter 5) has a right first derivative; only a check of the second order finds the
+# fault. The square with *float64 in its rule* returns the right numbers, at every order. Its fault is the dtype: in a
+# float32 net, the gradient becomes float64. A framework that allows this continues in float64, at half the speed;
+# minigrad's backward pass raises an error. No check in float64 can find this fault. So :func:`minigrad.check_operator`
+# also tests other properties: float32 stays float32, a rule never writes to an array that it is given, no two gradients
+# share memory, and every number of threads gives the same bits.
 #
 # .. literalinclude:: /../minigrad/checks/operators.py
 #    :start-at: CHECKS: dict

@@ -88,7 +88,7 @@ for s in (1, 2, 3):
 #
 # Each of the six indices is multiplied by a constant. So the windows are an array with six axes, whose strides are
 # :math:`(S_n,\, s S_y,\, s S_x,\, S_y,\, S_x,\, S_c)`. Nothing is copied; the same memory is only indexed in a new way.
-# Here is minigrad's own code for it. (``dilation`` spreads the taps apart; take it as 1. ``namespace(x)`` is NumPy,
+# Here is minigrad's code for the view. (``dilation`` spreads the taps apart; take it as 1. ``namespace(x)`` is NumPy,
 # unless x is on a GPU.)
 #
 # .. literalinclude:: /../minigrad/device.py

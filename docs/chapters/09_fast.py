@@ -166,11 +166,11 @@ panel.set_title("3x3 convolutions; the number at a point is its channels", fonts
 legend = panel.legend(loc="lower right")
 
 # %%
-# In blocks, every point moves to the right by a factor of ten. It leaves the slope, so it can be faster. How much
-# faster it gets depends on the machine; with a large L3 cache the slope matters less. Main memory no longer explains
-# the distance between the round points and the roof. With few channels the matrix product is narrow. Then the copy into
-# the columns takes as long as the arithmetic, although it stays in cache. The next two sections improve the copy and
-# the product.
+# In blocks, every point moves to the right by a factor of ten, away from the slope, so the layer can be faster. How
+# much faster it gets depends on the machine; with a large L3 cache the slope matters less. Main memory no longer
+# explains the distance between the round points and the roof. With few channels the matrix product is narrow. Then the
+# copy into the columns takes as long as the arithmetic, although it stays in cache. The next two sections improve the
+# copy and the product.
 #
 # Copying in runs
 # ---------------
@@ -366,14 +366,15 @@ for threads in (2, 3, 5):
 print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 
 # %%
-# The rule has a price: no more than four threads can share a sum over pixels. With a few cores, this price is low.
+# The rule has a disadvantage: no more than four threads can share a sum over pixels. With a few cores, this matters
+# little.
 #
 # These ideas give most of the speed on any machine, including a GPU. Count the bytes. Keep numbers that are used again
 # close to the core. Read memory in long runs. Cut the work into pieces first, and only then distribute it over threads.
 # :doc:`/source/minigrad/kernels/threads` has the helper threads, :doc:`/source/minigrad/kernels/blocks` the blocks.
 #
-# With many channels, what is left is the arithmetic. The :doc:`next chapter </course/10_fewer_multiplications>` does
-# less of it.
+# With many channels, nearly all the time is now spent on arithmetic. The :doc:`next chapter
+# </course/10_fewer_multiplications>` reduces the arithmetic.
 #
 # Exercises
 # ---------

@@ -192,9 +192,10 @@ assert later.parameters == counted["ResNet-50"].parameters
 # The second difference: some authors count a multiplication and an addition as two operations, so their figures are
 # twice ours.
 #
-# What do these multiply-adds buy? The plot shows the errors that the paper reports on the validation set of ImageNet
-# (top-1, ten crops) against the multiply-adds that we just counted. The errors of ResNet-18 and plain-18 are from Table
-# 2, with option A. The other errors are from Table 3, with option A for ResNet-34 and option B for the deeper nets.
+# How much lower is the error with more multiply-adds? The plot shows the errors that the paper reports on the
+# validation set of ImageNet (top-1, ten crops) against the multiply-adds that we just counted. The errors of ResNet-18
+# and plain-18 are from Table 2, with option A. The other errors are from Table 3, with option A for ResNet-34 and
+# option B for the deeper nets.
 
 errors = {"ResNet-18": 27.88, "ResNet-34": 25.03, "ResNet-50": 22.85, "ResNet-101": 21.75, "ResNet-152": 21.43}
 fig, (ax, shares) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[1.35, 1])

@@ -189,7 +189,7 @@ def tree(vectors):
 
 # %%
 # Let the number of workers be a power of two, too. Then the shards of a worker are the leaves of a whole subtree, and
-# the worker can compute the sum of the subtree alone. What remains are the additions at the top.
+# the worker can compute the sum of the subtree alone. Only the additions at the top need the sums of several workers.
 
 figure, panels = plt.subplots(1, 3, figsize=(9.5, 3), layout="constrained")
 for panel, workers in zip(panels, (1, 2, 4), strict=True):
@@ -492,10 +492,10 @@ assert len(set(one_generator_each(2))) == 4
 # continue from the checkpoint on four nodes, finish on two. M. Li et al. showed this for PyTorch on GPUs ("EasyScale",
 # 2023).
 #
-# The real thing
-# --------------
+# With real processes
+# -------------------
 #
-# In reality, the workers are processes, on one machine or many, that send messages by MPI (the Message Passing
+# In practice, the workers are processes, on one machine or many, that send messages by MPI (the Message Passing
 # Interface). :doc:`/source/minigrad/distributed/shards` contains what this chapter has built. A loop of your own needs
 # two of its functions: ``split`` gives each process its shards, and ``sum_gradients`` computes and adds. Outside MPI,
 # there is one process, so this runs here, too:
