@@ -221,9 +221,9 @@ assert np.allclose(J, by_differences, atol=1e-8)
 # .. math:: \operatorname{Var}[x] = \operatorname{E}\left[ (x - \operatorname{E}[x])^2 \right]
 #    = \operatorname{E}[x^2] - \operatorname{E}[x]^2 .
 #
-# Three rules follow. A factor a multiplies the variance by :math:`a^2`, and adding a constant does not change it. The
-# variances of *independent* numbers add: none of them contains information about the others. So the mean of N
-# independent numbers has a variance of one N-th.
+# Two rules follow. A factor a multiplies the variance by :math:`a^2`, and adding a constant b does not change it. And
+# the variances of *independent* numbers add; numbers are independent if none of them contains information about the
+# others. So the mean of N independent numbers with the same variance has one N-th of this variance.
 #
 # .. math:: \operatorname{Var}[a x + b] = a^2 \operatorname{Var}[x], \qquad
 #    \operatorname{Var}[x + y] = \operatorname{Var}[x] + \operatorname{Var}[y] .

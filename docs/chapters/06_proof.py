@@ -191,10 +191,10 @@ except mg.GradientError as error:
 #
 # .. math:: R(h) = \left| f(x + h v) - f(x) - h \langle \nabla f, v \rangle \right| = O(h^2) ,
 #
-# because the first remaining term of Taylor's formula is that of the curvature. If the gradient is wrong along v, a
-# term of order h remains as well, and once h is small enough the remainder shrinks only as :math:`h`. On logarithmic
-# axes, a right gradient gives a line of slope 2, and a wrong one a line of slope 1. This holds whatever the size of f
-# and its curvature. (As always, rounding limits how small h may be.)
+# because the first term of the Taylor series that remains is the one with the second derivative. If the gradient is
+# wrong along v, a term of order h remains as well, and once h is small enough the remainder shrinks only as :math:`h`.
+# On logarithmic axes, a right gradient gives a line of slope 2, and a wrong one a line of slope 1. This holds whatever
+# the size of f and its curvature. (As always, rounding limits how small h may be.)
 
 
 def remainders(rule_factor, hs):

@@ -5,9 +5,9 @@ r"""
 Why does a net have several layers, a ReLU between them, and convolutions for images?
 
 We can now differentiate any program, and check the result. The rest of the course uses this to train nets. This chapter
-explains what a net is, one part at a time. Each part answers a failure of the one before: a linear model fails at a
-simple question, a second linear layer does not help, a ReLU between the two does, more layers do more, and convolutions
-suit images. At the end, every part has a chapter of its own.
+explains what a net is, one part at a time. A linear model fails at a simple question. A second linear layer does not
+help, but a ReLU between the two does. More layers can represent more, and convolutions suit images. The later chapters
+study these parts one by one.
 """
 
 # %%

@@ -275,8 +275,8 @@ frame(middle, 2, 1, 3, 3)
 #     dw[k_h - 1 - i',\; k_w - 1 - j',\; c,\; o] =
 #     \sum_{n, u, v} x[n, u, v, c]\; \mathrm{gpad}[n,\; u + i',\; v + j',\; o] .
 #
-# These are again the windows of g. So a single im2col, that of g, is enough for both gradients. From the forward pass
-# only x has to be stored, which is nine times smaller than its columns. This is the complete code:
+# These are again the windows of g. So one im2col of g is enough for both gradients. From the forward pass only x has to
+# be stored, which is nine times smaller than its columns. This is the complete code:
 
 o = 4
 gpad = np.pad(g := rng.standard_normal((2, 7, 6, o)), ((0, 0), (2, 2), (2, 2), (0, 0)))  # (n, 11, 10, o)

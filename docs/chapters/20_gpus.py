@@ -4,11 +4,11 @@ r"""
 
 How does a framework written in NumPy run on a GPU, and how can this be tested without a GPU?
 
-So far, hardly a line was about devices. The operators call ``exp``, ``matmul`` and ``reshape``, as in NumPy. Other
-libraries have functions of the same names that work on arrays in the memory of a GPU; minigrad is made for one of them,
-CuPy. So the task is not to write every operator again. The task is to make sure that every operator calls the library
-of the array that it was *given*, and never NumPy by mistake. This chapter shows the one function that finds this
-library, and then how the tests prove that every operator uses it.
+So far, the course has hardly mentioned devices. The operators call ``exp``, ``matmul`` and ``reshape``, as in NumPy.
+Other libraries have functions of the same names that work on arrays in the memory of a GPU; minigrad is made for one of
+them, CuPy. So the task is not to write every operator again. The task is to make sure that every operator calls the
+library of the array that it was *given*, and never NumPy by mistake. This chapter shows the one function that finds
+this library, and then how the tests prove that every operator uses it.
 """
 
 # %%
