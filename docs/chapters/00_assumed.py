@@ -137,7 +137,8 @@ fig, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 ax.contour(first, second, f([first, second]), 16, colors="0.7")
 for point in [(1.0, 0.2), (-1.0, 0.8), (0.2, -0.5), (0.9, 1.0)]:
     ax.annotate("", point + 0.22 * gradient(np.array(point)), point, arrowprops={"arrowstyle": "-|>", "color": "black"})
-ax.set(xlabel="first number", ylabel="second number", title="Lines of equal f, and its gradient at four points")
+ax.set(xlabel="first number", ylabel="second number", aspect="equal")
+ax.set_title("Lines of equal f, and its gradient at four points")
 
 # %%
 # The gradient is perpendicular to the lines on which f is constant.

@@ -70,11 +70,12 @@ print(
     f"even or odd, linear model: {linear_error:.1%} of the training images wrong, "
     f"{error(linear, x_test, odd_test):.1%} of the test images"
 )
-assert linear_error > 0.05
+assert 0.07 < linear_error < 0.1
 
 # %%
-# About one image in ten is wrong, and these are the images on which the model was *trained*. More steps do not help, so
-# the training is not the cause. The model cannot represent the answer.
+# About one image in twelve is wrong, although these are the images on which the model was *trained*. The loss of a
+# linear model is convex: it has no second valley in which training could get stuck, and more steps hardly help. The
+# model cannot represent the answer.
 #
 # Why not? In a linear model, a pixel adds the same amount to a score, whatever the other pixels are. But the meaning of
 # a pixel depends on the others. The smallest example has two pixels, each 0 or 1, and the question is whether exactly
@@ -120,22 +121,25 @@ for pixels in ([0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]):
 
 grid = np.stack(np.meshgrid(np.linspace(-0.5, 1.5, 201), np.linspace(-0.5, 1.5, 201)), axis=-1)
 fig, panels = plt.subplots(1, 2, figsize=(8.5, 3.8), layout="constrained", sharex=True, sharey=True)
-titles = ("A linear score: a plane", "Two ReLUs: a plane with two folds")
-for panel, y, title in zip(panels, (grid[..., 0] + 0.5 * grid[..., 1], exactly_one(grid)), titles, strict=True):
-    lines = panel.contour(grid[..., 0], grid[..., 1], y, np.arange(-2, 2.6, 0.25), colors="0.6", linewidths=0.8)
-    panel.clabel(lines, fontsize=7)
-    panel.plot([0, 1], [0, 1], "o", ms=10, mfc="white", mec="black", label="should be 0")
-    panel.plot([0, 1], [1, 0], "o", ms=10, color="black", label="should be 1")
-    panel.set(xlabel="first pixel", title=title, aspect="equal")
+titles = ("A linear score: a plane", "Two ReLUs: a surface with two folds")
+for panel, y, title in zip(panels, ((grid[..., 0] + grid[..., 1]) / 2, exactly_one(grid)), titles, strict=True):
+    shades = panel.imshow(y, "Greys", origin="lower", extent=(-0.5, 1.5, -0.5, 1.5), vmin=-1, vmax=2)
+    panel.contour(grid[..., 0], grid[..., 1], y, [0.5], colors="tab:red", linestyles="--")
+    panel.plot([0, 1], [0, 1], "o", ms=11, mfc="white", mec="black", label="should be 0")
+    panel.plot([0, 1], [1, 0], "o", ms=11, color="black", label="should be 1")
+    panel.set(xlabel="first pixel", title=title)
 panels[0].set_ylabel("second pixel")
 panels[0].legend(loc="upper right", framealpha=1)
+fig.colorbar(shades, ax=panels, label="score")
 
 # %%
-# The lines in the figure connect points of equal score. Each hidden unit is 0 on one side of a line, and rises on the
-# other side. So the sum of the units is flat between these lines, and has a fold along each of them. With more units
-# there are more folds. With enough units, one hidden layer comes as close as you like to any continuous function on a
-# bounded region (G. Cybenko, 1989, for other activations; M. Leshno et al., 1993, for all that are not polynomials).
-# Exercise 2 is the proof for functions of one number. Now train a hidden layer of 64 units on the digits:
+# In the figure, the score is 0.5 on the dashed lines. On the left, one straight line cannot have the black points on
+# one side and the white points on the other. On the right, the black points lie between two lines. Each hidden unit is
+# 0 on one side of a line, and rises on the other side. So the sum of the units consists of flat pieces, with a fold
+# along the line of each unit. With more units there are more folds. With enough units, one hidden layer comes as close
+# as you like to any continuous function on a bounded region (G. Cybenko, 1989, for other activations; M. Leshno et al.,
+# 1993, for all that are not polynomials). Exercise 2 is the proof for functions of one number. Now train a hidden layer
+# of 64 units on the digits:
 
 w1, w2 = random_weights(64, 64), random_weights(64, 2)
 b1, b2 = mg.Tensor(np.zeros(64, "float32"), requires_grad=True), mg.Tensor(np.zeros(2, "float32"), requires_grad=True)
@@ -220,7 +224,7 @@ for depth, panel in enumerate(panels, start=1):
     y = hat(y)
     panel.plot(position, y, color="black", lw=1.2)
     panel.set_title(f"{depth} hidden layer{'s' * (depth > 1)},\n{2 * depth} units", fontsize=10)
-for depth in range(5, 11):
+for _ in range(6):
     y = hat(y)
 pieces = 1 + np.count_nonzero(np.diff(np.sign(np.diff(y))))
 print(f"10 layers of 2 units: {pieces:,} straight pieces; one layer of 20 units: at most 21")
@@ -289,14 +293,14 @@ print("convolution of the shifted images = shifted result of the convolution")
 
 # %%
 # If we then take the mean or the largest number of each map, the result no longer depends on the place. This is called
-# *pooling*. A layer of pooling, followed by a fully connected layer, ends most nets for images.
+# *pooling*. It is followed by a fully connected layer, which computes the scores from one number for each map.
 #
 # An experiment: digits in other places
 # -------------------------------------
 #
-# Train two nets on the ten digits, in images with a border of two pixels. One net is fully connected. The other has two
-# convolutions, with a stride of 2 in the second: it computes every second pixel only. Both nets see the digits in the
-# middle of the image. Then test them on digits that are shifted to the side.
+# Train two nets on the ten digits, in images with a border of two pixels. One net is fully connected. The other has
+# three convolutions, takes the largest number of each map, and computes the scores from these numbers. Both nets see
+# the digits in the middle of the image. Then test them on digits that are shifted to the side.
 #
 # We now use minigrad's layers. A layer is an object that holds its parameters. ``nn.Sequential`` passes its input
 # through its layers in order, and ``parameters()`` lists the parameters of all of them:
@@ -308,39 +312,49 @@ print("convolution of the shifted images = shifted result of the convolution")
 #    :pyobject: Sequential.forward
 
 fully_connected = nn.Sequential(nn.Flatten(), nn.Linear(144, 64, rng=0), nn.ReLU(), nn.Linear(64, 10, rng=1))
-convolutional = nn.Sequential(
-    nn.Conv2d(1, 16, 3, padding=1, rng=0), nn.ReLU(),
-    nn.Conv2d(16, 32, 3, stride=2, padding=1, rng=1), nn.ReLU(),
-    nn.GlobalAvgPool2d(), nn.Linear(32, 10, rng=2),
+maps_of = nn.Sequential(
+    nn.Conv2d(1, 8, 3, padding=1, rng=0), nn.ReLU(),
+    nn.Conv2d(8, 16, 3, padding=1, rng=1), nn.ReLU(),
+    nn.Conv2d(16, 32, 3, padding=1, rng=2), nn.ReLU(),
 )  # fmt: skip
+scores_of = nn.Linear(32, 10, rng=3)
+
+
+def convolutional(images):
+    return scores_of(maps_of(images).max(axis=(1, 2)))  # (n, 12, 12, 32) -> (n, 32) -> (n, 10)
+
 
 border = ((0, 0), (2, 2), (2, 2), (0, 0))
 centred, centred_test = np.pad(images, border), np.pad(images_test, border)  # (n, 12, 12, 1)
+nets = {
+    "fully connected": (fully_connected, list(fully_connected.parameters())),
+    "convolutional": (convolutional, [*maps_of.parameters(), *scores_of.parameters()]),
+}
 shifts = range(-2, 3)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", width_ratios=[1, 1.6])
 left.imshow(np.hstack([np.roll(centred_test[5, :, :, 0], shift, axis=1) for shift in (-2, 0, 2)]), cmap="Greys")
-left.set(title="A test image, shifted by -2, 0 and 2", xticks=[11.5, 23.5], xticklabels=[], yticks=[])
-left.grid(axis="x", color="0.5")
+left.vlines([11.5, 23.5], -0.5, 11.5, color="0.5")
+left.set(title="A test image, shifted by -2, 0 and 2", xticks=[], yticks=[])
 found = {}
-for name, net, style in (("fully connected", fully_connected, "s--"), ("convolutional", convolutional, "o-")):
-    parameters = list(net.parameters())
-    train(net, parameters, centred, digit, steps=1500)
+for (name, (net, parameters)), style in zip(nets.items(), ("s--", "o-"), strict=True):
+    train(net, parameters, centred, digit, steps=800, lr=0.1)
     found[name] = [error(net, np.roll(centred_test, shift, axis=2), digit_test) for shift in shifts]
     count = sum(p.size for p in parameters)
     right.plot(shifts, [100 * e for e in found[name]], style, color="black", label=f"{name}: {count:,} parameters")
     print(
-        f"{name:16}", *(f"shift {shift:+d}: {e:5.1%}" for shift, e in zip(shifts, found[name], strict=True)), sep="   "
+        f"{name:16}", *(f"shift {shift:+d}: {e:5.1%}" for shift, e in zip(shifts, found[name], strict=True)), sep="  "
     )
 right.set(
-    xlabel="shift, pixels", ylabel="test error (%)", title="Tested on shifted digits", xticks=shifts, ylim=(0, 100)
+    xlabel="shift (pixels)", ylabel="test error (%)", xticks=shifts, ylim=(0, 100), title="Test on shifted digits"
 )
 right.legend()
-assert found["convolutional"][0] < 0.5 * found["fully connected"][0]
+assert max(found["convolutional"]) < 0.05
+assert min(found["fully connected"][0], found["fully connected"][-1]) > 0.5
 
 # %%
-# On centred digits, both nets are good. On shifted digits the fully connected net fails, because it has never seen a
-# stroke at these places. The convolutional net, which has fewer parameters, recognises most of them without having been
-# trained for it.
+# On centred digits, both nets are good. On shifted digits, the fully connected net fails, because it has never seen a
+# stroke at these places. The convolutional net has fewer parameters, and recognises the shifted digits as well as the
+# centred ones, although it was not trained on shifted digits.
 #
 # The parts of a net
 # ------------------
@@ -362,7 +376,8 @@ assert found["convolutional"][0] < 0.5 * found["fully connected"][0]
 # 1. **Two layers in one.** Merge two linear layers without an activation between them into one.
 # 2. **Any function of one number.** Find a net with one hidden layer whose graph passes through given points, with
 #    straight lines between them.
-# 3. **The matrix of a convolution.** Build the matrix of the third panel above, for any kernel on a row of pixels.
+# 3. **The matrix of a convolution.** Build a matrix like that of the third panel, for any kernel on a row of pixels,
+#    without padding.
 #
 # .. literalinclude:: /exercises/chapter_07.py
 #
