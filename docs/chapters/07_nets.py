@@ -83,8 +83,9 @@ assert 0.07 < linear_error < 0.1
 #
 # .. math:: s(0, 0) + s(1, 1) = s(0, 1) + s(1, 0) ,
 #
-# because both sides are :math:`w_0 + w_1 + 2b`. A right answer needs a negative score in both cases on the left, and a
-# positive score in both cases on the right. So no weights give the right answer.
+# because both sides are :math:`w_0 + w_1 + 2b`. Let a positive score mean yes. A right answer needs negative scores in
+# both cases on the left, and positive scores in both cases on the right. But then the two sums cannot be equal. So no
+# weights give the right answer.
 #
 # Two linear layers are one
 # -------------------------
@@ -160,7 +161,7 @@ assert hidden_error < 0.02
 # %%
 # Why the ReLU, and not a smooth function? For decades, the usual activations were the *sigmoid*,
 # :math:`1 / (1 + e^{-a})`, and tanh. In the backward pass, the cotangent is multiplied by the slope of the activation
-# in every layer. The slope of the sigmoid is at most :math:`\frac14`, so each layer makes the gradient smaller. The
+# in every layer. The slope of the sigmoid is at most :math:`\tfrac{1}{4}`, so each layer makes the gradient smaller. The
 # slope of the ReLU is 1 for every positive number, so the gradient passes through unchanged. We measure it, before any
 # training, in nets with up to twelve hidden layers. All have weights drawn in the same way.
 
@@ -207,7 +208,7 @@ panels[0].legend(loc="upper left")
 # same number of units, because each layer bends what the layers before it have bent. Two units compute a hat, which
 # rises from 0 to 1 and falls back to 0:
 #
-# .. math:: \mathrm{hat}(x) = 2\, \mathrm{relu}(x) - 4\, \mathrm{relu}(x - \tfrac12) \quad \text{for } 0 \le x \le 1 .
+# .. math:: \mathrm{hat}(x) = 2\, \mathrm{relu}(x) - 4\, \mathrm{relu}(x - \tfrac{1}{2}) \quad \text{for } 0 \le x \le 1 .
 #
 # Apply the hat to its own result. While the inner hat rises from 0 to 1, the outer hat rises and falls; while the inner
 # hat falls, the outer hat rises and falls again. So there are two teeth, and every further layer doubles their number.
@@ -353,8 +354,8 @@ assert min(found["fully connected"][0], found["fully connected"][-1]) > 0.5
 
 # %%
 # On centred digits, both nets are good. On shifted digits, the fully connected net fails, because it has never seen a
-# stroke at these places. The convolutional net has fewer parameters, and recognises the shifted digits as well as the
-# centred ones, although it was not trained on shifted digits.
+# stroke at these places. The convolutional net has fewer parameters, and recognises the shifted digits about as well as
+# the centred ones, although it was not trained on shifted digits.
 #
 # The parts of a net
 # ------------------
