@@ -159,11 +159,11 @@ print(
 assert hidden_error < 0.02
 
 # %%
-# Why the ReLU, and not a smooth function? For decades, the usual activations were the *sigmoid*,
-# :math:`1 / (1 + e^{-a})`, and tanh. In the backward pass, the cotangent is multiplied by the slope of the activation
-# in every layer. The slope of the sigmoid is at most :math:`\tfrac{1}{4}`, so each layer makes the gradient smaller. The
-# slope of the ReLU is 1 for every positive number, so the gradient passes through unchanged. We measure it, before any
-# training, in nets with up to twelve hidden layers. All have weights drawn in the same way.
+# Why the ReLU, and not a smooth function? For decades, the usual activations were the *sigmoid*, :math:`1 / (1 +
+# e^{-a})`, and tanh. In the backward pass, the cotangent is multiplied by the slope of the activation in every layer.
+# The slope of the sigmoid is at most :math:`\tfrac{1}{4}`, so each layer makes the gradient smaller. The slope of the
+# ReLU is 1 for every positive number, so the gradient passes through unchanged. We measure it, before any training, in
+# nets with up to twelve hidden layers. All have weights drawn in the same way.
 
 
 def first_gradient(activation, depth, width=64):
@@ -208,7 +208,7 @@ panels[0].legend(loc="upper left")
 # same number of units, because each layer bends what the layers before it have bent. Two units compute a hat, which
 # rises from 0 to 1 and falls back to 0:
 #
-# .. math:: \mathrm{hat}(x) = 2\, \mathrm{relu}(x) - 4\, \mathrm{relu}(x - \tfrac{1}{2}) \quad \text{for } 0 \le x \le 1 .
+# .. math:: \mathrm{hat}(x) = 2\, \mathrm{relu}(x) - 4\, \mathrm{relu}(x - \tfrac{1}{2}) \quad (0 \le x \le 1) .
 #
 # Apply the hat to its own result. While the inner hat rises from 0 to 1, the outer hat rises and falls; while the inner
 # hat falls, the outer hat rises and falls again. So there are two teeth, and every further layer doubles their number.
