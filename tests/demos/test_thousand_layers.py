@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from demos import lab
 from demos import thousand_layers as demo
 
 pytest.importorskip("resource")
@@ -16,10 +17,11 @@ pytest.importorskip("resource")
 
 def test_recompute_changes_no_bit_of_gradients_and_statistics():
     images = np.random.default_rng(4001).standard_normal((4, 8, 8, 1), dtype=np.float32)
-    nets = [demo.build(32, way, 4001) for way in demo.WAYS]  # 15 blocks: a whole segment, and the rest
+    nets = [demo.build(68, way, 4001) for way in demo.WAYS]  # stages of 11 blocks: a whole segment, and one more block
     for net in nets:
         mg.cross_entropy(net(mg.Tensor(images)), np.arange(4)).backward()
-    assert [type(layer) for layer in nets[1].layer1] == [demo.Segment] * 2
+    assert [type(stage) for stage in nets[1].stages] == [lab.Segments] * 3
+    assert list(nets[0].state_dict()) == list(nets[1].state_dict())
     for mine, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert mine.grad.data.any()
         np.testing.assert_array_equal(mine.grad.data, other.grad.data, strict=True)
@@ -86,3 +88,14 @@ def test_full_reports_both_nets(tmp_path, monkeypatch, capsys):
     assert " 110 layers: training error 0.00%, test error 1.25%" in printed
     assert "1202 layers: training error 0.05%, test error 2.50%" in printed
     assert (tmp_path / "thousand_layers_full.png").exists()
+
+
+def test_the_figure_of_both_nets_tells_its_lines_apart(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: (drawn.append(self), path.touch()))
+    record = {"iteration": 24, "loss": 0.1, "batch_error": 0.3, "train_error": 0.2, "test_error": 0.1}
+    demo.draw_both({"8 layers": [record], "14 layers": [record]}, tmp_path / "both.png")
+    lines = {line.get_label(): line for line in drawn[0].axes[1].lines}
+    assert list(lines) == ["8 layers train", "8 layers test", "14 layers train", "14 layers test"]
+    looks = {(line.get_color(), line.get_linewidth(), line.get_linestyle()) for line in lines.values()}
+    assert len(looks) == len(lines)
