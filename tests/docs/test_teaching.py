@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+import models
 from minigrad.device import windows
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +149,15 @@ def slope_under_ones():
     return abs(mg.grad(y, x, mg.Tensor(np.ones(y.shape)))[0].data).max()
 
 
+def first_ratio():
+    """Return |F(x)| / |x| of the first block of ResNet-20 before training, x being noise that the stem has seen."""
+    net = models.cifar_resnet(20, rng=0)
+    x = net.stem(mg.Tensor(np.random.default_rng(0).standard_normal((8, 32, 32, 3), dtype="float32")))
+    block = net.layer1[0]
+    residual = block.bn2(block.conv2(block.relu(block.bn1(block.conv1(x)))))
+    return np.linalg.norm(residual.data) / np.linalg.norm(x.data)
+
+
 def factor(eta_lambda, m):
     return max(abs(np.roots([1, -(1 + m - eta_lambda), m])))
 
@@ -231,7 +241,10 @@ ANSWERS = {
         ("about 9 · 10⁻¹⁶; and 2⁻²⁵, about 3 · 10⁻⁸", (f"{2**-50:.0e}", f"{2**-25:.0e}") == ("9e-16", "3e-08")),
     ],
     14: [("6 · 9 + 2 = 56", 6 * 9 + 2 == 56), ("36 identity layers into a trained plain-20", 20 + 36 == 56)],
-    15: [("2³ = 8, and 3", [bin(path).count("1") for path in range(8)].count(1) == 3)],
+    15: [
+        ("2³ = 8, and 3", [bin(path).count("1") for path in range(8)].count(1) == 3),
+        ("about √2 = 1.41", abs(first_ratio() - 2**0.5) < 0.05),
+    ],
     16: [
         ("56² · 9 · 64 · 64 = 115,605,504", 56**2 * 9 * 64 * 64 == 115_605_504),
         ("= 69,632, and 2 · 9 · 64 · 64 = 73,728", (256 * 64 + 9 * 64**2 + 64 * 256, 18 * 64**2) == (69632, 73728)),
