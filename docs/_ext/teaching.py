@@ -134,10 +134,10 @@ def clock(minutes: int) -> str:
     Examples
     --------
     >>> clock(45), clock(60), clock(75)
-    ('45 minutes', '1 h', '1 h 15 min')
+    ('45 min', '1 h', '1 h 15 min')
     """
     hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours and rest else f"{hours} h" if hours else f"{rest} minutes"
+    return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (rest, "min")) if n)
 
 
 def give_titles(app: Sphinx, doctree: nodes.document) -> None:
@@ -175,23 +175,21 @@ class Quiz(SphinxDirective):
         return [nodes.rubric("", "Quiz"), *folded]
 
 
-class LessonTable(course.Written):
+class LessonTable(SphinxDirective):
     """A line for each chapter: what it needs, and how long it takes."""
 
-    def lines(self) -> list[str]:
-        """Write a table."""
-        out = [".. list-table::", "   :class: lessons", "   :header-rows: 1", "   :widths: 8 46 22 12 12", ""]
-        out += ["   * - Week", "     - Chapter", "     - It needs", "     - Minutes to read", "     - Exercises"]
+    def run(self) -> list[nodes.Node]:
+        """Return a table."""
+        out = ["| Week | Chapter | It needs | Reading | Exercises |", "|---:|---|---|---:|---:|"]
         for lesson in lessons():
             self.env.note_dependency(str(lesson.chapter.path))
             self.env.note_dependency(str(PAGES / f"week_{lesson.week}.md"))
-            out += [f"   * - :doc:`{lesson.week} <week_{lesson.week}>`"]
-            out += [f"     - :doc:`{lesson.chapter.title} </{lesson.page}>`"]
-            out += [f"     - {', '.join(map(str, lesson.needs)) or 'nothing'}", f"     - {lesson.chapter.minutes}"]
-            out += [f"     - {clock(lesson.minutes).replace('minutes', 'min')}"]
+            cells = [f"{{doc}}`{lesson.week} <week_{lesson.week}>`", f"{{doc}}`/{lesson.page}`"]
+            cells += [", ".join(map(str, lesson.needs)), f"{lesson.chapter.minutes} min", clock(lesson.minutes)]
+            out.append(f"| {' | '.join(cells)} |")
         read, solve = (sum(each) for each in zip(*((x.chapter.minutes, x.minutes) for x in lessons()), strict=True))
-        hours = f"     - **{round(read / 60)} h**", f"     - **{round(solve / 60)} h**"
-        return [*out, "   * -", "     - **Together**", "     -", *hours]
+        out.append(f"| | **Together** | | **{round(read / 60)} h** | **{round(solve / 60)} h** |")
+        return self.parse_text_to_nodes("\n".join(out))
 
 
 # Slides and sheet ----------------------------------------------------------------------------
