@@ -15,7 +15,7 @@ copyright = f"2026, {author}"
 version = release = minigrad.__version__
 
 extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "annotated", "public", "gallery", "course", "mathml"]
-extensions += ["figures", "notebooks"]
+extensions += ["figures", "notebooks", "teaching"]
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "chapters", "exercises"]
@@ -32,7 +32,8 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_title = "minigrad"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "print.css"]
+templates_path = ["_templates"]
 html_favicon = "_static/favicon.svg"
 html_math_renderer = "mathml"
 html_copy_source = False

@@ -241,6 +241,82 @@ def test_every_page_works_in_a_browser(site, address, visit):
             assert link.startswith("https://"), f"{name} links to {link}"
 
 
+# Paper and projector -------------------------------------------------------------------------
+
+#: What is wider than the page or than the block of code around it, and what should not be printed but is.
+PRINTED = """() => ({
+    wide: [...document.querySelectorAll('article *')]
+        .filter(e => e.getBoundingClientRect().right > window.innerWidth + 1).map(e => e.outerHTML.slice(0, 80)),
+    cut: [...document.querySelectorAll('pre')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1)
+        .map(e => e.textContent.slice(0, 60)),
+    shown: [...document.querySelectorAll('.skip-to-content, .sidebar-drawer, .toc-drawer, .mobile-header, footer')]
+        .filter(e => e.getClientRects().length).map(e => e.className),
+})"""
+
+A4 = 672  # the pixels of CSS between the margins of docs/_static/print.css
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["index", "teaching/sheet", "source/minigrad/autograd/tape", "reference/nn"])
+def test_nothing_is_cut_on_paper(visit, name):
+    page = visit(f"{name}.html", A4)
+    page.emulate_media(media="print")
+    assert page.evaluate(PRINTED) == {"wide": [], "cut": [], "shown": []}
+
+
+@pytest.fixture(scope="module")
+def pdf(site):
+    """Print the course."""
+    pypdf = pytest.importorskip("pypdf")
+    if not (shutil.which("chromium") or shutil.which("chromium-browser")):
+        pytest.skip("there is no Chromium")
+    subprocess.run([ROOT / ".ci/pdf", site, site / "course.pdf"], check=True, capture_output=True)
+    return pypdf.PdfReader(site / "course.pdf")
+
+
+def letters(text):
+    return "".join(text.split())
+
+
+@pytest.mark.slow
+def test_the_pdf_has_every_title_and_every_line_of_code(pdf):
+    pages = [re.sub(r"^\d+\n", "", page.extract_text()) for page in pdf.pages]  # without the number of the page
+    text, outline, lost = letters("".join(pages)), str(pdf.outline), []
+    assert letters("Skip to content") not in text
+    for path in sorted((DOCS / "chapters").glob("[0-9]*.py")):
+        _, docstring, program = path.read_text(encoding="utf-8").split('"""', 2)
+        title = docstring.split("\n")[1]
+        assert letters(title) in text
+        assert title in outline
+        lines = [line for line in program.splitlines() if line.strip() and not line.startswith("#")]
+        lost += [f"{path.name}: {line}" for line in lines if letters(line) not in text]
+    assert lost == []
+
+
+@pytest.mark.slow
+def test_the_pdf_leads_to_no_file_of_the_machine_that_made_it(pdf):
+    marks = [mark.get_object() for page in pdf.pages for mark in page.get("/Annots", [])]
+    links = [mark["/A"].get("/URI", "https://") for mark in marks if "/A" in mark]
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+@pytest.mark.slow
+def test_slides_fit_the_screen_and_follow_each_other(site, visit):
+    for week in range(1, 7):
+        page = visit(f"teaching/slides_{week}.html", WIDTHS["desktop"])
+        page.set_viewport_size({"width": 1280, "height": 720})
+        slides = page.query_selector_all(".slide")
+        high = [s.inner_text() for s in slides if s.bounding_box()["height"] > 721]
+        assert high == [], f"week {week}"
+        assert len(page.query_selector_all(".slide img")) > 10
+        page.keyboard.press("PageDown")
+        page.wait_for_function("Math.abs(document.querySelectorAll('.slide')[1].getBoundingClientRect().top) < 2")
+        page.context.close()
+    assert not visit.wrong
+
+
 @pytest.mark.slow
 def test_search_finds_what_the_site_is_about(visit):
     page = visit("search.html?q=residual", WIDTHS["desktop"])
