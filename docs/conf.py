@@ -14,7 +14,8 @@ author = "the authors of minigrad"
 copyright = f"2026, {author}"
 version = release = minigrad.__version__
 
-extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "annotated", "public", "gallery", "course", "mathml"]
+extensions = ["myst_parser", "sphinx_gallery.gen_gallery"]
+extensions += ["annotated", "public", "gallery", "course", "chinese", "mathml"]  # docs/_ext
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "chapters", "exercises"]
