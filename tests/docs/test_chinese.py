@@ -14,8 +14,8 @@ TRANSLATIONS = {path.stem: path for path in sorted((DOCS / "zh").glob("*.rst"))}
 #: The numbers of the chapters without a translation.
 ENGLISH_ONLY = {4, 5, 6, 7, 9, 10, 12, 13, 16, 17, 18, 19, 20, 21}
 
-#: Glossary terms that are also everyday words, and the name of a class.
-EVERYDAY = {"error", "graph", "process", "rule", "tile", "transform", "tensor"}
+#: Glossary terms that are also everyday words, or that stay English.
+EVERYDAY = {"error", "graph", "map", "net", "process", "ReLU", "rule", "step", "tensor", "tile", "transform"}
 
 
 @pytest.fixture(scope="module")
