@@ -4,9 +4,9 @@ sphinx-gallery runs docs/chapters/NN_name.py once and writes docs/course/NN_name
 docs/zh/NN_name.rst, it is given that page, with every English block of prose replaced by the Chinese one. So code is
 never written twice.
 
-A translation has a block for each block of prose of its chapter, in the same order: a line ``.. English 0a1b2c3d``, then
-the Chinese text. The digits are a digest of the English block. tests/docs/test_chinese.py names the blocks whose English
-text has changed since, and prints these lines for a chapter that is new.
+A translation has a block for each block of prose of its chapter, in the same order: a line ``.. English 0a1b2c3d``,
+then the Chinese text. The digits are a digest of the English block. tests/docs/test_chinese.py names the blocks whose
+English text has changed since, and prints these lines for a chapter that is new.
 
 A translation refers to chapters as the English text does (``/course/02_tape``); a chapter that has a Chinese page is
 linked there. The pages of a chapter link each other, Chinese pages have ``lang="zh-CN"``, and the search finds Chinese.
@@ -56,7 +56,7 @@ def chinese(translation: Path) -> list[tuple[str, str]]:
 
 
 def joined(page: str, english: list[str], chinese: list[str]) -> str:
-    """Return sphinx-gallery's page of a chapter with Chinese prose, without what stands before and after the chapter."""
+    """Return sphinx-gallery's page of a chapter, with Chinese prose, without the page's header and footer."""
     if len(english) != len(chinese):
         raise ExtensionError(f"expected {len(english)} blocks of Chinese prose, got {len(chinese)}")
     body = []

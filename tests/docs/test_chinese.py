@@ -49,9 +49,7 @@ def test_a_translation_is_of_the_english_text_as_it_is(extension, name):
     expected = [f".. English {extension.digest(block)}" for block in english]
     found = [f".. English {digest}" for digest, _ in extension.chinese(TRANSLATIONS[name])]
     changed = [
-        f"{line}   {block.splitlines()[0]}"
-        for line, block in zip(expected, english, strict=True)
-        if line not in found
+        f"{line}   {block.splitlines()[0]}" for line, block in zip(expected, english, strict=True) if line not in found
     ]
     assert found == expected, "\n".join(
         [
