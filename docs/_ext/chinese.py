@@ -92,13 +92,22 @@ def finish(app: Sphinx, document: nodes.document) -> None:
     if folder == "zh":
         for text in list(document.findall(nodes.Text)):
             if not isinstance(text.parent, nodes.FixedTextElement | nodes.literal | nodes.math | nodes.math_block):
-                text.parent.replace(text, nodes.Text(LINE_END.sub("", text)))
+                text.parent.replace(text, nodes.Text(without_line_ends(text)))
     if folder in ("course", "zh") and name and (Path(app.srcdir) / f"zh/{name}.rst").is_file():
         other, label = ("zh", "中文") if folder == "course" else ("course", "English")
         address = app.builder.get_relative_uri(docname, f"{other}/{name}")
         title = next(document.findall(nodes.title))
         link = nodes.paragraph("", "", nodes.reference("", label, internal=True, refuri=address), classes=["facts"])
         title.parent.insert(title.parent.index(title) + 1, link)
+
+
+def without_line_ends(text: nodes.Text) -> str:
+    """Return a piece of text without the line ends next to Chinese, also where they are its first or last character."""
+    neighbours, place = text.parent.children, text.parent.index(text)
+    before = neighbours[place - 1].astext()[-1:].strip() if place else ""
+    after = neighbours[place + 1].astext()[:1].strip() if place + 1 < len(neighbours) else ""
+    line = LINE_END.sub("", f"{before}{text.astext()}{after}")
+    return line[len(before) : len(line) - len(after)]
 
 
 def language(app: Sphinx, docname: str, template: str, context: dict[str, Any], document: nodes.document) -> None:

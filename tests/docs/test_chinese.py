@@ -162,7 +162,7 @@ def test_a_page_has_the_code_the_output_and_the_figures_of_the_chapter(extension
     for block in chinese:
         assert block in shown
         shown = shown.replace(block, "")
-    assert ".. code-block:: Python" in shown
+    assert ".. code-block:: python" in shown
     assert shown.split() == page.removeprefix(".. _a label").removesuffix(".. _sphx_glr_download:\n").split()
 
 
