@@ -264,7 +264,7 @@ def figures_and_code(page):
     """List the figures of a page, and its blocks of code and output without their colours and links."""
     shown = re.findall(r'src="[^"]*_images/[^"]+"|<div class="highlight-.*?</pre>', page, re.DOTALL)
     assert shown
-    return [part if part.startswith("src") else html.unescape(re.sub("<[^>]*>", "", part)) for part in shown]
+    return [part if part.startswith("src") else html.unescape(re.sub("<[^>]*>", "", part)).split() for part in shown]
 
 
 @pytest.mark.slow
