@@ -31,8 +31,8 @@ HAN, WIDE = r"\u3400-\u9fff", r"\u2018-\u201d\u3000-\u303f\uff00-\uffef"
 #: Line ends next to Chinese text, which a browser would show as spaces.
 LINE_END = re.compile(rf"(?<=[{WIDE}])\n|\n(?=[{WIDE}])|(?<=[{HAN}])\n(?=[{HAN}])")
 
-#: Spaces between Chinese and ``**bold**`` Chinese, which reST asks for; readers shall not see them.
-BOLD = re.compile(rf"(?<=[{HAN}]) (?=\*\*[{HAN}])|(?<=[{HAN}{WIDE}]\*\*) (?=[{HAN}])")
+#: Spaces between Chinese and Chinese that is bold or a link. reST asks for them; readers should not see them.
+SPACE = re.compile(rf"(?<=[{HAN}]) (?=(?:\*\*|:\w+:`)[{HAN}])|(?:(?<=[{HAN}{WIDE}]\*\*)|(?<=>`)) (?=[{HAN}])")
 
 
 # A page --------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
     text = joined(page.read_text(encoding="utf-8"), english(chapter), blocks)
     for other in (root / "zh").glob("*.rst"):
         text = re.sub(rf"(?<=[<`])/course/{other.stem}\b", f"/zh/{other.stem}", text)
-    source[0] = BOLD.sub(r"\\ ", text)
+    source[0] = SPACE.sub(r"\\ ", text)
 
 
 def finish(app: Sphinx, document: nodes.document) -> None:

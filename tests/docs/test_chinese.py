@@ -191,6 +191,18 @@ def test_which_line_ends_are_removed(extension, source, expected):
     assert extension.LINE_END.sub("", source) == expected
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("叫做 **磁带** 的表", r"叫做\ **磁带**\ 的表"),
+        ("在 :doc:`第 1 章 </course/x>` 中", r"在\ :doc:`第 1 章 </course/x>`\ 中"),
+        ("数 :math:`x` 与 **x** 和 ``x`` 中", "数 :math:`x` 与 **x** 和 ``x`` 中"),
+    ],
+)
+def test_which_spaces_are_removed(extension, source, expected):
+    assert extension.SPACE.sub(r"\\ ", source) == expected
+
+
 def test_the_words_of_chinese_are_pairs(extension):
     words = extension.WordsAndPairs({})
     assert words.split("用 ReLU的残差学习，layer_1") == ["用", "ReLU", "的残", "残差", "差学", "学习", "layer_1"]
