@@ -15,7 +15,7 @@ copyright = f"2026, {author}"
 version = release = minigrad.__version__
 
 extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "annotated", "public", "gallery", "course", "mathml"]
-extensions += ["figures", "notebooks", "teaching"]
+extensions += ["figures", "notebooks", "teaching", "chinese"]  # docs/_ext
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "chapters", "exercises"]

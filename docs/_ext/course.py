@@ -74,6 +74,8 @@ class ChapterTable(Written):
         for chapter in chapters():
             self.env.note_dependency(str(chapter.path))
             out.append(f"   * - :doc:`{chapter.title} </course/{chapter.path.stem}>`")
+            if (DOCS / f"zh/{chapter.path.stem}.rst").is_file():
+                out[-1] += f" (:doc:`中文 </zh/{chapter.path.stem}>`)"
             out += [f"     - {chapter.question}", f"     - {chapter.minutes}"]
         return out
 

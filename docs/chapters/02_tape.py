@@ -216,8 +216,9 @@ ax.legend()
 #    :end-at: g = totals.pop(entry)
 #    :dedent:
 #
-# minigrad has no sine, but we can define operators of our own. An operator is a forward function together with its
-# rule. The rule is written with operators, too (:doc:`chapter 5 </course/05_second_order>` explains why).
+# minigrad has a sine, ``mg.sin``. To see how an operator is made, we define our own. An operator is a forward function
+# together with its rule. The rule is written with operators, too (:doc:`chapter 5 </course/05_second_order>` explains
+# why).
 
 
 @mg.elementwise

@@ -6,6 +6,7 @@ chromium``.
 
 import doctest
 import functools
+import html
 import http.server
 import importlib
 import re
@@ -356,6 +357,34 @@ def test_folded_code_opens_by_the_enter_key(visit):
 def test_notebooks_are_offered(site):
     chapters = {path.stem for path in (DOCS / "chapters").glob("*.py")}
     assert {path.stem for path in (site / "_downloads").rglob("*.ipynb")} == chapters | set(demos.ORDER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("query", "page"), [("残差", "zh/02_tape"), ("批归一化", "zh/11_batch_norm")])
+def test_search_finds_chinese(visit, query, page):
+    found = visit(f"search.html?q={query}", WIDTHS["desktop"])
+    found.wait_for_selector(f'ul.search a[href*="{page}"]', timeout=20_000)
+    assert not visit.wrong
+
+
+@pytest.mark.slow
+def test_a_chinese_chapter_shows_the_code_output_and_figures_of_the_english_one(site):
+    names = sorted(path.name for path in (site / "zh").glob("*.html"))
+    assert len(names) == len([*(DOCS / "zh").glob("*.rst")])
+    for name in names:
+        chinese, english = ((site / folder / name).read_text(encoding="utf-8") for folder in ("zh", "course"))
+        assert re.search('<html [^>]*lang="zh-CN"', chinese), name
+        assert re.search('<html [^>]*lang="en"', english), name
+        assert f'href="../course/{name}"' in chinese, name
+        assert f'href="../zh/{name}"' in english, name
+        assert figures_and_code(chinese) == figures_and_code(english), name
+
+
+def figures_and_code(page):
+    """List the figures of a page, and its blocks of code and output without their colours and links."""
+    shown = re.findall(r'src="[^"]*_images/[^"]+"|<div class="highlight-.*?</pre>', page, re.DOTALL)
+    assert shown
+    return [part if part.startswith("src") else html.unescape(re.sub("<[^>]*>", "", part)).split() for part in shown]
 
 
 @pytest.mark.slow
