@@ -22,7 +22,7 @@ from minigrad.optim.optimizer import Optimizer
 
 
 def install() -> None:
-    """Let the package, its parts and three classes answer for the names that they lack.
+    """Make the package, its modules and three classes raise this error for names that they lack.
 
     This is done from outside, because type checkers would take every name for an attribute of a class that defines
     ``__getattr__``.

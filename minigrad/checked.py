@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Function)
 def checked(f: F) -> F:
     """Make a function compare its arguments with the types in its signature, before it does anything.
 
-    Numbers it leaves to :func:`~minigrad.arguments.integer`, `number` and `pair`, which also know their ranges. For
+    It leaves numbers to :func:`~minigrad.arguments.integer`, `number` and `pair`, which also know their ranges. For
     functions and constructors that are not called often: operators compare only after they have failed.
 
     Examples
@@ -146,8 +146,8 @@ def explained(f: Function, error: Exception, args: Sequence[Any], settings: dict
 def as_written(self: object, **known: object) -> str:
     """Write an object as the call that makes it: ``repr`` of layers, transforms, loaders and data sets.
 
-    A class takes it over as its own: ``__repr__ = as_written``. A setting is read from the attribute of its name, or is
-    given in `known`. What is neither is left out, as are seeds, and keywords that have their defaults.
+    A class uses it as its own method: ``__repr__ = as_written``. A setting is read from the attribute of its name, or
+    given in `known`. A setting that is neither is left out; so are seeds, and keywords with their default values.
 
     Examples
     --------

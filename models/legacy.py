@@ -1,7 +1,7 @@
 """Names of parameters in files of earlier versions.
 
 There a net was a tree of lists: ``stages.layers.0.layers.2.residual.layers.3.w`` is ``layer1.2.conv2.weight`` today.
-``load_state_dict``, and so ``train.fit`` with a checkpoint, accept both; users call nothing.
+``load_state_dict``, and so ``train.fit`` with a checkpoint, accept both; users need not call anything.
 
 Next: :mod:`minigrad.models`.
 """

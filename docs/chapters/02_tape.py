@@ -4,22 +4,22 @@ r"""
 
 How can a program compute the derivative of a program?
 
-In :doc:`chapter 1 </course/01_derivative>` we differentiated a formula by hand. We wrote a table with each step of the
-computation and its derivative. Every step followed a fixed rule. So the program can write this table itself while it
-runs. The table is called the *tape*. Then we go through the tape in reverse order, multiply the derivatives along each
-path, and add where paths meet.
+In :doc:`chapter 1 </course/01_derivative>` we differentiated a formula by hand. We wrote a table with each operation
+and its derivative. Every operation followed a fixed rule. So the program can write this table itself while it runs. The
+table is called the *tape*. Then we go through the tape in reverse order, multiply the derivatives along each path, and
+add where paths meet.
 """
 
 # %%
 # The idea
 # --------
 #
-# Let y be the result, a single number. For every step v of the computation we ask: if v changes a little, how much does
-# y change? The answer is
+# Let y be the result, a single number. For every number v that is computed on the way we ask: if v changes a little,
+# how much does y change? The answer is
 #
 # .. math:: g_v = \frac{\partial y}{\partial v},
 #
-# the *cotangent* of v. The cotangent of the last step is known: :math:`g_y = 1`. Suppose that we know the cotangent of
+# the *cotangent* of v. The cotangent of the result is known: :math:`g_y = 1`. Suppose that we know the cotangent of
 # :math:`v = \mathrm{op}(a, b)`. Then v passes it on to its inputs a and b:
 #
 # .. math:: g_a \leftarrow g_a + g_v\, \frac{\partial v}{\partial a},
@@ -28,16 +28,16 @@ path, and add where paths meet.
 # The contribution is added, because a may be used more than once. Each use starts further paths from a to y, and the
 # chain rule adds over paths.
 #
-# One thing can go wrong. A step v may pass its cotangent on only when the cotangent is *complete*: every step that uses
-# v must have added its contribution. All these steps were executed after v. So we take the steps in reverse order of
-# execution, the newest first. Then every cotangent is complete when its step is taken.
+# One thing can go wrong. A number v may pass its cotangent on only when the cotangent is *complete*: every operation
+# that uses v must have added its contribution. All these operations were executed after v was computed. So we take the
+# numbers in reverse order of execution, the newest first. Then every cotangent is complete when its number is taken.
 #
 # A tape in forty lines
 # ---------------------
 #
 # Here is such a tape. A ``Number`` has a value, and remembers the numbers from which it was computed. They are its
-# *edges*: pairs of a number and the derivative of this step with respect to it. A ``Number`` also stores its place in
-# the order of execution. The function ``gradients`` goes through the tape in reverse order.
+# *edges*: pairs of a number and the derivative of this operation with respect to it. A ``Number`` also stores its place
+# in the order of execution. The function ``gradients`` goes through the tape in reverse order.
 
 import heapq
 import itertools
@@ -106,7 +106,7 @@ assert abs(found[x] - 2.999184887031056) < 1e-15
 
 
 def draw(y, found, ax):
-    """Draw the graph of y: each step one place to the right of its inputs."""
+    """Draw the graph of y: each Number one place to the right of its inputs."""
     depth = {}
     for v in reversed(found):
         depth[v] = max((depth[a] + 1 for a, _ in v.edges), default=0)
@@ -130,12 +130,12 @@ draw(y, found, ax)
 ax.set_title("The tape of x * exp(sin(x)): values to the right, cotangents g back to the left")
 
 # %%
-# An experiment: why take the newest step first?
-# ----------------------------------------------
+# An experiment: why take the newest number first?
+# ------------------------------------------------
 #
-# There is a simpler method: every step passes on each contribution at once, by recursion. This method follows every
+# There is a simpler method: every number passes on each contribution at once, by recursion. This method follows every
 # path from y to x, and its sum over all paths is also correct. But how many paths are there? Double a number
-# repeatedly: ``x = x + x``. Each doubling has two edges. So n doublings have :math:`2^n` paths, but only :math:`n + 1`
+# repeatedly: ``x = x + x``. Each doubling has two edges. So k doublings have :math:`2^k` paths, but only :math:`k + 1`
 # numbers.
 
 
@@ -145,37 +145,37 @@ def visits_of_recursion(v):
 
 depths = range(1, 19)
 recursion, newest_first = [], []
-for n in depths:
+for k in depths:
     z = Number(1.0)
-    for _ in range(n):
+    for _ in range(k):
         z = z + z
     recursion.append(visits_of_recursion(z))
     found = gradients(z)
     newest_first.append(len(found))
-    assert list(found.values())[-1] == 2.0**n
+    assert list(found.values())[-1] == 2.0**k
 
 print(f"{depths[-1]} doublings: {recursion[-1]:,} visits by recursion, {newest_first[-1]} newest first")
 assert newest_first[-1] == 19
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.semilogy(depths, recursion, "s--", color="tab:red", label="recursion: every path")
-ax.semilogy(depths, newest_first, "o-", color="black", label="newest first: every step once")
-ax.set(xlabel="doublings", ylabel="visits", title="n doublings have 2 to the n paths, but only n + 1 numbers")
+ax.semilogy(depths, newest_first, "o-", color="black", label="newest first: every number once")
+ax.set(xlabel="doublings", ylabel="visits", title="k doublings have 2 to the k paths, but only k + 1 numbers")
 ax.legend()
 
 # %%
 # A residual net has the same structure: each block computes ``x + f(x)``, and so uses x twice. Fifty blocks have
 # :math:`2^{50}` paths. (:doc:`Chapter 15 </course/15_residual>` returns to these paths.) So minigrad takes the newest
-# step first.
+# operation first.
 #
 # In minigrad
 # -----------
 #
 # In minigrad, the class :class:`minigrad.Tensor` takes the role of ``Number``: it is an array with a place on the tape.
 # There are only two differences. First, an edge does not hold a derivative. The derivative of an array with respect to
-# an array is a huge matrix, the *Jacobian*, which nobody wants to compute. Instead, an operator has a *rule* for each
-# argument. The rule is a function that takes the cotangent ``g`` of the result and returns the cotangent of the
-# argument. These are the rules of the product, element by element:
+# an array is a huge matrix, the *Jacobian* (:doc:`chapter 0 </course/00_assumed>`), and building it would take too much
+# time and memory. Instead, an operator has a *rule* for each argument. The rule is a function that takes the cotangent
+# ``g`` of the result and returns the cotangent of the argument. These are the rules of the product, element by element:
 #
 # .. literalinclude:: /../minigrad/ops/elementwise.py
 #    :pyobject: mul
@@ -257,8 +257,8 @@ except RuntimeError as error:
 # %%
 # That is all of autograd. :doc:`/source/minigrad/autograd/operator` and :doc:`/source/minigrad/autograd/backward`
 # contain the complete code, which also handles arrays, errors, memory, and gradients of gradients. The backward pass
-# takes as many steps as the computation, and each rule costs about as much as its operator. So the gradient with
-# respect to *all* inputs costs a small multiple of one run, however many inputs there are.
+# applies one rule for each argument of each operation, and each rule costs about as much as its operator. So the
+# gradient with respect to *all* inputs costs a small multiple of one run, however many inputs there are.
 #
 # Exercises
 # ---------

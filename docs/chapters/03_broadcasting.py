@@ -5,8 +5,8 @@ r"""
 If an array was stretched to fit another one, what is its gradient?
 
 Add a bias to a batch: ``x + b``, where x has shape (4, 3) and b has shape (3,). NumPy stretches b: it computes as if b
-were copied four times, once for each row of x. This happens silently, so it is easy to forget. But the gradient of b
-must take it into account. This chapter derives the rule: the gradient is a sum over the copies.
+were copied four times, once for each row of x. This happens silently, so it is easy to forget. But the rule for the
+gradient of b must take it into account. This chapter derives the rule: the gradient is a sum over the copies.
 """
 
 # %%
@@ -28,8 +28,10 @@ must take it into account. This chapter derives the rule: the gradient is a sum 
 # .. math:: \frac{\partial L}{\partial b_{c}} = \sum_{n} g_{nc}\, \frac{\partial y_{nc}}{\partial b_c}
 #    = \sum_{n} g_{nc} .
 #
-# The index n occurs on the right but not on the left: we sum over every index that the argument does not have. This
-# sentence gives every rule of this chapter.
+# The index n occurs on the right but not on the left: we sum over every index that the argument does not have. All
+# rules of this chapter follow from this sentence. In the code below, ``backward(g)`` begins the backward pass with the
+# array g as the cotangent of the result. (Without an argument it begins with 1, so the result must then be a single
+# number.)
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -151,7 +153,7 @@ print(S.T.astype(int))
 #
 # (``before`` is the shape that x had.) The rules of other operators need not call ``sum_to`` themselves. A rule such as
 # ``lambda g, b: g * b`` returns a gradient of the shape of the result. If the operator broadcasts, the backward pass
-# sums this gradient to the shape of the argument (its ``edge``):
+# sums this gradient to the shape of the argument, which it knows from the ``edge``:
 #
 # .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: if entry.operator.broadcasts
@@ -202,8 +204,8 @@ assert abs(wrong[1] - targets.mean()) < 1e-6
 
 # %%
 # There is no warning and no NaN, and the loss falls. But the fitted line is flat. Every prediction is compared with
-# *all* targets, so the best prediction is their mean, whatever the input. Every gradient was correct, but for a
-# different loss.
+# *all* targets, so the best prediction is their mean, whatever the input. Every gradient was correct, but it was the
+# gradient of another loss than we wanted.
 
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 ax.plot(inputs, targets, "o", color="0.6", label="points")

@@ -6,22 +6,22 @@ What is the rule of a matrix product, and why do we compute gradients backwards?
 
 A net spends nearly all its time in matrix products. Convolution, too, is written as a matrix product in :doc:`chapter 8
 </course/08_im2col>`. So the rule of the matrix product is important. You need not memorise it: name the three indices,
-and the rule follows. At the end of the chapter we train a net that recognises handwritten digits, with all its
-gradients written by hand.
+and the rule follows. At the end of the chapter we train a small net that recognises handwritten digits, with all its
+gradients written by hand. (:doc:`Chapter 7 </course/07_nets>` explains why a net is built in this way.)
 """
 
 # %%
 # The rule, index by index
 # ------------------------
 #
-# Let A have shape (m, k), B shape (k, n), and C = A B shape (m, n). An entry of C is
+# Let A have the axes (i, p), B the axes (p, j), and C = A B the axes (i, j). An entry of C is
 #
 # .. math:: C_{ij} = \sum_{p} A_{ip}\, B_{pj} ,
 #
-# where i runs over the m rows, j over the n columns, and p over the k inner indices. Let :math:`g_{ij} = \partial L /
-# \partial C_{ij}` be the cotangent, which has the shape of C, and write dA and dB for the gradients of A and B. Which
-# entries of C depend on the one number :math:`A_{ip}`? The entries in row i, for every j. The derivative of each is
-# :math:`\partial C_{ij} / \partial A_{ip} = B_{pj}`. So
+# where i runs over the rows of A, j over the columns of B, and p over the axis that both have. Let :math:`g_{ij} =
+# \partial L / \partial C_{ij}` be the cotangent, which has the shape of C, and write dA and dB for the gradients of A
+# and B. Which entries of C depend on the one number :math:`A_{ip}`? The entries in row i, for every j. The derivative
+# of each is :math:`\partial C_{ij} / \partial A_{ip} = B_{pj}`. So
 #
 # .. math:: dA_{ip} = \sum_{j} g_{ij}\, B_{pj} .
 #
@@ -31,8 +31,8 @@ gradients written by hand.
 # .. math:: dA = g\, B^{\top}, \qquad dB_{pj} = \sum_{i} A_{ip}\, g_{ij},
 #    \quad \text{so} \quad dB = A^{\top} g .
 #
-# If you forget the rule, the shapes tell you. dA has shape (m, k), and it is a product of g, of shape (m, n), and B, of
-# shape (k, n). The shapes fit in only one way.
+# If you forget the rule, the shapes tell you. dA has the axes (i, p), and it is a product of g, with the axes (i, j),
+# and B, with the axes (p, j). They fit in only one way.
 
 import itertools
 
@@ -88,13 +88,14 @@ assert np.isclose((loss(bumped, B) - loss(A, B)) / 1e-6, (g @ B.T)[2, 1], rtol=1
 # Stacks of matrices
 # ------------------
 #
-# NumPy also multiplies stacks of matrices: (s, m, k) times (s, k, n) is s separate products. Leading axes broadcast. So
-# if A is a stack (s, m, k), and B a single matrix (k, n), then B is used s times. Its gradient is a sum of s products:
+# NumPy also multiplies stacks of matrices: (s, i, p) times (s, p, j) is a separate product for each s. Leading axes
+# broadcast. So if A is a stack (s, i, p), and B a single matrix (p, j), then B is used once for each s. Its gradient is
+# a sum over s:
 #
 # .. math:: dB_{pj} = \sum_{s} \sum_{i} A_{sip}\, g_{sij} .
 #
-# We need no new rule. The rule of a single product, applied to the stacks, gives shape (s, k, n). Then we sum over the
-# stretched axes as in chapter 3. This is the whole code in minigrad:
+# We need no new rule. The rule of a single product, applied to the stacks, gives an array (s, p, j). Then we sum over
+# the stretched axes as in chapter 3. This is the whole code in minigrad:
 #
 # .. literalinclude:: /../minigrad/ops/matmul.py
 #    :pyobject: _matmul
@@ -106,9 +107,9 @@ assert np.isclose((loss(bumped, B) - loss(A, B)) / 1e-6, (g @ B.T)[2, 1], rtol=1
 # The operator is declared ``elementwise``: its elements are matrices, and the stacks of them broadcast. The rule is
 # written with the operator itself, so the rule can be differentiated again.
 
-stack = mg.Tensor(rng.standard_normal((6, 4, 3)), requires_grad=True)  # (s, m, k)
-shared = mg.Tensor(B, requires_grad=True)  # (k, n)
-g = rng.standard_normal((6, 4, 5))  # (s, m, n)
+stack = mg.Tensor(rng.standard_normal((6, 4, 3)), requires_grad=True)  # (s, i, p)
+shared = mg.Tensor(B, requires_grad=True)  # (p, j)
+g = rng.standard_normal((6, 4, 5))  # (s, i, j)
 (stack @ shared).backward(g)
 
 one_by_one = sum(stack.data[s].T @ g[s] for s in range(6))
@@ -125,14 +126,15 @@ print("three computations of the gradient of the shared matrix agree")
 # Why compute gradients backwards?
 # --------------------------------
 #
-# A net is a chain of maps: from :math:`n_0` numbers to :math:`n_1` numbers, and so on, to a single number, the loss.
-# Near a point, each map acts like a matrix, its Jacobian :math:`J_l`. The gradient is the product of these matrices:
+# A net is a chain of maps: from one array to the next, and so on, to a single number, the loss. Let D be the number of
+# maps, the depth of the net. Near a point, each map acts like a matrix, its Jacobian :math:`J_l`. The gradient is the
+# product of these matrices:
 #
-# .. math:: J_L \cdots J_2\, J_1 .
+# .. math:: J_D \cdots J_2\, J_1 .
 #
 # We can compute this product from either end. If we begin at the right, at the input, every intermediate result is a
 # matrix: the derivatives of a layer with respect to *all* inputs. If we begin at the left, at the loss, every
-# intermediate result is a single row, because the loss is one number, so that :math:`J_L` has only one row. Count the
+# intermediate result is a single row, because the loss is one number, so that :math:`J_D` has only one row. Count the
 # multiply-adds:
 
 sizes = [784, 256, 128, 64, 32, 10, 1]
@@ -164,17 +166,17 @@ assert backward < run < forward / 100
 # ----------------------------
 #
 # minigrad contains a data set of handwritten digits, 8 x 8 pixels each. Our net has two layers, from 64 numbers to 100
-# and then to 10. Its loss is the softmax cross-entropy. For :math:`n` images:
+# and then to 10. Its loss is the softmax cross-entropy. For N images, with the index n:
 #
 # .. math::
 #    \begin{aligned}
 #    a &= x W_1 + b_1 & (n, 100) \\
 #    h &= \max(a, 0) & (n, 100) \\
 #    z &= h W_2 + b_2 & (n, 10) \\
-#    L &= -\frac{1}{n} \sum_{i} \log\, \mathrm{softmax}(z_i)_{t_i} &
+#    L &= -\frac{1}{N} \sum_{n} \log\, \mathrm{softmax}(z_n)_{t_n} &
 #    \end{aligned}
 #
-# where :math:`t_i` is the right digit of image i. *Softmax* turns the ten scores of an image into probabilities. The
+# where :math:`t_n` is the right digit of image n. *Softmax* turns the ten scores of an image into probabilities. The
 # *cross-entropy* is small if the right digit has a high probability:
 #
 # .. math:: \mathrm{softmax}(z)_k = \frac{e^{z_k}}{\sum_l e^{z_l}}, \qquad
@@ -182,7 +184,7 @@ assert backward < run < forward / 100
 #
 # Now go backwards. The derivative of the last expression with respect to :math:`z_k` is :math:`\mathrm{softmax}(z)_k`,
 # minus 1 if :math:`k = t`. So the first cotangent is the probability minus the target (1 for the right digit, 0 for the
-# others), divided by n. The maximum with 0 passes its cotangent on where :math:`a > 0`, and passes 0 on elsewhere. All
+# others), divided by N. The maximum with 0 passes its cotangent on where :math:`a > 0`, and passes 0 on elsewhere. All
 # other rules are those of this chapter and of chapter 3.
 
 

@@ -66,9 +66,9 @@ ax.legend()
 # In minigrad
 # -----------
 #
-# Under ``create_graph``, the backward pass does the same steps, with one difference. The arrays that an entry stored
-# become Tensors again, and each Tensor gets its original place on the tape: an argument gets the node at its edge, the
-# result gets the entry itself. Then the rule is applied to these Tensors, and its operators are recorded.
+# Under ``create_graph``, the backward pass does the same, with one difference. The arrays that an entry stored become
+# Tensors again, and each Tensor gets its original place on the tape: an argument gets the node at its edge, the result
+# gets the entry itself. Then the rule is applied to these Tensors, and its operators are recorded.
 #
 # .. literalinclude:: /../minigrad/autograd/backward.py
 #    :start-at: places = dict(zip(op.inputs
@@ -107,17 +107,17 @@ else:
 
 # %%
 # The second derivative is wrong, and there is no error message. Only a check of the second order finds this mistake
-# (``gradcheck`` and ``gradgradcheck`` are a topic of :doc:`the next chapter </course/06_proof>`). minigrad itself never
-# loses a place on the tape without an error. An array that a forward function has *saved* has no place on the tape; if
-# a rule uses such an array under ``create_graph``, minigrad raises an error. A fused operator, such as convolution or
-# batch norm, has a rule that works on raw arrays, for speed. So it also has a *twin*: its definition in simple
-# operators. Under ``create_graph``, the twin is differentiated instead of the fused operator.
+# (``gradcheck`` and ``gradgradcheck`` are a topic of :doc:`the next chapter </course/06_proof>`). In minigrad's own
+# operators this mistake is an error. An array that a forward function has *saved* has no place on the tape; if a rule
+# uses such an array under ``create_graph``, minigrad raises an error. A fused operator, such as convolution or batch
+# norm, has a rule that works on raw arrays, for speed. So it also has a *twin*: its definition in simple operators.
+# Under ``create_graph``, the twin is differentiated instead of the fused operator.
 #
 # Products with the Hessian
 # -------------------------
 #
-# Let f be a function of n numbers that returns one number, and :math:`H_{ij} = \partial^2 f / \partial x_i \partial
-# x_j` its *Hessian*. The Hessian has :math:`n^2` entries; for a net with a million weights, they do not fit into
+# Let f be a function of d numbers that returns one number, and :math:`H_{ij} = \partial^2 f / \partial x_i \partial
+# x_j` its *Hessian*. The Hessian has :math:`d^2` entries; for a net with a million weights, they do not fit into
 # memory. But often we need only its product with a vector v, which says how the gradient changes if we move along v.
 # For each i,
 #
@@ -125,8 +125,9 @@ else:
 #    = \frac{\partial}{\partial x_i} \langle \nabla f, v \rangle .
 #
 # (H is symmetric, so we may sum over either index.) So compute the gradient, and record this computation. Then do a
-# second backward pass, from the gradient, with v as the cotangent. This takes two backward passes, and H is never
-# built.
+# second backward pass, from the gradient, with v as the cotangent: ``mg.grad(slope, x, v)``. The third argument of
+# ``mg.grad`` is the cotangent of its first argument, like the argument of ``backward`` in chapter 3. All in all, this
+# takes two backward passes, and H is never built.
 
 
 def hessian_vector(f, x, v):
@@ -252,7 +253,7 @@ assert np.linalg.norm(slope_at(loss, w)) < 1e-6
 # Exercises
 # ---------
 #
-# 1. **Order n.** Compute the n-th derivative of a function of one number.
+# 1. **Any order.** Compute the n-th derivative of a function of one number.
 # 2. **The whole Hessian.** Compute the Hessian of a function of an array, row by row.
 # 3. **A penalty on the gradient.** Some losses contain a gradient: :math:`L = |\nabla f|^2` is small where f is flat.
 #    Compute the gradient of this L.

@@ -7,7 +7,7 @@ A net with a wrong gradient may still learn, but worse. How can you find the mis
 A mistake in the forward pass is easy to see: the picture is upside down, or the numbers make no sense. A mistake in a
 gradient is hidden. Most of the time the wrong gradient still points downhill. So the loss falls, and you look for the
 cause of the poor result in the learning rate. For this reason every gradient must be checked. This chapter shows four
-proofs, which differ in the size of the errors that they find. Then we make mistakes on purpose, to see which proof
+checks, which differ in the size of the errors that they find. Then we make mistakes on purpose, to see which check
 finds which mistake.
 """
 
@@ -74,7 +74,7 @@ ax.legend()
 # %%
 # Both nets learn. If you saw only the curve of the wrong rule, you would not suspect a mistake.
 #
-# First proof: finite differences
+# First check: finite differences
 # -------------------------------
 #
 # Finite differences do not use the rules at all, so they can decide whether a rule is right. For a function of arrays,
@@ -93,7 +93,7 @@ def layer(x):
 
 
 def v_curve(dtype, steps):
-    """Return the error of central differences, relative to the derivative, for every step."""
+    """Return the error of central differences, relative to the derivative, for every step size."""
     rng = np.random.default_rng(0)
     x, v, g = (rng.standard_normal(shape) for shape in ((5, 3), (5, 3), (5, 4)))
     exact = np.sum(g * layer(x + 1e-30j * v).imag / 1e-30)  # by complex step
@@ -110,17 +110,17 @@ for dtype, style in [(np.float32, "--"), (np.float64, "-")]:
     ax.loglog(steps, errors, style, label=f"{dtype.__name__}: at best {errors.min():.0e}, near h = {best:.0e}")
     print(f"{dtype.__name__}: at best {-np.log10(errors.min()):.0f} digits")
 ax.axvline(1e-5, color="0.6", lw=1)
-ax.text(1.3e-5, 1e-12, "gradcheck's step", color="0.4", ha="right")
+ax.text(1.3e-5, 1e-12, "gradcheck's step size", color="0.4", ha="right")
 ax.invert_xaxis()
-ax.set(xlabel="step h, decreasing to the right", ylabel="relative error", ylim=(1e-13, 1e6))
+ax.set(xlabel="step size h, decreasing to the right", ylabel="relative error", ylim=(1e-13, 1e6))
 ax.set_title("Error of central differences in float32 and float64")
 ax.legend(loc="upper left")
 
 # %%
-# In float32, the best step gives about four digits, but you would have to guess this step. The step 1e-5 gives one
+# In float32, the best step size gives about four digits, but you would have to guess it. The step size 1e-5 gives one
 # digit, so even an error of one per cent in a rule would not be visible. So :func:`minigrad.gradcheck` refuses float32.
-# In float64 it uses the step 1e-5. For small inputs, it compares every entry of the gradient. Here it checks our two
-# rules:
+# In float64 it uses the step size 1e-5. For small inputs, it compares every entry of the gradient. Here it checks our
+# two rules:
 
 x = np.array([[-2.0, -0.3], [0.4, 1.5]])
 print("right_tanh is off by", f"{mg.gradcheck(right_tanh, [x]):.0e}")
@@ -130,7 +130,7 @@ except mg.GradientError as error:
     print("wrong_tanh:", error)
 
 # %%
-# Second proof: the complex step
+# Second check: the complex step
 # ------------------------------
 #
 # For analytic functions, the complex step of chapter 1 gives all 16 digits. So it finds even an error of one in a
@@ -152,12 +152,12 @@ except mg.GradientError as error:
     print(error)
 
 # %%
-# Third proof: the adjoint
+# Third check: the adjoint
 # ------------------------
 #
 # Many operators are linear: sums, reshapes, windows, padding, average pooling, and convolution as a function of its
 # image. The rule of a linear operator is its transpose (chapter 3), also called the *adjoint*. We can test it without
-# any step, by an identity that holds for *all* x and y:
+# any step size, by an identity that holds for *all* x and y:
 #
 # .. math:: \langle A x, y \rangle = \langle x, A^{\top} y \rangle .
 #
@@ -171,30 +171,30 @@ print(f"convolution as a function of its image: the relative difference of the t
 
 
 @mg.operator
-def steps_between(x, /):
+def neighbours(x, /):
     """x[i + 1] - x[i]."""
     return x[1:] - x[:-1]
 
 
-steps_between.vjp(lambda g: mg.pad(g, ((1, 0),)) - mg.pad(g, ((1, 0),)))  # the second should be ((0, 1),)
+neighbours.vjp(lambda g: mg.pad(g, ((1, 0),)) - mg.pad(g, ((1, 0),)))  # the second should be ((0, 1),)
 try:
-    mg.adjoint_check(steps_between, [np.zeros(7)])
+    mg.adjoint_check(neighbours, [np.zeros(7)])
 except mg.GradientError as error:
     print(error)
 
 # %%
-# Fourth proof: Taylor's order
+# Fourth check: Taylor's order
 # ----------------------------
 #
 # Finite differences measure *how large* the error is, and then we must know how large it may be. The Taylor test
-# measures *how the error shrinks* with the step h. If the gradient is right, then
+# measures *how the error shrinks* with the step size h. If the gradient is right, then
 #
 # .. math:: R(h) = \left| f(x + h v) - f(x) - h \langle \nabla f, v \rangle \right| = O(h^2) ,
 #
-# because the first remaining term of Taylor's formula is that of the curvature. If the gradient is wrong along v, a
-# term of order h remains as well, and once h is small enough the remainder shrinks only as :math:`h`. On logarithmic
-# axes, a right gradient gives a line of slope 2, and a wrong one a line of slope 1. This holds whatever the size of f
-# and its curvature. (As always, rounding limits how small h may be.)
+# because the first term of the Taylor series that remains is the one with the second derivative. If the gradient is
+# wrong along v, a term of order h remains as well, and once h is small enough the remainder shrinks only as :math:`h`.
+# On logarithmic axes, a right gradient gives a line of slope 2, and a wrong one a line of slope 1. This holds whatever
+# the size of f and its curvature. (As always, rounding limits how small h may be.)
 
 
 def remainders(rule_factor, hs):
@@ -207,20 +207,22 @@ def remainders(rule_factor, hs):
 hs = np.logspace(-1, -6, 40)
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 for factor, style, name in [(1, "-", "right"), (1.001, "--", "wrong by 1/1000"), (1.1, ":", "wrong by 1/10")]:
-    r = remainders(factor, hs)
-    ax.loglog(hs, r, style, lw=2, label=name)
-    order = np.log(r[30] / r[39]) / np.log(hs[30] / hs[39])  # where h is small
+    found = remainders(factor, hs)
+    ax.loglog(hs, found, style, lw=2, label=name)
+    order = np.log(found[30] / found[39]) / np.log(hs[30] / hs[39])  # where h is small
     print(f"{name}: order {order:.2f}")
     assert abs(order - (2 if factor == 1 else 1)) < 0.3
 ax.invert_xaxis()
 ax.set(
-    xlabel="step h, decreasing to the right", ylabel="remainder R(h)", title="Slope 2 if the gradient is right, else 1"
+    xlabel="step size h, decreasing to the right",
+    ylabel="remainder R(h)",
+    title="Slope 2 if the gradient is right, else 1",
 )
 ax.legend()
 
 # %%
-# :func:`minigrad.taylor_check` computes the order from the two smallest steps whose remainder is still larger than the
-# rounding error:
+# :func:`minigrad.taylor_check` computes the order from the two smallest step sizes whose remainder is still larger than
+# the rounding error:
 #
 # .. literalinclude:: /../minigrad/checks/identities.py
 #    :start-at: seen = [(h, e)
@@ -231,8 +233,8 @@ ax.legend()
 # -----------------------------------------------
 #
 # We write six operators with faulty rules, apply six checks to each, and note which check finds which fault. The first
-# check is one that many people write themselves: finite differences of ``f(x).sum()``. There the cotangent consists of
-# ones only.
+# column is a check that many people write themselves: finite differences of ``f(x).sum()``. There the cotangent
+# consists of ones only.
 
 
 def plant(forward, rule):
@@ -300,18 +302,18 @@ assert not caught[2, 0]
 # %%
 # Read the table row by row.
 #
-# *A rule of zeros* passes the home-made check. The entries of a softmax always add up to 1. So the gradient of their
-# sum *is* zero, and a rule that always returns zero gives the right result here. Batch norm has the same property. (The
-# check of the second order, applied alone, also passes: the derivative of zero is zero. So check the first order
-# first.) This is why minigrad's checks draw the cotangent at random, with both signs.
+# *A rule of zeros* passes the check of the first column. The entries of a softmax always add up to 1. So the gradient
+# of their sum *is* zero, and a rule that always returns zero gives the right result here. Batch norm has the same
+# property. (The check of the second order, applied alone, also passes: the derivative of zero is zero. So check the
+# first order first.) This is why minigrad's checks draw the cotangent at random, with both signs.
 #
-# *A billionth* is found only by the complex step (and by the last check, which runs all the others). *The square that
-# forgets its place* (chapter 5) has a right first derivative; only a check of the second order finds the fault. The
-# square with *float64 in its rule* returns the right numbers, at every order. Its fault is the dtype: in a float32 net,
-# the gradient becomes float64. A framework that allows this continues in float64, at half the speed; minigrad's
-# backward pass raises an error. No check in float64 can find this fault. So :func:`minigrad.check_operator` also tests
-# other properties: float32 stays float32, a rule never writes to an array that it is given, no two gradients share
-# memory, and every number of threads gives the same bits.
+# An error of *a billionth* is found only by the complex step (and by the last check, which runs all the others). *The
+# square that forgets its place* (chapter 5) has a right first derivative; only a check of the second order finds the
+# fault. The square with *float64 in its rule* returns the right numbers, at every order. Its fault is the dtype: in a
+# float32 net, the gradient becomes float64. A framework that allows this continues in float64, at half the speed;
+# minigrad's backward pass raises an error. No check in float64 can find this fault. So :func:`minigrad.check_operator`
+# also tests other properties: float32 stays float32, a rule never writes to an array that it is given, no two gradients
+# share memory, and every number of threads gives the same bits.
 #
 # .. literalinclude:: /../minigrad/checks/operators.py
 #    :start-at: CHECKS: dict

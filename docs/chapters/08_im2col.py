@@ -1,27 +1,28 @@
 r"""
-7. Convolution as im2col
+8. Convolution as im2col
 ========================
 
 How do seven nested loops become one matrix product, and how are the gradients computed then?
 
-A convolution slides a small window over an image and, at every position, computes the same weighted sum. Written out,
-this is seven nested loops. Processors, however, are fastest at multiplying large matrices. This chapter rewrites the
-loops as matrix products, in the forward and in the backward pass.
+:doc:`Chapter 7 </course/07_nets>` showed why nets for images use convolutions: at every position of a window, a
+convolution computes the same weighted sum. Written out, this is seven nested loops. Processors, however, are fastest at
+multiplying large matrices. This chapter rewrites the loops as matrix products, in the forward and in the backward pass.
 """
 
 # %%
 # The definition
 # --------------
 # The images are an array x of shape (n, h, w, c): images, height, width, channels. The weights, called the *kernel*,
-# are an array w of shape (kh, kw, c, o). Each of the ``kh * kw`` positions in the window is called a *tap*; for each
-# tap, w holds a matrix that maps input channels to output channels. The stride :math:`s` is the distance between
-# neighbouring windows. The convolution is then defined as follows. (The kernel is not flipped; this is the convention
-# in deep learning.)
+# are an array w of shape (kh, kw, c, o). (In a shape, the letter w stands for the width; elsewhere, w is the weights.)
+# Each of the ``kh * kw`` positions in the window is called a *tap*; for each tap, w holds a matrix that maps input
+# channels to output channels. The stride :math:`s` is the distance between neighbouring windows. The convolution is
+# then defined as follows. (The kernel is not flipped; this is the convention in deep learning.)
 #
 # .. math::
 #     \mathrm{out}[n, p, q, o] = \sum_{i, j, c} x[n,\; s p + i,\; s q + j,\; c]\; w[i, j, c, o] .
 #
-# The indices keep the same letters in the whole chapter:
+# The indices keep the same letters in the whole chapter. In a formula, c is a channel; in a shape, it is their number
+# (:doc:`/notation`):
 #
 # ==============  =============================  ====================================
 # index           counts                         up to
@@ -87,7 +88,7 @@ for s in (1, 2, 3):
 #
 # Each of the six indices is multiplied by a constant. So the windows are an array with six axes, whose strides are
 # :math:`(S_n,\, s S_y,\, s S_x,\, S_y,\, S_x,\, S_c)`. Nothing is copied; the same memory is only indexed in a new way.
-# Here is minigrad's own code for it. (``dilation`` spreads the taps apart; take it as 1. ``namespace(x)`` is NumPy,
+# Here is minigrad's code for the view. (``dilation`` spreads the taps apart; take it as 1. ``namespace(x)`` is NumPy,
 # unless x is on a GPU.)
 #
 # .. literalinclude:: /../minigrad/device.py
@@ -105,9 +106,9 @@ print(f"view: {view.shape}, strides {view.strides}")
 print(f"{view.size} numbers in the view, {x.size} in memory")
 
 # %%
-# Two of the strides occur twice. A step along :math:`p` and a step along :math:`i` are both 192 bytes, and a step along
-# :math:`q` and a step along :math:`j` are both 24 bytes. This is because the windows overlap: a number of x can be in
-# up to nine windows. So read from such a view, but never write to it.
+# Two of the strides occur twice: :math:`p` and :math:`i` both have a stride of 192 bytes, and :math:`q` and :math:`j`
+# both have a stride of 24 bytes. This is because the windows overlap: a number of x can be in up to nine windows. So
+# read from such a view, but never write to it.
 #
 # One matrix product
 # ------------------
@@ -118,11 +119,11 @@ print(f"{view.size} numbers in the view, {x.size} in memory")
 # .. math::
 #     \mathrm{out}[r, o] = \sum_{k} \mathrm{cols}[r, k]\; w[k, o] .
 #
-# This is a matrix product of :math:`(n\, h_o w_o) \times (k_h k_w c)` and :math:`(k_h k_w c) \times o`. The ``reshape``
-# that merges the axes does have to copy, because a matrix has only two strides, and two strides cannot describe
-# overlapping windows. The copy is called *im2col*, "image to columns", although with channels last the windows become
-# rows. The product needs no rearrangement: its rows are the pixels :math:`(n, p, q)` in order, and each row holds the
-# channels :math:`o` of its pixel. This is why minigrad stores images as (n, h, w, c).
+# This is a product of two matrices of the shapes (n ho wo, kh kw c) and (kh kw c, o). The ``reshape`` that merges the
+# axes does have to copy, because a matrix has only two strides, and two strides cannot describe overlapping windows.
+# The copy is called *im2col*, "image to columns", although with channels last the windows become rows. The product
+# needs no rearrangement: its rows are the pixels :math:`(n, p, q)` in order, and each row holds the channels :math:`o`
+# of its pixel. This is why minigrad stores images as (n, h, w, c).
 #
 # minigrad's definition of ``conv2d``, called its :term:`twin <twin 朴素对照>`, is exactly this, written in
 # operators that the tape can record (``im2col`` is ``windows``, recorded):
@@ -274,8 +275,8 @@ frame(middle, 2, 1, 3, 3)
 #     dw[k_h - 1 - i',\; k_w - 1 - j',\; c,\; o] =
 #     \sum_{n, u, v} x[n, u, v, c]\; \mathrm{gpad}[n,\; u + i',\; v + j',\; o] .
 #
-# These are again the windows of g. So a single im2col, that of g, is enough for both gradients. From the forward pass
-# only x has to be stored, which is nine times smaller than its columns. This is the complete code:
+# These are again the windows of g. So one im2col of g is enough for both gradients. From the forward pass only x has to
+# be stored, which is nine times smaller than its columns. This is the complete code:
 
 o = 4
 gpad = np.pad(g := rng.standard_normal((2, 7, 6, o)), ((0, 0), (2, 2), (2, 2), (0, 0)))  # (n, 11, 10, o)

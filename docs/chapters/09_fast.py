@@ -1,13 +1,12 @@
 r"""
-8. Making convolution fast
+9. Making convolution fast
 ==========================
 
 The convolution is a matrix product now. Why does the processor still spend much of its time waiting?
 
-The last chapter ended with a price: the columns take nine times as much memory as the image. In this chapter we avoid
-this price. The topic is where numbers are stored while they are used. First we predict how fast a layer can be, before
-we measure it. Then we find the one change that matters most. At the end we use a second core, without changing a single
-bit of the result.
+In the last chapter, the columns took nine times as much memory as the image. This chapter avoids this cost. Its topic
+is where numbers are stored while they are used. First we predict how fast a layer can be, before we measure it. Then we
+find the one change that matters most. At the end we use a second core, without changing a single bit of the result.
 """
 
 # %%
@@ -72,23 +71,24 @@ print(f"while one float32 comes from memory, this core can do about {4 * balance
 # "Roofline", 2009). On the slope, memory sets the limit, and faster arithmetic does not help. Such a program must move
 # to the right: it has to do more operations for each byte.
 #
-# Now count for a layer with a kernel of 3 by 3, :math:`c` input channels and :math:`o` output channels, per output
-# pixel. A row of the columns has :math:`k = 9c` numbers of 4 bytes each. The arithmetic is always :math:`F = 2 k o`.
-# With *im2col at once*, the columns of the whole batch are written to memory and read again; the image is read and the
-# result is written. (We leave out the weights, because they are few and are used for all pixels.)
+# Now count for a layer with a kernel of 3 by 3, :math:`c_{\text{in}}` input channels and :math:`c_{\text{out}}` output
+# channels, per output pixel. A row of the columns has :math:`9 c_{\text{in}}` numbers of 4 bytes each. The arithmetic
+# is always :math:`F = 18\, c_{\text{in}} c_{\text{out}}`. With *im2col at once*, the columns of the whole batch are
+# written to memory and read again; the image is read and the result is written. (We leave out the weights, because they
+# are few and are used for all pixels.)
 #
 # .. math::
-#     B_{\text{at once}} = 4\,(c + 2k + o), \qquad
-#     B_{\text{blocks}} = 4\,(c + o) .
+#     B_{\text{at once}} = 4\,(c_{\text{in}} + 18\, c_{\text{in}} + c_{\text{out}}), \qquad
+#     B_{\text{blocks}} = 4\,(c_{\text{in}} + c_{\text{out}}) .
 #
 # The second formula shows the idea of this chapter. Make the columns only for a *block* of pixels, which is so small
 # that its columns are still in cache when the product reads them. Then write the columns of the next block over them.
-# For :math:`c = o`, the intensity grows tenfold:
+# For :math:`c_{\text{in}} = c_{\text{out}}`, the intensity grows tenfold:
 
-print(" c = o   operations   bytes at once   in blocks   intensity at once   in blocks")
+print("channels   operations   bytes at once   in blocks   intensity at once   in blocks")
 for c in (4, 16, 64):
     work, moved, kept = 2 * 9 * c * c, 4 * (c + 2 * 9 * c + c), 4 * (c + c)
-    print(f"{c:6}{work:13,}{moved:16,}{kept:12,}{work / moved:20.1f}{work / kept:12.1f}")
+    print(f"{c:8}{work:13,}{moved:16,}{kept:12,}{work / moved:20.1f}{work / kept:12.1f}")
     assert np.isclose((work / kept) / (work / moved), 10)
 
 # %%
@@ -101,11 +101,11 @@ for c in (4, 16, 64):
 class Layer:
     """A padded batch of images and a 3x3 kernel as a matrix; the stride is 1."""
 
-    def __init__(self, n, size, c, o):
-        self.x = rng.standard_normal((n, size + 2, size + 2, c), dtype=np.float32)
-        self.w = rng.standard_normal((9 * c, o), dtype=np.float32)  # (kh kw c, o)
+    def __init__(self, n, size, c_in, c_out):
+        self.x = rng.standard_normal((n, size + 2, size + 2, c_in), dtype=np.float32)
+        self.w = rng.standard_normal((9 * c_in, c_out), dtype=np.float32)  # (kh kw c, o)
         self.view = windows(self.x, (3, 3), (1, 1), (1, 1))  # (n, ho, wo, kh, kw, c)
-        self.operations = 2 * n * size * size * 9 * c * o
+        self.operations = 2 * n * size * size * 9 * c_in * c_out
 
     def convolve(self, images):
         """Convolve with columns for `images` images at a time; with all images, this is im2col at once."""
@@ -166,11 +166,11 @@ panel.set_title("3x3 convolutions; the number at a point is its channels", fonts
 legend = panel.legend(loc="lower right")
 
 # %%
-# In blocks, every point moves to the right by a factor of ten. It leaves the slope, so it can be faster. How much
-# faster it gets depends on the machine; with a large L3 cache the slope matters less. Main memory no longer explains
-# the distance between the round points and the roof. With few channels the matrix product is narrow. Then the copy into
-# the columns takes as long as the arithmetic, although it stays in cache. The next two sections improve the copy and
-# the product.
+# In blocks, every point moves to the right by a factor of ten, away from the slope, so the layer can be faster. How
+# much faster it gets depends on the machine; with a large L3 cache the slope matters less. Main memory no longer
+# explains the distance between the round points and the roof. With few channels the matrix product is narrow. Then the
+# copy into the columns takes as long as the arithmetic, although it stays in cache. The next two sections improve the
+# copy and the product.
 #
 # Copying in runs
 # ---------------
@@ -226,21 +226,21 @@ for c in per_number:
 # w moved by one column for the second, and zeros elsewhere. The zeros are multiplied too, so the arithmetic grows by a
 # third. We accept more arithmetic, which is cheap here, for less copying, which is expensive. Try it on a first layer:
 
-c, o = 3, 16
-layer = Layer(8, 32, c, o)
-wide = np.zeros((3, 4, c, 2, o), np.float32)  # (kh, kw + 1, c, which of the two pixels, o)
-wide[:, :3, :, 0] = wide[:, 1:, :, 1] = layer.w.reshape(3, 3, c, o)
+c_in, c_out = 3, 16
+layer = Layer(8, 32, c_in, c_out)
+wide = np.zeros((3, 4, c_in, 2, c_out), np.float32)  # (kh, kw + 1, c, which of the two pixels, o)
+wide[:, :3, :, 0] = wide[:, 1:, :, 1] = layer.w.reshape(3, 3, c_in, c_out)
 pairs = windows(layer.x, (3, 4), (1, 2), (1, 1))  # (n, ho, wo / 2, kh, kw + 1, c): two columns further each time
 
 
 def convolve(cols, view, weights):
     copy_runs(cols, layer.x, view)
-    return cols.reshape(-1, len(weights)) @ weights  # in pairs, a row is two pixels of o channels
+    return cols.reshape(-1, len(weights)) @ weights  # in pairs, a row is two pixels
 
 
 singly = np.empty(layer.view.shape, np.float32), layer.view, layer.w
-in_pairs = np.empty(pairs.shape, np.float32), pairs, wide.reshape(12 * c, 2 * o)
-np.testing.assert_allclose(convolve(*in_pairs).reshape(-1, o), convolve(*singly), atol=1e-4)
+in_pairs = np.empty(pairs.shape, np.float32), pairs, wide.reshape(12 * c_in, 2 * c_out)
+np.testing.assert_allclose(convolve(*in_pairs).reshape(-1, c_out), convolve(*singly), atol=1e-4)
 copy = np.divide(*[seconds(copy_runs, cols, layer.x, view) for cols, view, _ in (singly, in_pairs)])
 whole = seconds(convolve, *singly) / seconds(convolve, *in_pairs)
 print(f"one by one, the copy takes {copy:.1f} times as long, the layer {whole:.1f} times (machine-dependent)")
@@ -257,10 +257,10 @@ print(f"one by one, the copy takes {copy:.1f} times as long, the layer {whole:.1
 # multiply-adds, OpenBLAS has kernels that do not pack; they exist on processors with AVX-512. The product of a block is
 # larger, but we can cut it into pieces of a few rows:
 
-k, o = 192, 32  # from 16 to 16 channels, in pairs
-cols, weights = rng.standard_normal((2048, k), dtype=np.float32), rng.standard_normal((k, o), dtype=np.float32)
-pieces = cols.reshape(-1, 128, k)  # a stack of matrices: 786,432 multiply-adds each
-np.testing.assert_allclose((pieces @ weights).reshape(-1, o), cols @ weights, atol=1e-3)
+cols = rng.standard_normal((2048, 192), dtype=np.float32)  # from 16 to 16 channels, in pairs
+weights = rng.standard_normal((192, 32), dtype=np.float32)
+pieces = cols.reshape(-1, 128, 192)  # a stack of matrices: 786,432 multiply-adds each
+np.testing.assert_allclose((pieces @ weights).reshape(-1, 32), cols @ weights, atol=1e-3)
 gain = seconds(np.matmul, cols, weights, repeat=50) / seconds(np.matmul, pieces, weights, repeat=50)
 verdict = "a gain" if gain > 1.05 else "no gain with the BLAS of this processor"
 print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict} (machine-dependent)")
@@ -274,8 +274,8 @@ print(f"the whole product takes {gain:.2f} times as long as its pieces: {verdict
 # pairs. ``Columns`` cuts the output pixels into blocks: whole images, or some rows of a large image. It copies the
 # windows of one block at a time (:doc:`/source/minigrad/kernels/columns`). Even the border of zeros is only put around
 # a block. To put it around the whole batch, we would have to read and write the batch once more; this would move
-# :math:`4\,(3c + o)` bytes per pixel instead of :math:`4\,(c + o)`. The next section explains ``threads.run``, and the
-# next chapter the lines about Winograd's algorithm.
+# :math:`4\,(3 c_{\text{in}} + c_{\text{out}})` bytes per pixel instead of :math:`4\,(c_{\text{in}} + c_{\text{out}})`.
+# The next section explains ``threads.run``, and the next chapter the lines about Winograd's algorithm.
 #
 # .. literalinclude:: /../minigrad/kernels/conv.py
 #    :pyobject: forward
@@ -366,14 +366,15 @@ for threads in (2, 3, 5):
 print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 
 # %%
-# The rule has a price: no more than four threads can share a sum over pixels. With a few cores, this price is low.
+# The rule has a disadvantage: no more than four threads can share a sum over pixels. With a few cores, this matters
+# little.
 #
 # These ideas give most of the speed on any machine, including a GPU. Count the bytes. Keep numbers that are used again
 # close to the core. Read memory in long runs. Cut the work into pieces first, and only then distribute it over threads.
 # :doc:`/source/minigrad/kernels/threads` has the helper threads, :doc:`/source/minigrad/kernels/blocks` the blocks.
 #
-# With many channels, what is left is the arithmetic. The :doc:`next chapter </course/10_fewer_multiplications>` does
-# less of it.
+# With many channels, nearly all the time is now spent on arithmetic. The :doc:`next chapter
+# </course/10_fewer_multiplications>` reduces the arithmetic.
 #
 # Exercises
 # ---------

@@ -1,13 +1,13 @@
 r"""
-9. Fewer multiplications
-========================
+10. Fewer multiplications
+=========================
 
 A convolution as a matrix product cannot be faster than the product. Can the product be made smaller?
 
 The last chapter took 3x3 convolutions with many channels close to the roof: the processor multiplies and adds nearly
-all the time. Faster copies do not help any more. What is left is to multiply less. It is possible to compute the same
-convolution with a quarter of the multiplications. This chapter derives the method from an example by hand, builds it
-for images and for gradients, and measures what is gained and what is lost.
+all the time. Faster copies do not help any more. So the number of multiplications must become smaller. It is possible
+to compute the same convolution with a quarter of them. This chapter derives the method from an example by hand, builds
+it for images and for gradients, and measures what is gained and what is lost.
 """
 
 # %%
@@ -20,15 +20,16 @@ for images and for gradients, and measures what is gained and what is lost.
 #     y_0 = x_0 w_0 + x_1 w_1 + x_2 w_2, \qquad
 #     y_1 = x_1 w_0 + x_2 w_1 + x_3 w_2 .
 #
-# These are six products. The outputs share two pixels, :math:`x_1` and :math:`x_2`; if there is anything to save, it is
-# there. Suppose for a moment that there are no other pixels: that the signal has period two, with :math:`x_0 = x_2` and
-# :math:`x_3 = x_1`. Call its outputs :math:`z_0` and :math:`z_1`, and collect the weights of each pixel:
+# These are six products. The outputs share two pixels, :math:`x_1` and :math:`x_2`, so we look for a saving there.
+# Consider first the special case :math:`x_0 = x_2` and :math:`x_3 = x_1`, a signal of period two. Call its outputs
+# :math:`z_0` and :math:`z_1`, and collect the weights of each pixel:
 #
 # .. math::
 #     z_0 = x_1\, w_1 + x_2\, (w_0 + w_2), \qquad
 #     z_1 = x_1\, (w_0 + w_2) + x_2\, w_1 .
 #
-# The same two factors occur in both, crosswise. So the sum and the difference of the outputs are one product each:
+# Both contain the same two factors, with the pixels exchanged. So the sum and the difference of the outputs are one
+# product each:
 #
 # .. math::
 #     z_0 + z_1 = (x_1 + x_2)\,(w_0 + w_1 + w_2), \qquad
@@ -84,10 +85,10 @@ At = np.array([[1, 1, 1, 0], [0, 1, -1, 1]])  # of products
 np.testing.assert_allclose(At @ ((G @ w) * (Bt @ x)), two_outputs(x, w), rtol=1e-12)
 
 # %%
-# This algorithm is called F(2, 3): two outputs, three weights. It adds more, and an addition takes as long as a
-# multiplication. It is faster because a layer has many channels. With 64 output channels, a pixel is transformed once
-# and multiplied 64 times. The sum over the input channels can be taken before the last step, and the weights are
-# transformed once for all pixels. So the products are nearly all of the work.
+# This algorithm is called F(2, 3): two outputs, three weights. It has more additions than the definition, and an
+# addition takes as long as a multiplication. It is faster only because a layer has many channels. With 64 output
+# channels, a pixel is transformed once and multiplied 64 times. The sum over the input channels can be taken before the
+# last step, and the weights are transformed once for all pixels. So the products are nearly all of the work.
 #
 # Products of polynomials
 # -----------------------
@@ -115,9 +116,9 @@ np.testing.assert_allclose(At @ ((G @ w) * (Bt @ x)), two_outputs(x, w), rtol=1e
 def toom_cook(points, outputs, taps):
     """Return A, G and B with which s = B @ ((A @ p) * (G @ q)) has the coefficients of the product of p and q."""
 
-    def evaluate(n):
-        """The matrix that evaluates a polynomial of n coefficients at the points and at infinity."""
-        return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]])
+    def evaluate(length):
+        """The matrix that evaluates a polynomial of this many coefficients at the points and at infinity."""
+        return np.vstack([np.vander(points, length, increasing=True), np.eye(length)[-1]])
 
     return evaluate(outputs), evaluate(taps), np.linalg.inv(evaluate(outputs + taps - 1))
 
@@ -129,7 +130,7 @@ np.testing.assert_allclose(B @ ((A @ p) * (G @ q)), np.polynomial.polynomial.pol
 # %%
 # From products to convolution
 # ----------------------------
-# What has a product of polynomials to do with a convolution? For fixed weights, it is a linear map from the
+# How is a product of polynomials related to a convolution? For fixed weights, the product is a linear map from the
 # coefficients p to the coefficients s, :math:`s = T p`. Our two outputs are a linear map of the pixels. Here are the
 # matrices of both:
 #
@@ -141,17 +142,19 @@ np.testing.assert_allclose(B @ ((A @ p) * (G @ q)), np.polynomial.polynomial.pol
 #                    0   w2
 #
 # The first is T, and the second is :math:`T^{\top}`. So :math:`y = T^{\top} x`: the convolution is the adjoint of the
-# product of polynomials. And we have just written T as a product of matrices, :math:`T = B D A`, where D has the
-# numbers of :math:`G w` on its diagonal. To transpose such a product, transpose its factors and reverse their order:
+# product of polynomials. And we have just written T as a product of matrices, :math:`T = B\, \operatorname{diag}(G w)\,
+# A`, where the matrix in the middle has the numbers of :math:`G w` on its diagonal and zeros elsewhere. To transpose
+# such a product, transpose its factors and reverse their order:
 #
 # .. math::
-#     y = T^{\top} x = A^{\top} D\, B^{\top} x = A^{\top} \left[ (G w) \odot (B^{\top} x) \right] .
+#     y = T^{\top} x = A^{\top} \operatorname{diag}(G w)\, B^{\top} x
+#     = A^{\top} \left[ (G w) \odot (B^{\top} x) \right] .
 #
-# The number of multiplications stays the same, since D stays the same. This also explains the letters. B is the
-# inverse, which makes coefficients of values, and it is used transposed.
+# The number of multiplications stays the same, since the diagonal stays the same. This also explains the letters. B is
+# the inverse, which turns values into coefficients, and it is used transposed.
 #
-# We own a program that transposes linear maps. The gradient of :math:`\langle x, s \rangle` with respect to p is
-# :math:`T^{\top} x`. So if we record the product of the polynomials on the tape, and send x back, we get the
+# We have a program that transposes linear maps: the tape. The gradient of :math:`\langle x, s \rangle` with respect to
+# p is :math:`T^{\top} x`. So if we record the product of the polynomials on the tape, and send x back, we get the
 # convolution:
 
 recorded = mg.Tensor(p, requires_grad=True)
@@ -162,10 +165,10 @@ np.testing.assert_allclose(A.T @ ((G @ w) * (B.T @ x)), np.correlate(x, w), rtol
 print("the backward pass of polynomial multiplication is a convolution:", y.data)
 
 # %%
-# In general, F(m, r) computes m outputs of a kernel of r weights from m + r - 1 pixels. It takes m + r - 1 products,
-# one for each point, where the definition takes m r. S. Winograd proved that no algorithm needs fewer, not counting
-# products with fixed numbers ("Arithmetic Complexity of Computations", 1980). Any different points will do. Here are
-# some, with four outputs:
+# In general, F(m, k) computes m outputs of a kernel of k weights from m + k - 1 pixels. It takes m + k - 1 products,
+# one for each point, where the definition takes m k. S. Winograd proved that no algorithm needs fewer, not counting
+# products with fixed numbers ("Arithmetic Complexity of Computations", 1980). Any points can be chosen, if no two are
+# equal. Here are three choices, with four outputs:
 
 for points in ([0, 1, -1, 2, -2], [0, 1, 2, 3, 4], [-0.5, 0.25, 3, 7, -1]):
     A, G, B = toom_cook(points, 4, 3)
@@ -193,8 +196,8 @@ for m in (1, 2, 3, 4, 6):
     print(f"{f'{m}x{m}':>17}{f'{m + 2}x{m + 2}':>9}{(m + 2) ** 2:11}{9 * m * m:16}{(m + 2) ** 2 / (9 * m * m):8.0%}")
 
 # %%
-# Larger tiles save more, but ever less more, while their transforms grow and, as we shall see, their rounding errors
-# too. minigrad uses 4x4.
+# Larger tiles save more, but the gain from each further size becomes smaller. Their transforms cost more, and, as we
+# shall see, their rounding errors are larger. minigrad uses 4x4.
 #
 # With channels, each of the 36 places in a tile has a matrix of weights (c, o). The product is taken for each place,
 # and the sum over the input channels is taken before the last transform, which is linear. So there are 36 products of
@@ -338,10 +341,10 @@ print(f"dx {dx.shape} and dw {dw.shape} agree with the tape")
 # multiply-adds as the two products with :math:`B^{\top}`. But the transform of many tiles is then one call, which reads
 # and writes each tile once.
 #
-# *Blocks.* The transformed weights have 36 c o numbers, four times as many as the kernel. They are read once for each
-# block of tiles; so a block must have many tiles, and then its transformed pixels no longer fit into a core's cache.
-# The transforms, on the other hand, work best in the cache. So a block is cut a second time, into *pieces* for the
-# transforms. This is the forward pass:
+# *Blocks.* The transformed weights have :math:`36\, c_{\text{in}} c_{\text{out}}` numbers, four times as many as the
+# kernel. They are read once for each block of tiles; so a block must have many tiles, and then its transformed pixels
+# no longer fit into a core's cache. The transforms, on the other hand, work best in the cache. So a block is cut a
+# second time, into *pieces* for the transforms. This is the forward pass:
 #
 # .. literalinclude:: /../minigrad/kernels/winograd.py
 #    :pyobject: forward
@@ -352,22 +355,23 @@ print(f"dx {dx.shape} and dw {dw.shape} agree with the tape")
 # .. literalinclude:: /../minigrad/kernels/winograd.py
 #    :pyobject: Tiles.write
 #
-# *Any size.* At the border, a tile may reach over the image. ``Columns`` puts zeros there, and ``write`` drops the
-# outputs that nobody wants. In the backward pass you find the formulas of the last section. V is called ``b`` there,
-# and a block makes it once for both gradients:
+# *Any size.* At the border, a tile may extend beyond the image. ``Columns`` puts zeros there, and ``write`` discards
+# the outputs outside the image. In the backward pass you find the formulas of the last section. V is called ``b``
+# there, and a block makes it once for both gradients:
 #
 # .. literalinclude:: /../minigrad/kernels/winograd.py
 #    :pyobject: backward
 #
-# What is gained
+# Gain: the time
 # --------------
 # A quarter of the multiplications is not a quarter of the time, because of the transforms. Count the multiply-adds for
-# one output pixel and c = o. A tile has 16 of them. The transform of its pixels takes :math:`36 \cdot 36\, c`
-# multiply-adds, the products :math:`36\, c\, o`, and the transform of the outputs :math:`16 \cdot 36\, o`:
+# a tile, which has 16 output pixels. The transform of its pixels takes :math:`36 \cdot 36\, c_{\text{in}}`
+# multiply-adds, the products take :math:`36\, c_{\text{in}} c_{\text{out}}`, and the transform of the outputs takes
+# :math:`16 \cdot 36\, c_{\text{out}}`. With C channels in and out,
 #
 # .. math::
-#     \frac{\text{Winograd}}{\text{definition}} = \frac{36^2 c + 36\, c\, o + 16 \cdot 36\, o}{16 \cdot 9\, c\, o}
-#     = \frac{1}{4} + \frac{13}{c} .
+#     \frac{\text{Winograd}}{\text{definition}} = \frac{36^2 C + 36\, C^2 + 16 \cdot 36\, C}{16 \cdot 9\, C^2}
+#     = \frac{1}{4} + \frac{13}{C} .
 #
 # With 16 channels, nothing is gained; with 256, almost everything. The same for the backward pass, which has two
 # products and one more transform, for X. We leave out the weights, whose transform does not depend on the number of
@@ -439,8 +443,8 @@ legend = panel.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
 # :doc:`/performance` has the times of whole nets beside PyTorch. In VGG and ResNet-34, nearly all layers have the shape
 # for which this pays.
 #
-# What it costs: rounding
-# -----------------------
+# Cost: rounding errors
+# ---------------------
 # In exact arithmetic, both algorithms give the same numbers. In floating point they do not. In the sum :math:`y_i =
 # \sum_k A_{ki}\, (G w)_k\, (B^{\top} x)_k`, the terms can be much larger than the result, and cancel. But each term was
 # rounded, relative to its own size, and the rounding errors stay.
@@ -548,8 +552,8 @@ print(f"minigrad: largest error {largest:.1e}, rms {rms:.1e} (machine-dependent)
 # One property is lost. Convolutions of small integers are exact with im2col, but not here, because 2/3 is not a
 # floating-point number.
 #
-# What it costs: a NaN spreads
-# ----------------------------
+# Cost: a NaN spreads
+# -------------------
 # By the definition, a NaN in one pixel makes nine outputs NaN: those whose windows contain the pixel. In a tile it
 # spreads. The transforms mix all pixels of a tile, and even a factor of zero does not help, since 0 times NaN is NaN.
 # So all 16 outputs of the tile are NaN, and if the pixel lies where tiles overlap, all outputs of up to four tiles.

@@ -1,5 +1,5 @@
 r"""
-10. Batch norm, forward and backward
+11. Batch norm, forward and backward
 ====================================
 
 What is the gradient of a layer in which every number depends on every other?
@@ -15,19 +15,19 @@ chapter derives the right rule, and then asks how batch norm changes the trainin
 # ----------------
 #
 # Take images :math:`x[n, u, v, c]`: image, row, column, channel. Batch norm treats each channel :math:`c` separately,
-# and treats all pixels of all images in the same way. So we replace the other three axes by a single index,
-# :math:`i = (n, u, v)`, which runs over the :math:`m = n\,h\,w` pixels, and write :math:`x_i` for the numbers of one
-# channel. Then
+# and treats all pixels of all images in the same way. So we replace the other three axes by a single index, :math:`i =
+# (n, u, v)`, which runs over all :math:`m` pixels of all images, and write :math:`x_i` for the numbers of one channel.
+# Then
 #
 # .. math::
 #     \mu = \frac{1}{m} \sum_i x_i, \qquad
 #     \sigma^2 = \frac{1}{m} \sum_i (x_i - \mu)^2, \qquad
-#     \hat x{}_i = r\,(x_i - \mu), \qquad
+#     \hat x{}_i = \rho\,(x_i - \mu), \qquad
 #     y_i = \gamma\, \hat x{}_i + \beta,
 #
-# with :math:`r = 1 / \sqrt{\sigma^2 + \epsilon}`. Each channel has its own :math:`\mu, \sigma^2, \gamma, \beta`. The
-# small number :math:`\epsilon` prevents a division by 0 when a channel is constant. The scale :math:`\gamma` and the
-# shift :math:`\beta` are learnt; they start at 1 and 0.
+# with :math:`\rho = 1 / \sqrt{\sigma^2 + \epsilon}`, which the code calls ``inv_std``. Each channel has its own
+# :math:`\mu, \sigma^2, \gamma, \beta`. The small number :math:`\epsilon` prevents a division by 0 when a channel is
+# constant. The scale :math:`\gamma` and the shift :math:`\beta` are learnt; they start at 1 and 0.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,13 +43,13 @@ rng = np.random.default_rng(9)
 def forward(x, gamma, beta):
     pixels = (0, 1, 2)
     mu, var = x.mean(pixels), x.var(pixels)  # (c,), (c,)
-    r = 1 / np.sqrt(var + EPS)
-    return gamma * (r * (x - mu)) + beta, mu, r
+    inv_std = 1 / np.sqrt(var + EPS)
+    return gamma * (inv_std * (x - mu)) + beta, mu, inv_std
 
 
 x = rng.normal([0.0, 5.0, -2.0], [1.0, 3.0, 0.1], (4, 3, 3, 3))  # (n, h, w, c), channels of very different sizes
 gamma, beta = np.array([1.0, 2.0, 0.5]), np.array([0.0, 1.0, -1.0])
-y, mu, r = forward(x, gamma, beta)
+y, mu, inv_std = forward(x, gamma, beta)
 np.testing.assert_allclose(y, mg.batch_norm(x, gamma, beta, np.zeros(3), np.ones(3), training=True), atol=1e-12)
 
 for c in range(3):
@@ -84,11 +84,11 @@ for name, place in nodes.items():
         *place, name, ha="center", va="center", fontsize=13, bbox={"boxstyle": "round", "fc": "0.93", "ec": "0.4"}
     )
 arrows = [
-    ("$x_i$", r"all $\hat x_j$", 0.0, "-", r"1: $r$, and only to $j = i$", (3.4, -0.35)),
+    ("$x_i$", r"all $\hat x_j$", 0.0, "-", r"1: $\rho$, and only to $j = i$", (3.4, -0.35)),
     ("$x_i$", r"$\mu$", -0.1, "--", r"2: $1/m$", (0.6, 1.6)),
-    (r"$\mu$", r"all $\hat x_j$", -0.35, "--", r"$-r$, to every $j$", (6.0, 2.35)),
+    (r"$\mu$", r"all $\hat x_j$", -0.35, "--", r"$-\rho$, to every $j$", (6.0, 2.35)),
     ("$x_i$", r"$\sigma^2$", 0.0, ":", r"3: $2 (x_i - \mu) / m$", (3.2, 0.4)),
-    (r"$\sigma^2$", r"all $\hat x_j$", 0.0, ":", r"$-\frac{1}{2} r^3 (x_j - \mu)$", (5.35, 0.36)),
+    (r"$\sigma^2$", r"all $\hat x_j$", 0.0, ":", r"$-\frac{1}{2} \rho^3 (x_j - \mu)$", (5.35, 0.36)),
     (r"$\mu$", r"$\sigma^2$", 0.0, "-.", "0", (3.55, 1.95)),
     (r"all $\hat x_j$", "$y_j$", 0.0, "-", r"$\gamma$", (7.95, -0.35)),
     ("$y_j$", "$L$", 0.0, "-", "$g_j$", (9.3, -0.35)),
@@ -100,46 +100,46 @@ for begin, end, bend, line, label, place in arrows:
     panel.text(*place, label, ha="center", va="center", fontsize=10.5)
 
 # %%
-# **Path 1, directly.** Keep :math:`\mu` and :math:`r` fixed. When :math:`x_i` rises by one, :math:`\hat x{}_i` rises by
-# :math:`r`, and no other :math:`\hat x{}_j` changes. So this path contributes :math:`r\, \hat g{}_i`.
+# **Path 1, directly.** Keep :math:`\mu` and :math:`\rho` fixed. When :math:`x_i` rises by one, :math:`\hat x{}_i` rises
+# by :math:`\rho`, and no other :math:`\hat x{}_j` changes. So this path contributes :math:`\rho\, \hat g{}_i`.
 #
-# **Path 2, through the mean.** When :math:`\mu` rises by one, every :math:`\hat x{}_j` falls by :math:`r`, so
-# :math:`dL/d\mu = -r \sum_j \hat g{}_j`. When :math:`x_i` rises by one, :math:`\mu` rises by :math:`1/m`. So this path
-# contributes
+# **Path 2, through the mean.** When :math:`\mu` rises by one, every :math:`\hat x{}_j` falls by :math:`\rho`, so
+# :math:`dL/d\mu = -\rho \sum_j \hat g{}_j`. When :math:`x_i` rises by one, :math:`\mu` rises by :math:`1/m`. So this
+# path contributes
 #
-# .. math:: -\, r\; \frac{1}{m} \sum_j \hat g{}_j \;=\; -\, r\, \operatorname{mean}(\hat g),
+# .. math:: -\, \rho\; \frac{1}{m} \sum_j \hat g{}_j \;=\; -\, \rho\, \operatorname{mean}(\hat g),
 #
 # which is the same for every pixel; the mean is over pixels. (The mean also influences the variance. But
 # :math:`d\sigma^2 / d\mu = -\frac{2}{m} \sum_j (x_j - \mu)`, and the deviations from the mean add up to 0. So this
 # arrow contributes nothing.)
 #
-# **Path 3, through the variance.** The derivative of :math:`r = (\sigma^2 + \epsilon)^{-1/2}` is
-# :math:`dr / d\sigma^2 = -\frac{1}{2} r^3`. So
+# **Path 3, through the variance.** The derivative of :math:`\rho = (\sigma^2 + \epsilon)^{-1/2}` is :math:`d\rho /
+# d\sigma^2 = -\frac{1}{2} \rho^3`. So
 #
 # .. math::
-#     \frac{dL}{d\sigma^2} = -\frac{1}{2} r^3 \sum_j \hat g{}_j\, (x_j - \mu)
-#     = -\frac{1}{2} r^2 \sum_j \hat g{}_j\, \hat x{}_j,
-#     \qquad \frac{d\sigma^2}{dx_i} = \frac{2}{m} (x_i - \mu) = \frac{2}{m\, r}\, \hat x{}_i .
+#     \frac{dL}{d\sigma^2} = -\frac{1}{2} \rho^3 \sum_j \hat g{}_j\, (x_j - \mu)
+#     = -\frac{1}{2} \rho^2 \sum_j \hat g{}_j\, \hat x{}_j,
+#     \qquad \frac{d\sigma^2}{dx_i} = \frac{2}{m} (x_i - \mu) = \frac{2}{m\, \rho}\, \hat x{}_i .
 #
-# The product of the two is :math:`-\, r\, \hat x{}_i \operatorname{mean}(\hat g\, \hat x)`. The sum of the three paths,
-# with :math:`\gamma` as a common factor, is
+# The product of the two is :math:`-\, \rho\, \hat x{}_i \operatorname{mean}(\hat g\, \hat x)`. The sum of the three
+# paths, with :math:`\gamma` as a common factor, is
 #
 # .. math::
-#     dx_i = \gamma\, r\, \left( g_i - \operatorname{mean}(g) - \hat x{}_i \operatorname{mean}(g\, \hat x) \right) .
+#     dx_i = \gamma\, \rho\, \left( g_i - \operatorname{mean}(g) - \hat x{}_i \operatorname{mean}(g\, \hat x) \right) .
 #
 # This is the whole rule. Next we compute the paths one by one, and compare them with the tape and with finite
 # differences.
 
 g = rng.standard_normal(x.shape)
 m = x[..., 0].size
-x_hat, g_hat = r * (x - mu), gamma * g
+x_hat, g_hat = inv_std * (x - mu), gamma * g
 
-path_1 = r * g_hat
-dmu = -r * g_hat.sum((0, 1, 2))
+path_1 = inv_std * g_hat
+dmu = -inv_std * g_hat.sum((0, 1, 2))
 path_2 = np.broadcast_to(dmu / m, x.shape)
-dvar = -0.5 * r**3 * (g_hat * (x - mu)).sum((0, 1, 2))
+dvar = -0.5 * inv_std**3 * (g_hat * (x - mu)).sum((0, 1, 2))
 path_3 = dvar * 2 * (x - mu) / m
-compact = gamma * r * (g - g.mean((0, 1, 2)) - x_hat * (g * x_hat).mean((0, 1, 2)))
+compact = gamma * inv_std * (g - g.mean((0, 1, 2)) - x_hat * (g * x_hat).mean((0, 1, 2)))
 np.testing.assert_allclose(path_1 + path_2 + path_3, compact, atol=1e-12)
 
 
@@ -192,7 +192,7 @@ assert abs((left * few_hat).sum()) < 1e-3  # not exactly 0, because of eps
 print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} is left")
 
 # %%
-# (The factor :math:`\gamma r`, which all parts share, is left out.) A rule with path 1 only would pass on all of g,
+# (The factor :math:`\gamma \rho`, which all parts share, is left out.) A rule with path 1 only would pass on all of g,
 # although almost no part of it can lower the loss. Also note that a gradient check with :math:`g = 1` does not notice
 # when path 3 is missing. The mean of :math:`\hat x` is 0, so path 3 contributes nothing then, and the whole gradient is
 # 0 (:doc:`/course/06_proof` describes such traps).
@@ -200,11 +200,10 @@ print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} i
 # The rule in minigrad
 # --------------------
 #
-# minigrad stores x, :math:`\mu` and :math:`r` for the backward pass. It does not store :math:`\hat x`, which would be
-# one more array to write; x is in memory anyway, as the result of the convolution. The code groups the formula by x and
-# g. With :math:`\hat x = r (x - \mu)`, the gradient dx becomes ``scale * g + slope * x + constant``. So two passes over
-# the pixels are enough: the first computes the two sums, and the second computes dx (``pixels.affine``; ``inv_std`` is
-# :math:`r`):
+# minigrad stores x, :math:`\mu` and :math:`\rho` for the backward pass. It does not store :math:`\hat x`, which would
+# be one more array to write; x is in memory anyway, as the result of the convolution. The code groups the formula by x
+# and g. With :math:`\hat x = \rho (x - \mu)`, the gradient dx becomes ``scale * g + slope * x + constant``. So two
+# passes over the pixels are enough: the first computes the two sums, and the second computes dx (``pixels.affine``):
 #
 # .. literalinclude:: /../minigrad/ops/norm.py
 #    :start-at: @_batch_norm.vjp
@@ -216,7 +215,7 @@ print(f"of the length of g, {np.linalg.norm(left) / np.linalg.norm(few_g):.0%} i
 # In training, the result for one image depends on the other images of its batch. In evaluation, it must not depend on
 # them. So batch norm keeps *running statistics*: after each batch, they move a tenth of the way towards the mean and
 # the variance of that batch. In evaluation, batch norm uses the running statistics instead of those of the batch. Then
-# :math:`\mu` and :math:`r` are constants, and paths 2 and 3 do not exist. The layer is one multiplication and one
+# :math:`\mu` and :math:`\rho` are constants, and paths 2 and 3 do not exist. The layer is one multiplication and one
 # addition, which can be merged into the convolution before it (:func:`minigrad.nn.fold_batch_norm`).
 #
 # .. literalinclude:: /../minigrad/ops/norm.py

@@ -1,13 +1,13 @@
 r"""
-11. SGD with momentum
+12. SGD with momentum
 =====================
 
 Why does gradient descent zigzag through a valley, and why does it help to remember earlier steps?
 
-We can now compute gradients of anything. Learning uses them: take a step downhill, compute the gradient again, and take
-the next step. This is the simplest idea of the course. On the simplest loss, a bowl, we can work out its behaviour
-completely: how large a step may be, why valleys are slow, what momentum changes, and why learning rates are lowered at
-the end. You will meet all of this again in every training run.
+The training loop of :doc:`chapter 7 </course/07_nets>` takes a step downhill, computes the gradient again, and takes
+the next step. On the simplest loss, a bowl, we can work out its behaviour completely: how large a step may be, why
+valleys are slow, what momentum changes, and why learning rates are lowered at the end. You will meet all of this again
+in every training run.
 """
 
 # %%
@@ -249,12 +249,12 @@ panel.legend()
 # Weight decay
 # ------------
 #
-# One more term: add :math:`d\, w` to the gradient of each weight, with a small :math:`d` such as 0.0001. This term is
-# the gradient of :math:`\frac{d}{2} |w|^2`, so it asks the training to keep the weights small. On the bowl, every
-# curvature becomes :math:`\lambda + d`. This hardly changes steep directions. Flat directions, about which the data
-# says little, are pulled towards 0. Where the gradient of the loss is 0, plain gradient descent multiplies w by
-# :math:`1 - \eta d` in each step. For weights before batch norm, the decay works against the growth that you saw in
-# :doc:`/course/11_batch_norm`.
+# *Weight decay* adds :math:`d\, w` to the gradient of each weight, with a small :math:`d` such as 0.0001. This term is
+# the gradient of :math:`\frac{d}{2} |w|^2`. Training then minimises the loss plus this term, so the weights stay
+# smaller. On the bowl, every curvature becomes :math:`\lambda + d`. This hardly changes steep directions. Flat
+# directions, about which the data says little, are pulled towards 0. Where the gradient of the loss is 0, plain
+# gradient descent multiplies w by :math:`1 - \eta d` in each step. For weights before batch norm, the decay works
+# against the growth that you saw in :doc:`/course/11_batch_norm`.
 #
 # SGD in minigrad
 # ---------------

@@ -1,5 +1,5 @@
 r"""
-12. Initialisation
+13. Initialisation
 ==================
 
 How large should random weights be, so that the signal reaches the last of fifty layers, and the gradient reaches the
@@ -16,9 +16,9 @@ fade. Then it looks at two other initialisations: equal weights, which do not wo
 # ------------------------
 #
 # A unit computes a sum of products: :math:`y_o = \sum_k x_k\, w_{k o}`. Here k runs over the inputs of the unit. Their
-# number :math:`f` is called the *fan-in*: it counts all inputs of a linear layer, and is :math:`k_h k_w c` for a
-# convolution. Draw the weights independently from a symmetric distribution with mean 0 and variance :math:`v`. Over the
-# draws of the weights, y has mean 0, and its variance is a sum of :math:`f` terms:
+# number :math:`f` is called the *fan-in*: it counts all inputs of a linear layer, and is :math:`k_h k_w c_{\text{in}}`
+# for a convolution. Draw the weights independently from a symmetric distribution with mean 0 and variance :math:`v`.
+# Over the draws of the weights, y has mean 0, and its variance is a sum of :math:`f` terms:
 #
 # .. math:: \operatorname{E}[y_o^2] = \sum_k \operatorname{E}[w_{k o}^2]\; x_k^2 = f\, v\, \operatorname{mean}(x^2),
 #
@@ -314,7 +314,7 @@ for step in (1, 2):
 # 2. **Orthogonal weights.** He's weights make a vector :math:`\sqrt 2` times as long on average. Draw a matrix that
 #    does this for *every* vector: all its singular values are :math:`\sqrt 2`. The factor q that ``np.linalg.qr``
 #    computes from a normal matrix is almost the answer. But the routine chooses the signs of its columns by a rule of
-#    its own. Use the signs on the diagonal of r to correct this.
+#    its own. Use the signs on the diagonal of the other factor to correct this.
 # 3. **Measure instead of deriving.** Scale the weights of a given net, layer by layer, until a given batch has mean
 #    square 1 before every ReLU.
 #

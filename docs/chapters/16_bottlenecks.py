@@ -1,5 +1,5 @@
 r"""
-15. Bottlenecks and cost
+16. Bottlenecks and cost
 ========================
 
 What does a layer cost, and how can a net of 152 layers be cheaper than one of 19?
@@ -15,15 +15,16 @@ counts the cost layer by layer, and shows where the difference comes from.
 # ----------------------
 #
 # The unit is the :term:`multiply-add <multiply-adds 乘加次数>`: one product, added to a sum. The paper calls them
-# FLOPs. Take a convolution that maps (h, w, c) to (p, q, o), with a kernel of kh by kw. Each number of its output is a
-# sum over all taps of the window and all input channels. The sum has :math:`k_h k_w c` terms, so it costs as many
-# multiply-adds. There are :math:`p\, q\, o` such sums:
+# FLOPs. Take a convolution with :math:`c_{\text{in}}` input channels and :math:`c_{\text{out}}` output channels, with a
+# kernel of kh by kw, whose output has P pixels. Each number of its output is a sum over all taps of the window and all
+# input channels. The sum has :math:`k_h k_w c_{\text{in}}` terms, so it costs as many multiply-adds. There are
+# :math:`P\, c_{\text{out}}` such sums:
 #
-# .. math:: \text{multiply-adds} = p\, q \cdot k_h k_w c \cdot o .
+# .. math:: \text{multiply-adds} = P \cdot k_h k_w c_{\text{in}} \cdot c_{\text{out}} .
 #
-# The number of parameters is :math:`k_h k_w c\, o`, the same without the pixels: each weight is used once at every
-# pixel. A fully connected layer is the special case of one pixel and one tap. minigrad counts with these lines
-# (:doc:`/source/minigrad/inspect/summary`):
+# The number of parameters is :math:`k_h k_w c_{\text{in}} c_{\text{out}}`, the same without the pixels: each weight is
+# used once at every pixel. A fully connected layer is the special case of one pixel and one tap. minigrad counts with
+# these lines (:doc:`/source/minigrad/inspect/summary`):
 #
 # .. literalinclude:: /../minigrad/inspect/summary.py
 #    :pyobject: multiply_adds
@@ -42,19 +43,19 @@ from models.resnet import Bottleneck
 from models.vgg import FILTERS, STAGES
 
 
-def conv_macs(pixels, kernel, c, o):
-    return pixels * kernel**2 * c * o
+def conv_macs(pixels, kernel, c_in, c_out):
+    return pixels * kernel**2 * c_in * c_out
 
 
 # %%
 # To count VGG-19, we need not build it (it has 144 million weights). It has sixteen 3x3 convolutions in five stages, on
 # maps of 224, 112, 56, 28 and 14 pixels, followed by three fully connected layers.
 
-c, vgg19 = 3, 0
-for i, (layers, o) in enumerate(zip(STAGES[19], FILTERS, strict=True)):
+c_in, vgg19 = 3, 0
+for i, (layers, c_out) in enumerate(zip(STAGES[19], FILTERS, strict=True)):
     for _ in range(layers):
-        vgg19 += conv_macs((224 >> i) ** 2, 3, c, o)
-        c = o
+        vgg19 += conv_macs((224 >> i) ** 2, 3, c_in, c_out)
+        c_in = c_out
 convolutions = vgg19
 vgg19 += 7 * 7 * 512 * 4096 + 4096 * 4096 + 4096 * 1000
 print(f"VGG-19: {vgg19:,} multiply-adds, {convolutions / vgg19:.1%} of them in convolutions")
@@ -67,12 +68,12 @@ assert round(vgg19 / 1e9, 1) == 19.6
 # :doc:`Chapter 14 </course/14_plain_nets>` had two rules for plain nets. The purpose of the second rule, halve the map
 # and double the filters, is "to preserve the time complexity per layer" (section 3.3). With half the height and half
 # the width, a map has a quarter of the pixels. With twice the input channels and twice the filters, each pixel costs
-# four times as much. The total stays the same:
+# four times as much. The total stays the same. For C channels in and out:
 #
-# .. math:: \frac{p}{2} \cdot \frac{q}{2} \cdot 9 \cdot 2c \cdot 2c = p\, q \cdot 9 \cdot c \cdot c .
+# .. math:: \frac{P}{4} \cdot 9 \cdot 2C \cdot 2C = P \cdot 9 \cdot C \cdot C .
 #
 # So every 3x3 layer of a net costs the same, on large maps and on small ones. Only the first layer of a stage costs
-# half, since its input still has c channels. Compare the formula for plain-34 with the counts:
+# half, since its input still has C channels. Compare the formula for plain-34 with the counts:
 
 plain34 = summary(models.plain34(), (224, 224, 3))
 costs = {}
@@ -91,15 +92,15 @@ assert {m for macs in costs.values() for m in macs} == {56 * 56 * 9 * 64 * 64, 2
 # The bottleneck
 # --------------
 #
-# Now take a block of two 3x3 layers on c channels. Per pixel, it costs :math:`2 \cdot 9 c^2 = 18 c^2`. Each 3x3 layer
-# does two jobs: it combines neighbouring pixels (the factor 9), and it mixes channels (the factor :math:`c^2`). Doing
+# Now take a block of two 3x3 layers on C channels. Per pixel, it costs :math:`2 \cdot 9 C^2 = 18 C^2`. Each 3x3 layer
+# does two jobs: it combines neighbouring pixels (the factor 9), and it mixes channels (the factor :math:`C^2`). Doing
 # both at once multiplies the two costs. The :term:`bottleneck <bottleneck 瓶颈结构>` (section 4.1, Fig. 5) does them
-# one after the other. A 1x1 convolution reduces c channels to :math:`m = c / 4`. A 3x3 convolution works on these m
-# channels. Another 1x1 convolution restores c channels:
+# one after the other. A 1x1 convolution reduces C channels to :math:`C / 4`. A 3x3 convolution works on these :math:`C
+# / 4` channels. Another 1x1 convolution restores C channels:
 #
-# .. math:: c\, m + 9\, m^2 + m\, c = \frac{c^2}{4} + \frac{9\, c^2}{16} + \frac{c^2}{4} = \frac{17}{16}\, c^2 .
+# .. math:: C \cdot \frac{C}{4} + 9 \cdot \frac{C}{4} \cdot \frac{C}{4} + \frac{C}{4} \cdot C = \frac{17}{16}\, C^2 .
 #
-# This is about a seventeenth of :math:`18 c^2`. Or, for about the same cost, a bottleneck has four times as many
+# This is about a seventeenth of :math:`18 C^2`. Or, for about the same cost, a bottleneck has four times as many
 # channels. In minigrad:
 #
 # .. literalinclude:: /../models/resnet.py
@@ -121,10 +122,10 @@ per_pixel = {}
 for ax, (name, layers) in zip(axes, blocks.items(), strict=True):
     per_pixel[name] = sum(conv_macs(1, *layer) for layer in layers)
     y = 0
-    for kernel, c, o in layers:
-        height = kernel**2 * o
-        ax.barh(y, c, height, left=-c / 2, align="edge", color="0.85", edgecolor="black")
-        ax.text(0, y + height + 40, f"{kernel}x{kernel}, {c} → {o}", ha="center", va="top", fontsize=9)
+    for kernel, c_in, c_out in layers:
+        height = kernel**2 * c_out
+        ax.barh(y, c_in, height, left=-c_in / 2, align="edge", color="0.85", edgecolor="black")
+        ax.text(0, y + height + 40, f"{kernel}x{kernel}, {c_in} → {c_out}", ha="center", va="top", fontsize=9)
         y += height + 480
     ax.set_title(f"{name}\n{per_pixel[name]:,}", fontsize=11)
     ax.set_axis_off()
@@ -141,8 +142,8 @@ assert per_pixel["bottleneck on 256"] < per_pixel["two 3x3 on 64"]
 # block of two layers by a block of three. The result is ResNet-50, at nearly the same cost.
 #
 # Why is the identity shortcut even more important here than in ResNet-34? Because the shortcut connects the two *wide*
-# ends of the block. A projection there would be a 1x1 convolution from c channels to c, which costs :math:`c^2`
-# multiply-adds per pixel. The whole block costs :math:`\tfrac{17}{16} c^2`. The paper says that with projections "the
+# ends of the block. A projection there would be a 1x1 convolution from C channels to C, which costs :math:`C^2`
+# multiply-adds per pixel. The whole block costs :math:`\tfrac{17}{16} C^2`. The paper says that with projections "the
 # time complexity and model size are doubled"; the exact factor is 33/17.
 
 
@@ -191,9 +192,10 @@ assert later.parameters == counted["ResNet-50"].parameters
 # The second difference: some authors count a multiplication and an addition as two operations, so their figures are
 # twice ours.
 #
-# What do these multiply-adds buy? The plot shows the errors that the paper reports on the validation set of ImageNet
-# (top-1, ten crops) against the multiply-adds that we just counted. The errors of ResNet-18 and plain-18 are from Table
-# 2, with option A. The other errors are from Table 3, with option A for ResNet-34 and option B for the deeper nets.
+# How much lower is the error with more multiply-adds? The plot shows the errors that the paper reports on the
+# validation set of ImageNet (top-1, ten crops) against the multiply-adds that we just counted. The errors of ResNet-18
+# and plain-18 are from Table 2, with option A. The other errors are from Table 3, with option A for ResNet-34 and
+# option B for the deeper nets.
 
 errors = {"ResNet-18": 27.88, "ResNet-34": 25.03, "ResNet-50": 22.85, "ResNet-101": 21.75, "ResNet-152": 21.43}
 fig, (ax, shares) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[1.35, 1])
@@ -260,7 +262,7 @@ for name in ("ResNet-34", "ResNet-50", "ResNet-152"):
 # ---------
 #
 # 1. **Count a convolution**, with stride, padding and groups.
-# 2. **Count a whole net**: the CIFAR nets of depth :math:`6n + 2`, without building them.
+# 2. **Count a whole net**: the CIFAR nets of chapter 14, of any depth, without building them.
 # 3. **A budget.** How wide may the middle of a bottleneck be, if the block must not exceed a given cost?
 #
 # .. literalinclude:: /exercises/chapter_16.py

@@ -1,8 +1,8 @@
 r"""
-16. CIFAR-10, to the letter
+17. CIFAR-10, to the letter
 ===========================
 
-What exactly did the authors do on CIFAR-10, and how can one repeat a run that takes six hours?
+What exactly did the authors do on CIFAR-10, and how can you repeat a run that takes six hours?
 
 A result must be repeatable. The paper describes in a dozen lines how its nets for CIFAR-10 were trained (section 4.2),
 and these lines are easily misread: a border of the wrong colour, a schedule counted in the wrong unit, the best run

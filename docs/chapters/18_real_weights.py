@@ -1,8 +1,8 @@
 r"""
-17. Real weights and a real photograph
+18. Real weights and a real photograph
 ======================================
 
-A file of 25 million numbers comes from another library. What must one know to use them?
+A file of 25 million numbers comes from another library. What must you know to use them?
 
 Training ResNet-50 on ImageNet takes days even on GPUs, but the result can be downloaded: a hundred megabytes of
 weights. They were trained in another library, which arranges its arrays in another order, gives its layers other names,
@@ -222,10 +222,10 @@ assert errors["all conventions right"] < min(
 )
 
 # %%
-# Most of these mistakes ruin the net, so someone would notice them. The small ones are dangerous. The wrong epsilon has
-# no effect here, because every variance is far larger than it. In a net with small variances it raises the error a
-# little, and only a comparison with the published number shows the loss. So it is not enough that a loaded net runs. It
-# must reproduce the error that its publisher measured, on the same images, prepared in the same way.
+# Most of these mistakes make the error so large that someone would notice them. The small ones are dangerous. The wrong
+# epsilon has no effect here, because every variance is far larger than it. In a net with small variances it raises the
+# error a little, and only a comparison with the published number shows the loss. So it is not enough that a loaded net
+# runs. It must reproduce the error that its publisher measured, on the same images, prepared in the same way.
 #
 # Some differences can be compensated in the weights. If a net expects blue first, reverse the channels of its first
 # kernel; then it takes red first. If its convolutions have biases and ours do not, subtract the biases from the running

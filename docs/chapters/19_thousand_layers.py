@@ -1,5 +1,5 @@
 r"""
-18. A thousand layers
+19. A thousand layers
 =====================
 
 With residual blocks, depth is no longer a problem for the optimizer. Then what prevents a net of a thousand layers?
@@ -88,18 +88,18 @@ def measured_step(net, images, labels, k=None):
     return used, peak
 
 
-n = 40
-net = residual_net("cifar", BasicBlock, (n,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
+D = 40  # blocks
+net = residual_net("cifar", BasicBlock, (D,), (4, 4), shortcut="A", num_classes=10, in_channels=1)
 measured_step(net, images, labels)  # the first step also makes the buffers that all later ones share
 mountain, peak = measured_step(net, images, labels)
 gradients = [p.grad.data for p in net.parameters()]
 
-a_map = images.shape[0] * 8 * 8 * 4 * 4 / 1e6  # n h w c, four bytes each
+a_map = images.shape[0] * 8 * 8 * 4 * 4 / 1e6  # (n, h, w, c), four bytes each
 print(
-    f"one map: {a_map:.3f} MB; each further block stores {(mountain[n - 1] - mountain[0]) / (n - 1) / a_map:.1f} maps"
+    f"one map: {a_map:.3f} MB; each further block stores {(mountain[D - 1] - mountain[0]) / (D - 1) / a_map:.1f} maps"
 )
-print(f"{n} blocks: {peak:.1f} MB at the end of the forward pass")
-assert 4 < (mountain[n - 1] - mountain[0]) / (n - 1) / a_map < 4.3
+print(f"{D} blocks: {peak:.1f} MB at the end of the forward pass")
+assert 4 < (mountain[D - 1] - mountain[0]) / (D - 1) / a_map < 4.3
 
 # %%
 # Four maps per block. The ReLUs need no memory of their own: their rule needs the places where the *result* is
@@ -134,9 +134,9 @@ assert low < peak / 3
 fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
 ax.plot(mountain, color="0.6", lw=2, label="all stored")
 ax.plot(sawtooth, color="black", lw=2, label="segments of 5 blocks")
-ax.axvline(n - 0.5, color="0.5", lw=1, ls=":")
-ax.text(n - 2, peak * 1.02, "forward →", ha="right")
-ax.text(n + 1, peak * 1.02, "→ backward", ha="left")
+ax.axvline(D - 0.5, color="0.5", lw=1, ls=":")
+ax.text(D - 2, peak * 1.02, "forward →", ha="right")
+ax.text(D + 1, peak * 1.02, "→ backward", ha="left")
 ax.set(
     xlabel="blocks passed, forward and backward",
     ylabel="megabytes in use",
@@ -160,17 +160,17 @@ tidy(ax)
 # -----------------------------
 #
 # With short segments, many inputs are stored; with long segments, the inside of a segment is large. Let the input of a
-# segment take a bytes, and the inside of one block b bytes. With n blocks in segments of k, the memory in use is
+# segment take a bytes, and the inside of one block b bytes. With D blocks in segments of k, the memory in use is
 # largest at the start of the backward pass. Then all inputs and the inside of one segment are stored:
 #
-# .. math:: M(k) = a\, \frac{n}{k} + b\, k .
+# .. math:: M(k) = a\, \frac{D}{k} + b\, k .
 #
-# The derivative is :math:`-a n / k^2 + b`, and it is zero at
+# The derivative is :math:`-a D / k^2 + b`, and it is zero at
 #
-# .. math:: k^* = \sqrt{a\, n / b}, \qquad M(k^*) = 2 \sqrt{a\, b\, n} .
+# .. math:: k^* = \sqrt{a\, D / b}, \qquad M(k^*) = 2 \sqrt{a\, b\, D} .
 #
 # With the best segments, memory grows with the *square root* of the depth. For our blocks a is one map and b four, so
-# :math:`k^* = \sqrt{n / 4}`, about 3 for 40 blocks. The price is time: each block is run forward once more. A backward
+# :math:`k^* = \sqrt{D / 4}`, about 3 for 40 blocks. The price is time: each block is run forward once more. A backward
 # pass costs about two forward passes, so a step costs four forward passes instead of three: a third more time, at any
 # depth.
 
@@ -182,7 +182,7 @@ for k, megabytes in zip(lengths, peaks, strict=True):
 k = np.linspace(1, 40, 200)
 fixed = peaks[-1] - (a_map * 1 + 4 * a_map * 40)  # stem, logits and temporary arrays: fitted at the right end
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
-ax.plot(k, a_map * n / k + 4 * a_map * k + fixed, color="0.6", lw=2, label="a n / k + b k, and a constant")
+ax.plot(k, a_map * D / k + 4 * a_map * k + fixed, color="0.6", lw=2, label="a D / k + b k, and a constant")
 ax.plot(lengths, peaks, "o", color="black", label="measured")
 ax.axhline(peak, color="0.5", lw=1, ls=":")
 ax.text(40, peak, "all stored", va="bottom", ha="right")
@@ -211,11 +211,10 @@ assert again[3] / again[2] < 1.6
 # 1202 layers
 # -----------
 #
-# Now the paper's net: :math:`n = 200`, three stages of 200 blocks. Two things other than memory could fail. A recursive
-# replay, in which each rule calls the next, would go 4,200 calls deep, seven for each block, and reach Python's limit
-# of 1,000. Our replay takes the entries from a heap (chapter 2). And a replay that follows every *path* would never
-# end, since there are :math:`2^{600}` paths (:doc:`chapter 15 </course/15_residual>`). Our replay visits every entry
-# once.
+# Now the paper's net. It has three stages of 200 blocks. Two things other than memory could fail. A recursive replay,
+# in which each rule calls the next, would go 4,200 calls deep, seven for each block, and reach Python's limit of 1,000.
+# Our replay takes the entries from a heap (chapter 2). And a replay that follows every *path* would never end, since
+# there are :math:`2^{600}` paths (:doc:`chapter 15 </course/15_residual>`). Our replay visits every entry once.
 
 x = y = mg.Tensor(1.0, requires_grad=True)
 for _ in range(30_000):

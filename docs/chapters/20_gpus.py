@@ -1,10 +1,10 @@
 r"""
-19. GPUs by dispatch
+20. GPUs by dispatch
 ====================
 
-How does a framework written in NumPy run on a GPU, and how can one prove that without having one?
+How does a framework written in NumPy run on a GPU, and how can this be tested without a GPU?
 
-In 18 chapters, hardly a line was about devices. The operators call ``exp``, ``matmul`` and ``reshape``, as in NumPy.
+So far, the course has hardly mentioned devices. The operators call ``exp``, ``matmul`` and ``reshape``, as in NumPy.
 Other libraries have functions of the same names that work on arrays in the memory of a GPU; minigrad is made for one of
 them, CuPy. So the task is not to write every operator again. The task is to make sure that every operator calls the
 library of the array that it was *given*, and never NumPy by mistake. This chapter shows the one function that finds
@@ -36,9 +36,9 @@ this library, and then how the tests prove that every operator uses it.
 # Testing without a GPU
 # ---------------------
 #
-# How can one test that? With a GPU, of course; but this was written without a GPU, and the machines that test software
-# after each change seldom have one. Besides, a GPU would not reveal every mistake. Some mistakes cause no error there
-# and only make the program slow, because a value goes to the host and back in the middle of a net.
+# How can we test that? The obvious way is to use a GPU. But this was written without a GPU, and the machines that test
+# software after each change seldom have one. Besides, a GPU would not reveal every mistake. Some mistakes cause no
+# error there and only make the program slow, because a value goes to the host and back in the middle of a net.
 #
 # So minigrad's tests have a *strict double*: a library that replaces CuPy in tests (``tests/tools/strict.py``). Its
 # array contains a NumPy array and computes with it, but it behaves like an array of CuPy. It raises an error if it is
@@ -228,7 +228,7 @@ assert "matmul" in counts
 #
 # The last command is :doc:`a demo </gallery/gpu>`.
 #
-# One device is a limit, too. The :doc:`next chapter </course/21_many_machines>` uses many machines.
+# All this uses one device. The :doc:`next chapter </course/21_many_machines>` uses many machines.
 #
 # Exercises
 # ---------

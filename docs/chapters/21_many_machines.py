@@ -1,5 +1,5 @@
 r"""
-20. Many machines
+21. Many machines
 =================
 
 Two machines can share the work of one training step, or four. How can the weights be the same, to the last bit?
@@ -189,7 +189,7 @@ def tree(vectors):
 
 # %%
 # Let the number of workers be a power of two, too. Then the shards of a worker are the leaves of a whole subtree, and
-# the worker can compute the sum of the subtree alone. What remains are the additions at the top.
+# the worker can compute the sum of the subtree alone. Only the additions at the top need the sums of several workers.
 
 figure, panels = plt.subplots(1, 3, figsize=(9.5, 3), layout="constrained")
 for panel, workers in zip(panels, (1, 2, 4), strict=True):
@@ -306,33 +306,33 @@ assert right > 0.3
 # The cost of an all-reduce
 # -------------------------
 #
-# A message of n bytes takes about
+# A message of S bytes takes about
 #
-# .. math:: t = \alpha + n / B
+# .. math:: t = \alpha + S / B
 #
 # seconds, where :math:`\alpha` is the *latency*, the time of an empty message, and B is the *bandwidth* in bytes per
 # second. (We neglect the additions: memory is faster than a network.) With this model, we can compare algorithms for P
-# workers and a gradient of n bytes.
+# workers and a gradient of S bytes.
 #
 # *One worker adds all.* It receives P - 1 vectors, one after another through its one connection, and sends as many sums
 # back:
 #
-# .. math:: T_{\mathrm{one}} = 2 (P - 1) \left( \alpha + \frac{n}{B} \right) .
+# .. math:: T_{\mathrm{one}} = 2 (P - 1) \left( \alpha + \frac{S}{B} \right) .
 #
 # *Recursive doubling.* In each of the :math:`\log_2 P` exchanges, all pairs send at the same time, in both directions:
 #
-# .. math:: T_{\mathrm{doubling}} = \log_2 P \left( \alpha + \frac{n}{B} \right) .
+# .. math:: T_{\mathrm{doubling}} = \log_2 P \left( \alpha + \frac{S}{B} \right) .
 #
-# *Reduce-scatter.* In recursive doubling both partners compute the same sum, and each sends all n bytes. Let them share
+# *Reduce-scatter.* In recursive doubling both partners compute the same sum, and each sends all S bytes. Let them share
 # this work. In the first exchange, rank 0 adds the first half of the vector, and rank 1 the second half, so each sends
 # only the half that the other adds. From then on, each is concerned with its half only. In the next exchange, each
 # sends half of this half, and so on. After :math:`\log_2 P` exchanges, each worker has the complete sum of one part in
 # P. This is a *reduce-scatter*. Then the same partners, in reverse order, send each other the sums that they have,
-# until all have everything; this is an *all-gather*. The messages have :math:`n/2, n/4, \ldots, n/P` bytes, there and
-# back, and these add up to :math:`n (1 - 1/P)`:
+# until all have everything; this is an *all-gather*. The messages have :math:`S/2, S/4, \ldots, S/P` bytes. In each of
+# the two phases, they add up to :math:`S (1 - 1/P)`:
 #
 # .. math::
-#     T_{\mathrm{scatter}} = 2 \log_2 P \; \alpha + 2 \left( 1 - \frac{1}{P} \right) \frac{n}{B} .
+#     T_{\mathrm{scatter}} = 2 \log_2 P \; \alpha + 2 \left( 1 - \frac{1}{P} \right) \frac{S}{B} .
 #
 # The partners are the same as before, in the same order, so each number of the vector is added in the same tree, and
 # the bits are the same. The third exercise is to write it. (R. Thakur, R. Rabenseifner, W. Gropp, "Optimization of
@@ -341,7 +341,7 @@ assert right > 0.3
 # The figure shows both for four workers with two shards each. The vector of a worker is drawn as four parts. The number
 # in a part says how many shards have been added in it.
 
-doubling = [[[n] * 4] * 4 for n in (2, 4, 8)]
+doubling = [[[count] * 4] * 4 for count in (2, 4, 8)]
 scatter = [
     [[2] * 4] * 4,
     [[4, 4, 0, 0], [0, 0, 4, 4]] * 2,
@@ -378,16 +378,16 @@ for panel, (name, rows, distances) in zip(panels, columns, strict=True):
 ALPHA, BANDWIDTH = 50e-6, 1.25e9
 
 
-def by_one(p, n):
-    return 2 * (p - 1) * (ALPHA + n / BANDWIDTH)
+def by_one(p, size):
+    return 2 * (p - 1) * (ALPHA + size / BANDWIDTH)
 
 
-def by_doubling(p, n):
-    return np.log2(p) * (ALPHA + n / BANDWIDTH)
+def by_doubling(p, size):
+    return np.log2(p) * (ALPHA + size / BANDWIDTH)
 
 
-def by_scatter(p, n):
-    return 2 * np.log2(p) * ALPHA + 2 * (1 - 1 / p) * n / BANDWIDTH
+def by_scatter(p, size):
+    return 2 * np.log2(p) * ALPHA + 2 * (1 - 1 / p) * size / BANDWIDTH
 
 
 algorithms = {"one adds all": by_one, "recursive doubling": by_doubling, "reduce-scatter": by_scatter}
@@ -408,17 +408,17 @@ for name, size in megabytes.items():
     for workers in (2, 4, 64, 1024):
         times = [1e3 * seconds(workers, size * 1e6) for seconds in algorithms.values()]
         print(f"{name}, {workers:4} workers", *(f"{time:18,.1f}" for time in times))
-n, kilobytes = 1e6 * megabytes["ResNet-50"], 4e3
-assert 4.9 < by_doubling(1024, n) / by_scatter(1024, n) < 5.1
+large, kilobytes = 1e6 * megabytes["ResNet-50"], 4e3
+assert 4.9 < by_doubling(1024, large) / by_scatter(1024, large) < 5.1
 assert by_doubling(1024, kilobytes) < by_scatter(1024, kilobytes)
-assert np.isclose(by_scatter(2, n) - by_doubling(2, n), ALPHA)
+assert np.isclose(by_scatter(2, large) - by_doubling(2, large), ALPHA)
 
 # %%
 # For a large net, the reduce-scatter takes at most twice the time of sending the gradient once, for any number of
 # workers, plus latencies. On 1,024 workers, it is five times as fast as recursive doubling for ResNet-50. For a few
 # kilobytes, recursive doubling is faster, because it sends half as many messages. With two workers, its cost is lower
-# by one latency for every n. It is also easier to write, and minigrad uses it. Here are the exchanges, in the function
-# that sums over all shards. At each level of the tree, one bit of the rank changes to give the partner:
+# by one latency, whatever the size. It is also easier to write, and minigrad uses it. Here are the exchanges, in the
+# function that sums over all shards. At each level of the tree, one bit of the rank changes to give the partner:
 #
 # .. literalinclude:: /../minigrad/distributed/shards.py
 #    :pyobject: total
@@ -492,10 +492,10 @@ assert len(set(one_generator_each(2))) == 4
 # continue from the checkpoint on four nodes, finish on two. M. Li et al. showed this for PyTorch on GPUs ("EasyScale",
 # 2023).
 #
-# The real thing
-# --------------
+# With real processes
+# -------------------
 #
-# In reality, the workers are processes, on one machine or many, that send messages by MPI (the Message Passing
+# In practice, the workers are processes, on one machine or many, that send messages by MPI (the Message Passing
 # Interface). :doc:`/source/minigrad/distributed/shards` contains what this chapter has built. A loop of your own needs
 # two of its functions: ``split`` gives each process its shards, and ``sum_gradients`` computes and adds. Outside MPI,
 # there is one process, so this runs here, too:

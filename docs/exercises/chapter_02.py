@@ -4,11 +4,12 @@ import minigrad as mg
 
 
 def walk(tape):
-    """Return the derivatives of the last step of a tape with respect to every step, as a list of floats.
+    """Return the derivatives of the last number on a tape with respect to every number, as a list of floats.
 
-    The tape is a list of steps, in the order of execution. Step k is a list of edges (j, d): the step was computed from
-    step j < k, and d is its derivative along this edge alone. The same j may occur twice. A leaf is an empty list. A
-    step on which the last step does not depend has the derivative 0. Visit each step once: there may be 2 ** 200 paths.
+    The tape is a list of numbers, in the order of execution. Number k is a list of edges (j, d): it was computed from
+    number j < k, and d is its derivative along this edge alone. The same j may occur twice. A leaf is an empty list. A
+    number on which the last one does not depend has the derivative 0. Visit each number once: there may be 2 ** 200
+    paths.
     """
     raise NotImplementedError
 

@@ -4,9 +4,9 @@ import numpy as np
 
 
 def matmul_rule(g, a, b):
-    """Return (da, db), the gradients of a (..., m, k) and b (..., k, n), from g, the gradient of a @ b.
+    """Return (da, db), the gradients of a (..., i, p) and b (..., p, j), from g, the gradient of a @ b.
 
-    Leading axes broadcast: for example, if a is (5, 1, m, k) and b is (7, k, n), then g is (5, 7, m, n). da has the
+    Leading axes broadcast: for example, if a is (5, 1, i, p) and b is (7, p, j), then g is (5, 7, i, j). da has the
     shape of a, and db has the shape of b.
     """
     raise NotImplementedError
@@ -21,5 +21,5 @@ def bilinear_rule(g, x, w, z):
 
 
 def solve_rule(g, a, b):
-    """Return (da, db) for x = np.linalg.solve(a, b); a is (n, n), b is (n,), and g (n,) is the gradient of x."""
+    """Return (da, db) for x = np.linalg.solve(a, b); a is (i, i), b is (i,), and g (i,) is the gradient of x."""
     raise NotImplementedError

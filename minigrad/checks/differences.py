@@ -61,7 +61,7 @@ def gradcheck(
         Tensors are perturbed in place and restored, so `f` may also use them from its closure, as a Module uses its
         parameters.
     eps : float
-        The step.
+        The step size.
     atol, rtol : float
         A gradient is right if it is within ``atol + rtol * (largest entry of this gradient)``.
     rng : numpy Generator or seed

@@ -5,7 +5,7 @@ else:
 
 - *complex step*: an analytic f has f(x + i h v) = f(x) + i h f'(x) v + O(h ** 2). With h = 1e-30 the imaginary part is
   h f'(x) v to machine precision, because no two numbers are subtracted.
-- *adjoint*: a linear f and its rule are a matrix and its transpose, <f(x), y> = <x, f'(y)>. There is no step to choose.
+- *adjoint*: a linear f and its rule are a matrix and its transpose, <f(x), y> = <x, f'(y)>. No step size is needed.
 - *Taylor*: the remainder of the first-order approximation shrinks as h ** 2. With a wrong gradient it shrinks only as
   h once h is small, so the observed order drops from 2 to 1.
 
@@ -165,10 +165,10 @@ def taylor_check(f: Function, inputs: Inputs, *, rng: Rng = 0) -> float:
 
     Notes
     -----
-    The order is computed from the two smallest steps whose remainder is larger than rounding, which is measured. A
+    The order comes from the two smallest step sizes whose remainder is larger than rounding, which is measured. A
     relative error of 1e-4 along the direction is caught, and most of 1e-6, where the terms of `f` and its curvature are
     about as large as its slope. Not caught: an error of 1e-11 in a linear function, or one without a part along the
-    random direction. A kink is seen only if it lies within the steps.
+    random direction. A kink is seen only if a step size reaches it.
 
     Examples
     --------

@@ -122,12 +122,12 @@ def size() -> int:
 
 
 def gather(value: T) -> list[T]:
-    """Return on all processes what each of them gives, in the order of their ranks; wait until all are here.
+    """Return on all processes the list of their values, in the order of their ranks; wait until all have called.
 
     Raises
     ------
     TimeoutError
-        If a process does not come within MINIGRAD_WAIT seconds (a variable of the environment; by default 600).
+        If a process does not call within MINIGRAD_WAIT seconds (a variable of the environment; by default 600).
 
     Examples
     --------
@@ -148,7 +148,7 @@ def gather(value: T) -> list[T]:
 
 
 def broadcast(value: T) -> T:
-    """Return on all processes what rank 0 gives.
+    """Return on all processes the value of rank 0.
 
     Raises
     ------
@@ -165,9 +165,9 @@ def broadcast(value: T) -> T:
 
 
 def agree(facts: Mapping[str, object]) -> None:
-    """Raise ValueError on all processes, unless they give the same facts: another kernel of BLAS means other bits.
+    """Raise ValueError on all processes if their facts differ. Another kernel of BLAS, for example, gives other bits.
 
-    The variable MINIGRAD_UNEQUAL=1 lets them go on, if that is wanted.
+    If the environment variable MINIGRAD_UNEQUAL is 1, a difference is ignored.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Shards: how a batch is cut, and how what its parts give is added, so that the sum does not depend on who computes.
+"""Shards: a batch in parts, whose gradients are added so that the sum does not depend on who computes which part.
 
 A sum of floating-point numbers depends on its order, and so a run on four machines usually differs from one on two.
 Here each global batch is cut into a fixed number of *shards*, a property of the run, as the seed is. A shard is
-computed by itself: it has its own statistics of batch norm, its own draws of dropout and augmentation. What the shards
-give is added in a binary tree over the shards, here four of them::
+computed by itself: it has its own statistics of batch norm, its own draws of dropout and augmentation. The gradients
+of the shards are added in a binary tree, here for four shards::
 
                  (g0 + g1) + (g2 + g3)
     1 process     0    0      0    0      adds all

@@ -417,7 +417,7 @@ class SiLU(Module):
 
 
 class GELU(Module):
-    """x times the share of normal numbers below x: see :func:`minigrad.gelu`.
+    """x times the probability that a standard normal number is below x: see :func:`minigrad.gelu`.
 
     Examples
     --------
@@ -575,7 +575,7 @@ class ConvTranspose2d(Module):
     c_in, c_out : int
         Channels in and out.
     kernel, stride, padding, output_padding : int or (int, int)
-        ho = (h - 1) stride - 2 padding + kernel + output_padding, and so for the width.
+        ho = (h - 1) stride - 2 padding + kernel + output_padding, and likewise for the width.
     bias : bool
     rng : numpy Generator or seed
         For He initialisation. An output is the sum of kh kw c_in / (sy sx) products on average; that is the fan-in. The

@@ -318,7 +318,7 @@ class Module:
         return (found for name, value in vars(self).items() for found in self._walk(name, value))
 
     def _walk(self, name: str, value: object, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-        """Yield what an attribute holds; refuse parameters, buffers and modules in what is not walked, as a set."""
+        """Yield what an attribute holds; refuse parameters, buffers and modules in other containers, such as sets."""
         inside = (*above, id(value))
         if id(value) in above:  # a list may hold itself
             return
@@ -376,7 +376,7 @@ class Unmatched(NamedTuple):
 
 
 def _as_array(value: Any) -> Array:
-    """Return the array of a Tensor or of numbers; of anything else an array of an object, which fits nowhere."""
+    """Return the array of a Tensor or of numbers; of anything else an object array, which fits no parameter."""
     value = array_of(value)
     try:
         return value if is_array(value) else np.asarray(value)

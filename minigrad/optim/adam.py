@@ -96,8 +96,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: weights decay by ``lr * weight_decay`` of themselves, whatever their gradients.
 
-    In Adam, a large gradient makes the decay small, which is a part of it: both are divided by the root of v. AdamW
-    multiplies the weights by 1 - lr weight_decay before Adam's step, which then has none.
+    In Adam, weight decay is a part of the gradient. So it is divided by the root of v, too, and weights with large
+    gradients decay less. AdamW multiplies the weights by 1 - lr weight_decay, and then takes Adam's step without decay.
     I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
 
     Parameters

@@ -24,7 +24,7 @@ Group: TypeAlias = dict[str, Any]
 
 
 class Groups:
-    """The groups of an optimizer, and the slots of their parameters: the parent class of Optimizer, which see."""
+    """The groups of an optimizer, and the slots of their parameters: the parent class of Optimizer."""
 
     checks: ClassVar[dict[str, Callable[[str, str, Any], object]]] = {"lr": number, "lr_factor": number}
 
@@ -52,7 +52,7 @@ class Groups:
 
     @property
     def lr(self) -> float:
-        """The learning rate; to set it sets the rates of all groups, which keep their ratios to it."""
+        """The learning rate. Setting it also sets the rates of all groups, in the same ratios."""
         return self._lr
 
     @lr.setter
@@ -80,7 +80,7 @@ class Groups:
     # State -----------------------------------------------------------------------------------
 
     def _others(self) -> dict[str, Any]:
-        """Return the attributes that a class of the user's added."""
+        """Return the attributes that a user's class added."""
         return {name: v for name, v in vars(self).items() if name not in ("slots", "asked", "_lr", "groups", "state")}
 
     def _per_parameter(self) -> list[str]:
@@ -100,7 +100,7 @@ class Groups:
         return state | copy.deepcopy(self._others())
 
     def at_present(self, state: Any) -> Any:
-        """Return a state of an earlier version, in which groups had no rates of their own, as one of today."""
+        """Return a state of an earlier version, in which groups had no rates of their own, in the current form."""
         groups = state.get("groups") if isinstance(state, Mapping) else None
         if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
             return state  # which will be refused
@@ -203,5 +203,5 @@ def _groups(owner: Groups, params: Iterable[Tensor | Group], settings: Group) ->
 
 
 def _as_given(caller: str, name: str, value: Any) -> object:
-    """Return a setting that a class does not check as a file gives it back: Python's numbers, and lists for tuples."""
+    """Return an unchecked setting in the form in which a file returns it: Python's numbers, and lists for tuples."""
     return python_number(value) if isinstance(value, np.generic) else [*value] if isinstance(value, tuple) else value

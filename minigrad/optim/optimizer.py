@@ -1,8 +1,8 @@
 """Optimizer: groups of parameters with their settings, and the loop around a rule that moves one parameter.
 
-An optimizer is a rule, its method ``update``: from a parameter's gradient and from arrays that belong to the parameter,
-its *slots*, it moves the parameter. The base class does the rest: it holds the groups, calls the rule for
-every parameter that has a gradient, and saves and restores the slots by their names.
+An optimizer is a rule: its method ``update`` moves a parameter, given the parameter's gradient and its *slots*, the
+arrays that the optimizer stores for this parameter. The parent class does the rest: it holds the groups, calls the rule
+for every parameter that has a gradient, and saves and restores the slots by their names.
 
 Next: :mod:`minigrad.optim.sgd`.
 """
@@ -20,7 +20,7 @@ from minigrad.optim.groups import Groups
 
 
 class Optimizer(Groups):
-    """The base of optimizers. One of your own defines `update`, the rule for one parameter.
+    """The parent class of optimizers. An optimizer of your own defines `update`, the rule for one parameter.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class Optimizer(Groups):
     -----
     The rule is a method ``update(self, w, g, SLOTS, *, SETTINGS)``. `w` is the array of the parameter, `g` that of its
     gradient. Then it names its slots: arrays like `w`, zeros before the first step. It writes into `w` and the slots,
-    ``w -= ...``, not ``w = w - ...``, and leaves `g` as it is. Behind the ``*`` it names the settings that it asks for;
-    ``lr`` is one of them. ``t`` is another: the number of this parameter's steps, this one included.
+    ``w -= ...``, not ``w = w - ...``, and leaves `g` as it is. After the ``*`` it names the settings that it needs,
+    such as ``lr``. One of them may be ``t``, the number of this parameter's steps, this one included.
 
     Examples
     --------
@@ -87,8 +87,8 @@ class Optimizer(Groups):
     def step(self) -> None:
         """Move every parameter that has a gradient.
 
-        Its ``.data`` becomes a new array: the old one, which the tape may store, is not written into. A slot that fades
-        to 0 is no error, whatever NumPy's errstate.
+        Its ``.data`` becomes a new array: the old one, which the tape may store, is not written into. A slot that
+        underflows to 0 raises no error, whatever NumPy's errstate is.
         """
         for group in self.groups:
             settings = self.settings(group)

@@ -36,7 +36,7 @@ def _iterations(caller: str, name: str, value: Any) -> list[int]:
 
 
 class Schedule:
-    """The base of schedules: the learning rate is its first value times a factor of the iteration.
+    """The parent class of schedules: the learning rate is its initial value times a factor for each iteration.
 
     Call :meth:`step` after each step of the optimizer. A schedule of your own defines :meth:`factor`.
 

@@ -138,11 +138,11 @@ def test_a_check_has_a_hint_and_its_messages_state_facts(path):
 #: Slips that make no difference: (chapter, exercise) -> the change, as `slips` names it.
 HARMLESS = {
     (3, "unbroadcast"): ["size == 1 < g.shape[axis] -> size == 1 <= g.shape[axis]"],  # a sum of one is itself
-    (10, "merged_statistics"): [  # the last digit only
+    (11, "merged_statistics"): [  # the last digit only
         "mean + (share * off).sum(0) -> mean - (share * off).sum(0)",
         "mean + (share * off).sum(0) -> mean",
     ],
-    (12, "orthogonal"): [  # signs are 1 or -1
+    (13, "orthogonal"): [  # signs are 1 or -1
         "math.sqrt(2) * q * np.sign(np.diag(r)) -> math.sqrt(2) * q / np.sign(np.diag(r))"
     ],
 }
@@ -223,6 +223,9 @@ def walk_once(tape):
 
 #: What a student may well believe: (chapter, exercise) -> an answer.
 MISTAKEN = [
+    (0, "taylor_polynomial", lambda derivatives, h: sum(d * h**k for k, d in enumerate(derivatives))),
+    (0, "jacobian", lambda f, x: np.stack([(f(x + 1e-5 * e) - f(x - 1e-5 * e)) / 2e-5 for e in np.eye(len(x))])),
+    (0, "weighted_sum", lambda w, means, variances: (np.sum(w * means), np.sum(w * variances))),
     (1, "derivative_by_hand", lambda x: 2 * x * np.exp(x**2) / (1 + np.exp(x**2))),
     (1, "fourth_order_difference", lambda f, x, h: (f(x + h) - f(x - h)) / (2 * h)),
     (1, "complex_step_gradient", by_differences),
@@ -241,6 +244,9 @@ MISTAKEN = [
     (6, "taylor_order", lambda f, gradient, x, v, h=1e-4: 2.0),
     (6, "adjoint_gap", lambda forward, rule, x_shape, y_shape, rng: 0.0),
     (6, "mended_rule", lambda g, x, eps=1e-5: g / np.sqrt((x**2).mean(axis=1, keepdims=True) + eps)),
+    (7, "merged", lambda w1, b1, w2, b2: (w1 @ w2, b1.sum() + b2)),
+    (7, "interpolating_net", lambda positions, values: (np.diff(values), positions[:-1], values[0])),
+    (7, "convolution_matrix", lambda w, size: np.array([np.convolve(e, w, "valid") for e in np.eye(size)])),
 ]
 
 
