@@ -52,3 +52,5 @@ def check_conv2d(work):
                 x,
                 weights,
             )
+    x, weights = rng.standard_normal((1, 4, 4, 2)), rng.standard_normal((3, 3, 2, 3))
+    compare(work, "conv2d(x, w)", lambda x, w: work.conv2d(x, w), lambda x, w: mg.conv2d(x, w), x, weights)

@@ -48,7 +48,11 @@ def check_SGD(work):
             for i, (p, q) in enumerate(zip(yours, ours, strict=True)):
                 case = f"parameter {i} after step {step + 1}, momentum {momentum}, weight decay {decay}"
                 same(case, p.data, q.data)
-    w = work.Tensor(np.ones(3, "float32"))
-    sgd = work.SGD([w], 0.1)
-    sgd.step({w: np.ones(3, "float32")})
+    w, reference = work.Tensor(np.ones(3, "float32")), np.ones(3)
+    sgd, v = work.SGD([w], 0.1), 0
+    for step in (1, 2):
+        sgd.step({w: np.ones(3, "float32")})
+        v = 0.9 * v + 1 + 1e-4 * reference
+        reference = reference - 0.1 * v
+        same(f"w after step {step} of SGD([w], 0.1), with w = 1 and g = 1", w.data, reference, 1e-6)
     assert w.data.dtype == "float32", f"a step turned float32 data into {w.data.dtype}"

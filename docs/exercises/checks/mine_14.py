@@ -127,10 +127,10 @@ def block_equals(work, make, name, *, residual):
 
 
 def net_equals(work, block, name, build):
-    """Compare a net of 14 layers with minigrad's: logits in training and in evaluation, and all gradients."""
+    """Compare a net of 20 layers with minigrad's: logits in training and in evaluation, and all gradients."""
     rng = np.random.default_rng(0)
-    case = f"Net({name}, 14, 4, rng)"
-    yours, ours = work.Net(block, 14, 4, rng), build(14, width=4, in_channels=1, dtype="float64")
+    case = f"Net({name}, 20, 2, rng)"
+    yours, ours = work.Net(block, 20, 2, rng), build(20, width=2, in_channels=1, dtype="float64")
     names = [path for path, _ in ours.named_parameters()]
     start = {path: p for path, p in zip(names, work.parameters(yours), strict=False)}
     shapes = [p.shape for p in ours.parameters()]
