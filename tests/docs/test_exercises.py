@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -104,17 +103,16 @@ def test_check_says_where_an_exception_was_raised(desk):
         ("    return derivative_by_hand(x)\n", r"RecursionError: calls are nested more than [\d,]+ deep (line \d+)"),
         ("    raise SystemExit\n", "SystemExit: it ends the program"),
         ("    import os\n    os._exit(3)\n", "it ended the whole process (exit status 3)"),
-        ("    while True:\n        pass\n", "it has not ended after 3 seconds, and was stopped"),
-        ("    np.linalg.svd(np.ones((5000, 5000)))\n", "it has not ended after 3 seconds, and was stopped"),
+        ("    while True:\n        pass\n", "it has not ended after 5 seconds, and was stopped"),
+        ("    np.linalg.svd(np.ones((5000, 5000)))\n", "it has not ended after 5 seconds, and was stopped"),
         ("    return input()\n", r"EOFError: .* (line \d+)"),
     ],
     ids=["None", "str", "recursion", "exit", "process", "loop", "NumPy", "input"],
 )
 def test_check_names_each_fault_and_goes_on(desk, code, message):
     put(desk, "derivative_by_hand", f"def derivative_by_hand(x):\n{code}")
-    start = time.monotonic()
-    done = run("check", desk, 1, "--seconds", 3)
-    assert time.monotonic() - start < 60
+    endless = ("--seconds", 5) if "5 seconds" in message else ()
+    done = run("check", desk, 1, *endless)
     first, second, third, *_ = done.stdout.splitlines()
     pattern = re.escape("derivative_by_hand: not yet: ") + re.sub(r"(?<!\\)[()?]", r"\\\g<0>", message)
     assert re.search(pattern + "$", first), first
@@ -136,8 +134,8 @@ def test_a_walk_of_every_path_is_stopped(desk):
     return totals
 """
     put(desk, "walk", code, "chapter_02.py")
-    done = run("check", desk, 2, "--seconds", 3)
-    assert "walk: not yet: it has not ended after 3 seconds, and was stopped" in done.stdout
+    done = run("check", desk, 2, "--seconds", 5)
+    assert "walk: not yet: it has not ended after 5 seconds, and was stopped" in done.stdout
     assert "make_swish: not yet: it is still to be written" in done.stdout
 
 
@@ -146,14 +144,14 @@ def test_a_walk_of_every_path_is_stopped(desk):
     [
         ("def f(:\n", "the file cannot be imported: SyntaxError: invalid syntax (line 1)"),
         ("import numpy as np\n\nnp.nothing\n", "the file cannot be imported: AttributeError: "),
-        ("while True:\n    pass\n", "it has not ended after 3 seconds, and was stopped"),
+        ("while True:\n    pass\n", "it has not ended after 5 seconds, and was stopped"),
         ("", "there is no derivative_by_hand in this file"),
     ],
     ids=["syntax", "exception", "loop", "empty"],
 )
 def test_a_file_that_cannot_be_used_is_told_so(desk, text, message):
     (desk / "chapter_01.py").write_text(text)
-    done = run("check", desk, 1, "--seconds", 3)
+    done = run("check", desk, 1, "--seconds", 5)
     assert done.returncode == 1
     assert f"derivative_by_hand: not yet: {message}" in done.stdout.splitlines()[0]
 
@@ -229,7 +227,7 @@ def test_grade_makes_the_table_of_a_class(tmp_path, small, capfd):
         "    print('noise')\n    while True:\n        pass\n",
     )
     put(tmp_path / "bo", "fourth_order_difference", "def fourth_order_difference(f, x, h):\n    return x\n")
-    assert main(["grade", str(tmp_path), "--csv", str(tmp_path / "marks.csv"), "--seconds", "5"]) == 0
+    assert main(["grade", str(tmp_path), "--csv", str(tmp_path / "marks.csv"), "--seconds", "10"]) == 0
     printed = capfd.readouterr()
     assert printed.out.splitlines() == [
         "student   1   4 mine all slow",
