@@ -265,4 +265,4 @@ print(f"mg.var(x): {mg.var(x):.2f}")
 #
 # .. literalinclude:: /exercises/chapter_00.py
 #
-# Fill in ``docs/exercises/chapter_00.py`` and run ``python docs/exercises/check.py 0``.
+# Fill in ``chapter_00.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 0``.

@@ -260,6 +260,6 @@ assert abs(by_tape.data - gradient).max() < 1e-7
 #
 # .. literalinclude:: /exercises/chapter_01.py
 #
-# Fill in ``docs/exercises/chapter_01.py`` and run ``python docs/exercises/check.py 1``.
+# Fill in ``chapter_01.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 1``.
 
 show()

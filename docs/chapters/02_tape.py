@@ -281,6 +281,7 @@ except RuntimeError as error:
 #
 # .. literalinclude:: /exercises/chapter_02.py
 #
-# Fill in ``docs/exercises/chapter_02.py`` and run ``python docs/exercises/check.py 2``.
+# Fill in ``chapter_02.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 2``.
+# Then continue your own framework: :ref:`the milestone of chapter 2 <milestone-2>`.
 
 show()

@@ -243,6 +243,7 @@ except ValueError as error:
 #
 # .. literalinclude:: /exercises/chapter_03.py
 #
-# Fill in ``docs/exercises/chapter_03.py`` and run ``python docs/exercises/check.py 3``.
+# Fill in ``chapter_03.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 3``.
+# Then continue your own framework: :ref:`the milestone of chapter 3 <milestone-3>`.
 
 show()

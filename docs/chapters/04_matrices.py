@@ -279,6 +279,7 @@ fig.suptitle("Training a net of two layers, with gradients by hand")
 #
 # .. literalinclude:: /exercises/chapter_04.py
 #
-# Fill in ``docs/exercises/chapter_04.py`` and run ``python docs/exercises/check.py 4``.
+# Fill in ``chapter_04.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 4``.
+# Then continue your own framework: :ref:`the milestone of chapter 4 <milestone-4>`.
 
 show()

@@ -269,6 +269,6 @@ assert np.linalg.norm(slope_at(loss, w)) < 1e-6
 #
 # .. literalinclude:: /exercises/chapter_05.py
 #
-# Fill in ``docs/exercises/chapter_05.py`` and run ``python docs/exercises/check.py 5``.
+# Fill in ``chapter_05.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 5``.
 
 show()

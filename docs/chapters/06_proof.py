@@ -359,6 +359,6 @@ except mg.GradientError as error:
 #
 # .. literalinclude:: /exercises/chapter_06.py
 #
-# Fill in ``docs/exercises/chapter_06.py`` and run ``python docs/exercises/check.py 6``.
+# Fill in ``chapter_06.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 6``.
 
 show()

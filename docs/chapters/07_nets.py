@@ -382,4 +382,4 @@ assert min(found["fully connected"][0], found["fully connected"][-1]) > 0.5
 #
 # .. literalinclude:: /exercises/chapter_07.py
 #
-# Fill in ``docs/exercises/chapter_07.py`` and run ``python docs/exercises/check.py 7``.
+# Fill in ``chapter_07.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 7``.

@@ -375,6 +375,7 @@ print(f"gradcheck agrees for stride and padding {sizes}")
 #
 # .. literalinclude:: /exercises/chapter_08.py
 #
-# Fill in ``docs/exercises/chapter_08.py`` and run ``python docs/exercises/check.py 8``.
+# Fill in ``chapter_08.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 8``.
+# Then continue your own framework: :ref:`the milestone of chapter 8 <milestone-8>`.
 
 show()

@@ -400,6 +400,6 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 #
 # .. literalinclude:: /exercises/chapter_09.py
 #
-# Fill in ``docs/exercises/chapter_09.py`` and run ``python docs/exercises/check.py 9``.
+# Fill in ``chapter_09.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 9``.
 
 show()

@@ -628,6 +628,6 @@ assert by_minigrad.tobytes() == defined.tobytes()
 #
 # .. literalinclude:: /exercises/chapter_10.py
 #
-# Fill in ``docs/exercises/chapter_10.py`` and run ``python docs/exercises/check.py 10``.
+# Fill in ``chapter_10.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 10``.
 
 show()

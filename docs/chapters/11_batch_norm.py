@@ -382,6 +382,7 @@ assert (with_bn < good).sum() > (without < good).sum()
 #
 # .. literalinclude:: /exercises/chapter_11.py
 #
-# Fill in ``docs/exercises/chapter_11.py`` and run ``python docs/exercises/check.py 11``.
+# Fill in ``chapter_11.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 11``.
+# Then continue your own framework: :ref:`the milestone of chapter 11 <milestone-11>`.
 
 show()

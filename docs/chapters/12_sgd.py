@@ -389,6 +389,7 @@ assert ends["lr 0.1, momentum 0.9, drop"] < 0.5 * ends["lr 0.1, momentum 0.9"]
 #
 # .. literalinclude:: /exercises/chapter_12.py
 #
-# Fill in ``docs/exercises/chapter_12.py`` and run ``python docs/exercises/check.py 12``.
+# Fill in ``chapter_12.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 12``.
+# Then continue your own framework: :ref:`the milestone of chapter 12 <milestone-12>`.
 
 show()

@@ -328,6 +328,6 @@ for step in (1, 2):
 #
 # .. literalinclude:: /exercises/chapter_13.py
 #
-# Fill in ``docs/exercises/chapter_13.py`` and run ``python docs/exercises/check.py 13``.
+# Fill in ``chapter_13.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 13``.
 
 show()

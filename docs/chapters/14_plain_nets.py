@@ -265,6 +265,7 @@ assert first > 10 * last
 #
 # .. literalinclude:: /exercises/chapter_14.py
 #
-# Fill in ``docs/exercises/chapter_14.py`` and run ``python docs/exercises/check.py 14``.
+# Fill in ``chapter_14.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 14``.
+# Then continue your own framework: :ref:`the milestone of chapter 14 <milestone-14>`.
 
 show()

@@ -325,6 +325,7 @@ assert np.median(left["residual-20"]) < 20 < 60 < min(left["plain-20"])
 #
 # .. literalinclude:: /exercises/chapter_15.py
 #
-# Fill in ``docs/exercises/chapter_15.py`` and run ``python docs/exercises/check.py 15``.
+# Fill in ``chapter_15.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 15``.
+# Then continue your own framework: :ref:`the milestone of chapter 15 <milestone-15>`.
 
 show()

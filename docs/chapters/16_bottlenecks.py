@@ -276,6 +276,6 @@ for name in ("ResNet-34", "ResNet-50", "ResNet-152"):
 #
 # .. literalinclude:: /exercises/chapter_16.py
 #
-# Fill in ``docs/exercises/chapter_16.py`` and run ``python docs/exercises/check.py 16``.
+# Fill in ``chapter_16.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 16``.
 
 show()

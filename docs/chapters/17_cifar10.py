@@ -371,6 +371,6 @@ for depth, error in paper_errors.items():
 #
 # .. literalinclude:: /exercises/chapter_17.py
 #
-# Fill in ``docs/exercises/chapter_17.py`` and run ``python docs/exercises/check.py 17``.
+# Fill in ``chapter_17.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 17``.
 
 show()

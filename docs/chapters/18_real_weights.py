@@ -309,6 +309,6 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 #
 # .. literalinclude:: /exercises/chapter_18.py
 #
-# Fill in ``docs/exercises/chapter_18.py`` and run ``python docs/exercises/check.py 18``.
+# Fill in ``chapter_18.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 18``.
 
 show()

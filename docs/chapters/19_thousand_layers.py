@@ -282,6 +282,6 @@ print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside /
 #
 # .. literalinclude:: /exercises/chapter_19.py
 #
-# Fill in ``docs/exercises/chapter_19.py`` and run ``python docs/exercises/check.py 19``.
+# Fill in ``chapter_19.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 19``.
 
 show()

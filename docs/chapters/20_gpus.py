@@ -240,6 +240,6 @@ assert "matmul" in counts
 #
 # .. literalinclude:: /exercises/chapter_20.py
 #
-# Fill in ``docs/exercises/chapter_20.py`` and run ``python docs/exercises/check.py 20``.
+# Fill in ``chapter_20.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 20``.
 
 show()

@@ -565,6 +565,6 @@ assert loss < 1
 #
 # .. literalinclude:: /exercises/chapter_21.py
 #
-# Fill in ``docs/exercises/chapter_21.py`` and run ``python docs/exercises/check.py 21``.
+# Fill in ``chapter_21.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 21``.
 
 show()

@@ -5,7 +5,6 @@ import importlib.util
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from docs.exercises import worker
 from tests.tools.mutants import walk
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +30,6 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def check():
-    return load(DOCS / "exercises/check.py")
 
 
 def functions(path):
@@ -71,7 +66,9 @@ def test_a_chapter_has_its_parts(path):
     assert text.endswith("\n\nshow()\n"), "the last line shows the figures of the program"
     assert ".. literalinclude:: /../m" in text, "code of minigrad or models is included"
     assert f"\n# .. literalinclude:: /exercises/chapter_{number:02}.py" in text
-    assert f"docs/exercises/check.py {number}``" in text
+    assert f"``python -m docs.exercises check FOLDER {number}``" in text
+    milestone = (DOCS / f"exercises/checks/mine_{number:02}.py").is_file()
+    assert (f"<milestone-{number}>`" in text) == milestone
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -119,14 +116,24 @@ def test_every_exercise_has_a_task_a_solution_and_a_check(number):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_every_stub_fails_and_every_solution_passes(check, number):
+def test_every_stub_is_open_and_every_solution_is_done(number):
     stubs, solutions, checks = (load(exercises(number, kind)) for kind in ("", "solutions", "checks"))
     for name in functions(exercises(number)):
-        with pytest.raises(NotImplementedError):
-            vars(checks)[f"check_{name}"](stubs)
-        vars(checks)[f"check_{name}"](solutions)
-    assert {why for _, why in check.outcomes(number)} == {"it is still to be written"}
-    assert {why for _, why in check.outcomes(number, solutions=True)} == {""}
+        check = vars(checks)[f"check_{name}"]
+        assert worker.result(name, stubs, check) == ("open", "it is still to be written")
+        assert worker.result(name, solutions, check) == ("done", "")
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "exercises/checks").glob("*_*.py")), ids=lambda path: path.stem)
+def test_a_check_has_a_hint_and_its_messages_state_facts(path):
+    """What to think belongs into the hint, which is given on demand and is right whatever the mistake is."""
+    for name, node in functions(path).items():
+        if name.startswith("check_"):
+            assert len((ast.get_docstring(node) or "").split()) > 5, f"{name} has no hint"
+        for statement in ast.walk(node):
+            if isinstance(statement, ast.Assert):
+                assert statement.msg, f"{name}: an assertion without a message"
+                assert "?" not in ast.unparse(statement.msg), f"{name}: a message asks"
 
 
 # Wrong answers -------------------------------------------------------------------------------
@@ -144,11 +151,12 @@ HARMLESS = {
 }
 
 
-def slips(number, name):
-    """Yield (change, module): the solutions of a chapter, with one sign, constant or term of one exercise changed."""
-    source = exercises(number, "solutions").read_text(encoding="utf-8")
+def slips(path, name):
+    """Yield (change, module): a file of solutions, with one sign, constant or term of one function or class changed."""
+    source = path.read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)
-    for _, before, after in walk(functions(exercises(number, "solutions"))[name]):
+    (written,) = (node for node in ast.parse(source).body if getattr(node, "name", "") == name)
+    for _, before, after in walk(written):
         if isinstance(before, ast.Assign) and isinstance(after, ast.Pass):
             continue  # np.empty may hand out an array that holds what was right before
         if isinstance(after, ast.Call) and ast.unparse(after.func).endswith(("maximum", "minimum")):
@@ -158,7 +166,7 @@ def slips(number, name):
         tail = lines[last].encode()[before.end_col_offset :].decode()
         bare = isinstance(after, ast.stmt | ast.Slice)
         text = ast.unparse(after) if bare else f"({ast.unparse(after)})"
-        module = types.ModuleType(f"slip_{number:02}")
+        module = types.ModuleType(f"slip_{path.stem}")
         changed = "".join([*lines[:first], head, text, tail, *lines[last + 1 :]])
         exec(compile(changed, module.__name__, "exec"), vars(module))
         yield f"{ast.unparse(before)} -> {ast.unparse(after)}", module
@@ -190,7 +198,11 @@ def test_no_slip_of_the_hand_passes(number):
     checks = vars(load(exercises(number, "checks")))
     passed = {}
     for name in functions(exercises(number)):
-        unnoticed = [change for change, work in slips(number, name) if passes(checks[f"check_{name}"], work)]
+        unnoticed = [
+            change
+            for change, work in slips(exercises(number, "solutions"), name)
+            if passes(checks[f"check_{name}"], work)
+        ]
         if unnoticed != HARMLESS.get((number, name), []):
             passed[name] = unnoticed
     assert passed == {}
@@ -246,78 +258,6 @@ def test_a_mistaken_answer_is_told_so(number, name, answer):
     check = vars(load(exercises(number, "checks")))[f"check_{name}"]
     with pytest.raises(AssertionError, match=r"\w"):
         check(types.SimpleNamespace(**{name: answer}))
-
-
-# The command ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def desk(tmp_path):
-    """Copy the exercises of chapter 1 to where they can be worked on."""
-    for kind in ("", "solutions", "checks"):
-        (tmp_path / "docs/exercises" / kind).mkdir(parents=True, exist_ok=True)
-        shutil.copy(exercises(1, kind), tmp_path / "docs/exercises" / kind)
-    shutil.copy(DOCS / "exercises/check.py", tmp_path / "docs/exercises")
-    return tmp_path
-
-
-def run(folder, *arguments):
-    command = [sys.executable, "-W", "error", "docs/exercises/check.py", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def test_the_command_says_what_is_done_and_what_is_not(desk):
-    done = run(desk, "1")
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == ["chapter 1: docs/exercises/chapter_01.py"] + [
-        f"  {name}: not yet: it is still to be written" for name in functions(exercises(1))
-    ]
-    solved = run(desk, "--solutions")
-    assert solved.returncode == 0
-    assert solved.stdout.splitlines() == ["chapter 1: docs/exercises/solutions/chapter_01.py"] + [
-        f"  {name}: done" for name in functions(exercises(1))
-    ]
-
-
-def test_the_command_names_the_fault_and_its_line(desk):
-    mine = desk / "docs/exercises/chapter_01.py"
-    mine.write_text(
-        "def derivative_by_hand(x):\n    return 2 * x\n\n\n"
-        'def fourth_order_difference(f, x, h):\n    return {}["sin"]\n\n\n'
-        + exercises(1, "solutions").read_text().split("\n\n\n")[-1].replace("np.", "__import__('numpy').")
-    )
-    done = run(desk, "1")
-    assert done.returncode == 1
-    _, first, second, third = done.stdout.splitlines()
-    assert first.startswith("  derivative_by_hand: not yet: at x = -2.0: expected -3.9")
-    assert second.endswith("not yet: KeyError: 'sin' (chapter_01.py, line 6)")
-    assert third == "  complex_step_gradient: done"
-
-
-def test_what_the_check_cannot_use_is_not_blamed_on_a_line(desk):
-    mine = desk / "docs/exercises/chapter_01.py"
-    mine.write_text(mine.read_text().replace("raise NotImplementedError", "return None"))
-    done = run(desk, "1")
-    assert done.returncode == 1
-    assert "not yet: TypeError: " in done.stdout
-    assert "(in the check: can it use what you return?)" in done.stdout
-    assert ", line " not in done.stdout
-
-
-def test_the_index_shows_what_the_command_prints(desk):
-    text = exercises(1, "solutions").read_text()
-    first, second, _ = (ast.get_source_segment(text, node) for node in functions(exercises(1, "solutions")).values())
-    central = second.replace("(4 * near - far) / 3", "near")
-    stub = "def complex_step_gradient(f, x):\n    raise NotImplementedError\n"
-    (desk / "docs/exercises/chapter_01.py").write_text("\n\n\n".join(["import numpy as np", first, central, stub]))
-    shown = (DOCS / "chapters/GALLERY_HEADER.rst").read_text()
-    assert "".join(f"   {line}\n" for line in run(desk, "1").stdout.splitlines()) in shown
-
-
-def test_the_command_knows_which_chapters_there_are(desk):
-    done = run(desk, "2")
-    assert done.returncode == 2
-    assert "there are no exercises of chapter 2; there are those of [1]" in done.stderr
 
 
 # The programs --------------------------------------------------------------------------------

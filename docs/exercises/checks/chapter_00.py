@@ -4,6 +4,9 @@ import numpy as np
 
 
 def check_taylor_polynomial(work):
+    """Term k is the k-th derivative, times h ** k, divided by k factorial. Only sums and products with h are needed, so
+    an array h works as a number does.
+    """
     got = work.taylor_polynomial([7.0], 0.5)
     assert got == 7, f"the polynomial of degree 0 is f(x) everywhere: expected 7, got {got}"
     got = work.taylor_polynomial([1.0, 3.0, 6.0, 6.0], 2.0)  # f = t ** 3 at 1
@@ -16,6 +19,9 @@ def check_taylor_polynomial(work):
 
 
 def check_jacobian(work):
+    """Move one input at a time, in a copy of x: this gives the derivatives of all results by this input. Are they a row
+    or a column, if the shape is (results, inputs)?
+    """
     moved = []
 
     def f(x):
@@ -25,18 +31,22 @@ def check_jacobian(work):
     x = np.array([0.5, -1.0, 2.0])
     expected = np.array([[-1.0, 0.5, 0], [0, 0, np.cos(2.0)], [1, 0, 4], [0, np.exp(-1.0), 0]])
     got = work.jacobian(f, x)
-    assert np.array_equal(x, [0.5, -1.0, 2.0]), "x was changed; change a copy instead"
-    assert np.shape(got) != (3, 4), "expected the shape (results, inputs) = (4, 3), got (3, 4): the transpose"
+    assert np.array_equal(x, [0.5, -1.0, 2.0]), "the array x was changed"
     assert np.shape(got) == (4, 3), f"expected the shape (results, inputs) = (4, 3), got {np.shape(got)}"
     worst = np.abs(got - expected).max()
-    assert worst < 1e-8, f"an entry is wrong by {worst:.1g}; a central difference with a step of 1e-5 is better"
+    assert worst < 1e-8, f"the largest error of an entry is {worst:.1g}, expected less than 1e-8"
     steps = np.array([np.abs(at - x).max() for at in moved])
-    assert np.allclose(steps[steps > 0], 1e-5, rtol=1e-6), "the step is 1e-5 in each input"
+    assert np.allclose(steps[steps > 0], 1e-5, rtol=1e-6), (
+        f"expected steps of 1e-5 in each input, got steps from {steps[steps > 0].min():.3g} to {steps.max():.3g}"
+    )
     got = work.jacobian(lambda x: 3 * x, np.zeros(1))
     assert np.shape(got) == (1, 1), f"one input and one result: expected the shape (1, 1), got {np.shape(got)}"
 
 
 def check_weighted_sum(work):
+    """The mean of a sum is the sum of the means. The variance of w * x is w ** 2 times the variance of x, and variances
+    of independent numbers add up.
+    """
     rng = np.random.default_rng(0)
     weights, means, variances = np.array([2.0, -1.0, 0.5]), np.array([1.0, 4.0, -2.0]), np.array([1.0, 0.25, 9.0])
     x = means + np.sqrt(variances) * rng.standard_normal((400_000, 3))

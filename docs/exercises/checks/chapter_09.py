@@ -10,6 +10,9 @@ import minigrad as mg
 
 
 def check_intensity(work):
+    """Count the operations, 2 for each multiply-add, and the bytes, 4 for each number. A row of the columns has kh kw c
+    numbers. Writing and reading the columns moves each of their numbers twice.
+    """
     cases = [
         ((1024, (3, 3), 1, 16, 16, False), 1024 * 4608 / (1024 * 1280 + 9216), "3x3, 16 channels, at once"),
         ((1024, (3, 3), 1, 16, 16, True), 1024 * 4608 / (1024 * 128 + 9216), "3x3, 16 channels, in blocks"),
@@ -35,6 +38,9 @@ def check_intensity(work):
 
 
 def check_convolve_in_blocks(work):
+    """Compute the bytes of the columns of one image, and from them the number of images in a block. Allocate the buffer
+    once, before the loop. In the last block, use only as much of the buffer as there are images left.
+    """
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((11, 12, 10, 4), "f4"), rng.standard_normal((3, 2, 4, 5), "f4")
     expected = mg.conv2d(x, w)
@@ -61,6 +67,9 @@ def check_convolve_in_blocks(work):
 
 
 def check_sum_of_products(work):
+    """Which numbers are added, and in which order, must not depend on the threads. So let each part be one task that
+    copies its first product and adds the others; collect the four results in the order of the parts.
+    """
     rng = np.random.default_rng(0)
     scale = 10.0 ** rng.integers(-3, 4, (23, 1, 1))
     values = (rng.standard_normal((23, 20, 20)) * scale).astype("f4")

@@ -41,6 +41,9 @@ class Number:
 
 
 def check_three_outputs(work):
+    """Two outputs and three weights need four products at the points 0, 1, -1 and infinity. Three outputs and two
+    weights need the same number. Products at 1 and -1 use sums and differences of the two weights.
+    """
     rng = np.random.default_rng(0)
     for _ in range(3):
         x, w = ([Fraction(int(k)) for k in rng.integers(-9, 10, size)] for size in (4, 2))
@@ -54,6 +57,10 @@ def check_three_outputs(work):
 
 
 def check_exact_matrices(work):
+    """At, transposed, and G evaluate polynomials at the points: row p is 1, p, p ** 2, ... At infinity, the value is
+    the last coefficient. A polynomial that is 0 at all points but one is a product of factors t - q; divide it by
+    its value at the one point. Its coefficients are a row of Bt.
+    """
     for outputs, taps, text in [
         (2, 3, "0 1 -1"),
         (3, 2, "0 1 -1"),
@@ -81,6 +88,10 @@ def check_exact_matrices(work):
 
 
 def check_gradients_by_tiles(work):
+    """dx is a convolution of g, padded by 2, with the flipped kernel whose channels are exchanged; so it can be
+    computed from tiles of the padded g. dw needs the same transformed tiles of g, multiplied by transformed blocks
+    of x.
+    """
     rng = np.random.default_rng(1)
     for m, shape in ((4, (2, 8, 12, 3)), (2, (1, 8, 6, 2)), (3, (2, 6, 3, 4)), (1, (1, 3, 4, 2))):
         matrices = [a.astype(float) for a in cook_toom([Fraction(a) for a in (0, 1, -1, 2, -2)[: m + 1]], m, 3)]
@@ -98,7 +109,7 @@ def check_gradients_by_tiles(work):
             worst = np.abs(a - b.data).max()
             assert worst < 1e-10, f"{case}: the largest error of {name} is {worst:.2g}"
         times = f"windows was called {spy.call_count} times"
-        assert spy.call_count == 1, f"{case}: {times}, expected one call; both gradients need the same tiles of g"
+        assert spy.call_count == 1, f"{case}: {times}, expected one call"
 
 
 def _value(number):

@@ -6,6 +6,10 @@ import minigrad as mg
 
 
 def check_layer_norm_backward(work):
+    """The rule of batch norm has the same three paths: direct, through the mean, through the variance. But here the
+    means run along the axis on which gamma varies, so g is multiplied by gamma before the means are taken. dgamma
+    and dbeta are sums over all other axes.
+    """
     rng = np.random.default_rng(0)
     for eps in (1e-5, 0.5):
         x, gamma, beta, g = (rng.standard_normal(s) for s in ((2, 3, 4, 5), (5,), (5,), (2, 3, 4, 5)))
@@ -25,6 +29,9 @@ def check_layer_norm_backward(work):
 
 
 def check_folded(work):
+    """In evaluation, batch norm is scale * z + shift for each channel, with constants. z is linear in the weights and
+    the bias; so the scale can go into the weights, and the rest into the bias.
+    """
     rng = np.random.default_rng(1)
     x, w = rng.standard_normal((2, 6, 5, 3)), rng.standard_normal((3, 2, 3, 4))
     gamma, beta, mean = rng.standard_normal((3, 4))
@@ -46,6 +53,9 @@ def check_folded(work):
 
 
 def check_merged_statistics(work):
+    """Each part has a share of the whole mean that is proportional to its count. The variance of the whole is the mean
+    of the variances, with the same shares, plus the variance of the means. Subtract means before you square.
+    """
     rng = np.random.default_rng(2)
     for middle, spread, dtype in ((0.0, 1.0, "f8"), (3.0, 2.0, "f8"), (1e5, 3.0, "f8"), (1000.0, 0.5, "f4")):
         counts = np.array([1, 7, 40, 252])

@@ -8,6 +8,9 @@ from minigrad import Tensor, nn, optim
 
 
 def check_largest_stable_rate(work):
+    """Along each eigenvector of H, the loss is a bowl of one curvature, and the chapter has the largest stable rate of
+    a bowl. All directions must be stable at the same rate.
+    """
     rng = np.random.default_rng(0)
     for momentum in (0.0, 0.5, 0.9):
         for curvatures in ([0.5, 3.0], [1.0, 2.0, 7.0, 7.5]):
@@ -20,6 +23,9 @@ def check_largest_stable_rate(work):
 
 
 def check_best_settings(work):
+    """If all curvatures are multiplied by a number, the best learning rate is divided by it, and the best momentum is
+    unchanged. The chapter computes the best settings from kappa, the ratio of the two curvatures.
+    """
     for smallest, largest in ((1.0, 4.0), (0.1, 10.0), (2.0, 2000.0)):
         lr, momentum = work.best_settings(smallest, largest)
         assert 0 <= momentum < 1, f"expected a momentum of at least 0 and below 1, got {momentum:.3g}"
@@ -33,6 +39,9 @@ def check_best_settings(work):
 
 
 def check_restart_factor(work):
+    """First find the period that contains the iteration, and how far the iteration is into it. The lengths are period,
+    2 period, 4 period, ...
+    """
     for period in (1, 4, 10):
         expected, length = [], period
         for _ in range(4):

@@ -7,6 +7,9 @@ import numpy as np
 
 
 def check_leaky_normal(work):
+    """The variance of y is fan-in times the variance of a weight times the mean square of x, and half of the y are
+    negative. Which share of the mean square of y is left after the leaky ReLU?
+    """
     for slope in (0.0, 0.1, 0.5, 1.0):
         for shape in ((400, 300), (3, 3, 40, 200)):
             w = work.leaky_normal(shape, slope, np.random.default_rng(0))
@@ -20,12 +23,17 @@ def check_leaky_normal(work):
                 f"slope {slope}, shape {shape}: a layer multiplies the mean square by {ratio:.2f}, not by 1"
             )
             fourth = np.mean(w**4) / np.mean(w**2) ** 2
-            assert abs(fourth - 3) < 0.15, "the weights are not drawn from a normal distribution"
+            assert abs(fourth - 3) < 0.15, (
+                f"of normal weights, the mean of w ** 4 is 3 times the squared mean of w ** 2; got {fourth:.2f} times"
+            )
     first, again = (work.leaky_normal((8, 8), 0.1, np.random.default_rng(5)) for _ in range(2))
-    assert np.array_equal(first, again), "two generators with the same seed gave different weights: use only rng"
+    assert np.array_equal(first, again), "two generators with the same seed gave different weights"
 
 
 def check_orthogonal(work):
+    """np.linalg.qr of a normal matrix gives an orthogonal Q, but LAPACK fixes the signs of its columns in a way that
+    depends on the algorithm. The diagonal of R tells which columns it has turned.
+    """
     for n in (1, 4, 30):
         w = work.orthogonal(n, np.random.default_rng(n))
         assert np.shape(w) == (n, n), f"expected a shape of ({n}, {n}), got {np.shape(w)}"
@@ -36,7 +44,7 @@ def check_orthogonal(work):
     rng = np.random.default_rng(0)
     draws = np.array([work.orthogonal(3, rng) for _ in range(2000)])
     assert np.abs(draws.mean(0)).max() < 0.1, (
-        f"expected a mean of 0 over many draws (mind the signs of the columns), got\n{draws.mean(0).round(2)}"
+        f"over 2,000 draws, expected a mean of 0 for all entries, got\n{draws.mean(0).round(2)}"
     )
     squares = (draws**2).mean(0)
     assert np.allclose(squares, 2 / 3, atol=0.08), (
@@ -45,6 +53,9 @@ def check_orthogonal(work):
 
 
 def check_scaled_to_data(work):
+    """Multiply a weight by a number, and its output is multiplied by the same number. The input of the next layer comes
+    from the scaled weights of the layers before, with a ReLU between two layers.
+    """
     rng = np.random.default_rng(0)
     sizes = (10, 40, 25, 30, 6)
     weights = [rng.standard_normal(s) * scale for s, scale in zip(pairwise(sizes), (5, 0.01, 1, 0.3), strict=True)]
@@ -56,8 +67,12 @@ def check_scaled_to_data(work):
     signal = x
     for i, (w, before) in enumerate(zip(scaled, weights, strict=True)):
         ratio = w / before
-        assert ratio.min() > 0, f"layer {i}: the weights changed their sign"
-        assert np.allclose(ratio, ratio[0, 0]), f"layer {i}: the weights are not a multiple of the given weights"
+        assert ratio.min() > 0, (
+            f"layer {i}: expected a positive multiple of the given weights, got a factor of {ratio.min():.3g}"
+        )
+        assert np.allclose(ratio, ratio[0, 0]), (
+            f"layer {i}: expected one factor for all weights, got factors from {ratio.min():.3g} to {ratio.max():.3g}"
+        )
         y = signal @ w
         assert abs(np.mean(y**2) - 1) < 1e-9, f"layer {i}: expected an output of mean square 1, got {np.mean(y**2):.3g}"
         signal = np.maximum(y, 0)

@@ -6,6 +6,9 @@ import minigrad as mg
 
 
 def check_identity_kernel(work):
+    """An output pixel is a sum over taps and channels. All terms are zero except one: the pixel itself, in the same
+    channel.
+    """
     x = np.random.default_rng(0).standard_normal((2, 6, 7, 3)).astype("float32")
     for k in (1, 3, 5):
         w = work.identity_kernel(k, 3)
@@ -17,6 +20,7 @@ def check_identity_kernel(work):
 
 
 def check_diagnosis(work):
+    """There are four cases of training and test errors. The task says which comparison decides first."""
     cases = [
         ((0.08, 0.10), (0.12, 0.14), "degradation"),  # the paper's plain-56
         ((0.08, 0.10), (0.09, 0.09), "degradation"),
@@ -27,13 +31,13 @@ def check_diagnosis(work):
     ]
     for shallow, deep, expected in cases:
         got = work.diagnosis(shallow, deep)
-        assert got == expected, (
-            f"shallow {shallow}, deep {deep} (training, test): expected {expected!r}, got {got!r}; which of the four "
-            "errors must be compared first?"
-        )
+        assert got == expected, f"shallow {shallow}, deep {deep} (training, test): expected {expected!r}, got {got!r}"
 
 
 def check_neutral_batch_norm(work):
+    """In training mode, batch norm first returns a signal with mean 0 and variance var / (var + eps). gamma and beta
+    must undo the division and the subtraction, for each channel.
+    """
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 5, 3, 2)) * [0.1, 3.0] + [2.0, -1.0]
     for eps in (1e-5, 0.5):

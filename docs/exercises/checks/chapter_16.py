@@ -5,6 +5,9 @@ from minigrad.inspect import summary
 
 
 def check_conv_macs(work):
+    """Count the outputs: pixels after stride and padding, times filters. Each output is a sum of one product for each
+    tap and for each channel that its filter reads.
+    """
     cases = [
         ({"h": 56, "w": 56, "kernel": (3, 3), "c": 64, "o": 64, "padding": 1}, "a layer of ResNet-34"),
         ({"h": 224, "w": 224, "kernel": (7, 7), "c": 3, "o": 64, "stride": 2, "padding": 3}, "the stem of ResNet-34"),
@@ -21,14 +24,19 @@ def check_conv_macs(work):
 
 
 def check_cifar_macs(work):
+    """Write down map size, channels in and channels out of each layer. When the maps are halved, the channels are
+    doubled: what does this do to the cost of a layer? A few layers have other channels in than out. The fully
+    connected layer reads one number for each channel.
+    """
     for depth, expected in ((8, 12_239_488), (20, 40_551_040), (110, 252_887_680), (1202, 2_829_238_912)):
         got = work.cifar_macs(depth)
-        assert got == expected, (
-            f"depth {depth}: expected {expected:,}, got {got:,}; which layers differ from the others?"
-        )
+        assert got == expected, f"depth {depth}: expected {expected:,}, got {got:,}, a difference of {got - expected:,}"
 
 
 def check_middle_width(work):
+    """The cost per pixel is c m for the first 1x1, 9 m m for the 3x3, and m c for the second 1x1. It grows with m, so m
+    can be found by a formula or by search. Rounding of a square root can be off by one; whole numbers are exact.
+    """
     for c, budget in (
         (256, 73_728),
         (256, 69_632),

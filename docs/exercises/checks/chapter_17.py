@@ -4,6 +4,9 @@ import numpy as np
 
 
 def check_learning_rate(work):
+    """Count how many of the two milestones the iteration has reached: the rate changes at 32,000 and at 48,000, in the
+    iteration of this number itself.
+    """
     expected = {0: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001}
     for iteration, rate in expected.items():
         got = work.learning_rate(iteration)
@@ -11,6 +14,9 @@ def check_learning_rate(work):
 
 
 def check_one_view(work):
+    """The order matters: zeros are added after the mean image was subtracted, so the border is exactly zero. The mirror
+    image is made of the window, after it was cut out.
+    """
     rng = np.random.default_rng(0)
     image, mean = rng.random((2, 32, 32, 3)).astype("float32")
     before = image.copy()
@@ -25,12 +31,16 @@ def check_one_view(work):
                 if 0 <= row < 32 and 0 <= column < 32:
                     expected[y, 31 - x if mirrored else x] = image[row, column] - mean[row, column]
         border = expected == 0
-        assert not got[border].any(), f"{case}: the border is not zero; subtract, pad, cut and mirror, in this order"
+        wrong = np.count_nonzero(got[border])
+        assert not wrong, f"{case}: {wrong} of {border.sum()} numbers beyond the border of the image are not zero"
         assert np.allclose(got, expected, atol=1e-7), f"{case}: {int((got != expected).sum()):,} numbers are wrong"
-    assert np.array_equal(image, before), "the image was changed in place, but the next epoch needs it"
+    assert np.array_equal(image, before), "the array image was changed"
 
 
 def check_epoch_order(work):
+    """The spawn_key is a tuple. A SeedSequence can be passed to np.random.default_rng. Make a new generator in each
+    call, so that no call depends on another.
+    """
     np.random.seed(0)  # noqa: NPY002  to see whether it is used
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     orders = {(seed, epoch): np.asarray(work.epoch_order(500, seed, epoch)) for seed in range(3) for epoch in range(3)}

@@ -18,6 +18,10 @@ def _vectors(count, size, seed=0):
 
 
 def check_tree_sum(work):
+    """Write the number of vectors so far in binary: each 1 is a stored sum. When the next vector arrives, it meets the
+    1s at the end of this number, the smallest sum first, and each sum that it meets is added and is no longer
+    stored.
+    """
     for count in (1, 2, 4, 8, 32):
         vectors = _vectors(count, 500)
         before, expected = vectors.copy(), _tree(list(vectors))
@@ -37,6 +41,9 @@ def check_tree_sum(work):
 
 
 def check_shifts(work):
+    """np.random.default_rng takes a list of integers as its seed. If all four numbers are in it, every shard of every
+    place has a generator of its own.
+    """
     place = (7, 3, 5)  # seed, epoch, batch
     together = work.shifts(*place, range(8), 6, 2)
     assert len(together) == 8, f"expected arrays for 8 shards, got {len(together)}"
@@ -63,6 +70,10 @@ def check_shifts(work):
 
 
 def check_all_reduce(work):
+    """In the first half, two partners exchange halves of their parts: each sends the half that the other continues
+    with. The tree adds neighbours first, so the first partner is at distance 1, the next at 2, and so on. In the
+    second half, the same partners, in reverse order, exchange the parts that are finished.
+    """
     for workers in (1, 2, 4, 8):
         size = 3 * workers
         vectors = _vectors(workers, size, seed=1)

@@ -1,0 +1,1 @@
+"""The site, the course and its exercises. With this file, ``python -m docs.exercises`` means this folder."""
