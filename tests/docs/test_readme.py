@@ -112,7 +112,7 @@ def last(run):
 
 def step_of_resnet_20():
     """Return the seconds of a training step of ResNet-20 on two threads, as measured for the table."""
-    results = json.loads((ROOT / "docs/logs/benchmarks.json").read_text())["results"]
+    results = json.loads((ROOT / "docs/logs/benchmarks/xeon.json").read_text())["results"]
     (case,) = [case for case in results if case["case"] == "resnet20-train" and case["threads"] == 2]
     return case["sides"][0]["median"]
 
