@@ -30,6 +30,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
+from minigrad.train.report import show
 
 
 def taylor(h, degree):
@@ -46,6 +47,9 @@ for degree in (1, 2, 3):
 
 h = np.linspace(-3, 3, 200)
 fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+fig.set_label(
+    "The sine and its Taylor polynomials of degree 1, 2 and 3 at 1: with each degree they stay close to it for longer."
+)
 ax.plot(1 + h, np.sin(1 + h), color="black", lw=2, label="sine")
 for degree, style in ((1, ":"), (2, "--"), (3, "-.")):
     ax.plot(1 + h, taylor(h, degree), style, label=f"degree {degree}")
@@ -78,6 +82,9 @@ print(f"z * z = {z * z:.4f}: length {abs(z * z):.4f}, angle {np.angle(z * z):.4f
 powers = z ** np.arange(30)
 assert np.allclose(abs(powers), 0.9 ** np.arange(30))
 fig, ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
+fig.set_label(
+    "The powers of z in the plane of complex numbers: a spiral that turns around 0 and comes closer with each power."
+)
 ax.plot(powers.real, powers.imag, "o-", color="black", ms=4, lw=0.8)
 ax.annotate("1", (1, 0), (6, 0), textcoords="offset points")
 ax.annotate("z", (z.real, z.imag), (6, 2), textcoords="offset points")
@@ -134,6 +141,10 @@ assert abs((f(x + h * v) - f(x)) / h - np.sum(gradient(x) * v)) < 1e-5
 
 first, second = np.meshgrid(np.linspace(-1.5, 1.5, 120), np.linspace(-1, 1.5, 120))
 fig, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
+fig.set_label(
+    "Lines on which f is constant, and four arrows: each is the gradient at a point, and stands perpendicular to the "
+    "lines."
+)
 ax.contour(first, second, f([first, second]), 16, colors="0.7")
 for point in [(1.0, 0.2), (-1.0, 0.8), (0.2, -0.5), (0.9, 1.0)]:
     ax.annotate("", point + 0.22 * gradient(np.array(point)), point, arrowprops={"arrowstyle": "-|>", "color": "black"})
@@ -266,3 +277,5 @@ print(f"mg.var(x): {mg.var(x):.2f}")
 # .. literalinclude:: /exercises/chapter_00.py
 #
 # Fill in ``chapter_00.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 0``.
+
+show()

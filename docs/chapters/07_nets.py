@@ -29,6 +29,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.train.report import show
 
 
 def train(net, parameters, images, labels, steps=1000, lr=0.2):
@@ -122,6 +123,10 @@ for pixels in ([0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]):
 
 grid = np.stack(np.meshgrid(np.linspace(-0.5, 1.5, 201), np.linspace(-0.5, 1.5, 201)), axis=-1)
 fig, panels = plt.subplots(1, 2, figsize=(8.5, 3.8), layout="constrained", sharex=True, sharey=True)
+fig.set_label(
+    "Scores over two pixels. A linear score has one straight line of 0.5, which cannot separate the points; with two "
+    "ReLUs, two parallel lines separate them."
+)
 titles = ("A linear score: a plane", "Two ReLUs: a surface with two folds")
 for panel, y, title in zip(panels, ((grid[..., 0] + grid[..., 1]) / 2, exactly_one(grid)), titles, strict=True):
     shades = panel.imshow(y, "Greys", origin="lower", extent=(-0.5, 1.5, -0.5, 1.5), vmin=-1, vmax=2)
@@ -180,6 +185,10 @@ activations = {"sigmoid": (mg.sigmoid, ":"), "tanh": (mg.tanh, "--"), "ReLU": (m
 depths = range(1, 13)
 points = mg.Tensor(np.linspace(-4, 4, 401), requires_grad=True)
 fig, panels = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+fig.set_label(
+    "Sigmoid, tanh and ReLU; their slopes; and the length of the gradient of the first weights against the depth: "
+    "with sigmoids it falls by a constant factor for each layer."
+)
 for name, (activation, style) in activations.items():
     y = activation(points)
     lengths = [first_gradient(activation, depth) for depth in depths]
@@ -220,6 +229,7 @@ def hat(x):
 
 position = np.linspace(0, 1, 4097)
 fig, panels = plt.subplots(1, 4, figsize=(10, 2.3), layout="constrained", sharey=True)
+fig.set_label("The hat function applied once to four times: 1, 2, 4 and 8 teeth.")
 y = position
 for depth, panel in enumerate(panels, start=1):
     y = hat(y)
@@ -263,6 +273,10 @@ for size, c_in, c_out in ((8, 1, 16), (224, 3, 64)):
     print(f"{f'{size}x{size}, {c_in} to {c_out}':16}{full:25,}{local:14,}{shared:20,}")
 
 fig, panels = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+fig.set_label(
+    "The matrices of three layers: full; nonzero only near the diagonal; and the same with equal entries along each "
+    "diagonal."
+)
 row, column = np.indices((10, 10))
 window = abs(row - column) <= 1
 matrices = {
@@ -333,6 +347,10 @@ nets = {
 }
 shifts = range(-2, 3)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", width_ratios=[1, 1.6])
+fig.set_label(
+    "A digit at three places, and the test error against the shift: the fully connected net fails on shifted digits, "
+    "the convolutional net does not."
+)
 left.imshow(np.hstack([np.roll(centred_test[5, :, :, 0], shift, axis=1) for shift in (-2, 0, 2)]), cmap="Greys")
 left.vlines([11.5, 23.5], -0.5, 11.5, color="0.5")
 left.set(title="A test image, shifted by -2, 0 and 2", xticks=[], yticks=[])
@@ -383,3 +401,5 @@ assert min(found["fully connected"][0], found["fully connected"][-1]) > 0.5
 # .. literalinclude:: /exercises/chapter_07.py
 #
 # Fill in ``chapter_07.py`` in :ref:`your folder <folder>`, and run ``python -m docs.exercises check FOLDER 7``.
+
+show()
