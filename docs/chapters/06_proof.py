@@ -107,8 +107,8 @@ def v_curve(dtype, steps):
 steps = np.logspace(0, -10, 120)
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 fig.set_label(
-    "Relative error of central differences against the step size, logarithmic: two V-shaped curves; float64's lowest point"
-    " is at a much smaller step and a much smaller error than float32's."
+    "Relative error of central differences against the step size, logarithmic: two V-shaped curves. float64's lowest"
+    " point is at a much smaller step and a much smaller error than float32's."
 )
 for dtype, style in [(np.float32, "--"), (np.float64, "-")]:
     errors = v_curve(dtype, steps)
