@@ -37,6 +37,7 @@ if __name__ == "__main__":
 import course
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -231,13 +232,15 @@ class Gather(SphinxPostTransform):
 
 
 def copy(env: BuildEnvironment, lesson: Lesson) -> nodes.section:
-    """Return a chapter as it was read, without downloads; its ids begin with its number."""
+    """Return a chapter as it was read, without downloads; its ids begin with its number, its references here."""
     doctree = env.get_doctree(lesson.page)
     hidden = {"sphx-glr-download-link-note", "sphx-glr-footer", "sphx-glr-signature"}
     for node in [*doctree.findall(nodes.Element)]:
         if hidden & set(node["classes"]) or isinstance(node, nodes.target | nodes.comment):
             node.parent.remove(node)
         node["ids"] = [f"{lesson.number:02}-{name}" for name in node["ids"]]
+        if isinstance(node, pending_xref):
+            node["refdoc"] = env.docname
     section = next(doctree.findall(nodes.section))
     section["ids"] = [f"chapter-{lesson.number:02}"]
     return section
@@ -245,7 +248,7 @@ def copy(env: BuildEnvironment, lesson: Lesson) -> nodes.section:
 
 def contents(chapters: list[nodes.section]) -> nodes.bullet_list:
     """List the titles of the chapters, each a link."""
-    entries = nodes.bullet_list(classes=["contents"])
+    entries = nodes.bullet_list(classes=["chapters-in-order"])
     for chapter in chapters:
         link = nodes.reference("", chapter[0].astext(), internal=True, refid=chapter["ids"][0])
         entries += nodes.list_item("", nodes.paragraph("", "", link))
