@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,8 @@ def read_log(path: Path) -> list[Record]:
 def curves(runs: dict[str, list[Record]], path: Path) -> Path:
     """Draw loss and errors over the iterations, as in Fig. 6 of the paper: training thin, held-out data bold.
 
-    Of runs without errors, as in regression, the losses on the sets are drawn instead.
+    If a run has several errors of one kind, the second is dashed and the third is dotted. Of runs without errors, as in
+    regression, the losses on the sets are drawn instead.
 
     Parameters
     ----------
@@ -166,11 +168,12 @@ def curves(runs: dict[str, list[Record]], path: Path) -> Path:
         colour = shade(i, len(runs))
         at = [record["iteration"] for record in history]
         losses.plot(at, [record["loss"] for record in history], color=colour, linewidth=1.0)
+        styles = {width: cycle(("-", "--", ":")) for width in (1.0, 2.5)}
         for error in [key for key in history[0] if key.endswith(ending)] if history else []:
-            held_out = not error.startswith(("batch", "train"))
+            width = 1.0 if error.startswith(("batch", "train")) else 2.5
             values = [(100 if ending == "_error" else 1) * record[error] for record in history]
             label = f"{name} {error.removesuffix(ending)}".strip()
-            errors.plot(at, values, color=colour, linewidth=2.5 if held_out else 1.0, label=label)
+            errors.plot(at, values, color=colour, linewidth=width, linestyle=next(styles[width]), label=label)
     losses.set(ylabel="training loss", ylim=(0, None))
     errors.set(ylabel="error (%)" if ending == "_error" else "loss", ylim=(0, None))
     for panel in (losses, errors):

@@ -127,6 +127,9 @@ def test_the_figure_draws_the_records(tmp_path, figures):
         run, name = label.split()
         assert_array_equal(line.get_xydata(), [[r["iteration"], 100 * r[f"{name}_error"]] for r in runs[run]])
         assert line.get_linewidth() == (1.0 if name in ("batch", "train") else 2.5)  # training thin, held-out bold
+    styles = {label: line.get_linestyle() for label, line in by_label.items()}
+    assert {label for label, style in styles.items() if style == "--"} == {"plain train", "plain test"}
+    assert {style for label, style in styles.items() if label not in ("plain train", "plain test")} == {"-"}
     plain, resnet = by_label["plain test"].get_color(), by_label["resnet test"].get_color()
     assert sum(resnet) < sum(plain) - 0.5  # the later, the darker
     for panel in (losses, errors):
