@@ -33,12 +33,13 @@ from minigrad.inspect import statistics
 from models import cifar_plain, cifar_resnet
 
 NETS = {"plain": cifar_plain, "residual": cifar_resnet}
+FAILED = 0.5  # a net with a higher training error has not learned
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Train the nets, measure their responses, draw."""
     options = lab.parser("layer_responses", __doc__).parse_args(arguments)
-    depths, epochs = ([8, 20], 3) if options.quick else ([20, 56, 110], 100 if options.full else 20)
+    depths, epochs = ([14, 20], 10) if options.quick else ([20, 56, 110], 100 if options.full else 20)
     nets = []
     print(f"{'':<14}{'deviation of the response':^36}{'F relative':>14}{'training':>12}")
     print(f"{'':<14}{'mean':>12}{'largest':>12}{'smallest':>12}{'to x':>14}{'error':>12}")
@@ -50,7 +51,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             nets.append({"kind": kind, "depth": depth, "error": error, "responses": responses, "changes": changes})
             said = "".join(f"{x:>12.3f}" for x in (responses.mean(), responses.max(), responses.min()))
             change = f"{changes.mean():.3f}" if len(changes) else ""
-            print(f"{f'{kind}-{depth}':<14}{said}{change:>14}{100 * error:>10.1f} %", flush=True)
+            remark = "  failed to train" if error > FAILED else ""
+            print(f"{f'{kind}-{depth}':<14}{said}{change:>14}{100 * error:>10.1f} %{remark}", flush=True)
     result = {"epochs": epochs, "nets": nets}
     style.save(draw(nets), result, options.out, "layer_responses")
     return result
@@ -61,7 +63,8 @@ def fit(net: nn.Module, epochs: int, seed: int, decay: float) -> float:
     batches = lab.digits(True, lab.BATCH, rng=seed)
     iterations = epochs * len(batches)
     sgd = mg.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=decay)
-    schedule = mg.optim.Warmup(mg.optim.MultiStepLR(sgd, [iterations * 2 // 3]), lab.WARMUP)
+    drop = mg.optim.MultiStepLR(sgd, [iterations * 2 // 3])
+    schedule = mg.optim.Warmup(drop, min(lab.WARMUP, iterations * 3 // 10))
     settings: dict[str, Any] = {"optimizer": sgd, "schedule": schedule, "iterations": iterations}
     history = train.fit(net, batches, evaluate_on={"train": lab.digits(True)}, evaluate_every=iterations, **settings)
     return float(history[-1]["train_error"])
@@ -86,9 +89,12 @@ def draw(nets: list[dict[str, Any]]) -> Any:
         strength = (depths.index(net["depth"]) + 1) / len(depths)
         look = style.PLAIN if net["kind"] == "plain" else style.RESIDUAL
         look = look | {"linewidth": 0.8 + 1.4 * strength, "alpha": 0.3 + 0.7 * strength}
+        name = f"{net['kind']}-{net['depth']}"
+        if net["error"] > FAILED:
+            name, look = f"{name} (failed to train)", look | {"linestyle": ":"}
         layers = np.arange(1, len(net["responses"]) + 1)
         ordered.plot(layers, net["responses"], **look)
-        ranked.plot(layers, np.sort(net["responses"])[::-1], label=f"{net['kind']}-{net['depth']}", **look)
+        ranked.plot(layers, np.sort(net["responses"])[::-1], label=name, **look)
         if net["kind"] == "residual":
             changed.plot(np.arange(1, len(net["changes"]) + 1), net["changes"], **look)
     ordered.set(xlabel="layer", ylim=(0, 1))  # all began at 1; larger responses are not of interest here

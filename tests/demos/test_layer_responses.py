@@ -18,12 +18,15 @@ def test_the_quick_run(tmp_path, capsys, seed):
     nets = {(net["kind"], net["depth"]): net for net in result["nets"]}
     printed = capsys.readouterr().out
     assert all(f"\n{kind}-{depth} " in printed for kind, depth in nets)
-    assert list(nets) == [("plain", 8), ("plain", 20), ("residual", 8), ("residual", 20)]
+    assert list(nets) == [("plain", 14), ("plain", 20), ("residual", 14), ("residual", 20)]
     for (kind, depth), net in nets.items():
         assert len(net["responses"]) == depth - 1
         assert len(net["changes"]) == ((depth - 2) // 2 - 2 if kind == "residual" else 0)
-        assert all(0.5 < response < 1 for response in net["responses"])  # weight decay has begun
-    assert nets["residual", 20]["changes"].mean() < 0.8 * nets["residual", 8]["changes"].mean()
+        assert net["error"] < 0.2
+    mean = {net: nets[net]["responses"].mean() for net in nets}
+    assert mean["plain", 20] > 1.08 * mean["residual", 20]
+    assert mean["residual", 14] > 1.04 * mean["residual", 20]
+    assert nets["residual", 20]["changes"].mean() < 0.85 * nets["residual", 14]["changes"].mean()
     saved = json.loads((tmp_path / "layer_responses.json").read_text())
     np.testing.assert_array_equal(saved["nets"][3]["responses"], result["nets"][3]["responses"])
 
@@ -81,14 +84,27 @@ def test_changes_are_those_of_the_blocks():
 
 def test_the_figure_shows_the_numbers():
     nets = [
-        {"kind": "plain", "depth": 8, "responses": np.array([1.0, 3.0, 2.0]), "changes": np.array([])},
-        {"kind": "residual", "depth": 8, "responses": np.array([0.5, 0.4]), "changes": np.array([0.9])},
-        {"kind": "residual", "depth": 14, "responses": np.array([0.3, 0.2, 0.4]), "changes": np.array([0.7, 0.6])},
+        {"kind": "plain", "depth": 8, "responses": np.array([1.0, 3.0, 2.0]), "changes": np.array([]), "error": 0.4},
+        {"kind": "plain", "depth": 14, "responses": np.array([2.0, 1.0]), "changes": np.array([]), "error": 0.9},
+        {"kind": "residual", "depth": 8, "responses": np.array([0.5, 0.4]), "changes": np.array([0.9]), "error": 0.0},
+        {
+            "kind": "residual",
+            "depth": 14,
+            "responses": np.array([0.3, 0.2]),
+            "changes": np.array([0.7, 0.6]),
+            "error": 0.1,
+        },
     ]
     ordered, ranked, changed = layer_responses.draw(nets).axes
     for line, high, net in zip(ordered.lines, ranked.lines, nets, strict=True):
         np.testing.assert_array_equal(line.get_ydata(), net["responses"])
         np.testing.assert_array_equal(high.get_ydata(), sorted(net["responses"], reverse=True))
-        assert high.get_label() == f"{net['kind']}-{net['depth']}"
+        failed = " (failed to train)" if net["error"] == 0.9 else ""
+        assert high.get_label() == f"{net['kind']}-{net['depth']}{failed}"
+        assert (
+            line.get_linestyle()
+            == high.get_linestyle()
+            == (":" if failed else {"plain": "--", "residual": "-"}[net["kind"]])
+        )
     assert [list(line.get_ydata()) for line in changed.lines] == [[0.9], [0.7, 0.6]]
-    assert ordered.lines[1].get_linewidth() < ordered.lines[2].get_linewidth()
+    assert ordered.lines[2].get_linewidth() < ordered.lines[3].get_linewidth()
