@@ -67,7 +67,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help=f"run all but {', '.join(APART)}")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", dest="length", action="append_const", const="--quick", help="each in seconds")
-    length.add_argument("--full", dest="length", action="append_const", const="--full", help="the real thing: hours")
+    length.add_argument("--full", dest="length", action="append_const", const="--full", help="the real thing")
     parser.add_argument("--out", default="runs", help="folder for the page and for a subfolder per demo (runs)")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in ORDER]

@@ -20,8 +20,10 @@ from typing import Any
 import minigrad as mg
 from minigrad import distributed, nn, train
 from minigrad.train.report import Record
+from models.plain import Net
 
 BATCH = 128
+SEGMENT = 10  # blocks that are computed again together
 WARMUP = 72  # iterations: nets of 56 layers do not start to learn at the full learning rate
 
 
@@ -119,6 +121,26 @@ def fit(
     drop = mg.optim.MultiStepLR(sgd, [iterations * 2 // 3])
     schedule = mg.optim.Warmup(drop, warmup) if warmup else drop
     return train.fit(net, batches, optimizer=sgd, schedule=schedule, iterations=iterations, **options)
+
+
+# Deep nets in less memory ---------------------------------------------------------------------
+
+
+class Segments(nn.Sequential):
+    """Blocks of which only the input of every tenth is stored: the rest is computed again in the backward pass."""
+
+    def forward(self, x: mg.Tensor) -> mg.Tensor:
+        """Map activations through all blocks."""
+        for i in range(0, len(self), SEGMENT):
+            x = mg.recompute(self[i : i + SEGMENT], x)
+        return x
+
+
+def recomputed(net: Net) -> Net:
+    """Put the blocks of each stage of a net into segments, and return the net; the paths of its weights stay."""
+    for i, stage in enumerate(net.stages, 1):
+        setattr(net, f"layer{i}", Segments(*stage))
+    return net
 
 
 # Several nets at a time ----------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """The CIFAR-10 demo: the paper's recipe to the letter, and from the official files to the last figure in seconds."""
 
+import hashlib
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -10,7 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minigrad as mg
 from demos import cifar10
+from demos.lab import Segments
 from minigrad.train.report import read_log
+from models import cifar_plain, cifar_resnet
 from tests.demos.conftest import TEST, TRAIN
 
 
@@ -44,12 +48,13 @@ def unwritten(monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **settings: path.touch())
 
 
-def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures):
+def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures, monkeypatch):
+    monkeypatch.setattr(cifar10, "STEPS", 1)
     settings = ["--iterations", 4, "--seeds", 2, "--seed", 3, "--split", "--subset", 130, "--minutes", 0]
     summary = run(*settings)
     runs = [f"resnet-8-seed{seed}" for seed in (3, 4)]
-    kinds = ("jsonl", "png", "safetensors")
-    assert set(os.listdir(tmp_path)) == {f"{name}.{kind}" for name in runs for kind in kinds} | {
+    kinds = (".jsonl", ".png", ".safetensors", "-weights.safetensors")
+    assert set(os.listdir(tmp_path)) == {f"{name}{kind}" for name in runs for kind in kinds} | {
         "curves.png",
         "confusion.png",
         "mistakes.png",
@@ -69,13 +74,47 @@ def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures):
     for log in logs:
         assert [record["iteration"] for record in log] == [2, 4]  # 130 images of the 135 that the split left
         assert {"val_error", "test_error", "batch_error"} <= log[0].keys()
-    printed = capsys.readouterr().out
+    printed, progress = capsys.readouterr()
     for seed, error in zip((3, 4), summary["test_errors"], strict=True):
         assert f"resnet-8, seed {seed}: test error {error:.2%} after 4 iterations" in printed
+        estimate = (
+            rf"resnet-8, seed {seed}: 0:00:\d\d left on this machine, at \d+\.\d\d s for each of the first 1 steps"
+        )
+        assert re.search(estimate, progress)
     assert f"best {summary['best']:.2%}, mean {summary['mean']:.2%} ± {summary['deviation']:.2%}" in printed
     assert [line.get_label() for line in figures["curves"].axes[1].lines] == [
         f"resnet-8 seed {seed} {name}" for seed in (3, 4) for name in ("batch", "val", "test")
     ]
+
+
+@pytest.mark.usefixtures("unwritten")
+@pytest.mark.parametrize("kind", ["resnet", "plain"])
+def test_the_weights_can_be_used_without_the_run(run, root, tmp_path, capsys, kind):
+    options = ["--net", kind, "--iterations", 3, "--recipe", "quick", "--refresh", "--subset", 140, "--shards", 2]
+    (error,) = run(*options)["test_errors"]
+    path = tmp_path / f"{kind}-8-seed0-weights.safetensors"
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"weights: {path}, {len(content):,} bytes, SHA-256 {digest}\n" in capsys.readouterr().out
+    saved = mg.load(path)
+    net = {"resnet": cifar_resnet, "plain": cifar_plain}[kind](8, rng=5).eval()
+    net.load_state_dict(saved["model"])
+    images, labels = mg.data.CIFAR10(root, train=False)[:]
+    assert float((net(mg.Tensor(images - saved["mean"])).numpy().argmax(1) != labels).mean()) == error
+    assert saved["classes"] == list(mg.data.CIFAR10.classes)
+    assert saved["card"] == {
+        "net": f"{kind}-8",
+        "data": "CIFAR-10",
+        "recipe": "quick",
+        "iterations": 3,
+        "subset": 140,
+        "split": False,
+        "refresh": True,
+        "shards": 2,
+        "seed": 0,
+        "test_error": error,
+        "minigrad": mg.__version__,
+    }
 
 
 @pytest.mark.slow
@@ -169,7 +208,50 @@ def test_the_recipe_of_the_paper_to_the_letter(fitted):
     at = [0, 31_999, 32_000, 47_999, 48_000, 63_999]
     assert_allclose(rates(settings["schedule"], at), [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-12)
     assert list(settings["evaluate_on"]) == ["test"]
+    assert settings["evaluate_every"] == len(batches)
+    assert settings["loss"].func is mg.cross_entropy
+    assert settings["loss"].keywords == {"label_smoothing": 0.0}
     assert not any(isinstance(module, mg.nn.Dropout) for _, module in net.named_modules())
+
+
+def test_the_records_may_be_further_apart_than_an_epoch(fitted):
+    assert fitted("--evaluate-every", "1000")[2]["evaluate_every"] == 1000
+
+
+@pytest.mark.parametrize("kind", ["resnet", "plain"])
+def test_deep_nets_are_recomputed(fitted, kind):
+    """The paths of the weights are those of the plain net: a file of either fits the other."""
+    make = {"resnet": cifar_resnet, "plain": cifar_plain}[kind]
+    for depth, recomputed in ((110, False), (116, True)):
+        net = fitted("--depth", str(depth), "--net", kind)[0]
+        assert [isinstance(stage, Segments) for stage in net.stages] == [recomputed] * 3
+        assert list(net.state_dict()) == list(make(depth).state_dict())
+
+
+@pytest.mark.parametrize("shards", [None, 4])
+def test_it_says_how_long_it_will_take(monkeypatch, capsys, shards):
+    """By hand: 20 steps of 2 s; of the 40 that are left, each takes 2 (1 + 192 / 384) s with its part of the tests."""
+    clock = iter(np.arange(1000) * 2 / (shards or 1))
+    monkeypatch.setattr(cifar10.time, "perf_counter", lambda: next(clock))
+    options = cifar10.parse(["--iterations", "100", *([] if shards is None else ["--shards", str(shards)])])
+    net = mg.nn.ReLU()
+    rates = cifar10.schedule(options, mg.optim.SGD([mg.nn.Parameter([1.0])], 0.1))
+    for _ in range(40):  # a run that is resumed
+        rates.step()
+    cifar10.announce(net, rates, options, 192.0, "mine")
+    for forwards in range(21 * (shards or 1)):
+        assert capsys.readouterr().err == "", forwards
+        net.eval()(mg.Tensor([1.0]))  # an evaluation is no step
+        net.train()(mg.Tensor([1.0]))
+        if forwards % (shards or 1) == (shards or 1) - 1:
+            rates.step()
+        if forwards == 20 * (shards or 1):
+            break
+    expected = "mine: 0:02:00 left on this machine, at 2.00 s for each of the first 20 steps\n"
+    assert capsys.readouterr().err == expected
+    for _ in range(100):
+        net(mg.Tensor([1.0]))
+    assert capsys.readouterr().err == ""
 
 
 def test_110_layers_begin_slowly(fitted):
@@ -180,14 +262,28 @@ def test_110_layers_begin_slowly(fitted):
     assert schedule.optimizer.lr == 0.1
 
 
+def test_110_layers_that_do_not_learn_still_follow_the_schedule(fitted):
+    schedule = fitted("--depth", "110")[2]["schedule"]
+    assert rates(schedule, [0, 31_999, 32_000, 47_999, 48_000]) == pytest.approx([0.01] * 4 + [0.001])
+
+
 def test_the_quick_recipe(fitted):
-    _, _, settings = fitted("--recipe", "quick", "--iterations", "100")
+    net, _, settings = fitted("--recipe", "quick", "--iterations", "100")
     values = rates(settings["schedule"], list(range(100)))
     assert np.argmax(values) in (14, 15)
     assert 0.18 < max(values) < 0.2
     assert values[99] < 1e-3
-    assert settings["optimizer"].groups[0]["weight_decay"] == 5e-4
-    assert fitted("--recipe", "quick")[2]["iterations"] == 22 * -(-50_000 // 128)
+    weights, others = settings["optimizer"].groups
+    assert [(g["momentum"], g["weight_decay"], g["nesterov"]) for g in (weights, others)] == [
+        (0.9, 5e-4, True),
+        (0.9, 0.0, True),
+    ]
+    names = {p: path for path, p in net.named_parameters()}
+    assert len(weights["params"]) + len(others["params"]) == len(names)
+    assert [names[p] for p in others["params"] if "bn" not in names[p]] == ["fc.bias"]
+    assert not any("bn" in names[p] or names[p].endswith("bias") for p in weights["params"])
+    assert settings["loss"].keywords == {"label_smoothing": 0.1}
+    assert fitted("--recipe", "quick")[2]["iterations"] == 30 * -(-50_000 // 128)
 
 
 def test_only_training_images_are_augmented_and_make_the_mean(fitted, root):
@@ -222,6 +318,7 @@ def test_only_training_images_are_augmented_and_make_the_mean(fitted, root):
         (["--subset", "0"], "must be at least 1"),
         (["--subset", "-5"], "must be at least 1"),
         (["--seeds", "0"], "must be at least 1"),
+        (["--evaluate-every", "0"], "must be at least 1"),
         (["--recipe", "slow"], "invalid choice"),
     ],
 )
