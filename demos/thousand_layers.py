@@ -134,8 +134,17 @@ def train_both(seed: int, out: Path) -> dict[str, Any]:
     for name, history in runs.items():
         last = history[-1]
         print(f"{name:>11}: training error {last['train_error']:.2%}, test error {last['test_error']:.2%}")
-    print(f"figure: {curves(runs, out / 'thousand_layers_full.png')}\nlogs:   {out}/*.jsonl")
+    print(f"figure: {draw_both(runs, out / 'thousand_layers_full.png')}\nlogs:   {out}/*.jsonl")
     return runs
+
+
+def draw_both(runs: dict[str, list[Record]], path: Path) -> Path:
+    """Draw the errors on both sets, without those on the training batches, which would hide them."""
+    shown = {
+        name: [{key: value for key, value in record.items() if key != "batch_error"} for record in history]
+        for name, history in runs.items()
+    }
+    return curves(shown, path)
 
 
 def trained(depth: int, seed: int, epochs: int, out: Path) -> list[Record]:

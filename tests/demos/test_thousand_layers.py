@@ -88,3 +88,14 @@ def test_full_reports_both_nets(tmp_path, monkeypatch, capsys):
     assert " 110 layers: training error 0.00%, test error 1.25%" in printed
     assert "1202 layers: training error 0.05%, test error 2.50%" in printed
     assert (tmp_path / "thousand_layers_full.png").exists()
+
+
+def test_the_figure_of_both_nets_tells_its_lines_apart(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: (drawn.append(self), path.touch()))
+    record = {"iteration": 24, "loss": 0.1, "batch_error": 0.3, "train_error": 0.2, "test_error": 0.1}
+    demo.draw_both({"8 layers": [record], "14 layers": [record]}, tmp_path / "both.png")
+    lines = {line.get_label(): line for line in drawn[0].axes[1].lines}
+    assert list(lines) == ["8 layers train", "8 layers test", "14 layers train", "14 layers test"]
+    looks = {(line.get_color(), line.get_linewidth(), line.get_linestyle()) for line in lines.values()}
+    assert len(looks) == len(lines)
