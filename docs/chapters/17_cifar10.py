@@ -1,5 +1,5 @@
 r"""
-16. CIFAR-10, to the letter
+17. CIFAR-10, to the letter
 ===========================
 
 What exactly did the authors do on CIFAR-10, and how can one repeat a run of 64,000 iterations?
