@@ -47,7 +47,7 @@ ROWS = [
     ),
     Row(
         printed("degradation", r"^residual nets: .* ([\d.]+) % at depth 56"),
-        {ANSWERS: ["residual nets end with {} %", "残差网络都是 {}%"]},
+        {ANSWERS: ["residual nets end below {<} %", "残差网络都低于 {<}%"]},
     ),
     Row(
         printed("constructed", r"^plain-20: ([\d.]+)% of"),
@@ -88,8 +88,11 @@ ROWS = [
     Row(
         printed("bottleneck", r"^basic .* ([\d.]+) % .*\nbottleneck .* ([\d.]+) % "),
         {
-            ANSWERS: ["test errors of {1} against {0} %", "测试误差 {1}% 对 {0}%"],
-            "demos/bottleneck.py": ["({1} against {0} %"],
+            ANSWERS: [
+                "test errors of {1min} to {1max} against {0min} to {0max} %",
+                "测试误差 {1min}% 到 {1max}% 对 {0min}% 到 {0max}%",
+            ],
+            "demos/bottleneck.py": ["bottlenecks is {1min} to {1max} %, that of the basic blocks {0min} to {0max} %"],
         },
     ),
     Row(
@@ -132,6 +135,7 @@ ROWS = [
         printed("shortcuts", r"^[ABC] - [ABC]  error .* ± ([\d.]+) points"),
         {"demos/shortcuts.py": ["extends up to {<} points to either side"]},
     ),
+    Row(computed(lambda: (100 / 360,)), {"demos/bottleneck.py": ["one of 360 images is {} %"]}),
     Row(
         computed(lambda: (100 / 360, 100 * (0.025 * 0.975 / 360) ** 0.5)),
         {"demos/shortcuts.py": ["one error is {} %, and chance alone changes an error of 2.5 % by {} points"]},
@@ -276,7 +280,7 @@ ROWS = [
     Row(
         logged("cifar10/plain-20", lambda last: (100 * last["test_error"],)),
         {
-            README: ["without shortcuts end at {} %"],
+            README: ["same 20 layers without shortcuts end at {} %"],
             ANSWERS: ["plain-20 of {} %", "plain-20 为 {}%，各一个种子"],
         },
     ),

@@ -109,4 +109,4 @@ def test_code_is_not_prose():
     assert "backward" in (ROOT / "docs/zh.md").read_text()
     assert "y.sum().backward()" not in prose("docs/zh.md")
     assert "argparse" not in prose("demos/lab.py")
-    assert "-m demos.degradation`" in prose("README.md")
+    assert "`python -m demos`" in prose("README.md")
