@@ -17,10 +17,9 @@ less than 5 %.
 Observed: the counts agree with the paper's. On the digits, 14 layers are enough and more depth does not help: over five
 seeds, the mean test error of the bottlenecks is 2.7 to 3.3 %, that of the basic blocks 1.7 to 1.9 % (with the kernels
 of BLAS for AVX-512 and for AVX2; one of 360 images is 0.28 %), and the mean training loss of the bottlenecks is higher,
-too. On single seeds it may be lower, by the way in which the processor rounds. Nor do equal multiply-adds take equal
-time: the bottlenecks' convolutions write 2.7 times as many numbers, which must be normalised and stored for the
-backward pass, so training takes longer. The paper chose bottlenecks because of the training time it could afford, not
-because they train better.
+too. Nor do equal multiply-adds take equal time: the bottlenecks' convolutions write 2.7 times as many numbers, which
+must be normalised and stored for the backward pass, so training takes longer. The paper chose bottlenecks because of
+the training time it could afford, not because they train better.
 """
 
 from __future__ import annotations

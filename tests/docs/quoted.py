@@ -3,7 +3,7 @@
 The table is tests/docs/numbers.py. A sentence there is quoted, with placeholders for its numbers:
 
     {}              the number, rounded to as many digits as are written
-    {~}             about the number: within 10 %
+    {~}             about the number of each session: within 10 %
     {min}, {max}    the smallest and the largest number of all sessions, rounded likewise
     {>}, {<}        a bound: no session has a smaller, a larger number
 
@@ -106,7 +106,7 @@ def faults(row: Row, file: str) -> Iterator[str]:
             index = int(index) if index else min(i, len(sessions[0]) - 1)
             values = [session[index] for session in sessions]
             if not holds(kind, said, values):
-                what = values[0] if kind in ("", "~") else f"{min(values)} to {max(values)}"
+                what = values[0] if not kind else f"{min(values)} to {max(values)}"
                 yield f"{file} says {said} where {what} was found: {quoted[0][0]}"
 
 
@@ -114,9 +114,9 @@ def holds(kind: str, said: str, values: list[float]) -> bool:
     """Return whether a number in prose is what was found."""
     if kind in (">", "<"):
         return number(said) <= min(values) if kind == ">" else number(said) >= max(values)
-    value = {"min": min(values), "max": max(values)}.get(kind, values[0])
     if kind == "~":
-        return abs(number(said) - value) <= 0.1 * abs(value)
+        return all(abs(number(said) - value) <= 0.1 * abs(value) for value in values)
+    value = {"min": min(values), "max": max(values)}.get(kind, values[0])
     mantissa, _, exponent = ("", "", "") if said in WORDS else said.partition("e")
     unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))  # of the last digit
     return abs(number(said) - value) <= 0.5 * unit * (1 + 1e-9)

@@ -84,6 +84,7 @@ def test_bounds_are_those_of_all_sessions(page):
     assert page("from {>} to {<} %", (73.0,), (80.0,))
     assert not page("about {~} minutes", (1.85,))
     assert page("about {~} minutes", (1.7,))
+    assert page("about {~} minutes", (1.85,), (2.5,))
     assert not page("about {} minutes", (2.4,))
 
 
