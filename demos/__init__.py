@@ -10,6 +10,7 @@ ORDER = [
     "im2col",
     "initialisation",
     "gradient_flow",
+    "pytorch",
     "degradation",
     "constructed",
     "layer_responses",
@@ -25,6 +26,7 @@ ORDER = [
 
 #: The demos that do not run everywhere, and why. They have options of their own.
 APART = {
+    "pytorch": "it needs PyTorch",
     "classify_photo": "it needs the weights of a trained net, which are fetched first",
     "cifar10": "it needs CIFAR-10, which is fetched first",
     "gpu": "it needs a GPU",

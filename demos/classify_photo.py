@@ -9,7 +9,7 @@ the strength of the response at each place, averaged over the filters, after the
 stage. From stage to stage, maps are halved and the number of filters is doubled. The stem responds to edges everywhere;
 the last stage responds at a few places.
 
-The view is the middle square, and takes a tenth of a second. The paper's best numbers average several views: --crops
+The view is the middle square, and takes a fraction of a second. The paper's best numbers average several views: --crops
 10, or --scales 224 256 384 480 640, which passes the whole photo through the net in five sizes.
 
 The weights (95 MB) are downloaded once, checked and stored; --weights reads them from a file instead.

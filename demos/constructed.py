@@ -15,10 +15,10 @@ make them the identity:
 - the input comes from a ReLU, so it is not negative, and another ReLU does not change it.
 
 In evaluation the logits are the same up to rounding. In training they are not quite the same: a batch has its own mean
-and deviation, which the first inserted layer of a stage replaces by those of the training set, a change of 3 to 5 %;
-the other layers change less than 1 %. When training continues with a small learning rate, the constructed net keeps its
-error or lowers it. A plain net of the same 56 layers from random weights, trained for as many iterations as both
-trainings together, has a much higher error.
+and deviation, which the first inserted layer of a stage replaces by those of the training set; the other layers change
+less. When training continues with a small learning rate, the constructed net keeps its error or lowers it. A plain net
+of the same 56 layers from random weights, trained for as many iterations as both trainings together, has a much higher
+error.
 
 A residual net needs no construction. With gamma = 0 at the end of each block, each block begins as its shortcut: all
 but the first block of each stage are the identity, in training too, and to the last bit. From there it trains well.

@@ -147,10 +147,10 @@ def recomputed(net: Net) -> Net:
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
-    """Return processes that train small nets side by side, which takes two thirds of the time.
+    """Return processes that train small nets side by side, which takes less time than one after another.
 
-    Two threads that share the operators of one small net are busy for two thirds of the time; two nets on one thread
-    each never wait for one another. The results are equal to the last bit, as they depend on no number of threads.
+    Two threads that share the operators of one small net often wait for each other; two nets on one thread each never
+    do. The results are equal to the last bit, as they depend on no number of threads.
 
     Parameters
     ----------

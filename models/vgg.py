@@ -1,7 +1,7 @@
 """VGG: five stages of 3x3 convolutions with max pooling between them, and three fully connected layers.
 
 The plain nets of :mod:`models.plain` are modelled on these, and "Deep Residual Learning" compares with them: ResNet-34
-needs 18 % of the multiply-adds of VGG-19. Most of VGG-19's parameters are in the first matrix of its classifier.
+needs 19 % of the multiply-adds of VGG-19. Most of VGG-19's parameters are in the first matrix of its classifier.
 
 References
 ----------

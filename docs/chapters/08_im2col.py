@@ -342,6 +342,7 @@ assert slow > 20 * fast
 
 print(f"multiply-adds, either way: {30 * 30 * 144 * 16:,}")
 print(f"numbers in x: {layer_x.size:,}; in its columns: {30 * 30 * 144:,}")
+assert round(30 * 30 * 144 / layer_x.size) == 8
 print(f"the product is about 10^{np.log10(slow / fast):.0f} times as fast as the loops (machine-dependent)")
 
 # %%

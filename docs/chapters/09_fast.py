@@ -222,8 +222,8 @@ for c in per_number:
 
 # %%
 # Long runs are the second reason for channels last. The first layer of a net has only three channels, so it loses most.
-# As items, short runs take about two thirds of the time. For long runs, the time is spent on the bytes themselves. This
-# is minigrad's code:
+# As items, short runs take less time: compare the last two columns. For long runs, the time is spent on the bytes
+# themselves. This is minigrad's code:
 #
 # .. literalinclude:: /../minigrad/kernels/columns.py
 #    :pyobject: _copy_windows

@@ -187,6 +187,8 @@ for kappa in (10, 100, 1000):
         taken[kappa, name] = int(np.argmax(sizes < 1e-6 * sizes[0]))
     print(f"{kappa:16}{taken[kappa, 'plain']:14,}{taken[kappa, 'momentum']:16,}")
 assert taken[1000, "plain"] > 15 * taken[1000, "momentum"]
+assert 9.5 < taken[1000, "plain"] / taken[100, "plain"] < 10.5
+assert 2.5 < taken[1000, "momentum"] / taken[100, "momentum"] < 3.5
 
 # %%
 # If the condition number is ten times as large, plain gradient descent needs ten times as many steps, and momentum only

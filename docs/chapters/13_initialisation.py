@@ -145,6 +145,7 @@ for name, (forward, backward) in per_layer.items():
     print(f"{name:25} per layer: the signal times {forward:.2f}, the gradient times {backward:.2f}")
 for name, (fv, norm) in starts.items():
     assert norm or np.allclose(per_layer[name], fv / 2, rtol=0.1)
+assert 1.35 < per_layer["any f v, with batch norm"][1] < 1.45
 
 # %%
 # With Glorot's rule, the mean square falls by a factor of :math:`2^{50}`, about :math:`10^{15}`, in either direction.

