@@ -171,7 +171,7 @@ class Net(nn.Module):
             first = block(make, c_in, c_out, 1 if i == 1 else 2)
             others = [block(make, c_out, c_out, 1) for _ in range(n - 1)]
             setattr(self, f"layer{i}", nn.Sequential(first, *others))
-        self.avgpool = nn.GlobalAvgPool2d()
+        self.avgpool: nn.Module = nn.GlobalAvgPool2d()
         self.fc = nn.Linear(filters[-1], num_classes, rng=rng, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
