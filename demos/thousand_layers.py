@@ -39,6 +39,7 @@ from demos import lab, style
 from minigrad import nn, train
 from minigrad.train.report import Record, curves
 from models import cifar_resnet
+from models.plain import Net
 
 DEPTHS, QUICK = (20, 56, 110, 326, 650, 1202), (20, 62, 110)
 BLOCKS = 10  # in one segment
@@ -54,14 +55,19 @@ class Segment(nn.Sequential):
         return mg.recompute(super().forward, x)
 
 
-def build(depth: int, way: str, seed: int, **options: Any) -> nn.Module:
+def build(depth: int, way: str, seed: int, **options: Any) -> Net:
     """Build the residual net; "recompute" puts its blocks into segments."""
     net = cifar_resnet(depth, in_channels=1, rng=seed, **options)
     if way == "recompute":
-        blocks = [block for stage in net.stages for block in stage]
-        segments = [Segment(*blocks[i : i + BLOCKS]) for i in range(0, len(blocks), BLOCKS)]
-        net.layer1, net.layer2, net.layer3 = nn.Sequential(*segments), nn.Sequential(), nn.Sequential()
+        into_segments(net)
     return net
+
+
+def into_segments(net: Net) -> None:
+    """Put all blocks of a net into segments, in place."""
+    blocks = [block for stage in net.stages for block in stage]
+    segments = [Segment(*blocks[i : i + BLOCKS]) for i in range(0, len(blocks), BLOCKS)]
+    net.layer1, net.layer2, net.layer3 = nn.Sequential(*segments), nn.Sequential(), nn.Sequential()
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

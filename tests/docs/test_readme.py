@@ -119,7 +119,7 @@ SAID = [
     f"plain-56 with {float(wrong_images('plain-56')):.0f} %.",
     f"we have also seen {elsewhere()[0]} and {elsewhere()[1]} % for plain-56",
     f"{len(list((ROOT / 'docs/chapters').glob('[0-9]*.py')))} chapters build minigrad",
-    f"lists {({15: 'fifteen', 16: 'sixteen'})[len(demos.ORDER)]} experiments",
+    f"lists {({15: 'fifteen', 16: 'sixteen', 17: 'seventeen', 18: 'eighteen'})[len(demos.ORDER)]} experiments",
     f"for {RESNET_20['epoch']} epochs: {100 * RESNET_20['test_error']:.1f} % of the test images are wrong after "
     f"{RESNET_20['seconds'] / 60:.0f} minutes",
     f"20 layers without shortcuts end at {100 * PLAIN_20['test_error']:.1f} %",
