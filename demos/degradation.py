@@ -4,8 +4,8 @@ A deeper net contains the shallower net: if the additional layers are the identi
 demos.constructed). So the deeper net should not be worse, at least on the training set. But it is: plain nets of 56
 layers end with a higher TRAINING error than plain nets of 20. So the cause is not overfitting, and with batch
 normalisation it is not a vanishing gradient either (see demos.gradient_flow): good weights exist, but the optimizer
-does not find them. Residual nets, whose blocks begin near the identity, train easily at both depths. This is section
-4.2 and Fig. 6 of "Deep Residual Learning for Image Recognition" (He et al., 2015).
+does not find them. Residual nets train easily at both depths; demos.explanations measures why. This is section 4.2 and
+Fig. 6 of "Deep Residual Learning for Image Recognition" (He et al., 2015).
 
 The demo trains the paper's CIFAR nets, with one input channel, on the 8x8 digits that come with minigrad. All nets use
 the same recipe: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a warm-up of 72 iterations, and the

@@ -1,8 +1,9 @@
 """Layer responses in plain and residual nets ("Deep Residual Learning", section 4.2 and Fig. 7).
 
 The paper measures the standard deviation of each 3x3 layer's response, after batch norm and before ReLU or addition. In
-its trained residual nets it is generally smaller than in the plain nets, and smaller in deeper residual nets. So the
-residual functions are close to zero, and in a net with more layers, each layer changes the signal less.
+its trained residual nets it is generally smaller than in the plain nets, and smaller in deeper residual nets. The paper
+concludes that residual functions might be generally closer to zero than functions without a shortcut, and that in a net
+with more layers, each layer changes the signal less. (This compares nets; demos.corrections compares F(x) with x.)
 
 After batch norm the deviation of a channel is the magnitude of its gamma, and every gamma begins at 1. So the figure
 shows how training changed gamma, and also beta, whose variation over the channels adds to the deviation. The loss moves

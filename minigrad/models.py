@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from models import *  # noqa: F403
     from models import plain as plain
+    from models import preact as preact
     from models import predict as predict
     from models import pretrained as pretrained
     from models import resnet as resnet

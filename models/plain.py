@@ -174,7 +174,7 @@ class Net(nn.Module):
             others = [block(make, c_out, c_out, 1) for _ in range(n - 1)]
             setattr(self, f"layer{i}", nn.Sequential(first, *others))
         # The head: the mean of each channel, and one linear layer to the classes.
-        self.avgpool = nn.GlobalAvgPool2d()
+        self.avgpool: nn.Module = nn.GlobalAvgPool2d()
         self.fc = nn.Linear(filters[-1], num_classes, rng=rng, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -133,6 +133,7 @@ ROUTE = {
         Entry("minigrad.train.signals"),
         Entry("minigrad.train.run"),
         Entry("minigrad.train.loop"),
+        Entry("models.preact"),
         Entry("models.vgg"),
         Entry("models.predict"),
         Entry("models.pretrained"),

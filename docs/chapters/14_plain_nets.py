@@ -1,5 +1,5 @@
 r"""
-13. Plain nets and the degradation problem
+14. Plain nets and the degradation problem
 ==========================================
 
 A deeper net can compute everything that a shallower net can compute. Why, then, does it train worse?
@@ -61,6 +61,7 @@ import numpy as np
 
 import minigrad as mg
 from demos import lab
+from demos.explanations import STEPS, fall
 from minigrad import nn
 from minigrad.inspect import statistics, summary
 from minigrad.train.report import shade, show, tidy
@@ -228,6 +229,32 @@ assert first > 10 * last
 # The authors of the paper checked their plain-34, too. They found forward signals with variances that are not zero, and
 # gradients with "healthy norms" (section 4.1).
 #
+# How far does a gradient reach?
+# ------------------------------
+#
+# A healthy norm is not enough. The gradient describes the loss only near the present weights: a small step of length s
+# against it lowers the loss by s times the norm of the gradient. How small must the step be? We take steps of a
+# hundred-thousandth to a hundredth of the length of all weights, in nets before training, and compare the fall of the
+# loss with the prediction:
+#
+# .. literalinclude:: /../demos/explanations.py
+#    :pyobject: fall
+
+print("step / weights" + "".join(f"{step:>10g}" for step in STEPS) + "\nfall of the loss / prediction")
+achieved = {}  # means of four nets
+for depth in (8, 20, 56):
+    several = [cifar_plain(depth, **fresh | {"rng": seed}) for seed in range(4)]
+    achieved[depth] = np.mean([fall(net, images[:64], labels[:64]) for net in several], axis=0)
+    print(f"plain-{depth:<8}" + "".join(f"{share:10.3f}" for share in achieved[depth]))
+assert achieved[8][0] > 0.9
+assert abs(achieved[56][0]) < 0.1
+
+# %%
+# In plain-8 the prediction still holds for a step of a thousandth of the weights. In plain-56 it fails for steps of a
+# hundred-thousandth: the loss falls by a few percent of the prediction. The gradient of this net is large, but already
+# near the present weights the loss has another gradient. This is one of the explanations of degradation that were
+# proposed after the paper (*shattered gradients*); :doc:`/why_residual` has more of them.
+#
 # Degradation or a slow start?
 # ----------------------------
 #
@@ -251,8 +278,9 @@ assert first > 10 * last
 # (a footnote of section 4.1). The authors' conjecture is cautious: deep plain nets "may have exponentially low
 # convergence rates". In this case, the slow start would last practically for ever.
 #
-# In either case, we need the same thing: a way to write the net such that the optimizer starts at the identity, and
-# does not have to find it. This is the topic of :doc:`chapter 15 </course/15_residual>`.
+# In either case, we need the same thing: a way to write a deep net such that gradient descent finds good weights. The
+# paper's idea is to make the constructed solution, the identity, easy to reach. This is the topic of :doc:`chapter 15
+# </course/15_residual>`, which also asks whether this is the reason why the idea works.
 #
 # Exercises
 # ---------

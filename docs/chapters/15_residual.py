@@ -1,5 +1,5 @@
 r"""
-14. Residual learning
+15. Residual learning
 =====================
 
 Often the best thing a layer can do is to leave its input unchanged. How must the layer be written so that this is easy?
@@ -25,19 +25,22 @@ special weights: a unit matrix in the middle tap, and zeros elsewhere. The answe
 # input, and a residual block passes it on.
 
 import copy
+import math
 from contextlib import redirect_stderr
 from io import StringIO
-from itertools import pairwise
+from itertools import pairwise, product
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
 from demos import lab
+from demos.corrections import gammas, ratios
+from demos.explanations import by_length, share
 from demos.style import PLAIN, RESIDUAL
 from minigrad import nn, train
 from minigrad.inspect import statistics
-from minigrad.train.report import show, tidy
+from minigrad.train.report import shade, show, tidy
 from models import cifar_plain, cifar_resnet
 
 
@@ -101,8 +104,42 @@ count = len(net.layer1)
 print(f"{count} blocks of random convolutions: all {x.size:,} numbers are unchanged, bit for bit")
 
 # %%
-# A plain net with these convolutions cannot be the identity at any values of its gammas. A residual block is the
-# identity when its weights are zero, and weight decay pulls the weights towards zero.
+# How far from the identity?
+# --------------------------
+#
+# The nets of the paper do not begin at the identity: their gammas are 1. How large is the residual then, compared with
+# x? We measure the norm of :math:`\mathcal F(x)` relative to that of x, in each block of nets of 20, 56 and 110 layers:
+
+fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+fig.set_label(
+    "The residual's norm relative to x against the block, for three depths: it falls, and rises where a stage begins."
+)
+begin = {}
+for i, depth in enumerate((20, 56, 110)):
+    begin[depth] = ratios(cifar_resnet(depth, **fresh))
+    blocks = np.arange(1, len(begin[depth]) + 1)
+    ax.plot(blocks, begin[depth], color=shade(i, 3), lw=2.5 - 0.7 * i, label=f"residual-{depth}")
+    print(f"residual-{depth:<4}", *(f"{x:.2f}" for x in begin[depth][:9]), f"...  mean {begin[depth].mean():.2f}")
+ax.plot(blocks, blocks**-0.5, "--", color="0.5", label="1 / sqrt(block)")
+ax.set(xlabel="block", ylabel="|F(x)| / |x|", ylim=(0, 1.6), title="Residuals before training, relative to x")
+ax.legend(frameon=False)
+tidy(ax)
+assert abs(begin[20][0] - math.sqrt(2)) < 0.05
+assert begin[20].min() > 0.4
+assert begin[110].mean() < begin[20].mean() / 1.5
+
+# %%
+# In the first block, the residual is larger than x: batch norm gives :math:`\mathcal F(x)` the variance 1, and the mean
+# square of x, a rectified normal number, is a half; :math:`\sqrt 2 = 1.41` is their ratio. Each block then adds to x,
+# and the next :math:`\mathcal F` has the variance 1 again. So the square of x grows in proportion to the number of
+# blocks, and the ratio falls with its square root. (Where a stage begins, option A pads x with zeros, and the ratio
+# rises.) In ResNet-20 no block is near the identity. In ResNet-110 a residual has about a third of the norm of x in the
+# mean. S. De and S. Smith (arXiv 2002.10444) see here why batch norm makes deep residual nets trainable: relative to x,
+# it weakens each residual by the square root of the depth.
+#
+# Does weight decay bring the blocks nearer to the identity? Not through the convolutions, because batch norm undoes any
+# scaling of their weights. It acts on gamma and beta. In runs as short as those of this chapter, it changes them by
+# less than one percent; :doc:`/why_residual` tells what it does in long runs.
 #
 # The gradient of an addition
 # ---------------------------
@@ -120,39 +157,53 @@ print(f"{count} blocks of random convolutions: all {x.size:,} numbers are unchan
 #
 # .. math:: \frac{\partial L}{\partial x} = g + J^{\top} g = (I + J)^{\top} g .
 #
-# Through L blocks, from the last to the first, the gradient becomes a product. In a plain net it is :math:`J_1^{\top}
-# J_2^{\top} \cdots J_L^{\top} g`, and a product of many factors usually tends to zero or to infinity. In a residual
+# Through D blocks, from the last to the first, the gradient becomes a product. In a plain net it is :math:`J_1^{\top}
+# J_2^{\top} \cdots J_D^{\top} g`, and a product of many factors usually tends to zero or to infinity. In a residual
 # net, expand the product:
 #
 # .. math::
-#    (I + J_1)^{\top} \cdots (I + J_L)^{\top} g
+#    (I + J_1)^{\top} \cdots (I + J_D)^{\top} g
 #    = g + \sum_l J_l^{\top} g + \sum_{k < l} J_k^{\top} J_l^{\top} g + \cdots
 #
-# This is a sum over paths, with one term for every subset of the blocks, :math:`2^L` terms in all. The first term is g
-# itself: it reaches every layer directly, without a product of small factors. Try it without a net: fifty layers, each
-# a random matrix and a tanh, on 16 numbers.
+# This is a sum over paths, with one term for every subset of the blocks, :math:`2^D` terms in all. A. Veit, M. Wilber
+# and S. Belongie (arXiv 1605.06431) call this the *unravelled view*. Here are the paths of three blocks:
 
-rng = np.random.default_rng(0)
-matrices = [
-    0.3 * rng.standard_normal((16, 16)) / 4 for _ in range(50)
-]  # each shrinks a vector to about 0.3 of its length
-sizes = {}
-for kind in ("plain", "residual"):
-    x = start = mg.Tensor(rng.standard_normal(16), requires_grad=True)
-    for a in matrices:
-        f = mg.tanh(mg.matmul(a, x))
-        x = f + x if kind == "residual" else f
-    (g,) = mg.grad(x.sum(), start)
-    sizes[kind] = np.linalg.norm(g.data)
-    print(f"{kind:8}  the gradient after 50 layers has length {sizes[kind]:.2g}")
-assert sizes["plain"] < 1e-20
-assert 0.1 < sizes["residual"] < 1e3
+fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+fig.set_label(
+    "The eight paths through three blocks as arrows: one passes through no block, three pass through one, three through "
+    "two, and one through all."
+)
+for row, through in enumerate(sorted(product((0, 1), repeat=3), key=lambda path: (sum(path), path[::-1]))):
+    ax.annotate("", (4, -row), (0, -row), arrowprops={"arrowstyle": "-|>", "color": "black"})
+    for block in np.flatnonzero(through):
+        box = {"boxstyle": "round,pad=0.3", "fc": "0.92", "ec": "black"}
+        ax.text(block + 1, -row, f"F{block + 1}", ha="center", va="center", bbox=box)
+    ax.text(4.15, -row, f"through {sum(through)} block{'s' * (sum(through) != 1)}", va="center")
+ax.set(xlim=(-0.2, 5.6), ylim=(-7.6, 0.6), title="The eight paths of three residual blocks")
+ax.set_axis_off()
 
 # %%
-# But :doc:`chapter 14 </course/14_plain_nets>` showed that the gradient of a plain net with batch norm does *not*
-# vanish. This cannot be the whole explanation, and the paper does not claim that it is. So we measure the real nets,
-# with 20, 32 and 56 layers, before any training. For each ReLU layer, we compare the gradient in its output with the
-# gradient in the output of the last ReLU layer.
+# The first term is g itself: it reaches every layer directly, without a product of many factors. But is it an important
+# part of the sum? Only D paths pass through one block; most paths pass through about half of the blocks. The function
+# ``by_length`` of :doc:`a demo </gallery/explanations>` computes exactly how much of the gradient comes from all paths
+# of one length, with a few hundred backward passes of single blocks. The shares add up to 1:
+
+shares = share(by_length(cifar_resnet(56, **fresh), images[:16], labels[:16]))
+paths = np.array([math.comb(27, k) / 2**27 for k in range(28)])
+lengths = np.arange(28)
+print(f"27 blocks, {2**27:,} paths: a path passes through {lengths @ paths:.1f} blocks in the mean")
+print(f"the gradient: {lengths @ shares:.1f} blocks; {shares[:11].sum():.0%} comes through at most 10 blocks")
+print(f"of the paths, {paths[:11].sum():.0%} are as short")
+assert abs(shares.sum() - 1) < 1e-3
+assert lengths @ shares < 10
+
+# %%
+# Short paths are rare, but most of the gradient comes through them: each further block makes a path's part smaller.
+#
+# Do shortcuts then prevent vanishing gradients? :doc:`Chapter 14 </course/14_plain_nets>` showed that the gradient of a
+# plain net with batch norm does *not* vanish. This cannot be the explanation, and the paper does not claim that it is.
+# So we measure the size of the gradients in the real nets, with 20, 32 and 56 layers, before any training. For each
+# ReLU layer, we compare the gradient in its output with the gradient in the output of the last ReLU layer.
 
 
 def gradients(net):
@@ -245,7 +296,11 @@ assert means["before the addition"][-1] > 1.5 * means["after the addition"][-1]
 # addition, the mean grows more slowly, and by less and less, since :math:`\mathcal F` can be negative. The growth
 # does not stop, because the ReLU on the path clips the sum, so the path is not exactly the identity. Three months
 # later, the same authors moved the ReLU off the path, to before the convolutions of :math:`\mathcal F` ("Identity
-# Mappings in Deep Residual Networks", arXiv 1603.05027). minigrad builds the nets of the first paper.
+# Mappings in Deep Residual Networks", arXiv 1603.05027): batch norm and ReLU come before each convolution, and nothing
+# comes after the addition. In minigrad these nets are :func:`models.cifar_preact_resnet`:
+#
+# .. literalinclude:: /../models/preact.py
+#    :pyobject: PreactBlock.forward
 #
 # Training both nets
 # ------------------
@@ -305,16 +360,36 @@ assert np.median(left["residual-20"]) < 20 < 60 < min(left["plain-20"])
 # %%
 # The plain net is a chain: with two layers removed, it is hardly better than guessing. The residual net needs its first
 # blocks most, because all later blocks use their output, but later blocks can be removed with little effect. Half of
-# the :math:`2^L` paths do not pass through a given block, and these paths still work. Besides, each later block has
-# learned only a *small* correction. This is the paper's hypothesis, too. The paper measured the responses of the 3x3
-# layers, after batch norm and before the ReLU or the addition: they are generally smaller in residual nets than in
-# plain ones, and smaller still in deeper residual nets (Fig. 7).
+# the :math:`2^D` paths do not pass through a given block, and these paths still work.
 #
-# So why does residual learning avoid degradation? Larger gradients, as such, are not the reason, and neither are more
-# parameters. The net begins near the identity, and weight decay pulls it there; the gradient of the loss reaches every
-# layer directly; and a block that has nothing to add need not learn to be the identity. With shortcuts, the error of a
-# net of 34 layers falls from 28.54 % (plain-34) to 25.03 % (ResNet-34), and more depth helps again. How much does more
-# depth cost? :doc:`Chapter 16 </course/16_bottlenecks>` counts it.
+# Did the residual net learn small corrections? Here is the norm of each residual relative to x, and the mean gamma of
+# each block's last batch norm, after training:
+
+learned, last = ratios(nets["residual-20"]), gammas(nets["residual-20"])
+print("|F(x)| / |x|", *(f"{ratio:.2f}" for ratio in learned))
+print("gamma       ", *(f"{gamma:.2f}" for gamma in last))
+assert learned.min() > 0.4
+assert np.abs(last - 1).max() < 0.15
+
+# %%
+# It did not. The residuals have about half the size of x, or more, and the gammas are near 1. The later blocks can be
+# removed although they change their input a lot.
+#
+# Why does it work?
+# -----------------
+#
+# The paper's own hypothesis is that the identity is a good reference point (section 3.1): if a good function is nearer
+# to the identity than to zero, it is easier to find the difference. As evidence, the paper shows that the responses of
+# the 3x3 layers, after batch norm and before the ReLU or the addition, are generally smaller in trained residual nets
+# than in plain ones, and smaller still in deeper residual nets (Fig. 7). :doc:`A demo </gallery/layer_responses>`
+# repeats this comparison of nets. But it does not follow that a residual is small compared with x. Blocks begin near
+# the identity only in deep nets, or with ``zero_gamma``, and the blocks of our ResNet-20 are not near it in the end.
+#
+# What do we know from this chapter? Larger gradients, as such, are not the reason, and neither are more parameters. The
+# gradient reaches every layer through short paths, and has a similar size in all layers. :doc:`/why_residual` tells
+# what else is known, with an experiment for each explanation, and what is not settled. The effect itself is certain:
+# with shortcuts, the error of a net of 34 layers falls from 28.54 % (plain-34) to 25.03 % (ResNet-34), and more depth
+# helps again. How much does more depth cost? :doc:`Chapter 16 </course/16_bottlenecks>` counts it.
 #
 # Exercises
 # ---------

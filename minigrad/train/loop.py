@@ -7,7 +7,7 @@ compared.
 A run can be stopped at any moment and be resumed as if it had never been stopped: a checkpoint holds all that the next
 iteration depends on (:mod:`minigrad.train.run`), to the last bit.
 
-Next: :mod:`models.vgg`.
+Next: :mod:`models.preact`.
 """
 
 from __future__ import annotations

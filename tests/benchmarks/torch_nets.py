@@ -47,6 +47,37 @@ def cifar_resnet(depth: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, 10))
 
 
+class PreactBlock(nn.Module):
+    """Batch norm, ReLU and a 3x3 convolution, twice, and the shortcut of option A; `first` follows the stem's ReLU."""
+
+    def __init__(self, c_in: int, c_out: int, first: bool) -> None:
+        super().__init__()
+        self.bn1 = nn.Identity() if first else nn.BatchNorm2d(c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, c_out // c_in, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.missing = c_out - c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c_in, h, w) to (n, c_out, h / stride, w / stride)."""
+        out = functional.relu(self.bn1(x))
+        if self.missing:
+            x = functional.pad(out[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.missing))
+        return self.conv2(functional.relu(self.bn2(self.conv1(out)))) + x
+
+
+def cifar_preact_resnet(depth: int) -> nn.Sequential:
+    """The twin of `models.cifar_preact_resnet`, with 16, 32 and 64 channels."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    c_in = 16
+    for c_out in (16, 32, 64):
+        for _ in range((depth - 2) // 6):
+            layers.append(PreactBlock(c_in, c_out, first=len(layers) == 3))
+            c_in = c_out
+    head = [nn.BatchNorm2d(c_in), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, 10)]
+    return nn.Sequential(*layers, *head)
+
+
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions, and the shortcut of option B."""
 

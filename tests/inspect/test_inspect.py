@@ -102,7 +102,7 @@ def vgg_by_hand(convolutions, batch_norm):
         pytest.param(1202, 19_421_274, "2829.2", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("make", [models.cifar_plain, models.cifar_resnet])
+@pytest.mark.parametrize("make", [models.cifar_plain, models.cifar_resnet, models.cifar_preact_resnet])
 def test_cifar_nets_have_the_parameters_and_macs_of_the_paper(make, depth, parameters, mega):
     net = summary(make(depth), CIFAR)
     assert (net.parameters, net.macs) == cifar_by_hand((depth - 2) // 6)

@@ -9,8 +9,9 @@ from numpy.testing import assert_array_equal
 import minigrad as mg
 import models
 from minigrad import nn
-from models import cifar_plain, cifar_resnet, plain_net, residual_net
+from models import cifar_plain, cifar_preact_resnet, cifar_resnet, plain_net, residual_net
 from models.plain import PlainBlock
+from models.preact import PreactBlock
 from models.resnet import BasicBlock, Bottleneck, PadShortcut
 
 IMAGENET = [models.plain18, models.plain34, models.resnet18, models.resnet34]
@@ -52,13 +53,13 @@ def test_the_name_is_the_number_of_layers_with_weights(make):
     assert len([name for name in main if "downsample" not in name]) == int(re.sub(r"\D", "", make.__name__))
 
 
-@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
+@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet, cifar_preact_resnet])
 def test_depth_is_the_number_of_layers_with_weights(make):
     for depth in (8, 20):
         assert len(layers_of(make(depth), nn.Conv2d, nn.Linear)) == depth
 
 
-@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
+@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet, cifar_preact_resnet])
 @pytest.mark.parametrize("depth", [1, 2, 7, 18, 21, 100])
 def test_an_impossible_depth_is_refused_with_possible_ones(make, depth):
     with pytest.raises(ValueError, match=r"depth \d+ is impossible.*6n \+ 2.*nearest: ") as caught:
@@ -72,7 +73,7 @@ def test_an_impossible_depth_is_refused_with_possible_ones(make, depth):
 # The frame ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet])
+@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet, cifar_preact_resnet])
 def test_maps_halve_and_filters_double(make):
     net, shapes = make(8, in_channels=1, num_classes=7), []
     for module in layers_of(net, nn.Conv2d):
@@ -258,6 +259,59 @@ def test_a_stem_with_another_name_is_refused():
         tiny(stem="mnist")
 
 
+# Pre-activation ----------------------------------------------------------------------------------
+
+
+def preact_residual(block, x):
+    """Return relu(bn1(x)), and F(x), layer by layer."""
+    first = mg.relu(block.bn1(x))
+    return first, block.conv2(mg.relu(block.bn2(block.conv1(first))))
+
+
+def test_a_preact_block_adds_its_input_and_nothing_follows():
+    """Fig. 4 (e) of He et al., 2016; where the shape changes, the shortcut too begins at the first ReLU."""
+    for block in blocks_of(cifar_preact_resnet(14, width=4, dtype=np.float64).eval()):
+        x = images(2, 4, 4, block.conv1.weight.shape[2], dtype="float64")
+        first, f = preact_residual(block, x)
+        way = x.data
+        if isinstance(block.downsample, PadShortcut):
+            way = np.pad(first.data[:, ::2, ::2], [(0, 0)] * 3 + [(0, f.shape[3] - x.shape[3])])
+        assert_array_equal(block(x).data, f.data + way)
+        assert (f.data + way < 0).any()
+
+
+def test_a_preact_stage_adds_up():
+    """Equation (4): the output of a stage without a change of shape is its input and the sum of all F."""
+    net = cifar_preact_resnet(26, width=4, dtype=np.float64)
+    total = x = net.stem(images(4, 8, 8, 3, dtype="float64"))
+    for block in net.layer1:
+        total, x = total + preact_residual(block, x)[1], block(x)
+    np.testing.assert_allclose(x.data, total.data, rtol=1e-12)
+
+
+def test_a_preact_net_has_its_activations_at_both_ends():
+    """Between two convolutions there is a batch norm, and one before the pooling: as many as there are convolutions."""
+    net, seen, letters = cifar_preact_resnet(14, width=4), [], {"Conv2d": "c", "BatchNorm2d": "b"}
+    for module in layers_of(net, nn.Conv2d, nn.BatchNorm2d, nn.GlobalAvgPool2d, nn.Linear):
+        module.hook(lambda module, out: seen.append(letters.get(type(module).__name__, "-")))
+    out = net(images(4, 8, 8, 3))
+    assert "".join(seen) == "cb" * 13 + "--"
+    assert isinstance(net.layer1[0].bn1, nn.Identity)
+    before = net.avgpool[:2](net.layer3(net.layer2(net.layer1(net.stem(images(4, 8, 8, 3))))))
+    assert before.data.min() == 0
+    np.testing.assert_allclose(out.data, net.fc(before.mean((1, 2))).data, rtol=1e-5, atol=1e-6)
+
+
+def test_a_preact_net_draws_the_weights_of_the_original():
+    """With equal seeds, the convolutions are equal: what differs is where batch norm and ReLU stand."""
+    one, other = cifar_resnet(14, rng=3), cifar_preact_resnet(14, rng=3)
+    for a, b in zip(layers_of(one, nn.Conv2d, nn.Linear), layers_of(other, nn.Conv2d, nn.Linear), strict=True):
+        assert_array_equal(a.weight.data, b.weight.data)
+    sizes = [sorted(norm.weight.size for norm in layers_of(net, nn.BatchNorm2d)) for net in (one, other)]
+    assert sizes[0] == sizes[1]
+    assert all(isinstance(block, PreactBlock) for block in blocks_of(other))
+
+
 # VGG ---------------------------------------------------------------------------------------------
 
 
@@ -305,6 +359,7 @@ def test_weights_depend_on_the_seed_alone():
     [
         lambda rng: cifar_plain(14, rng=rng),
         lambda rng: cifar_resnet(14, "C", rng=rng),
+        lambda rng: cifar_preact_resnet(14, rng=rng),
         lambda rng: tiny(stem="imagenet", rng=rng),
         lambda rng: models.vgg11(True, image_size=32, num_classes=2, rng=rng),
     ],
@@ -325,6 +380,10 @@ def tiny_residual(**settings):
     )
 
 
+def tiny_preact(**settings):
+    return cifar_preact_resnet(8, width=1, in_channels=1, num_classes=2, **settings)
+
+
 def tiny_bottleneck(**settings):
     return residual_net("cifar", Bottleneck, (1, 1), (2, 4, 8), in_channels=1, num_classes=2, **settings)
 
@@ -339,6 +398,7 @@ def tiny_later_bottleneck(**settings):
     [
         pytest.param(tiny_plain, marks=pytest.mark.slow),
         tiny_residual,
+        tiny_preact,
         pytest.param(tiny_bottleneck, marks=pytest.mark.slow),
         tiny_later_bottleneck,
     ],

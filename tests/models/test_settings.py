@@ -10,6 +10,7 @@ import pytest
 
 import models
 from models.plain import Net, PlainBlock, blocks_per_stage, conv_bn, plain_net
+from models.preact import PreactBlock
 from models.resnet import BasicBlock, Bottleneck, downsample, residual_net
 from models.vgg import VGG
 from tests.models import settings_of_nets as nets
@@ -164,6 +165,8 @@ ROWS = settings_of_predictions.ROWS | {
     "cifar_plain.width": width_of(models.cifar_plain),
     "cifar_resnet.depth": depth_of(models.cifar_resnet),
     "cifar_resnet.width": width_of(models.cifar_resnet),
+    "cifar_preact_resnet.depth": depth_of(models.cifar_preact_resnet),
+    "cifar_preact_resnet.width": width_of(models.cifar_preact_resnet),
     "VGG.depth": seen(
         lambda net, _: [layer.weight.shape[3] for layer in net.features if hasattr(layer, "groups")],
         VGG,
@@ -172,7 +175,7 @@ ROWS = settings_of_predictions.ROWS | {
         (12, Refused(ValueError, "expected depth 11, 13, 16 or 19, got 12")),
     ),
 }
-for kind, given in ((PlainBlock, {}), (BasicBlock, {"shortcut": "A"})):
+for kind, given in ((PlainBlock, {}), (BasicBlock, {"shortcut": "A"}), (PreactBlock, {})):
     ROWS |= prefixed(kind.__name__, nets.of_a_block(kind, **given))
 ROWS |= prefixed("Bottleneck", nets.of_a_bottleneck(shortcut="A"))
 ROWS |= prefixed("BasicBlock", nets.of_shortcuts(BasicBlock))
@@ -187,6 +190,7 @@ ROWS |= prefixed("cifar_plain", nets.of_a_normed_net(functools.partial(models.ci
 ROWS |= prefixed(
     "cifar_resnet", nets.of_a_residual_net(functools.partial(models.cifar_resnet, 14), 16, default="A", count=10)
 )
+ROWS |= prefixed("cifar_preact_resnet", nets.of_a_normed_net(functools.partial(models.cifar_preact_resnet, 8), 10))
 for depth in (18, 34, 50, 101, 152):
     make, zeros = getattr(models, f"resnet{depth}"), 64 if depth < 50 else 192
     ROWS |= prefixed(make.__name__, nets.of_a_residual_net(make, zeros, bottlenecks=depth >= 50))
@@ -215,6 +219,7 @@ OPTIONS = [
         for on in (False, True)
     ),
     (functools.partial(plain_net, "imagenet", *TINY), {}),
+    (functools.partial(models.cifar_preact_resnet, 14), {}),
 ]
 
 

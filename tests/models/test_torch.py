@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import minigrad as mg
-from models import cifar_resnet, plain_net, residual_net, vgg11, vgg16
+from models import cifar_preact_resnet, cifar_resnet, plain_net, residual_net, vgg11, vgg16
 from models.resnet import BasicBlock, Bottleneck
 
 torch = pytest.importorskip("torch")
@@ -46,6 +46,12 @@ def resnet20():
     return cifar_resnet(20, dtype=np.float64), torch_nets.cifar_resnet(20).double()
 
 
+def preact20():
+    from tests.benchmarks import torch_nets
+
+    return cifar_preact_resnet(20, dtype=np.float64), torch_nets.cifar_preact_resnet(20).double()
+
+
 def resnet50(stride_in):
     """A ResNet-50 with 4 filters in place of 64."""
     from tests.benchmarks import torch_nets
@@ -76,6 +82,7 @@ def imagenet_34(shortcut):
 
 NETS = {
     "20": resnet20,
+    "preact 20": preact20,
     "50": lambda: resnet50("1x1"),
     "50 v1.5": lambda: resnet50("3x3"),
     "34": lambda: imagenet_34("B"),

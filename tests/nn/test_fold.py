@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minigrad as mg
 import models
 from minigrad import nn
-from models import cifar_plain, cifar_resnet, residual_net
+from models import cifar_plain, cifar_preact_resnet, cifar_resnet, residual_net
 from models.plain import PlainBlock, conv_bn
 from models.resnet import BasicBlock, Bottleneck
 from tests.tools.strict import StrictArray, strict
@@ -81,6 +81,14 @@ def test_equal_outputs_from_fewer_layers(make, norms, dtype, monkeypatch):
     assert {p.dtype for p in folded.parameters()} == {np.dtype(dtype)}
     for name, value in net.state_dict().items():  # the net is as it was
         assert_array_equal(value, state[name])
+
+
+def test_of_pre_activation_half_of_the_norms_are_folded():
+    """Batch norm after the sum of a block has no convolution before it that could do its work."""
+    net = lived_in(cifar_preact_resnet(14, width=4, dtype="float64"))
+    folded = nn.fold_batch_norm(net)
+    assert (count(net, nn.BatchNorm2d), count(folded, nn.BatchNorm2d)) == (13, 6)
+    assert_equal_outputs(net, folded, images(2, 32, 32, 3, dtype="float64"))
 
 
 def test_the_copy_is_a_copy():

@@ -229,6 +229,11 @@ PLAIN: dict[
     "statistics": (mg.inspect.statistics, lambda: ([net()], {}), None),
     "summary": (mg.inspect.summary, lambda: ([net(), (1, 8, 8, 1)], {}), str),
     "cifar_plain": (models.cifar_plain, lambda: ([8], {"width": 2, "num_classes": 10, "rng": 0}), None),
+    "cifar_preact_resnet": (
+        models.cifar_preact_resnet,
+        lambda: ([8], {"width": 2, "num_classes": 10, "rng": 0}),
+        None,
+    ),
     "cifar_resnet": (
         models.cifar_resnet,
         lambda: ([8], {"shortcut": "A", "width": 2, "num_classes": 10, "rng": 0}),

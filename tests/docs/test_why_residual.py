@@ -1,0 +1,50 @@
+"""The numbers of docs/why_residual.md and of chapter 15 are those that the demos printed: docs/figures/NAME.txt."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = " ".join((DOCS / "why_residual.md").read_text().split())
+
+
+def printed(demo):
+    """Return what a demo printed."""
+    return (DOCS / f"figures/{demo}.txt").read_text()
+
+
+#: A demo; where its output has the numbers (a group each); what the page makes of them.
+ROWS = [
+    (
+        "layer_responses",
+        r"residual-20 .* ([\d.]+) +[\d.]+ %",
+        "the standard deviation of F(x) is still {} of that of x",
+    ),
+    (
+        "explanations",
+        r"of the paths: through (\d+) to (\d+)",
+        "95 % of the paths pass through {} to {} of the 54 blocks",
+    ),
+    ("explanations", r"before training: through (\d+) to (\d+)", "95 % of the gradient comes through {} to {} blocks"),
+    ("explanations", r"after training: through (\d+) to (\d+)", "epochs on the digits, it comes through {} to {}"),
+]
+
+
+@pytest.mark.parametrize(("demo", "pattern", "sentence"), ROWS)
+def test_the_page_says_what_a_demo_printed(demo, pattern, sentence):
+    (numbers,) = re.findall(pattern, printed(demo))
+    said = sentence.format(*([numbers] if isinstance(numbers, str) else numbers))
+    assert said in PAGE, f"{demo} printed {numbers}; expected in docs/why_residual.md: {said}"
+
+
+@pytest.mark.parametrize("demo", ["corrections", "explanations", "preactivation"])
+def test_the_tables_are_what_a_demo_printed(demo):
+    """A line that begins with a net, or with a depth and a kind of block, is a row of a table."""
+    nets = r"(?:plain|residual)-\d+(?:, zero_gamma)?|\d+ +(?:original|pre-activation)"
+    lines = re.findall(rf"^ *({nets}) +([-\d].*)$", printed(demo), re.MULTILINE)
+    assert len(lines) >= 4
+    for name, numbers in lines:
+        names = name.split() if name[0].isdigit() else [name]
+        row = " | ".join([*names, *numbers.replace("%", "").split()])
+        assert f"| {row} |" in PAGE, f"{demo} printed {name} {numbers}; expected in docs/why_residual.md: | {row} |"
