@@ -39,7 +39,6 @@ from demos import lab, style
 from minigrad import nn, train
 from minigrad.train.report import Record, curves
 from models import cifar_resnet
-from models.plain import Net
 
 DEPTHS, QUICK = (20, 56, 110, 326, 650, 1202), (20, 62, 110)
 EPOCHS = 40  # with --full

@@ -170,7 +170,7 @@ assert begin[110].mean() < begin[20].mean() / 1.5
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 fig.set_label(
-    "The eight paths through three blocks as arrows: one passes through no block, three pass through one, three through "
+    "The eight paths through three blocks as arrows: one passes through no block, three through one, three through "
     "two, and one through all."
 )
 for row, through in enumerate(sorted(product((0, 1), repeat=3), key=lambda path: (sum(path), path[::-1]))):

@@ -4,7 +4,6 @@ tests/docs/numbers.py says where; tests/docs/test_numbers.py compares.
 """
 
 import importlib.util
-import json
 import re
 import tomllib
 from pathlib import Path
