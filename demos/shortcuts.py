@@ -18,7 +18,7 @@ demo compares their differences seed by seed. A difference counts as more than c
 
 Observed with ResNet-14 and seeds 0 to 3: errors of 2.18 ± 0.41 (A), 2.50 ± 0.37 (B) and 2.91 ± 0.69 % (C), with all
 three differences within chance. So A is as good as the others, with the fewest parameters. But this demo can neither
-show nor rule out the small gains of the paper's table: an interval extends up to 1.5 points to either side. Of the
+show nor rule out the small gains of the paper's table: an interval extends up to 1.6 points to either side. Of the
 training losses (0.0056 to 0.0080) one difference of three is more than chance: C is a little worse than B. With six
 intervals in all, chance alone produces such a result in up to a quarter of the runs; we would not rely on it. Only the
 difference in cost is certain.

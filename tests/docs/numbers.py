@@ -20,10 +20,8 @@ from tests import house
 from tests.docs.quoted import ROOT, Row, computed, logged, looked_up, printed
 
 ANSWERS, README = "docs/answers.md", "README.md"
-AVX2, RATIO = (
-    r"(?s)\A(?:.*?\n\| step ){2}.*?",
-    r"\|[^|]*\|[^|]*\| ([\d.]+) ",
-)  # of docs/performance.md: its second table
+AVX2 = r"(?s)\A(?:.*?\n\| step ){2}.*?"  # docs/performance.md up to its second table
+RATIO = r"\|[^|]*\|[^|]*\| ([\d.]+) "  # in a line of it: minigrad's time / PyTorch's
 ERRORS = r" +([\d,]+) .*?\) +([\d.]+) % \(([\d.]+) to ([\d.]+)\) +([\d.]+) %"  # a line of imagenet_nets
 RATES = r" +(\S+) +(\S+)" + 4 * r" +([\d.]+) %"  # the end of a line of initialisation
 SPREAD = r".* ([\d.]+) ± ([\d.]+) %\n"  # the end of a line of shortcuts
