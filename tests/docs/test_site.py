@@ -304,14 +304,23 @@ def test_the_pdf_leads_to_its_own_chapters_and_to_no_file_of_the_machine_that_ma
 
 
 @pytest.mark.slow
+def test_slides_and_sheet_show_every_figure_of_the_chapters(site):
+    def figures(paths):
+        return {name for path in paths for name in re.findall(r"sphx_glr_\d\d_\w+_\d{3}\.png", path.read_text("utf-8"))}
+
+    drawn = figures(site / f"course/{path.stem}.html" for path in (DOCS / "chapters").glob("[0-9]*.py"))
+    assert len(drawn) > 40
+    assert figures((site / "teaching").glob("slides_*.html")) == drawn
+    assert figures([site / "teaching/sheet.html"]) == drawn
+
+
+@pytest.mark.slow
 def test_slides_fit_the_screen_and_follow_each_other(site, visit):
     for week in range(1, 7):
         page = visit(f"teaching/slides_{week}.html", WIDTHS["desktop"])
         page.set_viewport_size({"width": 1280, "height": 720})
-        slides = page.query_selector_all(".slide")
-        high = [s.inner_text() for s in slides if s.bounding_box()["height"] > 721]
-        assert high == [], f"week {week}"
-        assert len(page.query_selector_all(".slide img")) > 10
+        slides = page.evaluate("[...document.querySelectorAll('.slide')].map(e => [e.innerText, e.scrollHeight])")
+        assert [text for text, height in slides if height > 721] == [], f"week {week}"
         page.keyboard.press("PageDown")
         page.wait_for_function("Math.abs(document.querySelectorAll('.slide')[1].getBoundingClientRect().top) < 2")
         page.context.close()
