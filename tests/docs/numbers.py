@@ -58,11 +58,11 @@ ROWS = [
     Row(printed("constructed", r"the same to ([\d.e-]+)$"), {ANSWERS: ["only by rounding, {}", "舍入误差（{}）"]}),
     Row(
         printed("constructed", r"^plain-56, constructed +([\d.]+) %"),
-        {ANSWERS: ["brings it to {} %", "误差降到 {}%"]},
+        {ANSWERS: ["keeps it below {<} %", "接着训练，误差低于 {<}%"]},
     ),
     Row(
         printed("constructed", r"^plain-56, from scratch +([\d.]+) %"),
-        {ANSWERS: ["images wrong ({} % in the session on that page", "该页的那次运行是 {}%"]},
+        {ANSWERS: ["still has {min} to {max} % wrong", "仍错 {min}% 到 {max}%"]},
     ),
     Row(
         printed("constructed", r"^residual-56, gamma = 0 +([\d.]+) %"),
