@@ -12,19 +12,32 @@ If a quantity comes from no run, it belongs to one of the lists at the end. A qu
 
 from __future__ import annotations
 
+import json
+import math
+from functools import partial
 from pathlib import Path
 
 import demos
+from demos import cifar10
 from minigrad.kernels import blocks
 from tests import house
 from tests.docs.quoted import ROOT, Row, computed, logged, looked_up, printed
 
-ANSWERS, README = "docs/answers.md", "README.md"
+ANSWERS, README, WHY = "docs/answers.md", "README.md", "docs/why_residual.md"
 AVX2 = r"(?s)\A(?:.*?\n\| step ){2}.*?"  # docs/performance.md up to its second table
 RATIO = r"\|[^|]*\|[^|]*\| ([\d.]+) "  # in a line of it: minigrad's time / PyTorch's
 ERRORS = r" +([\d,]+) .*?\) +([\d.]+) % \(([\d.]+) to ([\d.]+)\) +([\d.]+) %"  # a line of imagenet_nets
 RATES = r" +(\S+) +(\S+)" + 4 * r" +([\d.]+) %"  # the end of a line of initialisation
 SPREAD = r".* ([\d.]+) ± ([\d.]+) %\n"  # the end of a line of shortcuts
+
+
+def step_of_resnet_20(processor: str) -> tuple[float, ...]:
+    """Return the iterations of the paper's recipe, and their hours on two threads, by the log of the benchmarks."""
+    results = json.loads((ROOT / f"docs/logs/benchmarks/{processor}.json").read_text())["results"]
+    (case,) = [case for case in results if case["case"] == "resnet20-train" and case["threads"] == 2]
+    iterations = cifar10.RECIPES["paper"]["iterations"]
+    return iterations, iterations * case["sides"][0]["median"] / 3600
+
 
 ROWS = [
     # Degradation
@@ -275,24 +288,57 @@ ROWS = [
             lambda last: (last["epoch"], 100 * last["test_error"], last["seconds"] / 60, last["iteration"]),
         ),
         {
-            README: ["for {0} epochs: {1} % of the test images are wrong after {2} minutes", "over {3} iterations"],
+            README: ["took {0} epochs: then {1} % of the test images were wrong", "over {3} iterations"],
             ANSWERS: ["ResNet-20 has a test error of {1} %", "ResNet-20 的测试误差为 {1}%"],
         },
     ),
     Row(
         logged("cifar10/plain-20", lambda last: (100 * last["test_error"],)),
         {
-            README: ["same 20 layers without shortcuts end at {} %"],
+            README: ["and {} % with `--net plain`"],
             ANSWERS: ["plain-20 of {} %", "plain-20 为 {}%，各一个种子"],
         },
     ),
+    *[
+        Row(computed(partial(step_of_resnet_20, processor)), {README: [sentence]})
+        for processor, sentence in (
+            ("xeon", "{0} iterations, whose steps take about {1} hours on two cores of an Intel Xeon"),
+            ("epyc", "and about {1} on two of an AMD EPYC"),
+        )
+    ],
+    # Why residual nets train
     Row(
-        logged("cifar10/resnet-20", lambda last: (64_000, last["seconds"] / 3600 / last["iteration"] * 64_000)),
-        {README: ["{} iterations, about {} hours"]},
+        printed("explanations", r"95 % of the paths: through (\d+) to (\d+) blocks"),
+        {
+            WHY: ["95 % of the paths pass through {} to {} of the 54 blocks"],
+            "demos/explanations.py": ["95 % of the paths pass through {} to {} of the 54 blocks"],
+        },
     ),
     Row(
-        logged("cifar10/resnet-20", lambda last: (last["seconds"] / 3600,)),
-        {ANSWERS: ["a recipe for {~} hour"]},
+        printed("explanations", r"through (\d+) to (\d+) blocks, 10.*\n.* through (\d+) to (\d+) blocks"),
+        {
+            WHY: ["95 % of the gradient comes through {} to {} blocks", "it comes through {2} to {3}."],
+            "demos/explanations.py": [
+                "95 % of the gradient comes through {0} to {1} blocks; after training, through {2} to {3}"
+            ],
+        },
+    ),
+    Row(
+        printed("explanations", r"(?s)prediction.*?plain-56 +([\d.]+) ", lambda fall: (100 * fall,)),
+        {"demos/explanations.py": ["in plain-56 by {} % of this"]},
+    ),
+    Row(
+        computed(lambda: (100 * (1 - math.exp(-(72 * 0.05 + 24 * 0.1 + 48 * 0.01) * 1e-4 / (1 - 0.9))),)),
+        {WHY: ["it changes by less than {<} %"], "demos/corrections.py": ["would have changed it by less than {<} %"]},
+    ),
+    Row(computed(lambda: (100 * 2 / 3,)), {WHY: ["Of independent random numbers, {} % are such turns"]}),
+    Row(
+        printed("preactivation", r"^110 .* ([\d.]+) +\d+% +(\d+)%\n110 .* ([\d.]+) +\d+% +(\d+)%"),
+        {
+            "demos/preactivation.py": [
+                "has a loss of {2} and {3} % errors on its batches, the original net {0} and {1} %"
+            ]
+        },
     ),
     # Speed and memory beside PyTorch
     Row(
@@ -350,10 +396,10 @@ ROWS = [
     ),
 ]
 
-#: Numbers of the paper, or of those who published its weights.
+#: Numbers of the paper, of those who published its weights, or of the papers in docs/why_residual.md.
 PAPER = (
     r"^(28\.54|27\.94|27\.88|25\.03|24\.52|24\.19|22\.85|21\.75|21\.43|5\.71|4\.49|3\.57|8\.75|7\.51|7\.17|6\.97|6\.43"
-    r"|7\.93|6\.61|0\.16|25\.1) ?%$"
+    r"|7\.93|6\.61|0\.16|25\.1|0\.45|5\.96|6\.10|6\.37|7\.61|4\.92) ?%$"
 )
 
 #: Rules, settings, the story that a sentence tells, and arithmetic that the reader does: no result of a run.
@@ -367,10 +413,13 @@ DEFINED: dict[str, list[str]] = {
         "训练误差低于 80%",
         "90 % of the ratios",
     ],
+    "docs/milestones.md": ["allows ten minutes", "a time limit of 30 seconds"],
+    WHY: ["| distance between the inputs | 0.1 % | 1 % | 10 % |"],
+    "demos/explanations.py": ["move an image by 1 % of the way", "without the 2.5 % of the whole"],
     "docs/chapters/03_broadcasting.py": ["copied four times", "used four times", "copies one row four times"],
     "docs/chapters/06_proof.py": ["an error of one per cent in a rule"],
     "docs/chapters/08_im2col.py": ["nine times smaller than its columns", "it would be nine times"],
-    "docs/chapters/09_fast.py": ["take nine times as much memory", "Every size near 1 MiB works well"],
+    "docs/chapters/09_fast.py": ["took nine times as much memory", "Every size near 1 MiB works well"],
     "docs/chapters/10_fewer_multiplications.py": [
         "multiplied 64 times",
         "one matrix of 36x36 times X",
@@ -453,13 +502,16 @@ ASSERTED: dict[str, dict[str, tuple[str, str]]] = {
     "docs/chapters/21_many_machines.py": {
         "five times as fast as recursive doubling": (
             "21_many_machines",
-            "assert 4.9 < by_doubling(1024, n) / by_scatter(1024, n) < 5.1",
+            "assert 4.9 < by_doubling(1024, large) / by_scatter(1024, large) < 5.1",
         )
     },
 }
 
 #: Measured by hand beside the line that they explain, without a log; docs/performance.md tells how.
 UNLOGGED: dict[str, list[str]] = {
+    README: ["in about four minutes of processor time"],
+    "docs/index.md": ["in about four minutes of processor time"],
+    "docs/milestones.md": ["the solution takes ten seconds on a free core"],
     "minigrad/data/transforms.py": ["importing numpy.random takes 8 ms"],
     "minigrad/typing.py": ["importing numpy.random takes 8 ms"],
     "minigrad/kernels/columns.py": ["as an axis of the array takes 1.5 times as long"],
