@@ -15,6 +15,7 @@ copyright = f"2026, {author}"
 version = release = minigrad.__version__
 
 extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "annotated", "public", "gallery", "course", "mathml"]
+extensions += ["figures", "notebooks"]
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "chapters", "exercises"]
@@ -36,6 +37,7 @@ html_favicon = "_static/favicon.svg"
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sphinx = False
+html_search_scorer = "_static/scorer.js"
 html_theme_options = {"top_of_page_buttons": []}
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
@@ -51,9 +53,9 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "capture_repr": ("__repr__",),
     "ignore_repr_types": r"matplotlib|<class 'list'>",  # what ax.plot and ax.set return
+    "image_scrapers": ("figures.scrape",),
     "image_srcset": ["2x"],
     "css": ("sg_gallery",),
-    "notebook_extensions": set(),
     "download_all_examples": False,
     "write_computation_times": False,
     "min_reported_time": 1e9,  # times belong to the machine

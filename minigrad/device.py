@@ -101,6 +101,7 @@ def to_device(array: Array, device: str) -> Array:
         return to_host(array)
     if device != "cuda" and not (kind == "cuda" and number.isdecimal()):
         raise ValueError(f'to: expected a device "cpu", "cuda" or "cuda:1", got {device!r}')
+    # CuPy is imported only here, because most users do not have it.
     try:
         import cupy
     except ImportError as error:
@@ -108,6 +109,7 @@ def to_device(array: Array, device: str) -> Array:
             f"to: {device!r} needs CuPy, which cannot be imported ({error}); install it with: "
             "pip install 'minigrad-numpy[gpu]'"
         ) from None
+    # CuPy can be installed where there is no GPU: that shows only when a device is used.
     try:
         cupy.cuda.Device(int(number) if number else None).use()
         return cupy.asarray(array)  # type: ignore[no-any-return]
@@ -152,11 +154,14 @@ def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation
     n, h, w, c = x.shape
     (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation
     ho, wo = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
+    # The next window begins `stride` pixels further, the next tap `dilation` pixels further. So each of the six axes
+    # has a constant stride in bytes, and a view can describe them.
     sn, sy, sx, sc = x.strides
     xp: Any = namespace(x)
     view: Array = xp.lib.stride_tricks.as_strided(
         x, (n, ho, wo, kh, kw, c), (sn, sh * sy, sw * sx, dh * sy, dw * sx, sc)
     )
+    # A write to one window would change its neighbours. CuPy's arrays cannot be protected.
     if on_host(x):
         view.flags.writeable = False
     return view
@@ -197,12 +202,14 @@ def add_up(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     of float32, T u is 1.1e-5; the error is usually below 1e-6. The order of the additions follows from the shape and
     the strides alone, so no bit depends on the number of threads. On another device, the array's own library adds.
     """
+    # NumPy adds in pairs by itself if the sum runs over the whole of a contiguous array.
     axes: list[int] = []
     if x.size > 4 * GROUP and on_host(x) and not (axis is None and x.flags.forc):
         given = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = sorted([a % x.ndim for a in given])
     if math.prod([x.shape[a] for a in axes]) <= 4 * GROUP:
         return x.sum(axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    # One axis after the other, each in groups.
     total = x
     for a in axes:
         total = _in_groups(total, a)

@@ -163,14 +163,17 @@ class Net(nn.Module):
         expect(stem in ("imagenet", "cifar"), "Net", 'stem "imagenet" or "cifar"', repr(stem))
         rng = generator("Net", rng)
         make = partial(conv_bn, bn_eps=bn_eps, rng=rng, dtype=dtype)
+        # The stem, which brings the images to the channels and the size of the first stage.
         kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
         self.conv1, self.bn1 = make(kernel, in_channels, filters[0], stride)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        # The stages. The first block of each, except the first, halves the maps, and may change the channels.
         for i, (n, (c_in, c_out)) in enumerate(zip(blocks, pairwise(filters), strict=True), 1):
             first = block(make, c_in, c_out, 1 if i == 1 else 2)
             others = [block(make, c_out, c_out, 1) for _ in range(n - 1)]
             setattr(self, f"layer{i}", nn.Sequential(first, *others))
+        # The head: the mean of each channel, and one linear layer to the classes.
         self.avgpool = nn.GlobalAvgPool2d()
         self.fc = nn.Linear(filters[-1], num_classes, rng=rng, dtype=dtype)
 

@@ -136,14 +136,18 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, h, w, c_in) to (n, h / stride, w / stride, c_out)."""
+        # To fewer channels, by a 1x1.
         y = self.conv1(x)
         y = self.bn1(y)
         y = self.relu(y)
+        # The 3x3, which is affordable there.
         y = self.conv2(y)
         y = self.bn2(y)
         y = self.relu(y)
+        # Back to all channels, by a 1x1: this is F(x).
         y = self.conv3(y)
         y = self.bn3(y)
+        # The shortcut joins before the last ReLU.
         y = y + self.downsample(x)
         return self.relu(y)
 

@@ -2,7 +2,8 @@
 
 - ``.. annotated-source:: minigrad.autograd.operator`` shows one file. Docstrings and comments that have lines of their
   own stand on the left, parsed as reST, and the lines of code with numbers on the right; names in the code lead to
-  where they are defined. Pages with this directive are written for every file before Sphinx looks for documents.
+  where they are defined. An introduction with a wide diagram or formula stands above its code. Pages with this
+  directive are written for every file before Sphinx looks for documents.
 - ``.. reading-order:: First evening`` lists the files of a part of the route, with the minutes each takes.
 - Every entry of the reference gets a link to its line, and what a docstring refers to and the reference does not
   hold (``:class:`Entry```, ``:mod:`minigrad.autograd.operator```) is looked up here.
@@ -31,6 +32,9 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 from tests import house
+
+#: So many characters of a diagram fit into the column of prose.
+COLUMN = 48
 
 #: Where a name without a module may stand, besides the module that it is written in.
 PUBLIC = ["minigrad", "minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.train", "models"]
@@ -75,13 +79,20 @@ class AnnotatedSource(SphinxDirective):
                 html = outline(file) + html
             if html or prose.children:
                 beside = nodes.container("", nodes.raw("", html, format="html"), classes=["code"])
-                shown += nodes.container("", prose, beside, classes=["pair"])
+                wide = ["wide"] if row is file.rows[0] and _is_wide(prose) else []
+                shown += nodes.container("", prose, beside, classes=["pair", *wide])
         self.env.ref_context.update(before)
         return shown
 
     def _address(self, here: reading.File, file: reading.File, line: int) -> str:
         name = "" if file is here else self.env.app.builder.get_relative_uri(page(here), page(file))
         return f"{name}#L{line}" if line else name
+
+
+def _is_wide(prose: nodes.Element) -> bool:
+    """Whether prose has a displayed formula, or a diagram that is wider than the column."""
+    blocks = "\n".join(node.astext() for node in prose.findall(nodes.literal_block))
+    return max(map(len, blocks.split("\n"))) > COLUMN or any(prose.findall(nodes.math_block))
 
 
 def parse(directive: SphinxDirective, prose: reading.Prose, file: reading.File, node: nodes.Element) -> None:

@@ -24,6 +24,7 @@ import reading
 from annotated import AnnotatedSource, facts, page, parse
 from docutils import nodes
 from docutils.statemachine import StringList
+from figures import description
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -105,7 +106,7 @@ class Demo(AnnotatedSource):
         if kept:
             shown.append(nodes.rubric("", "The experiment"))
         for path in kept:
-            shown += [self._image(path, f"What {name} drew"), *self._log(path.with_suffix(".txt"))]
+            shown += [self._image(path), *self._log(path.with_suffix(".txt"))]
         shown += [*self._logs(name), nodes.rubric("", "In this build")]
         why_not = self.config.demos_not_run.get(name)
         if why_not:
@@ -113,14 +114,15 @@ class Demo(AnnotatedSource):
             shown.append(nodes.paragraph(text, text))
         else:
             shown += self._log(ours / "printed.txt")
-            shown += [self._image(path, f"What {name} --quick drew") for path in here]
+            shown += [self._image(path) for path in here]
         shown.append(nodes.rubric("", file.name))
+        shown += self.parse_text_to_nodes(f"As a notebook: :download:`{name}.ipynb </gallery/{name}.ipynb>`.")
         shown.append(self.annotated(file, [reading.Row([], first.code), *rows]))
         return shown
 
-    def _image(self, path: Path, alt: str) -> nodes.Node:
+    def _image(self, path: Path) -> nodes.Node:
         """Show a figure."""
-        return nodes.image(uri=address(self.env, path), alt=alt)
+        return nodes.image(uri=address(self.env, path), alt=description(path))
 
     def _log(self, path: Path) -> list[nodes.Node]:
         """Show a command and what it printed, if that was kept."""
@@ -162,7 +164,7 @@ class DemoTree(SphinxDirective):
             self.env.note_dependency(str(file.path))
             lines += ["   .. container:: demo", ""]
             for path in figures(self.env.app, name)[:1]:
-                lines += [f"      .. image:: {address(self.env, path)}", f"         :alt: Figure of {name}", ""]
+                lines += [f"      .. image:: {address(self.env, path)}", f"         :alt: {description(path)}", ""]
             lines += [f"      :doc:`{title(file).rstrip('.')} </{page(file)}>`", "", f"      {beginning(file)}", ""]
         shared = " and ".join(f":doc:`{name}.py </gallery/{name}>`" for name in reading.SHARED)
         lines += [f"They share {shared}.", "", ".. toctree::", "   :hidden:", ""]

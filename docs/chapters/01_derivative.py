@@ -41,6 +41,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
+from minigrad.train.report import show
 
 
 def f(x):
@@ -76,6 +77,10 @@ central = (f(x + h) - f(x - h)) / (2 * h)
 
 around = np.linspace(0.2, 2.8, 200)
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+fig.set_label(
+    "The curve of f with its tangent at x, and the chords of the forward and the central difference: the central "
+    "chord is nearly parallel to the tangent."
+)
 ax.plot(around, f(around), color="black", label="f")
 for slope, style, name in [(exact, "-", "tangent"), (forward, ":", "forward"), (central, "--", "central")]:
     ax.plot(around, f(x) + slope * (around - x), style, label=f"{name}: slope {slope:.2f}")
@@ -155,6 +160,10 @@ central = error_of((f(x + steps) - f(x - steps)) / (2 * steps))
 complex_step = error_of(f(x + 1j * steps).imag / steps)
 
 fig, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
+fig.set_label(
+    "Relative error against the step, both axes logarithmic: forward and central differences fall with slopes 1 and "
+    "2, then rise again; the complex step falls to the level of rounding and stays there."
+)
 ax.loglog(steps, complex_step, color="0.6", label="complex step", lw=5)
 ax.loglog(steps, central, "--", color="tab:blue", label="central difference", lw=2)
 ax.loglog(steps, forward, ":", color="tab:red", label="forward difference", lw=2)
@@ -251,3 +260,5 @@ assert abs(by_tape.data - gradient).max() < 1e-7
 # .. literalinclude:: /exercises/chapter_01.py
 #
 # Fill in ``docs/exercises/chapter_01.py`` and run ``python docs/exercises/check.py 1``.
+
+show()

@@ -48,6 +48,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad.autograd.tape import Entry
+from minigrad.train.report import show
 
 clock = itertools.count()
 
@@ -126,6 +127,10 @@ def draw(y, found, ax):
 
 
 fig, ax = plt.subplots(figsize=(8, 2.8), layout="constrained")
+fig.set_label(
+    "Nodes of the tape from left to right: x, sin, exp, and their product. Arrows join each to its arguments; each "
+    "shows its value and its cotangent g."
+)
 draw(y, found, ax)
 ax.set_title("The tape of x * exp(sin(x)): values to the right, cotangents g back to the left")
 
@@ -158,6 +163,9 @@ print(f"{depths[-1]} doublings: {recursion[-1]:,} visits by recursion, {newest_f
 assert newest_first[-1] == 19
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+fig.set_label(
+    "Visits against the number of doublings, logarithmic: recursion doubles with each one, newest first grows by one."
+)
 ax.semilogy(depths, recursion, "s--", color="tab:red", label="recursion: every path")
 ax.semilogy(depths, newest_first, "o-", color="black", label="newest first: every step once")
 ax.set(xlabel="doublings", ylabel="visits", title="n doublings have 2 to the n paths, but only n + 1 numbers")
@@ -273,3 +281,5 @@ except RuntimeError as error:
 # .. literalinclude:: /exercises/chapter_02.py
 #
 # Fill in ``docs/exercises/chapter_02.py`` and run ``python docs/exercises/check.py 2``.
+
+show()

@@ -35,6 +35,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
+from minigrad.train.report import show
 
 rng = np.random.default_rng(0)
 x = mg.Tensor(rng.standard_normal((4, 3)), requires_grad=True)
@@ -69,6 +70,10 @@ def arrow(ax, start, end, text):
 
 greys = ["0.95", "0.85", "0.75", "0.65"]
 fig, axes = plt.subplots(2, 1, figsize=(7.5, 5), layout="constrained")
+fig.set_label(
+    "Above, the row b of three numbers is copied to four equal rows; below, the four rows of g are summed to the one "
+    "row db."
+)
 boxes(axes[0], 0, 2.5, b.data[None], ["gold"], "b: (3,)")
 arrow(axes[0], (3.3, 2), (5.7, 2), "copy over n")
 boxes(axes[0], 6, 4, np.tile(b.data, (4, 1)), ["gold"], "b, stretched to (4, 3)")
@@ -206,6 +211,7 @@ assert abs(wrong[1] - targets.mean()) < 1e-6
 # different loss.
 
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+fig.set_label("Points along a rising line, and two fitted lines: one follows the points, the other is flat.")
 ax.plot(inputs, targets, "o", color="0.6", label="points")
 ends = np.array([-1.0, 1.0])
 ax.plot(ends, right[0] * ends + right[1], color="black", label="targets (n, 1): error (n, 1)")
@@ -236,3 +242,5 @@ except ValueError as error:
 # .. literalinclude:: /exercises/chapter_03.py
 #
 # Fill in ``docs/exercises/chapter_03.py`` and run ``python docs/exercises/check.py 3``.
+
+show()

@@ -41,6 +41,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import data
+from minigrad.train.report import show
 
 
 def matrix(ax, left, bottom, rows, columns, title, colour):
@@ -54,6 +55,10 @@ def matrix(ax, left, bottom, rows, columns, title, colour):
 
 i, p, j = ("i", 2.0), ("p", 1.2), ("j", 2.8)
 fig, axes = plt.subplots(3, 1, figsize=(7, 5.4), layout="constrained")
+fig.set_label(
+    "Three products of matrices, drawn as rectangles whose sides are labelled with indices: C = A B sums over p, dA ="
+    " g Bᵀ over j, dB = Aᵀ g over i."
+)
 pictures = [("C", i, j, "white", ("A", i, p, "gold"), ("B", p, j, "lightblue"))]
 pictures += [("dA", i, p, "gold", ("g", i, j, "white"), ("Bᵀ", j, p, "lightblue"))]
 pictures += [("dB", p, j, "lightblue", ("Aᵀ", p, i, "gold"), ("g", i, j, "white"))]
@@ -246,6 +251,10 @@ print(f"error on {len(x_test)} held-out digits: {errors[0][1]:.0%} before traini
 assert errors[-1][1] < 0.06
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+fig.set_label(
+    "Two curves over the training steps: the loss of each batch falls, noisily, over powers of ten; the error on "
+    "held-out digits falls quickly and then stays low."
+)
 left.semilogy(losses, color="0.5", lw=0.8)
 left.set(xlabel="step", ylabel="loss of the batch")
 right.plot(*zip(*errors, strict=True), "o-", color="black", ms=3)
@@ -269,3 +278,5 @@ fig.suptitle("Training a net of two layers, with gradients by hand")
 # .. literalinclude:: /exercises/chapter_04.py
 #
 # Fill in ``docs/exercises/chapter_04.py`` and run ``python docs/exercises/check.py 4``.
+
+show()

@@ -31,6 +31,7 @@ import numpy as np
 
 import minigrad as mg
 import minigrad.data
+from minigrad.train.report import show
 
 x = mg.Tensor(np.array([3.0]), requires_grad=True)
 y = x**4
@@ -57,6 +58,10 @@ assert np.allclose(derivatives[2].data, -2 * t * (1 - t**2), atol=1e-14)
 assert np.allclose(derivatives[4].data, 8 * t * (1 - t**2) * (2 - 3 * t**2), atol=1e-12)
 
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+fig.set_label(
+    "tanh and its first four derivatives from left to right: each derivative crosses zero more often and reaches "
+    "further than the one before."
+)
 for order, (line, style) in enumerate(zip(derivatives, ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))], strict=True)):
     ax.plot(points.data, line.data, linestyle=style, color=plt.cm.viridis(order / 5), lw=2, label=f"order {order}")
 ax.set(xlabel="x", title="tanh and its derivatives of order 1 to 4")
@@ -194,6 +199,10 @@ assert far["Newton"][-1] < 1e-12
 # doubles the number of right digits, until float64 has no more digits.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+fig.set_label(
+    "Left, paths across a curved valley: gradient descent creeps along its floor, Newton's method reaches the lowest "
+    "point in a few jumps. Right, the distances at each step, logarithmic: Newton's falls ever faster."
+)
 u, v = np.meshgrid(np.linspace(-1.6, 1.6, 200), np.linspace(-3.6, 2, 200))
 left.contour(u, v, np.log((1 - u) ** 2 + 100 * (v - u**2) ** 2 + 1e-3), 14, colors="0.8")
 left.plot(*downhill.T, color="tab:red", lw=2, label="gradient descent, 2000 steps")
@@ -260,3 +269,5 @@ assert np.linalg.norm(slope_at(loss, w)) < 1e-6
 # .. literalinclude:: /exercises/chapter_05.py
 #
 # Fill in ``docs/exercises/chapter_05.py`` and run ``python docs/exercises/check.py 5``.
+
+show()

@@ -25,6 +25,7 @@ import numpy as np
 
 import minigrad as mg
 import minigrad.data
+from minigrad.train.report import show
 
 
 @mg.elementwise
@@ -66,6 +67,7 @@ for name, losses in curves.items():
 assert curves["wrong rule"][-50:].mean() < 0.5 * curves["wrong rule"][0]
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+fig.set_label("Two training curves, of the right and of the wrong rule: both losses fall.")
 for (name, losses), style in zip(curves.items(), ["-", "--"], strict=True):
     ax.plot(np.convolve(losses, np.full(20, 1 / 20), "valid"), style, label=name, lw=2)
 ax.set(xlabel="step", ylabel="loss (mean of 20)", title="The loss falls even with a wrong gradient")
@@ -104,6 +106,10 @@ def v_curve(dtype, steps):
 
 steps = np.logspace(0, -10, 120)
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+fig.set_label(
+    "Relative error of central differences against the step, logarithmic: two V-shaped curves; float64's lowest point"
+    " is at a much smaller step and a much smaller error than float32's."
+)
 for dtype, style in [(np.float32, "--"), (np.float64, "-")]:
     errors = v_curve(dtype, steps)
     best = steps[errors.argmin()]
@@ -206,6 +212,10 @@ def remainders(rule_factor, hs):
 
 hs = np.logspace(-1, -6, 40)
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+fig.set_label(
+    "The remainder against the step, logarithmic: the line of the right gradient has slope 2, the lines of the two "
+    "wrong gradients bend to slope 1."
+)
 for factor, style, name in [(1, "-", "right"), (1.001, "--", "wrong by 1/1000"), (1.1, ":", "wrong by 1/10")]:
     r = remainders(factor, hs)
     ax.loglog(hs, r, style, lw=2, label=name)
@@ -284,6 +294,10 @@ def catches(judge, op):
 caught = np.array([[catches(judge, op) for judge in judges.values()] for op in faults.values()])
 
 fig, ax = plt.subplots(figsize=(8.6, 4), layout="constrained")
+fig.set_label(
+    "A table of faults, in rows, and checks, in columns: each cell says whether the check catches the fault. The last"
+    " check catches every fault."
+)
 ax.imshow(caught, cmap="Greys", vmin=0, vmax=2.5, aspect="auto")
 for (row, column), seen in np.ndenumerate(caught):
     ax.text(column, row, "caught" if seen else "passes", ha="center", va="center", weight="bold" if seen else None)
@@ -344,3 +358,5 @@ except mg.GradientError as error:
 # .. literalinclude:: /exercises/chapter_06.py
 #
 # Fill in ``docs/exercises/chapter_06.py`` and run ``python docs/exercises/check.py 6``.
+
+show()

@@ -43,6 +43,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
+from minigrad.train.report import show
 
 
 def seven_loops(x, w, s):
@@ -166,6 +167,10 @@ small = windows(image, (3, 3), (1, 1), (1, 1)).reshape(4, 9)
 result = small @ kernel.reshape(9, 1)
 
 figure = plt.figure(figsize=(10, 3.3), layout="constrained")
+figure.set_label(
+    "A 4 by 4 image, a 3 by 3 kernel, the four windows of the image as rows of nine numbers, the kernel as a column, "
+    "and their product of four numbers. The framed window is the framed row."
+)
 panels = figure.subplots(1, 5, width_ratios=[4, 3, 9, 1.6, 2.4])
 greys = image[0, :, :, 0] / 16
 table(panels[0], image[0, :, :, 0], greys, "x (h, w)")
@@ -250,6 +255,10 @@ for s in (1, 2, 3):
 # pixel of x contributed, and through which taps.
 
 figure = plt.figure(figsize=(9.5, 3.6), layout="constrained")
+figure.set_label(
+    "A pixel of the image, the nine output pixels whose windows contain it, each labelled with its tap, and the "
+    "kernel flipped in both directions, in the same order as these labels."
+)
 left, middle, right = figure.subplots(1, 3, width_ratios=[7, 5, 3])
 taps = np.array([[f"w{i}{j}" for j in range(3)] for i in range(3)])
 image, seen = np.full((7, 7), 0.07), np.full((5, 5), 0.07)
@@ -366,3 +375,5 @@ print(f"gradcheck agrees for stride and padding {sizes}")
 # .. literalinclude:: /exercises/chapter_08.py
 #
 # Fill in ``docs/exercises/chapter_08.py`` and run ``python docs/exercises/check.py 8``.
+
+show()

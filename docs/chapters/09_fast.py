@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 import minigrad as mg
 from minigrad.device import windows
 from minigrad.kernels.blocks import COLUMN_BYTES, PARTIAL_SUMS, spans
-from minigrad.train.report import tidy
+from minigrad.train.report import show, tidy
 
 rng = np.random.default_rng(8)
 
@@ -125,6 +125,10 @@ mebibytes = [layer.view[:images].size * 4 / 2**20 for images in counts]
 times = [seconds(layer.convolve, images) for images in counts]
 
 figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")
+figure.set_label(
+    "Time against the size of a block's columns: a curve that is lowest near minigrad's block, higher for very small "
+    "blocks, and highest for all columns at once."
+)
 tidy(panel)
 panel.plot(mebibytes, np.array(times) / min(times), "o-", color="black")
 panel.axvline(COLUMN_BYTES / 2**20, ls=":", color="black")
@@ -147,6 +151,10 @@ print(f"at once takes {times[-1] / min(times):.1f} times as long as in the best 
 
 channels = (4, 8, 16, 32, 64)
 figure, panel = plt.subplots(figsize=(7, 4), layout="constrained")
+figure.set_label(
+    "Speed against arithmetic intensity, logarithmic, under a roof that rises and then is level: the points of im2col"
+    " at once lie left on the slope, those of blocks further right and higher."
+)
 tidy(panel)
 intensities = np.geomspace(0.2, 400, 200)
 panel.loglog(intensities, np.minimum(1, intensities / balance), color="black", lw=2, label="the roof, measured")
@@ -324,6 +332,10 @@ assert not np.array_equal(sums[1], sums[2])
 #    :pyobject: sum_products
 
 figure, panels = plt.subplots(2, 1, figsize=(9, 3), layout="constrained", sharex=True)
+figure.set_label(
+    "Two rows of 22 numbered blocks in four runs, one run for each partial sum: with one thread all have one shade, "
+    "with two threads the shades alternate; the runs are the same."
+)
 runs = [range(22)[run] for run in spans(22, -(-22 // PARTIAL_SUMS))]  # of blocks, one for each partial sum
 for panel, count in zip(panels, (1, 2), strict=True):
     for number, blocks in enumerate(runs):
@@ -388,3 +400,5 @@ print("out, dx and dw have the same bits on 1, 2, 3 and 5 threads")
 # .. literalinclude:: /exercises/chapter_09.py
 #
 # Fill in ``docs/exercises/chapter_09.py`` and run ``python docs/exercises/check.py 9``.
+
+show()

@@ -34,7 +34,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.train.report import shade, tidy
+from minigrad.train.report import shade, show, tidy
 
 EPS = 1e-5
 rng = np.random.default_rng(9)
@@ -69,6 +69,10 @@ for c in range(3):
 # Follow the arrows in the figure: :math:`x_i` influences the loss along three paths.
 
 figure, panel = plt.subplots(figsize=(8.5, 2.8), layout="constrained")
+figure.set_label(
+    "Arrows from x to the loss: directly through the normalised values, through the mean, and through the variance, "
+    "each labelled with its derivative."
+)
 panel.axis("off")
 panel.set(xlim=(-0.5, 10.2), ylim=(-0.8, 2.7))
 nodes = {
@@ -179,6 +183,9 @@ parts = {
 parts["what is left: their sum"] = sum(parts.values())
 
 figure, panels = plt.subplots(1, 4, figsize=(10, 2.6), sharey=True, layout="constrained")
+figure.set_label(
+    "Four bar charts over eight pixels: g, the part of path 2, the part of path 3, and their sum, whose bars are small."
+)
 for panel, (name, heights) in zip(panels, parts.items(), strict=True):
     tidy(panel)
     panel.bar(range(8), heights, color="0.35")
@@ -337,6 +344,10 @@ rates = 10 ** np.linspace(-3, 1.5, 10)
 with_bn, without = (np.array([train(normalised, rate) for rate in rates]) for normalised in (True, False))
 
 figure, panel = plt.subplots(figsize=(7, 3.6), layout="constrained")
+figure.set_label(
+    "Training loss against the learning rate, logarithmic: without batch norm the loss jumps up at a rate at which "
+    "the net with batch norm still learns."
+)
 tidy(panel)
 panel.loglog(rates, with_bn, "o-", color=shade(1, 2), label="with batch norm")
 panel.loglog(rates, np.minimum(without, 30), "s--", color=shade(0, 2), label="without")
@@ -373,3 +384,5 @@ assert (with_bn < good).sum() > (without < good).sum()
 # .. literalinclude:: /exercises/chapter_11.py
 #
 # Fill in ``docs/exercises/chapter_11.py`` and run ``python docs/exercises/check.py 11``.
+
+show()

@@ -42,7 +42,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.train.report import shade, tidy
+from minigrad.train.report import shade, show, tidy
 
 
 def descend(curvatures, start, steps, lr, momentum=0.0):
@@ -92,6 +92,10 @@ runs = {
 along, across = np.meshgrid(np.linspace(-10, 3, 200), np.linspace(-2.6, 2.6, 120))
 bowl = 0.5 * (lam[0] * along**2 + lam[1] * across**2)
 figure, panels = plt.subplots(2, 2, figsize=(9.5, 4.6), sharex=True, sharey=True, layout="constrained")
+figure.set_label(
+    "Four paths of gradient descent on a long, narrow bowl: a low rate creeps, a higher rate zigzags to the middle, "
+    "too high a rate diverges, momentum reaches the middle."
+)
 for panel, (name, (lr, momentum)) in zip(panels.flat, runs.items(), strict=True):
     path = descend(lam, start, 30, lr, momentum)
     panel.contour(along, across, bowl, [0.5, 3, 9, 20, 38, 60], colors="0.75", linewidths=0.8)
@@ -138,6 +142,10 @@ def factor(eta_lambda, m):
 
 
 figure, panel = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+figure.set_label(
+    "Factor per step against learning rate times curvature, for three momenta: the curves first fall, stay level "
+    "longer the more momentum there is, and cross 1 at 2 (1 + m). Measured points lie on them."
+)
 tidy(panel)
 grid = np.linspace(0.005, 4.2, 600)
 for i, m in enumerate((0.0, 0.5, 0.9)):
@@ -232,6 +240,10 @@ print(f"lr 0.02, momentum 0.9: {carried:.2f}")
 assert 0.09 < carried < 0.12
 
 figure, panel = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+figure.set_label(
+    "Mean square of w over the steps, logarithmic: the low rate falls slowly to a low level, the high rate quickly to"
+    " a high level; after the drop of the rate it falls to the low level, too."
+)
 tidy(panel)
 for squares, style, i, name in (
     (low, ":", 0, "lr 0.02"),
@@ -344,6 +356,10 @@ ways = {
 histories = {name: train(*way) for name, way in ways.items()}
 
 figure, panel = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+figure.set_label(
+    "Training loss of five runs on the digits, logarithmic: the run with momentum and a drop of the learning rate "
+    "ends lowest."
+)
 tidy(panel)
 for i, (name, losses) in enumerate(histories.items()):
     smooth = np.convolve(losses, np.ones(15) / 15, "valid")
@@ -374,3 +390,5 @@ assert ends["lr 0.1, momentum 0.9, drop"] < 0.5 * ends["lr 0.1, momentum 0.9"]
 # .. literalinclude:: /exercises/chapter_12.py
 #
 # Fill in ``docs/exercises/chapter_12.py`` and run ``python docs/exercises/check.py 12``.
+
+show()

@@ -49,7 +49,7 @@ import numpy as np
 import minigrad as mg
 import models
 from minigrad import nn, optim
-from minigrad.train.report import shade, tidy
+from minigrad.train.report import shade, show, tidy
 
 rng = np.random.default_rng(11)
 x = np.abs(rng.standard_normal((2000, 300)))  # not centred, as after a ReLU
@@ -117,6 +117,10 @@ starts = {
 found = {name: pass_through(*start) for name, start in starts.items()}
 
 figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+figure.set_label(
+    "Mean square of the signal, left, and of the gradient, right, over fifty layers, logarithmic: straight lines that"
+    " rise, fall, or for He's rule stay level; with batch norm the signal stays level."
+)
 layer = np.arange(DEPTH + 1)
 for i, (name, (forward, backward, _)) in enumerate(found.items()):
     factor = starts[name][0] / 2
@@ -225,6 +229,10 @@ def train(scale, steps=120, lr=0.003):
 
 curves = {"He": train(1.0), "Glorot": train(np.sqrt(0.5)), "1.2 × He": train(1.2)}
 figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")
+figure.set_label(
+    "Training loss over the iterations for thirty layers: with He's rule it falls, with Glorot's it stays where it "
+    "began."
+)
 tidy(panel)
 for i, (name, losses) in enumerate(curves.items()):
     if losses.max() < 10:
@@ -321,3 +329,5 @@ for step in (1, 2):
 # .. literalinclude:: /exercises/chapter_13.py
 #
 # Fill in ``docs/exercises/chapter_13.py`` and run ``python docs/exercises/check.py 13``.
+
+show()

@@ -36,7 +36,7 @@ import numpy as np
 
 import models
 from minigrad.inspect import summary
-from minigrad.train.report import tidy
+from minigrad.train.report import show, tidy
 from models.plain import conv_bn
 from models.resnet import Bottleneck
 from models.vgg import FILTERS, STAGES
@@ -112,6 +112,10 @@ assert {m for macs in costs.values() for m in macs} == {56 * 56 * 9 * 64 * 64, 2
 # channels, and its height is the cost of one input channel. So its area is the number of multiply-adds per pixel:
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 4), layout="constrained", sharex=True, sharey=True)
+fig.set_label(
+    "Three blocks as stacks of rectangles whose areas are multiply-adds: the bottleneck on 256 channels has a "
+    "slightly smaller area than two 3x3 layers on 64, and two 3x3 layers on 256 a far larger one."
+)
 blocks = {
     "two 3x3 on 64": [(3, 64, 64), (3, 64, 64)],
     "bottleneck on 256": [(1, 256, 64), (3, 64, 64), (1, 64, 256)],
@@ -197,6 +201,11 @@ assert later.parameters == counted["ResNet-50"].parameters
 
 errors = {"ResNet-18": 27.88, "ResNet-34": 25.03, "ResNet-50": 22.85, "ResNet-101": 21.75, "ResNet-152": 21.43}
 fig, (ax, shares) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[1.35, 1])
+fig.set_label(
+    "Left, error against multiply-adds: falling from ResNet-18 to ResNet-152, rising from plain-18 to plain-34; "
+    "VGG-16 costs as much as the deepest and has a high error. Right, bars of each stage's share: computation is "
+    "spread over the stages, parameters are mostly in the last."
+)
 ax.plot([counted[name].macs / 1e9 for name in errors], list(errors.values()), "o-", color="black")
 for name, error in errors.items():
     place = (-6, -14) if name == "ResNet-18" else (6, 6)
@@ -266,3 +275,5 @@ for name in ("ResNet-34", "ResNet-50", "ResNet-152"):
 # .. literalinclude:: /exercises/chapter_16.py
 #
 # Fill in ``docs/exercises/chapter_16.py`` and run ``python docs/exercises/check.py 16``.
+
+show()

@@ -47,7 +47,7 @@ from demos.style import PLAIN, RESIDUAL
 from minigrad import data, optim, train
 from minigrad.data import transforms
 from minigrad.data.images import ByteImages, read_photo, resize
-from minigrad.train.report import read_log, tidy
+from minigrad.train.report import read_log, show, tidy
 from models import cifar_resnet
 
 photo = resize(read_photo(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)), 96)  # (h, w, 3), uint8
@@ -96,6 +96,10 @@ which = 7
 views = augment(np.repeat(images[which : which + 1], 6, axis=0), np.random.default_rng(3))  # (6, 32, 32, 3)
 
 fig, axes = plt.subplots(2, 5, figsize=(9, 4.1), layout="constrained")
+fig.set_label(
+    "Ten small pictures: a training image, the mean image, their difference, the difference padded with zeros, the "
+    "image padded too early, and five shifted or mirrored views."
+)
 shown = {
     "an image": images[which],
     "the mean image": normalize.mean,
@@ -148,6 +152,10 @@ def rates(lr, iterations, make):
 paper = rates(0.1, 64_000, lambda sgd: optim.MultiStepLR(sgd, [32_000, 48_000]))
 quick = rates(0.2, 8_602, lambda sgd: optim.Warmup(optim.CosineLR(sgd, 8_602), 1_290))
 fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+fig.set_label(
+    "Learning rate over the iterations: the paper's is a staircase of three steps over 64 thousand, the quick recipe "
+    "rises and falls like a hill within the first nine thousand."
+)
 ax.plot(np.arange(64_000) / 1000, paper, color="black", lw=2, label="the paper's")
 ax.plot(np.arange(8_602) / 1000, quick, color="0.6", lw=2, label="quick: an hour")
 ax.set(xlabel="thousand iterations", ylabel="learning rate", title="Two schedules")
@@ -239,6 +247,10 @@ logs = {
 }
 
 fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+fig.set_label(
+    "Errors over the run, for plain-20 and ResNet-20: they fall steeply, then slowly; ResNet-20 ends lower, on "
+    "training batches and on test images."
+)
 print(f"{'log':12}{'iterations':>12}{'batch error':>13}{'test error':>12}")
 for name, log in logs.items():
     style = PLAIN if name.startswith("plain") else RESIDUAL
@@ -302,3 +314,5 @@ for depth, error in paper_errors.items():
 # .. literalinclude:: /exercises/chapter_17.py
 #
 # Fill in ``docs/exercises/chapter_17.py`` and run ``python docs/exercises/check.py 17``.
+
+show()

@@ -34,7 +34,7 @@ import minigrad as mg
 from demos import lab
 from minigrad import nn, train
 from minigrad.inspect import summary
-from minigrad.train.report import tidy
+from minigrad.train.report import show, tidy
 from models import pretrained, residual_net
 from models.resnet import Bottleneck
 
@@ -154,6 +154,11 @@ assert right == train.evaluate(foreign, test)[1]
 # row is shifted by one pixel relative to the same window of the other row.
 
 fig, ax = plt.subplots(figsize=(8, 2.4), layout="constrained")
+fig.set_label(
+    "Two rows of eight pixels and the windows of a kernel of three: with one zero on each side the windows begin at "
+    "the zero on the left; with TensorFlow's rule there is a zero on the right only, and each window lies one pixel "
+    "further right."
+)
 for y, (name, before) in enumerate(
     (("one zero on each side (PyTorch, Caffe, minigrad)", 1), ("“SAME” (TensorFlow)", 0))
 ):
@@ -206,6 +211,7 @@ wrong = {
 errors = {name: 100 * train.evaluate(*pair)[1] for name, pair in wrong.items()}
 
 fig, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
+fig.set_label("Bars of test errors: short with all conventions right, longer with one convention wrong.")
 ax.barh(list(errors), list(errors.values()), color=["0.2"] + ["0.7"] * 5, height=0.6)
 for i, error in enumerate(errors.values()):
     ax.text(error + 1, i, f"{error:.1f} %", va="center")
@@ -301,3 +307,5 @@ assert (scores.argmax(1) == scores_folded.argmax(1)).all()
 # .. literalinclude:: /exercises/chapter_18.py
 #
 # Fill in ``docs/exercises/chapter_18.py`` and run ``python docs/exercises/check.py 18``.
+
+show()

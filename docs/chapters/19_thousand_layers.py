@@ -32,7 +32,7 @@ import numpy as np
 
 import minigrad as mg
 from demos import lab
-from minigrad.train.report import tidy
+from minigrad.train.report import show, tidy
 from models import cifar_resnet, residual_net
 from models.resnet import BasicBlock
 
@@ -132,6 +132,10 @@ assert same
 assert low < peak / 3
 
 fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
+fig.set_label(
+    "Memory in use during a training step: one high peak if all arrays are stored, a low sawtooth with segments of "
+    "five blocks."
+)
 ax.plot(mountain, color="0.6", lw=2, label="all stored")
 ax.plot(sawtooth, color="black", lw=2, label="segments of 5 blocks")
 ax.axvline(n - 0.5, color="0.5", lw=1, ls=":")
@@ -182,6 +186,10 @@ for k, megabytes in zip(lengths, peaks, strict=True):
 k = np.linspace(1, 40, 200)
 fixed = peaks[-1] - (a_map * 1 + 4 * a_map * 40)  # stem, logits and temporary arrays: fitted at the right end
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+fig.set_label(
+    "Peak memory against the length of a segment: measured points along a U-shaped curve, far below the line of all "
+    "arrays stored."
+)
 ax.plot(k, a_map * n / k + 4 * a_map * k + fixed, color="0.6", lw=2, label="a n / k + b k, and a constant")
 ax.plot(lengths, peaks, "o", color="black", label="measured")
 ax.axhline(peak, color="0.5", lw=1, ls=":")
@@ -276,3 +284,5 @@ print(f"an input for every tenth:  {inputs / 10 / 2**30:5.1f} GiB, and {inside /
 # .. literalinclude:: /exercises/chapter_19.py
 #
 # Fill in ``docs/exercises/chapter_19.py`` and run ``python docs/exercises/check.py 19``.
+
+show()

@@ -54,7 +54,7 @@ import numpy as np
 import minigrad as mg
 from demos import lab
 from minigrad.device import namespace
-from minigrad.train.report import tidy
+from minigrad.train.report import show, tidy
 from models import cifar_resnet
 from tests.tools import strict as double
 from tests.tools.strict import count_syncs, strict
@@ -172,6 +172,7 @@ del sys.modules["cupy"]
 
 names = sorted(counts, key=counts.get)
 fig, ax = plt.subplots(figsize=(7, 0.22 * len(names) + 0.8), layout="constrained")
+fig.set_label("Bars, on a logarithmic scale: how often a training step calls each function of the array's library.")
 ax.barh(names, [counts[name] for name in names], color="0.3", height=0.7)
 ax.set(
     xscale="log",
@@ -240,3 +241,5 @@ assert "matmul" in counts
 # .. literalinclude:: /exercises/chapter_20.py
 #
 # Fill in ``docs/exercises/chapter_20.py`` and run ``python docs/exercises/check.py 20``.
+
+show()

@@ -26,7 +26,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import distributed, nn
-from minigrad.train.report import shade, tidy
+from minigrad.train.report import shade, show, tidy
 
 with decimal.localcontext(prec=3):
     one, small = decimal.Decimal("1.00"), decimal.Decimal("0.004")
@@ -192,6 +192,10 @@ def tree(vectors):
 # the worker can compute the sum of the subtree alone. What remains are the additions at the top.
 
 figure, panels = plt.subplots(1, 3, figsize=(9.5, 3), layout="constrained")
+figure.set_label(
+    "Three equal binary trees over eight shards, for one, two and four workers: subtrees of one worker have one "
+    "shade; the sums across workers, near the root, are white."
+)
 for panel, workers in zip(panels, (1, 2, 4), strict=True):
     for level in range(4):
         for node in range(SHARDS >> level):
@@ -279,6 +283,10 @@ for workers in (1, 2, 4):
     print(f"{workers} workers, {messages:3} messages: all states equal those of one worker")
 
 figure, panel = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+figure.set_label(
+    "Difference from the run of one worker, over the iterations: for sums from left to right it grows from rounding "
+    "errors to visible sizes, for the tree it is always zero."
+)
 iterations = np.arange(1, len(by_left[1]) + 1)
 for i, workers in enumerate((2, 4)):
     left, fixed = drift(by_left, workers), drift(by_tree, workers)
@@ -351,6 +359,10 @@ scatter = [
 ]
 columns = [("recursive doubling", doubling, (1, 2)), ("reduce-scatter and all-gather", scatter, (1, 2, 2, 1))]
 figure, panels = plt.subplots(1, 2, figsize=(9.5, 4.4), layout="constrained")
+figure.set_label(
+    "The numbers that four workers hold, step by step: recursive doubling exchanges everything twice; reduce-scatter "
+    "and all-gather exchanges halves, then quarters, and back."
+)
 for panel, (name, rows, distances) in zip(panels, columns, strict=True):
     for step, row in enumerate(rows):
         for rank, parts in enumerate(row):
@@ -394,6 +406,10 @@ algorithms = {"one adds all": by_one, "recursive doubling": by_doubling, "reduce
 megabytes = {"ResNet-20": 4 * 270_000 / 1e6, "ResNet-50": 4 * 25_600_000 / 1e6}  # parameters of 4 bytes
 p = 2 ** np.arange(1, 11)
 figure, panels = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained", sharey=True)
+figure.set_label(
+    "Time against the number of workers, logarithmic, for ResNet-20 and ResNet-50: the worker that adds all grows "
+    "fastest, recursive doubling slowly; reduce-scatter is nearly level for the large net."
+)
 for panel, (name, size) in zip(panels, megabytes.items(), strict=True):
     for i, (label, seconds) in enumerate(algorithms.items()):
         panel.loglog(p, 1e3 * seconds(p, size * 1e6), "o-", ms=3, color=shade(i, 3), label=label)
@@ -550,3 +566,5 @@ assert loss < 1
 # .. literalinclude:: /exercises/chapter_21.py
 #
 # Fill in ``docs/exercises/chapter_21.py`` and run ``python docs/exercises/check.py 21``.
+
+show()

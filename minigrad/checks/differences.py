@@ -91,12 +91,16 @@ def gradcheck(
     eps, atol, rtol = _numbers("gradcheck", eps, atol, rtol)
     tensors = [as_leaf("gradcheck", i, x) for i, x in enumerate(inputs)]
     rng = generator("gradcheck", rng)
+    # Differences compare several calls of f, so f must be the same function in each.
     outputs = evaluate(f, tensors)
     again = evaluate(f, tensors)
     if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(outputs, again, strict=True)):
         raise ValueError("gradcheck: f gives something else when it is called again; fix its randomness or its state")
+    # Every entry of the gradient takes two calls of f. Where that is too slow, look along random directions.
     entries = sum(x.size for x in tensors) * sum(y.size for y in outputs)
     comparisons = _every_entry if entries <= FULL_JACOBIAN else _random_directions
+    # The errors of differences are about the same for all entries of a gradient, so they are compared with the largest
+    # entry: a small entry may be mostly error.
     worst = 0.0
     for comparison in comparisons(f, tensors, outputs, eps, rng):
         scale = float(np.abs(comparison.numeric).max(initial=0.0))
@@ -131,12 +135,14 @@ def gradgradcheck(
     outputs = evaluate(f, tensors)
     if not all(np.isfinite(y).all() for y in outputs):  # 1 / x, say, is a gradient of log where there is no log
         raise GradientError("f is not finite at this sample, where it has no derivatives; move the sample")
+    # The function to differentiate: from the inputs and the cotangents to the gradients, with its tape.
     cotangents = [Tensor(g, requires_grad=True) for g in draw(outputs, rng)]
 
     def first_order(*_: Tensor) -> list[Tensor]:
         found = _replay(f, tensors, cotangents, create_graph=True)
         return [Tensor(np.zeros(x.shape)) if g is None else g for x, g in zip(tensors, found, strict=True)]
 
+    # The gradients that are recorded must be those of the ordinary replay.
     ordinary = gradients(f, tensors, [g.data for g in cotangents])
     for i, (recorded, expected) in enumerate(zip(first_order(), ordinary, strict=True)):
         difference = np.abs(recorded.data - expected)
@@ -145,6 +151,7 @@ def gradgradcheck(
                 f"the gradient of input {i} (shape {expected.shape}) under create_graph differs from the ordinary one "
                 f"by {difference.max():.2g}: the twin defines something else than the operator computes"
             )
+    # Their derivatives are then an ordinary gradient.
     return gradcheck(first_order, [*tensors, *cotangents], eps=eps, atol=atol, rtol=rtol, rng=rng)
 
 
@@ -286,6 +293,7 @@ def _report(comparison: Comparison, bad: Array, f: Function, tensors: list[Tenso
     """Return the message about a wrong gradient: the input, the places, both values, and whether there is a kink."""
     i, analytic, numeric, place = comparison
     x = tensors[i]
+    # The worst places first, NaN before all.
     order = np.argsort(-np.where(bad, np.nan_to_num(np.abs(analytic - numeric), nan=np.inf), -1.0), axis=None)
     entries = [tuple(int(k) for k in np.unravel_index(n, bad.shape)) for n in order[: min(5, int(bad.sum()))]]
     lines = [
@@ -296,6 +304,7 @@ def _report(comparison: Comparison, bad: Array, f: Function, tensors: list[Tenso
         a, n = float(analytic[entry]), float(numeric[entry])
         where = f"{place}{entry[0]}" if place else str(entry)
         lines.append(f"  {where:<20}{a:>18.10g}{n:>18.10g}{abs(a - n):>12.2g}")
+    # At a kink of f, such as relu at 0, the two slopes differ: then the sample is at fault, and not the rule.
     if analytic.shape == x.shape and _at_kink(f, tensors, x, _unit(x.shape, entries[0]), eps):
         lines.append(
             f"  but f has a kink within {eps:g} of this sample: its slopes to the left and to the right differ, so "

@@ -94,8 +94,10 @@ class Optimizer(Groups):
             settings = self.settings(group)
             for p, g in [(p, p.grad.data) for p in group["params"] if p.grad is not None]:
                 w = p.data.copy()  # a copy, because the tape may store the old array
+                # Each optimizer has its rule: how w moves, given its gradient, the stored slots and the settings.
                 slots, asked = self._next(p, w, settings)
                 rule = partial(self.update, **asked)
+                # A rule that treats each number alone can be applied block by block, which stays in cache.
                 if self.elementwise:
                     blocks.overwrite(rule, w, g, *slots)
                 else:

@@ -211,6 +211,30 @@ def tidy(panel: Axes) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
+def show() -> None:
+    """Show the figures of ``matplotlib.pyplot`` at the end of a program; where there is no display, save them.
+
+    With a display, each figure has a window, and the call returns when all are closed. Without one, matplotlib chooses
+    its backend "agg". Then the figures are saved as ``runs/PROGRAM/1.png``, ``2.png`` ..., and these names are printed.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> plt.close("all")
+    >>> show()  # no figure is open: nothing happens
+    """
+    import matplotlib.pyplot as plt
+
+    if plt.get_backend().lower() != "agg":
+        plt.show()
+        return
+    for number in plt.get_fignums():
+        path = Path("runs", Path(sys.argv[0]).stem, f"{number}.png")
+        with atomic(path) as temporary:
+            plt.figure(number).savefig(temporary, dpi=150, format="png")
+        print(f"figure: {path.as_posix()}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Draw the logs of several runs into one figure."""
     import argparse

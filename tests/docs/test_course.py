@@ -66,6 +66,9 @@ def test_a_chapter_has_its_parts(path):
     assert question.endswith("?"), "the paragraph after the title is the chapter's question"
     assert not re.search(r"frac\d", text), "tex2mathml takes 12 for one number: write \\frac{1}{2}"
     assert "plt." in text, "something is drawn"
+    drawn, described = len(re.findall(r"plt\.(?:subplots|figure)\(", text)), text.count(".set_label(")
+    assert drawn == described, 'figure.set_label("...") says what it shows'
+    assert text.endswith("\n\nshow()\n"), "the last line shows the figures of the program"
     assert ".. literalinclude:: /../m" in text, "code of minigrad or models is included"
     assert f"\n# .. literalinclude:: /exercises/chapter_{number:02}.py" in text
     assert f"docs/exercises/check.py {number}``" in text
@@ -321,4 +324,7 @@ def test_a_chapter_is_a_program_that_runs(path, tmp_path):
     environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.iterdir()) == [], "a chapter writes no files"
+    figures = [f"runs/{path.stem}/{i}.png" for i in range(1, path.read_text(encoding="utf-8").count(".set_label(") + 1)]
+    assert re.findall(r"^figure: (.*)", done.stdout, re.MULTILINE) == figures
+    written = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file())
+    assert written == sorted(figures), "a chapter writes nothing but its figures"

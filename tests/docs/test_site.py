@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import demos
 import minigrad as mg
 from tests import house
 
@@ -198,6 +199,15 @@ FACTS = """() => ({
     cut: [...document.querySelectorAll('article p, article li, article h1')]
         .filter(e => e.getBoundingClientRect().right > window.innerWidth + 1 && !e.closest('table, pre, .math'))
         .map(e => e.textContent.slice(0, 60)),
+    loose: [...document.querySelectorAll('article :is(pre, table, math, img, svg)')]
+        .filter(e => e.getBoundingClientRect().right > window.innerWidth + 1)
+        .filter(e => { while (e && !['auto', 'scroll'].includes(getComputedStyle(e).overflowX)) e = e.parentElement;
+            return !e; })
+        .map(e => e.textContent.slice(0, 60) || e.src),
+    cropped: [...document.querySelectorAll('.annotated pre')].filter(e => e.scrollWidth > e.clientWidth + 1)
+        .map(e => e.textContent.slice(0, 60)),
+    undescribed: [...document.querySelectorAll('article img')]
+        .filter(e => e.alt.split(/\\s+/).length < 5 || e.src.endsWith(e.alt)).map(e => e.src),
     small: [...document.querySelectorAll('article p')].filter(e => parseFloat(getComputedStyle(e).fontSize) < 12)
         .map(e => e.textContent.slice(0, 60)),
 })"""
@@ -212,8 +222,9 @@ def test_every_page_works_in_a_browser(site, address, visit):
         for kind, width in WIDTHS.items():
             page = visit(name, width)
             facts = page.evaluate(FACTS)
-            for fault in ("images", "maths", "faults", "raw", "cut", "small"):
+            for fault in ("images", "maths", "faults", "raw", "cut", "loose", "undescribed", "small"):
                 assert not facts[fault], (name, kind, fault, facts[fault])
+            assert kind == "phone" or not facts["cropped"], (name, facts["cropped"])
             assert facts["wide"] <= 0, f"{name} is {facts['wide']} pixels too wide for a {kind}"
             assert not visit.wrong, (name, kind, visit.wrong)
             ids[name] = set(facts["ids"])
@@ -236,6 +247,39 @@ def test_search_finds_what_the_site_is_about(visit):
     for found in ("source/models/resnet", "gallery/degradation", "reference/models"):  # they come one after the other
         page.wait_for_selector(f'ul.search a[href*="{found}"]', timeout=20_000)
     assert not visit.wrong
+
+
+@pytest.mark.slow
+def test_search_finds_the_chapter_on_batch_norm_first_and_quotes_it(visit):
+    page = visit("search.html?q=batch+norm", WIDTHS["desktop"])
+    page.wait_for_selector("ul.search li:first-child p.context", timeout=20_000)
+    first = page.query_selector("ul.search li:first-child")
+    assert "course/11_batch_norm" in first.query_selector("a").get_attribute("href")
+    assert "batch" in first.query_selector("p.context").inner_text().lower()
+
+
+@pytest.mark.slow
+def test_formulas_have_the_font_of_the_site(visit):
+    page = visit("course/11_batch_norm.html", WIDTHS["desktop"])
+    loaded = "document.fonts.ready.then(() => [...document.fonts].map(f => [f.family, f.status].join(' ')))"
+    assert [font for font in page.evaluate(loaded) if "STIX Two Math" in font] == ['"STIX Two Math" loaded']
+    assert page.evaluate("getComputedStyle(document.querySelector('math')).fontFamily").startswith('"STIX Two Math"')
+
+
+@pytest.mark.slow
+def test_folded_code_opens_by_the_enter_key(visit):
+    page = visit("course/11_batch_norm.html", WIDTHS["phone"])
+    folded = page.query_selector("details.drawing")
+    assert not folded.query_selector("pre").is_visible()
+    folded.query_selector("summary").focus()
+    page.keyboard.press("Enter")
+    assert folded.query_selector("pre").is_visible()
+
+
+@pytest.mark.slow
+def test_notebooks_are_offered(site):
+    chapters = {path.stem for path in (DOCS / "chapters").glob("*.py")}
+    assert {path.stem for path in (site / "_downloads").rglob("*.ipynb")} == chapters | set(demos.ORDER)
 
 
 @pytest.mark.slow

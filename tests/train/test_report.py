@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minigrad.train.report import Report, clock, curves, main, read_log
+from minigrad.train.report import Report, clock, curves, main, read_log, show
 
 
 def record(i, **errors):
@@ -162,3 +162,36 @@ def test_the_command_draws_logs_into_one_figure(tmp_path, monkeypatch, capsys):
     lines = {line.get_label(): line for line in figure.axes[1].lines}
     assert set(lines) == {f"{net} {kind}" for net in ("plain-20", "resnet-20") for kind in ("batch", "test")}
     assert_array_equal(lines["plain-20 test"].get_xydata(), [[10, 50], [20, 25]])
+
+
+# Figures of a program ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pyplot(monkeypatch, tmp_path):
+    """Give a program in an empty folder two open figures."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["somewhere/waves.py"])
+    plt.switch_backend("agg")
+    plt.close("all")
+    for _ in range(2):
+        plt.subplots()
+    yield plt
+    plt.close("all")
+
+
+def test_show_saves_the_figures_where_there_is_no_display(pyplot, tmp_path, capsys):
+    show()
+    assert capsys.readouterr().out == "figure: runs/waves/1.png\nfigure: runs/waves/2.png\n"
+    assert {path.read_bytes()[:4] for path in (tmp_path / "runs/waves").iterdir()} == {b"\x89PNG"}
+
+
+def test_show_opens_windows_where_there_is_a_display(pyplot, tmp_path, capsys, monkeypatch):
+    called = []
+    monkeypatch.setattr(pyplot, "get_backend", lambda: "tkagg")
+    monkeypatch.setattr(pyplot, "show", lambda: called.append(True))
+    show()
+    assert called == [True]
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
