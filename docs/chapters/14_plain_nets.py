@@ -63,7 +63,7 @@ import minigrad as mg
 from demos import lab
 from minigrad import nn
 from minigrad.inspect import statistics, summary
-from minigrad.train.report import shade, tidy
+from minigrad.train.report import shade, show, tidy
 from models import cifar_plain
 from models.plain import PlainBlock, conv_bn
 
@@ -126,6 +126,7 @@ for depth in depths:
     print(f"plain-{depth:<2}  training error {last['train_error']:6.1%}   test error {last['test_error']:6.1%}")
 
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+fig.set_label("Training error over the iterations for plain nets of increasing depth: the deeper nets end higher.")
 for i, depth in enumerate(depths):
     at, last = [record["iteration"] for record in histories[depth]], histories[depth][-1]
     ax.plot(at, [100 * r["train_error"] for r in histories[depth]], color=shade(i, 3), lw=2)
@@ -204,6 +205,7 @@ measured = {
 }
 
 fig, panels = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharex=True)
+fig.set_label("Two panels, layer by layer for each net: the size of the signal, and the size of the gradient.")
 for i, (name, (forward, backward)) in enumerate(measured.items()):
     for panel, sizes in zip(panels, (forward, backward), strict=True):
         panel.semilogy(range(1, 32), sizes, "o-", color=shade(i, 3), ms=3, label=name)
@@ -264,3 +266,5 @@ assert first > 10 * last
 # .. literalinclude:: /exercises/chapter_14.py
 #
 # Fill in ``docs/exercises/chapter_14.py`` and run ``python docs/exercises/check.py 14``.
+
+show()

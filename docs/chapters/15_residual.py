@@ -37,7 +37,7 @@ from demos import lab
 from demos.style import PLAIN, RESIDUAL
 from minigrad import nn, train
 from minigrad.inspect import statistics
-from minigrad.train.report import tidy
+from minigrad.train.report import show, tidy
 from models import cifar_plain, cifar_resnet
 
 
@@ -61,6 +61,10 @@ def draw_block(ax, names, residual):
 
 layers = ["x", "conv 3x3, bn", "relu", "conv 3x3, bn"]
 fig, axes = plt.subplots(1, 2, figsize=(7, 4.6), layout="constrained")
+fig.set_label(
+    "Two drawings of layers from x to y: two plain layers in a row, and the same in a residual block, where x also "
+    "goes around them and is added before the last ReLU."
+)
 draw_block(axes[0], [*layers, "relu", "y"], residual=False)
 draw_block(axes[1], [*layers, "+", "relu", "y"], residual=True)
 axes[0].set_title("two plain layers")
@@ -160,6 +164,10 @@ def gradients(net):
 
 
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+fig.set_label(
+    "Norm of the gradient at each ReLU, relative to the last, logarithmic: in plain nets it grows strongly towards "
+    "the first layers, in residual nets little."
+)
 growth = {}
 for kind, make, style in (("plain", cifar_plain, PLAIN), ("residual", cifar_resnet, RESIDUAL)):
     for depth in (20, 32, 56):
@@ -273,6 +281,10 @@ for name, net in nets.items():
         left[name].append(100 * train.evaluate(cut, test)[1])
 
 fig, (curves, bars) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+fig.set_label(
+    "Left, the training of both nets. Right, bars of the test error when one block is left out: a plain net fails, a "
+    "residual net loses little."
+)
 for shift, (name, style) in zip((-0.2, 0.2), (("plain-20", PLAIN), ("residual-20", RESIDUAL)), strict=True):
     curves.plot(range(1, 7), errors[name], **style, lw=2, label=name)
     face = "white" if name == "plain-20" else style["color"]
@@ -314,3 +326,5 @@ assert np.median(left["residual-20"]) < 20 < 60 < min(left["plain-20"])
 # .. literalinclude:: /exercises/chapter_15.py
 #
 # Fill in ``docs/exercises/chapter_15.py`` and run ``python docs/exercises/check.py 15``.
+
+show()
