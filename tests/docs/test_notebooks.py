@@ -19,7 +19,7 @@ DEMOS = [name for name in demos.ORDER if name not in demos.APART]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 #: Those that take a second or two; the others are slow tests.
-QUICK = ["01_derivative", "14_plain_nets", "tape"]
+QUICK = ["01_derivative", "03_broadcasting", "tape"]
 
 
 def slow_unless_quick(name):
