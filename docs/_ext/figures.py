@@ -95,9 +95,15 @@ def _root(value: ast.AST) -> str | None:
 
 
 def fold(app: Sphinx, doctree: nodes.document) -> None:
-    """Fold the code that draws on the page of a chapter, and take away its last line."""
+    """Fold the code that draws on the page of a chapter, and take away its last line.
+
+    Also take away sphinx-gallery's note on the downloads at the end: the search would quote it instead of the chapter.
+    """
     if not app.env.current_document.docname.startswith("course/"):
         return
+    for note in list(doctree.findall(nodes.note)):
+        if "sphx-glr-download-link-note" in note["classes"]:
+            note.parent.remove(note)
     for block in list(doctree.findall(nodes.literal_block)):
         place = block.parent.index(block)
         mark = block.parent[place - 1] if place else None  # sphinx-gallery writes a comment before each cell
