@@ -78,8 +78,8 @@ central = (f(x + h) - f(x - h)) / (2 * h)
 around = np.linspace(0.2, 2.8, 200)
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 fig.set_label(
-    "The curve of f with its tangent at x, and the chords of the forward and the central difference: the central "
-    "chord is nearly parallel to the tangent."
+    "The curve of f with its tangent at x, and the lines of the forward and of the central difference: the central "
+    "one is closer in slope to the tangent."
 )
 ax.plot(around, f(around), color="black", label="f")
 for slope, style, name in [(exact, "-", "tangent"), (forward, ":", "forward"), (central, "--", "central")]:

@@ -128,8 +128,8 @@ def draw(y, found, ax):
 
 fig, ax = plt.subplots(figsize=(8, 2.8), layout="constrained")
 fig.set_label(
-    "Nodes of the tape from left to right: x, sin, exp, and their product. Arrows join each to its arguments; each "
-    "shows its value and its cotangent g."
+    "Nodes of the tape from left to right: x, sin, exp and the product, each with its value and its cotangent g. "
+    "Arrows join each node to its arguments, with the factor of that edge."
 )
 draw(y, found, ax)
 ax.set_title("The tape of x * exp(sin(x)): values to the right, cotangents g back to the left")

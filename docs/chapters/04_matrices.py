@@ -252,8 +252,8 @@ assert errors[-1][1] < 0.06
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
 fig.set_label(
-    "Two curves over the training steps: the loss of each batch falls, noisily, over powers of ten; the error on "
-    "held-out digits falls quickly and then stays low."
+    "Two curves over the training steps: the loss of each batch falls, with much noise; the error on held-out digits "
+    "falls quickly and then stays low."
 )
 left.semilogy(losses, color="0.5", lw=0.8)
 left.set(xlabel="step", ylabel="loss of the batch")

@@ -126,8 +126,8 @@ times = [seconds(layer.convolve, images) for images in counts]
 
 figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")
 figure.set_label(
-    "Time against the size of a block's columns: a curve that is lowest near minigrad's block, higher for very small "
-    "blocks, and highest for all columns at once."
+    "Time against the size of a block's columns: a curve that is low in the middle, near minigrad's block, and far "
+    "higher for large blocks and for all columns at once."
 )
 tidy(panel)
 panel.plot(mebibytes, np.array(times) / min(times), "o-", color="black")

@@ -282,8 +282,8 @@ for name, net in nets.items():
 
 fig, (curves, bars) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 fig.set_label(
-    "Left, the training of both nets. Right, bars of the test error when one block is left out: a plain net fails, a "
-    "residual net loses little."
+    "Left, training error of both nets. Right, bars of the test error when one block is left out: far higher in the "
+    "plain net than in the residual net."
 )
 for shift, (name, style) in zip((-0.2, 0.2), (("plain-20", PLAIN), ("residual-20", RESIDUAL)), strict=True):
     curves.plot(range(1, 7), errors[name], **style, lw=2, label=name)

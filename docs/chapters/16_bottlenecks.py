@@ -203,8 +203,8 @@ errors = {"ResNet-18": 27.88, "ResNet-34": 25.03, "ResNet-50": 22.85, "ResNet-10
 fig, (ax, shares) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[1.35, 1])
 fig.set_label(
     "Left, error against multiply-adds: falling from ResNet-18 to ResNet-152, rising from plain-18 to plain-34; "
-    "VGG-16 costs as much as the deepest and has a high error. Right, bars of each stage's share: computation is "
-    "spread over the stages, parameters are mostly in the last."
+    "VGG-16 costs more than ResNet-152 and has a high error. Right, bars of each stage's share: computation is spread"
+    " over the stages, parameters are mostly in the last."
 )
 ax.plot([counted[name].macs / 1e9 for name in errors], list(errors.values()), "o-", color="black")
 for name, error in errors.items():

@@ -211,7 +211,10 @@ wrong = {
 errors = {name: 100 * train.evaluate(*pair)[1] for name, pair in wrong.items()}
 
 fig, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
-fig.set_label("Bars of test errors: short with all conventions right, longer with one convention wrong.")
+fig.set_label(
+    "Bars of test errors: short with all conventions right, and with the wrong epsilon; long with any other "
+    "convention wrong."
+)
 ax.barh(list(errors), list(errors.values()), color=["0.2"] + ["0.7"] * 5, height=0.6)
 for i, error in enumerate(errors.values()):
     ax.text(error + 1, i, f"{error:.1f} %", va="center")

@@ -187,8 +187,8 @@ k = np.linspace(1, 40, 200)
 fixed = peaks[-1] - (a_map * 1 + 4 * a_map * 40)  # stem, logits and temporary arrays: fitted at the right end
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 fig.set_label(
-    "Peak memory against the length of a segment: measured points along a U-shaped curve, far below the line of all "
-    "arrays stored."
+    "Peak memory against the length of a segment: measured points along a U-shaped curve that is lowest at a few "
+    "blocks. With all blocks in one segment it reaches the line of all arrays stored."
 )
 ax.plot(k, a_map * n / k + 4 * a_map * k + fixed, color="0.6", lw=2, label="a n / k + b k, and a constant")
 ax.plot(lengths, peaks, "o", color="black", label="measured")
