@@ -259,12 +259,10 @@ class Module:
     ) -> tuple[list[tuple[Parameter | Buffer, Array]], Unmatched]:
         """Return each parameter and buffer with its new array, a copy of its dtype, on its device; and other paths."""
         expect(isinstance(state, Mapping), "load_state_dict", "arrays by name", f"{state!r:.80}", error=TypeError)
-        # Which paths are common? Without `strict`, one common path is enough.
         mine, given = self._held(), self.at_present(state, self._held())
         other = Unmatched([name for name in mine if name not in given], [name for name in given if name not in mine])
         faults = [f"missing: {name}" for name in other.missing_keys] if strict or len(other[1]) == len(given) else []
         faults += [f"unexpected: {name}" for name in other.unexpected_keys] if strict or faults else []
-        # For each, the new array is made, but not yet put in: if one does not fit, the model stays as it is.
         pairs = []
         for name in [name for name in mine if name in given]:
             array, value = mine[name].data, _as_array(given[name])
@@ -321,7 +319,6 @@ class Module:
 
     def _walk(self, name: str, value: object, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
         """Yield what an attribute holds; refuse parameters, buffers and modules in what is not walked, as a set."""
-        # Lists, tuples and dicts are walked, at any depth.
         inside = (*above, id(value))
         if id(value) in above:  # a list may hold itself
             return
@@ -331,7 +328,6 @@ class Module:
         if walked is not None:
             for key, part in walked:
                 yield from self._walk(f"{name}.{key}", part, inside)
-        # Other containers are not: a parameter inside would never be trained.
         elif isinstance(value, Mapping | Set | MutableSequence):
             parts = value.values() if isinstance(value, Mapping) else value
             found = (thing for part in parts for _, thing in self._walk(name, part, inside))
