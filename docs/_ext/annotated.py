@@ -34,7 +34,7 @@ from sphinx.util.nodes import make_refnode
 from tests import house
 
 #: So many characters of a diagram fit into the column of prose.
-COLUMN = 48
+COLUMN = 42
 
 #: Where a name without a module may stand, besides the module that it is written in.
 PUBLIC = ["minigrad", "minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.train", "models"]

@@ -208,7 +208,8 @@ FACTS = """() => ({
     cropped: [...document.querySelectorAll('.annotated pre')].filter(e => e.scrollWidth > e.clientWidth + 1)
         .map(e => e.textContent.slice(0, 60)),
     undescribed: [...document.querySelectorAll('article img')]
-        .filter(e => e.alt.split(/\\s+/).length < 5 || e.src.endsWith(e.alt)).map(e => e.src),
+        .filter(e => (e.alt.match(/\\p{Script=Han}|[\\p{L}\\p{N}]+/gu) ?? []).length < 5 || e.src.endsWith(e.alt))
+        .map(e => e.src),
     small: [...document.querySelectorAll('article p')].filter(e => parseFloat(getComputedStyle(e).fontSize) < 12)
         .map(e => e.textContent.slice(0, 60)),
 })"""
