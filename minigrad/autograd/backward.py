@@ -83,6 +83,7 @@ def grad(
         if x._node is None:
             fix = "(`x -= step` makes a new Tensor; to move a leaf, write x.data -= step)"
             raise RuntimeError(f"grad: inputs[{i}] of shape {x.shape} requires no gradient {fix}")
+    # Only what lies between outputs and inputs is replayed.
     roots = [_start("grad", y, g, create_graph) for y, g in zip(outputs, starts, strict=True)]
     nodes = [cast(Node, x._node) for x in inputs]
     path = path_between(roots, set(nodes))
@@ -92,6 +93,7 @@ def grad(
                 f"grad: inputs[{i}] of shape {x.shape} is not reached from the outputs: "
                 "no recorded operator leads from it to them, or the tape between was released"
             )
+    # The tape can be replayed again if it was kept for the second derivative, or on request.
     totals, owned = replay(roots, path, create_graph, create_graph if retain_graph is None else retain_graph)
     results = []
     for node in nodes:
@@ -193,14 +195,18 @@ def replay(
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
     _, anomaly, _ = mode.get()
     with np.errstate(under="ignore"), enable_grad() if create_graph else nullcontext():  # a small gradient may be 0
+        # The replay begins at the outputs, with their gradients.
         for node, g in roots:
             if path is None or node in path:
                 add(node, g)
         while queue:
+            # The newest entry that was reached: all entries that used its result are newer, so its total is complete.
             entry = heappop(queue)[1]
             g = totals.pop(entry)
             if entry.hooks:
                 g = gradients.show_to_hooks(entry, g)
+            # Which inputs want a gradient? `grad` follows only those that lead to its inputs, and keeps the total of an
+            # entry that is itself an input.
             need = entry.plan.need
             if path is not None:
                 if path[entry]:
@@ -208,11 +214,13 @@ def replay(
                 need = tuple([edge in path for edge in entry.edges])
                 if not any(need):
                     continue
+            # The rule computes what this entry contributes to the gradient of each input.
             stored = entry.stored if type(entry.stored) is tuple else _stored(entry)
             if create_graph:
                 results = _pull_recorded(entry, g, need, stored)
             else:
                 results = entry.plan.operator.pull(g, need, entry.plan, stored)
+            # Each contribution must have its input's shape and dtype. Then it is added to the input's total.
             edges = cast("Sequence[Node]", entry.edges)  # where a gradient is needed, the edge is not None
             for edge, gradient, needed in zip(edges, results, need, strict=True):
                 if needed:
@@ -225,8 +233,10 @@ def replay(
                     add(edge, gradient)
                     if anomaly:
                         explain.refuse_nan_gradient(entry.operator, *map(array_of, (g, gradient, totals[edge])))
+            # The arrays are freed while the replay goes on.
             if not retain_graph:
                 entry.stored, entry.edges = None, ()
+        # The leaves are complete only now, so their hooks run last.
         for node in totals:
             if type(node) is Leaf and node.hooks:
                 totals[node] = gradients.show_to_hooks(node, totals[node])
@@ -277,6 +287,7 @@ def path_between(roots: list[tuple[Node, Gradient]], wanted: set[Node]) -> dict[
     """Return the nodes between `roots` and `wanted` nodes, both ends included, and whether each is wanted."""
     reached: set[Node] = set()
     ahead: list[Node | None] = [node for node, _ in roots]
+    # First all that the roots depend on, without recursion.
     while ahead:
         node = ahead.pop()
         if node is not None and node not in reached:

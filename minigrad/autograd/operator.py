@@ -199,6 +199,7 @@ class Operator:
         dtype = kind = None
         wanted = 0  # number of inputs that need a gradient
         constants = scalars = False
+        # Take each Tensor apart into its array and its node. All Tensors have one dtype and one device.
         for arg in args:
             if isinstance(arg, Tensor):
                 array, node = arg._data, arg._node
@@ -219,8 +220,10 @@ class Operator:
                     arg = self.constant(arg)
                 arrays.append(arg)
                 edges.append(None)
+        # NumPy's scalars have a dtype, Python's numbers have none. Here neither promotes an array.
         if scalars and (first is not None or any(map(is_array, arrays))):
             arrays = [_without_dtype(array, dtype) for array in arrays]
+        # The forward works on arrays. What it returns beside its result is saved for the rules.
         try:
             if settings or len(arrays) != 2:
                 out = self.forward(*arrays, **settings)
@@ -232,12 +235,14 @@ class Operator:
         saved = None
         if type(out) is tuple:
             out, saved = out
+        # Arrays give an array, and Tensors a Tensor of their dtype.
         if first is None:
             return explain.result_of_arrays(self, arrays, settings, out)
         if type(out) is not kind:  # NumPy returns a scalar where everything is reduced
             out = namespace(first).asarray(out)
         if out.dtype is not dtype and out.dtype != dtype:
             dtype = explain.dtype_asked_for(self, first.dtype, arrays, settings, out)
+        # Without a gradient to compute, nothing is recorded.
         recording, anomaly, segment = mode.get()
         if anomaly:
             explain.refuse_nan_result(self, out, arrays)
@@ -247,6 +252,7 @@ class Operator:
             for arg in args:
                 if isinstance(arg, Tensor):
                     arg._recorded = True  # the entry may store its array: from now on, arg refuses writes
+        # The plan knows which arguments, results and saved values the rules ask for. Only these are stored.
         plan = (self.full_plan if wanted == len(edges) else None) or self.plan(edges)
         stored: tuple[Any, ...] = ()
         if plan.take:
@@ -254,6 +260,7 @@ class Operator:
             stored = plan.take(arrays)
         if plan.extras:
             stored += tuple([settings[n] if n in settings else self.saved_value(saved, n) for n in plan.extras])
+        # The entry points to its inputs' nodes, and never to a Tensor: what nobody uses any more is freed at once.
         entry = _new(Entry)
         entry.plan, entry.edges, entry.stored = plan, edges, stored
         entry.shape, entry.dtype = out.shape, dtype
@@ -311,6 +318,7 @@ class Operator:
     def bind(self, args: tuple[Any, ...], settings: Settings) -> tuple[tuple[Any, ...], Settings]:
         """Sort the arguments of a call into inputs and settings, as the forward's signature says."""
         given = dict(settings)
+        # Inputs and settings may both be given by place or by name, as in any call of Python.
         if not self.variadic:
             inputs = dict(zip(self.inputs, args, strict=False))
             given.update(zip(self.settings, args[len(self.inputs) :], strict=False))
@@ -324,6 +332,7 @@ class Operator:
                 named = f" and {', '.join(settings)}" if settings else ""
                 raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {len(args)} arguments{named}")
             args = tuple(inputs.values())
+        # Defaults fill the rest. A Tensor as a setting would lose its gradient without a word, so it is refused.
         settings = self.settings | given
         for name, value in settings.items():
             settings[name] = _without_dtype(value)  # like inputs, a setting takes on the dtype of the Tensors

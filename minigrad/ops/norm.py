@@ -175,6 +175,7 @@ def batch_norm(
     if x.ndim < 2:
         refuse("batch_norm", "x with a batch axis and a channel axis", f"shape {tuple(x.shape)}")
     c = x.shape[-1]
+    # All four have a number for each channel, of the dtype of x.
     named = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
     data = array_of(x)
     for name, value in named.items():
@@ -184,6 +185,7 @@ def batch_norm(
         if not isinstance(value, Tensor) and (value.dtype != data.dtype or data.dtype.kind not in "fc"):
             got = f"x of {data.dtype} and {name} of {value.dtype}"
             refuse("batch_norm", "one dtype, of floating-point numbers", got, error=TypeError)
+    # The running statistics are arrays, which are updated in place: on the device of x.
     for statistics in (running_mean, running_var):
         if isinstance(statistics, Tensor):
             refuse("batch_norm", "running statistics that are arrays", "a Tensor", "pass .data", error=TypeError)
@@ -193,6 +195,7 @@ def batch_norm(
     momentum, eps = number("batch_norm", "momentum", momentum, most=1), _positive("batch_norm", eps)
     if c < 1:
         refuse("batch_norm", "at least one channel", f"x of shape {tuple(x.shape)}")
+    # The unbiased variance of one value would be 0 / 0.
     if training and x.size < 2 * c:
         wanted, fix = "at least two values in each channel to have a variance", "use a larger batch, or training=False"
         refuse("batch_norm", wanted, f"x of shape {tuple(x.shape)}", fix)
