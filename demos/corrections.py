@@ -1,7 +1,7 @@
 """How far from the identity are residual blocks, before and after training?
 
 A block of a residual net computes relu(F(x) + x). Two statements are often made: the blocks begin near the identity,
-and what they learn to add is a small correction. This demo measures |F(x)| / |x|: the norm of what a block adds,
+and what they learn to add is a small correction. This demo measures `|F(x)| / |x|`: the norm of what a block adds,
 relative to the norm of what its shortcut carries. The nets are the paper's for CIFAR-10, with half of its filters, on
 the digits.
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def ratios(net: nn.Module) -> Any:
-    """Return |F(x)| / |x| for each block: the norm of what is added, relative to that of what the shortcut carries."""
+    """Return `|F(x)| / |x|` of each block: the norm of what it adds, relative to that of what its shortcut carries."""
     images, _ = next(iter(lab.digits(True)))
     with mg.no_grad(), statistics(net.train()) as responses:  # batch norm uses the statistics of these images
         net(mg.Tensor(images))
@@ -81,7 +81,7 @@ def three(values: Any) -> tuple[float, float, float]:
 
 
 def draw(rows: list[dict[str, Any]]) -> Any:
-    """Draw |F| / |x| and gamma by block: thin before training, bold after it."""
+    """Draw `|F| / |x|` and gamma by block: thin before training, bold after it."""
     figure, (ratio, gamma) = style.panels(2, width=10.0, height=4.0)
     plain = [row["depth"] for row in rows if not row["zero_gamma"]]
     for row in rows:

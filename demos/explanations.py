@@ -118,7 +118,7 @@ def backward(y: mg.Tensor, x: mg.Tensor, g: Array) -> Array:
 
 
 def share(terms: list[Array]) -> Array:
-    """Return the share of each term in their sum g: its component along g, relative to |g|. The shares add up to 1."""
+    """Return the share of each term in their sum g: its component along g, by the norm of g. The shares add up to 1."""
     g = np.sum(terms, axis=0)
     return np.array([np.vdot(term, g) / np.vdot(g, g) for term in terms])
 

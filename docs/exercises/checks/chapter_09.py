@@ -95,13 +95,17 @@ def check_sum_of_products(work):
             assert got.tobytes() == expected.tobytes(), (
                 f"{threads} threads: the bits differ from those of four partial sums added in order"
             )
-    at_work, most, lock = 0, 0, threading.Lock()
+    at_work, most, lock, together = 0, 0, threading.Lock(), threading.Event()
+    deadline = time.monotonic() + 2.0  # a busy machine may start a thread late
 
     def watched(i):
         nonlocal at_work, most
         with lock:
             at_work += 1
             most = max(most, at_work)
+            if at_work == 3:
+                together.set()
+        together.wait(max(0.0, deadline - time.monotonic()))
         time.sleep(0.005)
         with lock:
             at_work -= 1
