@@ -121,9 +121,9 @@ print("the imaginary part of (x + ih) ** 2, divided by h:", ((x + 1j * h) ** 2).
 #
 # .. math:: f(x + h v) - f(x) \approx h \sum_k \frac{\partial f}{\partial x_k}\, v_k = h\, \langle \nabla f, v \rangle .
 #
-# The sum :math:`\langle u, v \rangle = \sum_k u_k v_k` is the *inner product* of two arrays. Among all directions of
-# length 1, it is largest along the gradient itself: the gradient points uphill, and the opposite direction leads
-# downhill. Training a net takes steps in this opposite direction.
+# The sum :math:`\langle u, v \rangle = \sum_k u_k v_k` is the *inner product* of two arrays. Among all directions v of
+# length 1, :math:`\langle \nabla f, v \rangle` is largest for the direction of the gradient. So the gradient points
+# uphill, and the opposite direction leads downhill. Training a net takes steps in this opposite direction.
 
 
 def f(x):

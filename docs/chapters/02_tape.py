@@ -193,8 +193,9 @@ ax.legend()
 #    :end-at: mul.vjp
 #
 # The rule for a has a parameter named b: this is how it asks for the array b. So b is stored on the tape, but only if a
-# needs a gradient. ``vjp`` stands for vector-Jacobian product: this is what a rule computes, without building the
-# Jacobian.
+# needs a gradient. A rule may also ask for ``out``, the result, for a setting, or for a value that the forward function
+# saved. Never overwrite an array that a rule will read: the gradient would be wrong, without an error. (``vjp`` stands
+# for vector-Jacobian product: this is what a rule computes, without building the Jacobian.)
 #
 # The second difference is that the Tensor itself is not recorded. The tape consists of *entries*, and a Tensor points
 # to its entry. An entry never points to its Tensor, so an array that is no longer referenced is freed at once.
@@ -273,7 +274,7 @@ except RuntimeError as error:
 # ---------
 #
 # 1. **The tape as a list.** A tape can be a plain list, because the order of the list is the order of execution. Write
-#    the backward pass for such a tape. You do not need a heap. Why not?
+#    the backward pass for such a tape. It needs no heap. Why not?
 # 2. **An operator of your own.** Write ``swish(x) = x * sigmoid(x)`` as *one* operator of minigrad, with a rule that
 #    asks for only one array.
 # 3. **The memory of the tape.** Most of the memory in training is used by the arrays that the entries store. Count the

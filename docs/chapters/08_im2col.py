@@ -212,7 +212,8 @@ assert (result.reshape(2, 2) == seven_loops(image, kernel, 1)[0, :, :, 0]).all()
 #
 # The forward pass copies windows out of the image; the backward pass adds windows into it. The function
 # ``add_windows``, known as *col2im*, is the adjoint of ``windows``. It is a loop over the taps. For one tap (i, j), the
-# pixels of all windows are a stride apart and do not overlap, so ``+=`` on a slice adds every gradient:
+# pixels of all windows are a stride apart and do not overlap, so ``+=`` on a slice adds every gradient. (With an array
+# of indices that repeats a place, ``+=`` would keep one contribution only; then use ``np.add.at``.)
 #
 # .. literalinclude:: /../minigrad/device.py
 #    :pyobject: add_windows

@@ -131,8 +131,9 @@ for begin, end, bend, line, label, place in arrows:
 # .. math::
 #     dx_i = \gamma\, \rho\, \left( g_i - \operatorname{mean}(g) - \hat x{}_i \operatorname{mean}(g\, \hat x) \right) .
 #
-# This is the whole rule. Next we compute the paths one by one, and compare them with the tape and with finite
-# differences.
+# This is the whole rule. Each mean in it has two parts: the sum runs over the pixels that use the statistics, and the
+# factor 1/m belongs to the pixels from which they were computed. If these sets differ, keep them apart. Next we compute
+# the paths one by one, and compare them with the tape and with finite differences.
 
 g = rng.standard_normal(x.shape)
 m = x[..., 0].size

@@ -173,9 +173,9 @@ assert error < histories[20][-1]["train_error"]
 # **It is not a vanishing gradient.** This was the older problem: if every layer shrinks a signal by a constant factor,
 # nothing is left of it after thirty layers. But batch norm rescales the signal in every layer, and with He
 # initialisation (:doc:`chapter 13 </course/13_initialisation>`) the weights start at the right scale. We can check
-# this. A hook on each layer can measure its output in the forward pass and the gradient in the backward pass;
-# :func:`minigrad.inspect.statistics` does this. For comparison, we also measure a net in which the gradient does
-# vanish: it has no batch norm, and its weights are half as large as they should be.
+# this. A *hook* is a function that a layer calls with its output. Hooks can measure the output in the forward pass and
+# the gradient in the backward pass; :func:`minigrad.inspect.statistics` does this. For comparison, we also measure a
+# net in which the gradient does vanish: it has no batch norm, and its weights are half as large as they should be.
 
 
 def without_batch_norm(net, gain):
@@ -273,10 +273,11 @@ assert abs(achieved[56][0]) < 0.1
 # part of the gap is slow starting, which longer training makes up for. Our small experiments show in which direction
 # the error changes with depth, but not by how much. The runs of the paper were long enough for this: 64,000 iterations
 # on CIFAR-10, where plain-56 stays above plain-20 to the end (Fig. 6, left), and plain-110 stays above 60 % error. On
-# ImageNet, plain-34 has a top-1 error of 28.54 % on the validation set, plain-18 has 27.94 % (Table 2), and the
-# training error of plain-34 is higher during the whole run (Fig. 4). Three times as many iterations did not change this
-# (a footnote of section 4.1). The authors' conjecture is cautious: deep plain nets "may have exponentially low
-# convergence rates". In this case, the slow start would last practically for ever.
+# ImageNet, plain-34 has a top-1 error (the likeliest class is not the right one) of 28.54 % on the validation set,
+# plain-18 has 27.94 % (Table 2), and the training error of plain-34 is higher during the whole run (Fig. 4). Three
+# times as many iterations did not change this (a footnote of section 4.1). The authors' conjecture is cautious: deep
+# plain nets "may have exponentially low convergence rates". In this case, the slow start would last practically for
+# ever.
 #
 # In either case, we need the same thing: a way to write a deep net such that gradient descent finds good weights. The
 # paper's idea is to make the constructed solution, the identity, easy to reach. This is the topic of :doc:`chapter 15

@@ -88,9 +88,10 @@ axes[1].set_title("a residual block")
 # The last layer of :math:`\mathcal F` is a batch norm, which computes :math:`\gamma \hat x + \beta`. If :math:`\gamma`
 # and :math:`\beta` are zero, :math:`\mathcal F(x) = 0` for any weights of the convolutions. Then the block computes
 # :math:`\mathrm{relu}(x)`. This is x, because x is the output of the previous block's ReLU and not negative. So a deep
-# net can *begin* as the identity from the stem to the pooling, except for the two blocks that halve the maps. In
-# minigrad this is ``zero_gamma=True``; chapter 13 showed that such a net can learn. (It is not in the paper. It became
-# usual with P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677.)
+# net can *begin* as the identity from the stem (the first convolution, with its batch norm and ReLU) to the pooling,
+# except for the two blocks that halve the maps. In minigrad this is ``zero_gamma=True``; chapter 13 showed that such a
+# net can learn. (It is not in the paper. It became usual with P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv
+# 1706.02677.)
 
 fresh = {"in_channels": 1, "width": 8, "rng": 0}
 images, labels = next(iter(lab.digits(train=True, batch=128, rng=0)))
@@ -256,7 +257,8 @@ assert growth["plain", 56] > 100 * growth["residual", 56]
 # ======  ===================================================  =====================  =====================
 #
 # The three options differ by less than a point, and each is more than three points better than the plain net. So
-# projections are not the reason why residual nets avoid degradation. The paper uses B for its deeper nets on ImageNet.
+# 1x1 convolutions on the shortcut, the paper's *projections*, are not the reason why residual nets avoid degradation.
+# (The paper averages over ten crops of each image.) The paper uses B for its deeper nets on ImageNet.
 # On CIFAR-10 it uses A, with which the residual net has exactly the weights of the plain net. Here is all of option A:
 #
 # .. literalinclude:: /../models/resnet.py
@@ -293,11 +295,11 @@ assert means["before the addition"][-1] > 1.5 * means["after the addition"][-1]
 
 # %%
 # With the ReLU before the addition, the mean grows by about the same amount in every block. With the ReLU after the
-# addition, the mean grows more slowly, and by less and less, since :math:`\mathcal F` can be negative. The growth
-# does not stop, because the ReLU on the path clips the sum, so the path is not exactly the identity. Three months
-# later, the same authors moved the ReLU off the path, to before the convolutions of :math:`\mathcal F` ("Identity
-# Mappings in Deep Residual Networks", arXiv 1603.05027): batch norm and ReLU come before each convolution, and nothing
-# comes after the addition. In minigrad these nets are :func:`models.cifar_preact_resnet`:
+# addition, the mean grows more slowly, and by less and less, since :math:`\mathcal F` can be negative. The growth does
+# not stop, because the ReLU after the addition clips the sum, so the way from block to block is not exactly the
+# identity. Three months later, the same authors moved the ReLU off this way, to before the convolutions of
+# :math:`\mathcal F` ("Identity Mappings in Deep Residual Networks", arXiv 1603.05027): batch norm and ReLU come before
+# each convolution, and nothing comes after the addition. In minigrad these nets are :func:`models.cifar_preact_resnet`:
 #
 # .. literalinclude:: /../models/preact.py
 #    :pyobject: PreactBlock.forward

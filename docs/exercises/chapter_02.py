@@ -27,7 +27,8 @@ def kept_bytes(y):
     """Return the number of bytes of the arrays that the tape of the Tensor y stores.
 
     Begin at y's entry, y._node, which is a minigrad.autograd.tape.Entry. Follow the edges (entry.edges) to all entries
-    from which it was computed. Visit each entry once: there may be 2 ** 30 paths. The tuple entry.stored contains the
-    values that an entry stores. If several entries store the same array, count it once. Count arrays only.
+    from which it was computed; an edge that is no Entry ends there. Visit each entry once: there may be 2 ** 30 paths.
+    The tuple entry.stored contains the values that an entry stores. If several entries store the same array, count it
+    once. Count arrays only.
     """
     raise NotImplementedError

@@ -71,7 +71,8 @@ def broadcasting(operator):
 
     Then it calls the operator: ``broadcasting(add)`` adds Tensors of any shapes that broadcast. An array or number b
     becomes a Tensor with the dtype of a. With this function, also give Tensor the operators +, *, -, / and **:
-    ``Tensor.__add__ = Tensor.__radd__ = broadcasting(add)``, and so on. The exponent of ** is a number.
+    ``Tensor.__add__ = Tensor.__radd__ = broadcasting(add)``, and so on. The exponent of ** is a number. With
+    ``Tensor.__array_ufunc__ = None``, an array on the left leaves the operation to Tensor.
     """
     raise NotImplementedError
 
@@ -186,6 +187,8 @@ def parameters(part):
     """Return a list of the Tensors of a net, or of a layer or block, in the order in which they are applied.
 
     For each ConvBN, these are the weights, gamma and beta. At the end of a net come its last weights and its bias.
+    `part` may be any object: a Tensor is a parameter; a list, or an object with attributes, contains parts in their
+    order; anything else contains none.
     """
     raise NotImplementedError
 
@@ -217,8 +220,8 @@ class Net:
 
     A ConvBN with ReLU from 1 to `width` channels; three stages of n blocks with `width`, 2 * `width` and 4 * `width`
     channels; the mean over all pixels; a matrix product to 10 logits, with a bias. The second and the third stage begin
-    with a block of stride 2. `block` is PlainBlock or a class with the same parameters. The last weights are he_normal,
-    the bias is zero.
+    with a block of stride 2. `block` is PlainBlock or a class that is called with the same arguments. The last weights
+    are he_normal, the bias is zero.
     """
 
     def __init__(self, block, depth, width, rng):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import types
 from pathlib import Path
 
@@ -103,6 +104,18 @@ def test_residual_20_learns_in_a_few_steps():
     assert {p.data.dtype.name for p in work.parameters(net)} == {"float32"}
 
 
+def test_the_page_shows_how_to_check_a_tape_of_ones_own(monkeypatch):
+    work = module(SOLUTION)
+    monkeypatch.setitem(sys.modules, "mine", work)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/milestones.md").read_text(), re.DOTALL)
+    shown = {}
+    exec(block, shown)
+    a, b = np.random.default_rng(0).uniform(0.5, 2.0, (2, 2, 3))
+    shown["check"](lambda a, b: a * b + a, a, b)
+    with pytest.raises(mg.checks.GradientError):
+        shown["check"](lambda a, b: work.Tensor(a.data * b.data, [(a, lambda g: g), (b, lambda g: g)]), a, b)
+
+
 @pytest.mark.slow
 def test_residual_20_reads_the_digits():
     check = checks(15)["residual_20"]
@@ -159,6 +172,10 @@ MISTAKES = [
     (14, "Net", "b // a, rng", "1, rng", "logits of call 1 in training"),
     (14, "error", "training=False).data", "training=True).data", "the net was called with training=True"),
     (14, "fit", "sgd.step(gradients(loss, 1.0))", "gradients(loss, 1.0)", "expected < 20 %"),
+    (14, "fit", "if step % steps == 0", "if step == 0", "come in the order of the first"),
+    (14, "fit", "rng.permutation(len(images))", "np.arange(len(images))", "are not shuffled"),
+    (14, "fit", "training=True), labels", "training=False), labels", "with training=False"),
+    (3, "broadcasting", "Tensor.__sub__ =", "Tensor.__rsub__ = Tensor.__sub__ =", "1 - x"),
     (15, "shortcut", "(0, channels - c)))", "(channels - c, 0)))", "expected"),
     (15, "ResidualBlock", "relu(y + shortcut(x, self.first.stride, y.data.shape[3]))", "relu(y)", "expected"),
 ]

@@ -29,7 +29,8 @@ def check_broadcasting(work):
     """np.broadcast_shapes finds the common shape. With broadcast_to for both arguments, the operator sees one shape.
 
     a - b is a + (-1) * b, and a / b is a times b to the power of -1. With np.asarray(b, dtype) a number gets the dtype
-    of a: as float64, it would turn a float32 result into float64.
+    of a: as float64, it would turn a float32 result into float64. Tensor gets its operators at module level, after the
+    function.
     """
     rng = np.random.default_rng(0)
     for one, two in (((2, 3), (3,)), ((3,), (2, 3)), ((4, 1), (1, 3)), ((2, 3), (2, 3)), ((2, 3), ())):
@@ -55,6 +56,9 @@ def check_broadcasting(work):
         "x * array": lambda x: x * row,
     }.items():
         compare(work, text, f, f, x)
+    for text, name, f in (("1 - x", "__rsub__", lambda x: 1 - x), ("2 / x", "__rtruediv__", lambda x: 2 / x)):
+        if hasattr(work.Tensor, name):  # the task does not ask for it
+            compare(work, text, f, f, x)
 
 
 def check_mean(work):

@@ -10,7 +10,7 @@ def check_batch_norm(work):
     """A change of one x changes y along three paths: directly, through the mean, and through the variance.
 
     Chapter 11 derives the sum of the three in terms of x_hat. The sums for gamma and beta are over all axes except the
-    last.
+    last. Every array keeps the dtype of x.
     """
     rng = np.random.default_rng(0)
     for shape in ((6, 3), (2, 3, 2, 3)):
@@ -50,6 +50,11 @@ def check_BatchNorm(work):
     same("the result in evaluation", norm(work.Tensor(x), False).data, expected)
     same("mean after a call in evaluation", norm.mean, mean)
     same("var after a call in evaluation", norm.var, var)
+    norm = work.BatchNorm(3)
+    norm(work.Tensor(x.astype("float32")), True)
+    for name in ("mean", "var"):
+        dtype = getattr(norm, name).dtype
+        assert dtype == "float32", f"{name} after a call with float32: expected float32, got {dtype}"
 
 
 def _reference(x, gamma, beta):

@@ -27,7 +27,10 @@ def check_cross_entropy(work):
 
 
 def check_SGD(work):
-    """Each parameter needs a velocity of its own, which begins with zeros and stays from step to step."""
+    """Each parameter needs a velocity of its own, which begins with zeros and stays from step to step.
+
+    The learning rate is not part of the velocity. A step gives the parameter a new array.
+    """
     rng = np.random.default_rng(0)
     start = [rng.standard_normal(shape) for shape in ((2, 3), (4,))]
     for momentum, decay in ((0.0, 0.0), (0.9, 0.0), (0.5, 0.1)):

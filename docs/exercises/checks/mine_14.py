@@ -84,7 +84,7 @@ def check_error(work):
 
 
 def check_fit(work):
-    """An epoch is a new permutation, cut into batches. For each batch: forward, loss, gradients, step."""
+    """An epoch is a new permutation, cut into batches. For each batch: forward in training, loss, gradients, step."""
     digits = mg.data.Digits()
     before = digits.images.copy(), digits.labels.copy()
     rng = np.random.default_rng(0)
@@ -92,6 +92,22 @@ def check_fit(work):
     work.fit(net, digits.images, digits.labels, 3, rng)
     assert np.array_equal(before[0], digits.images), "fit changed the images"
     assert np.array_equal(before[1], digits.labels), "fit changed the labels"
+    seen, modes = [], set()
+
+    class Watched:  # its only part is the net
+        def __init__(self):
+            self.net = work.Net(work.PlainBlock, 8, 4, rng)
+
+        def __call__(self, x, training):
+            modes.add(training)
+            seen.extend(image.tobytes() for image in x.data)
+            return self.net(x, training)
+
+    work.fit(Watched(), digits.images[:300], digits.labels[:300], 2, rng)
+    assert modes == {True}, "fit called the net with training=False"
+    first, second = seen[: len(seen) // 2][:100], seen[len(seen) // 2 :][:100]
+    assert first != [image.tobytes() for image in digits.images[:100]], "the images of the first epoch are not shuffled"
+    assert first != second, "the images of the second epoch come in the order of the first"
     wrong = np.mean(net(work.Tensor(digits.images), False).data.argmax(1) != digits.labels)
     assert wrong < 0.2, f"after 3 epochs, plain-8 takes {wrong:.1%} of the training digits for others; expected < 20 %"
 
