@@ -22,7 +22,7 @@ chapter sends you here. The page :doc:`/notation` lists the letters and signs of
 # The term with :math:`h^k` contains the derivative of order k, divided by :math:`k! = 1 \cdot 2 \cdots k`. If we stop
 # after this term, we have the Taylor polynomial of degree k, and we make an error. For small h, the error is about as
 # large as the first term that we left out, so it is proportional to :math:`h^{k+1}`. We write this as
-# :math:`O(h^{k+1})`, and call it an error of *order* k + 1. Halve h, and the error is divided by :math:`2^{k+1}`:
+# :math:`O(h^{k+1})`, and call it an error of *order* k + 1. Halve h, and the error is divided by about :math:`2^{k+1}`:
 
 import math
 
@@ -198,8 +198,8 @@ assert np.allclose((A @ B).T, B.T @ A.T)
 #
 # .. math:: J_{ij} = \frac{\partial y_i}{\partial x_j}, \qquad f(x + h v) \approx f(x) + h\, J v .
 #
-# So near a point, every smooth function is almost a linear map, and the Jacobian is its matrix. The Jacobian of
-# :math:`f_2(f_1(x))` is the matrix product :math:`J_2 J_1`: this is the chain rule for arrays.
+# So near a point, the change of a smooth function is almost a linear map of the change of x, and the Jacobian is its
+# matrix. The Jacobian of :math:`f_2(f_1(x))` is the matrix product :math:`J_2 J_1`: this is the chain rule for arrays.
 #
 # We often want the derivative of a single number L, which is computed from y. Let :math:`g_i = \partial L / \partial
 # y_i`. By the chain rule with paths,

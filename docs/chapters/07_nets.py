@@ -144,8 +144,8 @@ fig.colorbar(shades, ax=panels, label="score")
 # 0 on one side of a line, and rises on the other side. So the sum of the units consists of flat pieces, with a fold
 # along the line of each unit. With more units there are more folds. With enough units, one hidden layer comes as close
 # as you like to any continuous function on a bounded region (G. Cybenko, 1989, for other activations; M. Leshno et al.,
-# 1993, for all that are not polynomials). Exercise 2 is the proof for functions of one number. Now train a hidden layer
-# of 64 units on the digits:
+# 1993, for all that are not polynomials). Exercise 2 builds such a net for functions of one number. Now train a hidden
+# layer of 64 units on the digits:
 
 w1, w2 = random_weights(64, 64), random_weights(64, 2)
 b1, b2 = mg.Tensor(np.zeros(64, "float32"), requires_grad=True), mg.Tensor(np.zeros(2, "float32"), requires_grad=True)
@@ -166,9 +166,9 @@ assert hidden_error < 0.02
 # %%
 # Why the ReLU, and not a smooth function? For decades, the usual activations were the *sigmoid*, :math:`1 / (1 +
 # e^{-a})`, and tanh. In the backward pass, the cotangent is multiplied by the slope of the activation in every layer.
-# The slope of the sigmoid is at most :math:`\tfrac{1}{4}`, so each layer makes the gradient smaller. The slope of the
-# ReLU is 1 for every positive number, so the gradient passes through unchanged. We measure it, before any training, in
-# nets with up to twelve hidden layers. All have weights drawn in the same way.
+# The slope of the sigmoid is at most :math:`\tfrac{1}{4}`, so each layer makes the gradient smaller, unless its weights
+# are large. The slope of the ReLU is 1 for every positive number, so the gradient passes through unchanged. We measure
+# it, before any training, in nets with up to twelve hidden layers. All have weights drawn in the same way.
 
 
 def first_gradient(activation, depth, width=64):
@@ -213,9 +213,9 @@ panels[0].legend(loc="upper left")
 # Why more than one hidden layer?
 # -------------------------------
 #
-# One hidden layer can approximate everything, but perhaps only with very many units. More layers can do more with the
-# same number of units, because each layer bends what the layers before it have bent. Two units compute a hat, which
-# rises from 0 to 1 and falls back to 0:
+# One hidden layer can approximate every continuous function, but perhaps only with very many units. More layers can do
+# more with the same number of units, because each layer folds the function of the layers before it again. Two units
+# compute a hat, which rises from 0 to 1 and falls back to 0:
 #
 # .. math:: \mathrm{hat}(x) = 2\, \mathrm{relu}(x) - 4\, \mathrm{relu}(x - \tfrac{1}{2}) \quad (0 \le x \le 1) .
 #

@@ -253,9 +253,10 @@ assert curves["Glorot"][-10:].mean() > 2.25
 # Equal weights
 # -------------
 #
-# Why must the weights be random at all? Suppose all weights of a layer are the same number. Then all units of the layer
-# compute the same value, get the same gradient, and take the same step. So they stay equal for ever, and a layer of 32
-# units works like a layer of one unit. Zeros are even worse: where all w are 0, no gradient passes through them.
+# Why must the weights be random at all? Suppose all weights of a layer are the same number, and all weights of the next
+# layer are, too. Then all units of the layer compute the same value, get the same gradient, and take the same step. So
+# they stay equal for ever, and a layer of 32 units works like a layer of one unit. Zeros are even worse: where all w
+# are 0, no gradient passes through them.
 
 
 def train_small(start):

@@ -79,8 +79,8 @@ print(summary(net, (8, 8, 1)))
 #
 # The paper starts from the following argument. Take a trained shallow net. Add more layers to it, and set the weights
 # of each new layer such that its output equals its input: the layer is the *identity*. Then the deeper net computes the
-# same function as the shallow net. So for some weights the deeper net is as good as the shallow net, and for its best
-# weights it can only be better. The paper calls this a *solution by construction*. It follows that a deeper net should
+# same function as the shallow net. So for some weights the deeper net is as good as the shallow net, and with its best
+# weights it is at least as good. The paper calls this a *solution by construction*. It follows that a deeper net should
 # never have a higher training error than a shallower net.
 #
 # We can really construct such layers. A 3x3 convolution is the identity if its middle tap is the unit matrix and its

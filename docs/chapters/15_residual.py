@@ -130,13 +130,13 @@ assert begin[20].min() > 0.4
 assert begin[110].mean() < begin[20].mean() / 1.5
 
 # %%
-# In the first block, the residual is larger than x: batch norm gives :math:`\mathcal F(x)` the variance 1, and the mean
-# square of x, a rectified normal number, is a half; :math:`\sqrt 2 = 1.41` is their ratio. Each block then adds to x,
-# and the next :math:`\mathcal F` has the variance 1 again. So the square of x grows in proportion to the number of
-# blocks, and the ratio falls with its square root. (Where a stage begins, option A pads x with zeros, and the ratio
-# rises.) In ResNet-20 no block is near the identity. In ResNet-110 a residual has about a third of the norm of x in the
-# mean. S. De and S. Smith (arXiv 2002.10444) see here why batch norm makes deep residual nets trainable: relative to x,
-# it weakens each residual by the square root of the depth.
+# In the first block, the residual is larger than x: batch norm gives :math:`\mathcal F(x)` the variance 1, and the
+# mean square of x, a rectified normal number, is a half. So the norms have the ratio :math:`\sqrt 2 = 1.41`. Each block
+# then adds to x, and the next :math:`\mathcal F` has the variance 1 again. So the square of x grows in proportion to
+# the number of blocks, and the ratio falls with its square root. (Where a stage begins, option A pads x with zeros, and
+# the ratio rises.) In ResNet-20 no block is near the identity. In ResNet-110 a residual has about a third of the norm
+# of x in the mean. S. De and S. Smith (arXiv 2002.10444) see here why batch norm makes deep residual nets trainable:
+# relative to x, it weakens each residual by the square root of the depth.
 #
 # Does weight decay bring the blocks nearer to the identity? Not through the convolutions, because batch norm undoes any
 # scaling of their weights. It acts on gamma and beta. In runs as short as those of this chapter, it changes them by
@@ -152,9 +152,9 @@ assert begin[110].mean() < begin[20].mean() / 1.5
 #    :start-at: add.vjp
 #    :end-at: add.vjp
 #
-# Let :math:`g` be the gradient of the loss in a block's output (ignore the ReLU). The layers of :math:`\mathcal F`
-# multiply it by their transposed Jacobian and return :math:`J^{\top} g`, where :math:`J = \partial \mathcal F /
-# \partial x`. The shortcut returns g itself. At x the two are added:
+# Let :math:`g` be the gradient of the loss with respect to a block's output (ignore the ReLU). The layers of
+# :math:`\mathcal F` multiply it by their transposed Jacobian and return :math:`J^{\top} g`, where :math:`J = \partial
+# \mathcal F / \partial x`. The shortcut returns g itself. At x the two are added:
 #
 # .. math:: \frac{\partial L}{\partial x} = g + J^{\top} g = (I + J)^{\top} g .
 #
@@ -204,7 +204,7 @@ assert lengths @ shares < 10
 # Do shortcuts then prevent vanishing gradients? :doc:`Chapter 14 </course/14_plain_nets>` showed that the gradient of a
 # plain net with batch norm does *not* vanish. This cannot be the explanation, and the paper does not claim that it is.
 # So we measure the size of the gradients in the real nets, with 20, 32 and 56 layers, before any training. For each
-# ReLU layer, we compare the gradient in its output with the gradient in the output of the last ReLU layer.
+# ReLU layer, we compare the gradient at its output with the gradient at the output of the last ReLU layer.
 
 
 def gradients(net):

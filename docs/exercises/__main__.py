@@ -6,6 +6,7 @@
     python -m docs.exercises check my_course 2      check chapter 2, and its milestone in mine.py
     python -m docs.exercises check my_course 2 --hint
     python -m docs.exercises grade my_class         a folder of such folders, one for each student
+    python -m docs.exercises grade my_class 2 3     only these chapters, and their milestones
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     checking.add_argument("--hint", action="store_true", help="say how to think about each task that is not done")
     grading = commands.add_parser("grade", help="make the table of a class")
     grading.add_argument("folder", type=Path, help="a folder that contains a folder for each student")
+    grading.add_argument("chapters", nargs="*", type=int, metavar="CHAPTER", help="chapters to grade (all)")
     grading.add_argument("--csv", type=Path, help="also write the state of every task into this file")
     for command in (checking, grading):
         command.add_argument("--seconds", type=float, default=SECONDS, help=f"time limit of a task ({SECONDS:g})")
@@ -75,11 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     if chosen.command == "start":
         return start(chosen.folder)
+    numbers = chosen.chapters if chosen.command == "grade" else [int(word) for word in chosen.what if word.isdecimal()]
+    if unknown := set(numbers) - set(chapters()):
+        parser.error(f"there are no exercises of chapter {min(unknown)}; there are those of {chapters()}")
     if chosen.command == "check":
-        numbers = [int(word) for word in chosen.what if word.isdecimal()]
         folders = [Path(word) for word in chosen.what if not word.isdecimal()] or [Path()]
-        if unknown := set(numbers) - set(chapters()):
-            parser.error(f"there are no exercises of chapter {min(unknown)}; there are those of {chapters()}")
         if len(folders) > 1:
             parser.error(f"expected one folder, got {' and '.join(map(str, folders))}")
         (folder,) = folders
@@ -90,8 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
         return check(folder, numbers or chapters(), hint=chosen.hint, seconds=chosen.seconds)
     if not chosen.folder.is_dir() or not students(chosen.folder):
         parser.error(f"{chosen.folder} contains no folders of students")
-    found = grade(chosen.folder, seconds=chosen.seconds)
+    found = grade(chosen.folder, numbers or chapters(), seconds=chosen.seconds)
     print(table(found))
+    for student, tasks in found.items():
+        if all(task.state == "missing" for task in tasks):
+            print(f"{student}: there is no file of the course in {chosen.folder / student}")
     if chosen.csv:
         write_csv(chosen.csv, found)
     return 0

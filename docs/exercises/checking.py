@@ -35,7 +35,8 @@ class Outcome:
     name : str
         The function or class to write.
     state : str
-        "done", "open" (to be written), "wrong" (a wrong result), "error" (an exception) or "slow" (over the limit).
+        "done", "open" (to be written), "wrong" (a wrong result), "error" (an exception), "slow" (over the limit) or
+        "missing" (there is no such file).
     message : str
         What is wrong, in numbers; empty if the task is done.
     hint : str
@@ -97,7 +98,7 @@ def definitions(path: Path) -> dict[str, tuple[int, str]]:
 def _run(file: Path, checks: Path, names: list[str], seconds: float, errors: int | None) -> Iterator[tuple[str, str]]:
     """Yield the state and the message of each task; after a check that does not end, a new process goes on."""
     if not file.is_file():
-        yield from [("open", f"there is no file {file.name} in {file.parent}")] * len(names)
+        yield from [("missing", f"there is no file {file.name} in {file.parent}")] * len(names)
         return
     while names:
         for state, message in _one_process(file, checks, names, seconds, errors):

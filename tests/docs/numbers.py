@@ -444,7 +444,12 @@ DEFINED: dict[str, list[str]] = {
         "训练误差低于 80%",
         "90 % of the ratios",
     ],
-    "docs/milestones.md": ["allows ten minutes", "a time limit of 30 seconds"],
+    "docs/milestones.md": [
+        "allows ten minutes",
+        "a time limit of 30 seconds",
+        "`fit` has four times",
+        "`residual_20` twenty times as long",
+    ],
     WHY: ["| distance between the inputs | 0.1 % | 1 % | 10 % |"],
     "demos/explanations.py": ["move an image by 1 % of the way", "without the 2.5 % of the whole"],
     "docs/chapters/03_broadcasting.py": ["copied four times", "used four times", "copies one row four times"],

@@ -206,7 +206,7 @@ def test_the_command_refuses_what_it_cannot_use(desk, arguments, message):
 def small(monkeypatch):
     """Let the course consist of chapters 1 and 4."""
     monkeypatch.setattr(checking, "chapters", lambda: [1, 4])
-    monkeypatch.setattr("docs.exercises.grading.chapters", lambda: [1, 4])
+    monkeypatch.setattr("docs.exercises.__main__.chapters", lambda: [1, 4])
 
 
 def test_grade_makes_the_table_of_a_class(tmp_path, small, capfd):
@@ -230,10 +230,12 @@ def test_grade_makes_the_table_of_a_class(tmp_path, small, capfd):
     assert main(["grade", str(tmp_path), "--csv", str(tmp_path / "marks.csv"), "--seconds", "10"]) == 0
     printed = capfd.readouterr()
     assert printed.out.splitlines() == [
-        "student   1   4 mine all slow",
-        "ada     3/3 3/3  2/2 8/8    0",
-        "bo      0/3 0/3  0/2 0/8    1",
-        "cy      0/3 0/3  0/2 0/8    0",
+        "student   1   4  m4 exercises milestones slow error missing",
+        "ada     3/3 3/3 2/2       6/6        2/2    0     0       0",
+        "bo      0/3 0/3 0/2       0/6        0/2    1     0       0",
+        "cy      0/3 0/3 0/2       0/6        0/2    0     0       8",
+        "class   33% 33% 33%       33%        33%",
+        f"cy: there is no file of the course in {tmp_path / 'cy'}",
     ]
     assert "noise" not in printed.err
     assert int(where.read_text()) != os.getpid()
@@ -241,7 +243,7 @@ def test_grade_makes_the_table_of_a_class(tmp_path, small, capfd):
         header, *rows = csv.reader(stream)
     assert header[:4] == ["student", *(f"chapter_01.{name}" for name in checking.definitions(HERE / "chapter_01.py"))]
     assert header[-2:] == ["mine.matmul", "mine.reshape"]
-    assert rows == [["ada", *["done"] * 8], ["bo", "slow", "wrong", *["open"] * 6], ["cy", *["open"] * 8]]
+    assert rows == [["ada", *["done"] * 8], ["bo", "slow", "wrong", *["open"] * 6], ["cy", *["missing"] * 8]]
     assert [student.name for student in grading.students(tmp_path)] == ["ada", "bo", "cy"]
 
 
