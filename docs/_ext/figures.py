@@ -99,7 +99,7 @@ def fold(app: Sphinx, doctree: nodes.document) -> None:
 
     Also take away sphinx-gallery's note on the downloads at the end: the search would quote it instead of the chapter.
     """
-    if not app.env.current_document.docname.startswith("course/"):
+    if not app.env.current_document.docname.startswith(("course/", "zh/")):
         return
     for note in list(doctree.findall(nodes.note)):
         if "sphx-glr-download-link-note" in note["classes"]:

@@ -71,5 +71,5 @@ def _reshape(self: Tensor, *shape: int | Sequence[int]) -> Tensor:
 
 def _transpose(self: Tensor, *axes: int | Sequence[int] | None) -> Tensor:
     """See :func:`minigrad.transpose`; the axes are one tuple or several ints."""
-    one = len(axes) == 1 and as_int(axes[0]) is None
-    return transpose(self, (axes[0] if one else axes) or None)  # type: ignore[arg-type]
+    given = axes[0] if len(axes) == 1 and as_int(axes[0]) is None else axes
+    return transpose(self, None if isinstance(given, tuple) and not given else given)  # type: ignore[arg-type]

@@ -82,6 +82,8 @@ RECORDS = {
             "one-of-two": Refusal(lambda: t(2, 3).transpose(0), r"expected each of 2 axes once, got .*shape \(2, 3\)"),
             "one-of-two-of-an-array": Refusal(lambda: mg.transpose(ones(2, 3), (0,)), "expected each of 2 axes once"),
             "list": Refusal(lambda: mg.transpose(ones(2, 3), [1, 0]), "expected each of 2 axes once"),
+            "array": Refusal(lambda: t(2, 3).transpose(np.array([1, 0])), "expected each of 2 axes once, got"),
+            "empty-list": Refusal(lambda: t(2, 3).transpose([]), "expected each of 2 axes once, got"),
             "no-axis": Refusal(lambda: t(2, 3).transpose(0, 2), r"axis \(0, 2\) is not an axis"),
         },
     ),
