@@ -6,12 +6,12 @@ move batch norm and ReLU in front of the convolutions (Fig. 4e, "full pre-activa
 
     y = F(x) + x,        F: batch norm, ReLU, 3x3 convolution, batch norm, ReLU, 3x3 convolution,
 
-and the output of block L is the input of block l plus the F of all blocks between them, with nothing in the way.
+and the output of a block is the input of any earlier block plus the F of all blocks between them.
 
-Two places differ from that rule (section 4.1). The batch norm and the ReLU
-of the first block come before its shortcut leaves: they are those of the stem. After the last addition, one more batch
-norm and ReLU come before the pooling. So the net has as many batch norms as :func:`models.resnet.cifar_resnet`, of the
-same sizes, and with the same convolutions it has as many parameters and multiply-adds.
+Two places differ from that rule (section 4.1). The batch norm and the ReLU of the first block come before its shortcut
+leaves: they are those of the stem. After the last addition, one more batch norm and ReLU come before the pooling. So
+the net has as many batch norms as :func:`models.resnet.cifar_resnet`, of the same sizes, and with the same convolutions
+it has as many parameters and multiply-adds.
 
 Next: :mod:`models.vgg`.
 """

@@ -35,6 +35,9 @@ LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 #: The bytes of a message: while one is added, the next is on its way.
 PIECE = 1 << 20
 
+#: Seconds between two looks of a process that waits for long: those who compute have the processor meanwhile.
+NAP = 1e-4
+
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -181,11 +184,10 @@ def agree(facts: Mapping[str, object]) -> None:
             raise ValueError(f"distributed: {both}; make them equal, or set MINIGRAD_UNEQUAL=1")
 
 
-def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1.0, *, nap: float = 1e-4) -> T:
+def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1.0, *, nap: float = NAP) -> T:
     """Return what a function gives as soon as it gives something; give up after MINIGRAD_WAIT seconds.
 
-    Who waits for a process that itself waits is more patient, so that the one to blame is named. A process that waits
-    for long takes a nap of `nap` seconds between two looks, so that those who compute have the processor.
+    Who waits for a process that itself waits is more patient, so that the one to blame is named.
     """
     start, limit = time.monotonic(), patience * float(os.environ.get("MINIGRAD_WAIT", 600))
     while not (found := arrived()):
@@ -215,5 +217,5 @@ def add_that_of(partner: int, mine: Array, patience: float) -> None:
     parts = [slice(0, 1), *(slice(start, start + length) for start in range(1, mine.size, length)), slice(0, 0)]
     for (piece, theirs, requests), _ in pairwise(map(begun, parts)):  # the next one is on its way
         for request in requests:
-            _wait_for(request.Test, partner, patience, nap=1e-4 if piece.size == 1 else 0)
+            _wait_for(request.Test, partner, patience, nap=NAP if piece.size == 1 else 0)
         piece += theirs
