@@ -291,14 +291,17 @@ def cifar_plain(depth: int, *, width: int = 16, **settings: Unpack[Settings]) ->
     >>> sum(p.size for p in net.parameters())
     269722
     """
-    n = blocks_per_stage("cifar_plain", depth)
+    blocks, filters = cifar_stages("cifar_plain", depth, width)
     settings.setdefault("num_classes", 10)
-    filters = (width, width, 2 * width, 4 * width)
-    return plain_net("cifar", (n, n, n), filters, **settings)
+    return plain_net("cifar", blocks, filters, **settings)
 
 
-def blocks_per_stage(name: str, depth: int) -> int:
-    """Return n of depth = 6n + 2; refuse an impossible depth, and name the nearest possible ones."""
+def cifar_stages(name: str, depth: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the blocks of each stage of a net of section 4.2, and the filters of conv1 and of each stage.
+
+    Each stage has n blocks, where depth = 6n + 2. An impossible depth is refused, and the nearest possible ones are
+    named.
+    """
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         below = 6 * max(n, 1) + 2
@@ -307,4 +310,4 @@ def blocks_per_stage(name: str, depth: int) -> int:
             f"{name}: depth {depth} is impossible: three stages of n blocks make 6n + 2 layers; the nearest: {near} "
             "(the paper has 20, 32, 44, 56, 110, 1202)"
         )
-    return n
+    return (n, n, n), (width, width, 2 * width, 4 * width)

@@ -24,7 +24,7 @@ from minigrad import nn
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
 
-from .plain import ConvBN, Net, Settings, blocks_per_stage
+from .plain import ConvBN, Net, Settings, cifar_stages
 from .resnet import downsample
 
 
@@ -102,10 +102,9 @@ def cifar_preact_resnet(depth: int, *, width: int = 16, **settings: Unpack[Setti
     >>> sum(p.size for p in net.parameters())  # as many as cifar_resnet(20)
     269722
     """
-    n = blocks_per_stage("cifar_preact_resnet", depth)
+    blocks, filters = cifar_stages("cifar_preact_resnet", depth, width)
     settings.setdefault("num_classes", 10)
-    filters = (width, width, 2 * width, 4 * width)
-    net = Net("cifar", PreactBlock, (n, n, n), filters, **settings)
+    net = Net("cifar", PreactBlock, blocks, filters, **settings)
     first = net.layer1[0]
     assert isinstance(first, PreactBlock)
     first.bn1 = nn.Identity()  # the stem ends with batch norm and ReLU

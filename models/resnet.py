@@ -32,7 +32,7 @@ from minigrad.arguments import expect
 from minigrad.autograd.tensor import Tensor
 from minigrad.checked import named
 
-from .plain import ConvBN, Net, PlainBlock, Settings, Stem, blocks_per_stage
+from .plain import ConvBN, Net, PlainBlock, Settings, Stem, cifar_stages
 
 Shortcut: TypeAlias = Literal["A", "B", "C"]
 StrideIn: TypeAlias = Literal["1x1", "3x3"]
@@ -367,7 +367,6 @@ def cifar_resnet(depth: int, shortcut: Shortcut = "A", width: int = 16, **settin
     >>> net(mg.Tensor(np.zeros((2, 32, 32, 3), "float32"))).shape
     (2, 10)
     """
-    n = blocks_per_stage("cifar_resnet", depth)
+    blocks, filters = cifar_stages("cifar_resnet", depth, width)
     settings.setdefault("num_classes", 10)
-    filters = (width, width, 2 * width, 4 * width)
-    return residual_net("cifar", BasicBlock, (n, n, n), filters, shortcut=shortcut, **settings)
+    return residual_net("cifar", BasicBlock, blocks, filters, shortcut=shortcut, **settings)

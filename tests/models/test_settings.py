@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import models
-from models.plain import Net, PlainBlock, blocks_per_stage, conv_bn, plain_net
+from models.plain import Net, PlainBlock, cifar_stages, conv_bn, plain_net
 from models.preact import PreactBlock
 from models.resnet import BasicBlock, Bottleneck, downsample, residual_net
 from models.vgg import VGG
@@ -110,15 +110,18 @@ ROWS = settings_of_predictions.ROWS | {
     "PadShortcut.pad_channels": Row(
         functools.partial(nets.padded, 3, 2), ("after", [[1.0, 0, 0, 0]]), ("both", [[0, 1.0, 0, 0]])
     ),
-    "blocks_per_stage.name": Row(
-        lambda name: blocks_per_stage(name, 7),
+    "cifar_stages.name": Row(
+        lambda name: cifar_stages(name, 7, 16),
         ("net", Refused(ValueError, "^net: depth 7")),
         ("other", Refused(ValueError, "^other: depth 7")),
     ),
-    "blocks_per_stage.depth": Row(
-        lambda depth: blocks_per_stage("net", depth),
-        (8, 1),
-        (1202, 200),
+    "cifar_stages.width": Row(
+        lambda width: cifar_stages("net", 8, width)[1], (16, (16, 16, 32, 64)), (4, (4, 4, 8, 16))
+    ),
+    "cifar_stages.depth": Row(
+        lambda depth: cifar_stages("net", depth, 16)[0],
+        (8, (1, 1, 1)),
+        (1202, (200, 200, 200)),
         (2, Refused(ValueError, "the nearest: 8 ")),
         (19, Refused(ValueError, "the nearest: 14 or 20 ")),
     ),
