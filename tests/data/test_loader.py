@@ -27,10 +27,11 @@ PATIENCE = 20  # seconds until a thread that should move is given up
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left():
+def started():
+    """Return a function that returns the threads that this test started: other tests' may still be running."""
     before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
+    yield lambda: set(threading.enumerate()) - before
+    assert not set(threading.enumerate()) - before
 
 
 class Numbers:
@@ -377,13 +378,12 @@ def test_numpys_error_state_is_that_of_the_loop(prefetch):
 
 @pytest.mark.parametrize("prefetch", [1, 2, 5])
 @pytest.mark.parametrize("how", ["break", "exception", "close", "collected", "used up"])
-def test_the_thread_ends_with_the_loop(prefetch, how):
-    before = set(threading.enumerate())
+def test_the_thread_ends_with_the_loop(prefetch, how, started):
     loader = DataLoader(Numbers(50), 1, prefetch=prefetch)
     iterator = iter(loader)
-    assert set(threading.enumerate()) == before  # nothing runs until a batch is asked for
+    assert not started()  # nothing runs until a batch is asked for
     next(iterator)
-    (thread,) = set(threading.enumerate()) - before
+    (thread,) = started()
     assert thread.name == "DataLoader"
     if how == "break":
         for _ in iterator:
@@ -402,7 +402,7 @@ def test_the_thread_ends_with_the_loop(prefetch, how):
     assert not thread.is_alive()
 
 
-def test_ordered_batches_are_not_made_after_the_loop_has_ended():
+def test_ordered_batches_are_not_made_after_the_loop_has_ended(started):
     asked, ready = [], threading.Event()
 
     def before(index):
@@ -413,7 +413,7 @@ def test_ordered_batches_are_not_made_after_the_loop_has_ended():
 
     iterator = iter(DataLoader(Numbers(50, before), 1, prefetch=5))
     next(iterator)
-    (thread,) = (t for t in threading.enumerate() if t.name == "DataLoader")
+    (thread,) = started()
     ready.set()
     thread.join(PATIENCE)
     assert not thread.is_alive()
@@ -441,7 +441,7 @@ def test_nothing_refers_to_the_loader_or_its_batches_afterwards():
 
 
 @pytest.mark.parametrize("collector", ["loop", "thread"])
-def test_a_forgotten_loop_in_a_cycle_is_collected_by_any_thread(collector):
+def test_a_forgotten_loop_in_a_cycle_is_collected_by_any_thread(collector, started):
     """The collector may run in the loader's own thread, which cannot wait for itself."""
     forgotten, collected = threading.Event(), threading.Event()
 
@@ -453,7 +453,7 @@ def test_a_forgotten_loop_in_a_cycle_is_collected_by_any_thread(collector):
 
     iterator = iter(DataLoader(Numbers(10, before), 1))
     next(iterator)
-    thread = next(t for t in threading.enumerate() if t.name == "DataLoader")
+    (thread,) = started()
     ring = [iterator]
     ring.append(ring)
     del iterator, ring
@@ -494,12 +494,12 @@ def test_a_loop_does_not_go_on_after_a_state_was_loaded():
     assert len(walk(loader)) == 2
 
 
-def test_a_loop_that_is_still_referenced_does_not_keep_its_thread():
+def test_a_loop_that_is_still_referenced_does_not_keep_its_thread(started):
     """As after an error in a notebook, which keeps the traceback and all that it refers to."""
     loader = DataLoader(Numbers(8), 2)
     held = iter(loader)
     next(held)
-    (first,) = (t for t in threading.enumerate() if t.name == "DataLoader")
+    (first,) = started()
     younger = iter(loader)
     next(younger)
     assert not first.is_alive()
