@@ -26,17 +26,22 @@ Some points are not in the paper, or depend on the program that trains:
 
 --recipe quick trains for 30 epochs, with what is known since 2015:
 
-- The learning rate rises to 0.2 over the first 15 % of the run, then follows a cosine to 0. A single cycle with a high
+- The learning rate rises to 0.15 over the first 15 % of the run, then follows a cosine to 0. A single cycle with a high
   rate needs fewer iterations: L. N. Smith, N. Topin, "Super-Convergence", arXiv 1708.07120. The cosine: I. Loshchilov,
   F. Hutter, "SGDR", arXiv 1608.03983. The weights are not averaged: near a rate of 0 they hardly change.
-- Nesterov momentum, and a weight decay of 5e-4: S. Zagoruyko, N. Komodakis, "Wide Residual Networks", arXiv 1605.07146.
-- No weight decay on batch norm and biases, and a label smoothing of 0.1: T. He et al., "Bag of Tricks for Image
-  Classification with Convolutional Neural Networks", arXiv 1812.01187. The loss on the test images is smoothed, too.
+- Nesterov momentum: S. Zagoruyko, N. Komodakis, "Wide Residual Networks", arXiv 1605.07146. A weight decay of 1e-3, ten
+  times the paper's, since a short run multiplies it by the rate fewer times.
+- No weight decay on batch norm and biases: T. He et al., "Bag of Tricks for Image Classification with Convolutional
+  Neural Networks", arXiv 1812.01187. Label smoothing, also from there, is left out: so small a net does not overfit in
+  30 epochs, and it did worse with it.
+
+Rate, decay and the rest were chosen with PyTorch on a GPU, by the error on 5,000 training images that were held out,
+never by that on test images.
 
     python -m demos.cifar10 --net resnet --depth 20 --recipe quick
 
 docs/logs/cifar10 and the figures made from it are of the 22-epoch recipe, which was the quick one before: 8,602
-iterations, weight decay of 5e-4 on all parameters, no Nesterov momentum, no label smoothing.
+iterations, a rate of 0.2, weight decay of 5e-4 on all parameters, no Nesterov momentum.
 
 Under `mpiexec -n N python -m demos.cifar10`, the processes share the shards of each batch (--shards) or else the seeds
 (--seeds).
@@ -59,7 +64,6 @@ import hashlib
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,8 +85,8 @@ BATCH = 128
 STEPS = 20  # by which the length of a run is estimated
 #: Iterations, learning rate, and what else the recipes differ in.
 RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {"iterations": 64_000, "lr": 0.1, "weight_decay": 1e-4, "nesterov": False, "label_smoothing": 0.0},
-    "quick": {"iterations": 30 * 391, "lr": 0.2, "weight_decay": 5e-4, "nesterov": True, "label_smoothing": 0.1},
+    "paper": {"iterations": 64_000, "lr": 0.1, "weight_decay": 1e-4, "nesterov": False},
+    "quick": {"iterations": 30 * 391, "lr": 0.15, "weight_decay": 1e-3, "nesterov": True},
 }
 
 
@@ -215,7 +219,6 @@ def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path)
         optimizer=sgd,
         schedule=rates,
         iterations=options.iterations,
-        loss=partial(mg.cross_entropy, label_smoothing=RECIPES[options.recipe]["label_smoothing"]),
         metrics={"error": wrong},
         evaluate_on=evaluate_on,
         evaluate_every=evaluate_every,

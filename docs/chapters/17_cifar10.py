@@ -296,8 +296,8 @@ assert not np.array_equal(other["fc.weight"], whole["fc.weight"])
 # These are logs of real runs, stored with the source in ``docs/logs/cifar10``: one line of JSON for each evaluation.
 # The page plots all logs that it finds there. The thin line is the error on the training batches, cropped and flipped;
 # the bold line is the test error. Runs of 8,602 iterations are of the *22-epoch recipe*, which was the quick recipe
-# before the present one: the same shape of the learning rate, but fewer epochs, without Nesterov momentum and label
-# smoothing, and with weight decay on all parameters.
+# before the present one: the same shape of the learning rate, but fewer epochs, no Nesterov momentum, and a smaller
+# weight decay, on all parameters.
 
 logs = {
     path.stem: read_log(path)
