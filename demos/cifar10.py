@@ -29,8 +29,8 @@ Some points are not in the paper, or depend on the program that trains:
 - The learning rate rises to 0.15 over the first 15 % of the run, then follows a cosine to 0. A single cycle with a high
   rate needs fewer iterations: L. N. Smith, N. Topin, "Super-Convergence", arXiv 1708.07120. The cosine: I. Loshchilov,
   F. Hutter, "SGDR", arXiv 1608.03983. The weights are not averaged: near a rate of 0 they hardly change.
-- Nesterov momentum: S. Zagoruyko, N. Komodakis, "Wide Residual Networks", arXiv 1605.07146. A weight decay of 1e-3, more
-  than the paper's, since a short run multiplies it by the rate fewer times.
+- Nesterov momentum: S. Zagoruyko, N. Komodakis, "Wide Residual Networks", arXiv 1605.07146.
+  The weight decay is 1e-3, more than the paper's: a short run applies it fewer times.
 - No weight decay on batch norm and biases: T. He et al., "Bag of Tricks for Image Classification with Convolutional
   Neural Networks", arXiv 1812.01187. Label smoothing, also from there, is left out: so small a net does not overfit in
   30 epochs, and it did worse with it.

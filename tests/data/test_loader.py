@@ -30,8 +30,12 @@ PATIENCE = 20  # seconds until a thread that should move is given up
 def started():
     """Return a function that returns the threads that this test started: other tests' may still be running."""
     before = set(threading.enumerate())
-    yield lambda: set(threading.enumerate()) - before
-    assert not set(threading.enumerate()) - before
+
+    def new():
+        return set(threading.enumerate()) - before
+
+    yield new
+    assert not new()
 
 
 class Numbers:

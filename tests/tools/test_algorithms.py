@@ -21,7 +21,7 @@ def test_the_page_shows_the_table():
     assert f"\n\n{algorithms.table()}\n\n" in PAGE
 
 
-@pytest.mark.parametrize(("what", "by"), algorithms.figures().items(), ids=str)
+@pytest.mark.parametrize(("what", "by"), algorithms.figures().items(), ids=map(" ".join, algorithms.figures()))
 def test_the_algorithms_differ_less_than_the_seeds(what, by):
     """As the page says: means within the larger of the ranges, and ranges that meet."""
     im2col, winograd = by["im2col"], by["Winograd"]
