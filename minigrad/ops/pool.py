@@ -55,7 +55,7 @@ def _max_pool2d(x: Array, /, *, kernel: Pair, stride: Pair, padding: Pair) -> Ar
         if padding == (0, 0):  # then the first tap of every window is a pixel
             part[...] = seen[taps[0][1]]
         else:
-            part[...] = -np.inf if x.dtype.kind in "fc" else np.iinfo(x.dtype).min
+            part[...] = -np.inf if x.dtype.kind in "fc" else 0 if x.dtype.kind in "bu" else np.iinfo(x.dtype).min
         for windows, pixels in taps[padding == (0, 0) :]:
             xp.maximum(part[windows], seen[pixels], out=part[windows])
 

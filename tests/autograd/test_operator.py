@@ -435,6 +435,19 @@ def test_shapes_that_do_not_broadcast_are_named():
         leaf_of(1.0, 2.0).reshape(3)
 
 
+@pytest.mark.parametrize("module", ["minigrad_zoo.tables", "minigrads", "mine.minigrad.tables", "__main__"])
+@pytest.mark.parametrize("error", [AttributeError, TypeError, KeyError, IndexError, RuntimeError])
+def test_errors_of_a_users_operator_are_its_own(error, module):
+    """Whatever its module is called; only minigrad's own operators explain what NumPy says."""
+
+    def look_up(x, /):
+        raise error("no table is loaded")
+
+    look_up.__module__ = module
+    with pytest.raises(error, match="^.?no table is loaded.?$"):
+        mg.operator(look_up)(leaf_of(1.0))
+
+
 def test_an_error_names_its_operator_once():
     with pytest.raises(ValueError, match="sum: axis 2 is not an axis") as caught:
         leaf_of(1.0).sum(2)

@@ -146,6 +146,21 @@ def test_a_second_run_that_differs_is_refused():
         y.sum().backward()
 
 
+def test_a_second_run_with_another_operator_of_the_same_name_is_refused():
+    """Operators are told apart by what they are, not by what they are called."""
+
+    def scale(factor):
+        made = mg.operator(lambda x, /: x * factor)
+        made.vjp(lambda g: g * factor)
+        return made
+
+    operators = [scale(2.0), scale(3.0)]
+    assert operators[0].operator.name == operators[1].operator.name
+    y = mg.recompute(lambda x: operators.pop()(x), random_leaf(3))
+    with pytest.raises(RuntimeError, match="recompute: the second run differs from the first"):
+        y.sum().backward()
+
+
 def test_a_second_run_that_is_shorter_is_refused():
     count = []
 

@@ -1,6 +1,8 @@
 """The tape: what an entry keeps, when it is freed, and when nothing is recorded."""
 
+import collections
 import gc
+import itertools
 import threading
 import weakref
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.autograd import tape
 from tests.tools.compare import leaf_of
 from tests.tools.reach import arrays_stored_by, entry_of, stored
 
@@ -31,6 +34,15 @@ def test_batch_norm_keeps_its_input_and_not_the_normalised_one():
     large = {name: array for name, array in arrays_stored_by(out).items() if array.size > 2}
     assert list(large) == ["x"]
     assert large["x"] is x.data
+
+
+def test_the_order_of_entries_is_kept_after_millions_of_operators():
+    """Entries are sorted by a number. If it began anew, or were rounded, new entries would be taken for old ones."""
+    collections.deque(itertools.islice(tape.clock, max(2**24 - 2 - next(tape.clock), 0)), maxlen=0)
+    x = leaf_of(3.0)
+    doubled = x * 2.0
+    (doubled * doubled + doubled).sum().backward()
+    assert x.grad.tolist() == [26.0]
 
 
 # When nothing is recorded ---------------------------------------------------------------------

@@ -270,7 +270,7 @@ def test_the_number_of_threads_is_restored_after_an_error(n, where):
 # Samples -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("k", [0, 1, 2, 10, 24])
 @pytest.mark.parametrize("settings", [False, True], ids=["arrays", "with settings"])
 def test_a_fault_in_one_sample_only(k, settings):
     """The operator is wrong for that size alone; the message says which sample it was."""
@@ -278,7 +278,7 @@ def test_a_fault_in_one_sample_only(k, settings):
         lambda x, /, *, unused=0: x * 2.0,
         lambda g, *, need: (g * (2.1 if g.shape == (k + 1,) else 2.0),),
     )
-    samples = [(randn(n),) for n in (1, 2, 3)]
+    samples = [(randn(n),) for n in range(1, max(k + 2, 4))]
     with pytest.raises(mg.GradientError, match=f"^sample {k}, first order: the gradient of input 0 "):
         mg.check_operator(wrong, [(s, {"unused": 1}) for s in samples] if settings else samples)
 

@@ -132,6 +132,16 @@ def test_the_tolerance_of_the_adjoint(sign, share, raises):
     verdict(raises, "adjoint", mg.adjoint_check, scaled(sign * share * 1e-3), [np.array(0.3)], rtol=1e-3)
 
 
+@SIDES
+@pytest.mark.parametrize("others", [1, 5])
+def test_the_tolerance_of_the_adjoint_of_several_outputs(others, share, raises):
+    """The products of norms are added up, not the norms: five outputs beside one allow six times the error, not 36."""
+    wrong = scaled(share * 1e-12 * (1 + others))
+    verdict(
+        raises, "adjoint", mg.adjoint_check, lambda x: [wrong(x), *(x * 2.0 for _ in range(others))], [np.array(0.3)]
+    )
+
+
 @pytest.mark.parametrize(("curvature", "raises"), [(0.5e-9, False), (1e-7, True)])
 def test_the_tolerance_of_linearity(curvature, raises):
     """1e-9 relative and 1e-9 absolute, for numbers of about 1."""

@@ -1,5 +1,7 @@
 """Tasks on threads: each is done once, errors are raised, and helpers come and go."""
 
+import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -49,6 +51,30 @@ def test_an_exception_of_a_task_is_raised(n):
     with pytest.raises(KeyError, match="five"):
         run(task, 10)
     assert all_tasks_are_done()
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_exception_leaves_nothing_for_the_garbage_collector(n):
+    """A task has arrays: they are freed when the exception is, and not when Python next looks for cycles."""
+
+    class Task:
+        def __call__(self, i):
+            raise KeyError(i)
+
+    mg.set_num_threads(n)
+    gc.disable()
+    try:
+        task = Task()
+        held = weakref.ref(task)
+        with contextlib.suppress(KeyError):
+            run(task, 4)
+        del task
+        deadline = time.monotonic() + 10
+        while held() is not None and time.monotonic() < deadline:
+            time.sleep(0.001)  # a helper may still be on its way out of the task
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_an_exception_of_every_task_is_one_exception():

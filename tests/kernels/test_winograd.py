@@ -164,6 +164,19 @@ def test_the_context_can_force_it_and_ends(used):
     assert used == ["forward", "backward"]
 
 
+@pytest.mark.parametrize("outer", ["im2col", "winograd"])
+@pytest.mark.parametrize("inner", ["auto", "im2col", "winograd"])
+def test_at_its_end_the_algorithm_is_that_of_the_context_around_it(outer, inner, used):
+    shapes = (1, 5, 4, 1), (3, 3, 1, 1)
+    with mg.conv_algorithm(outer):
+        with mg.conv_algorithm(inner):
+            pass
+        with pytest.raises(ZeroDivisionError), mg.conv_algorithm(inner):
+            _ = 1 / 0
+        use(*shapes)
+    assert bool(used) == (outer == "winograd")
+
+
 @pytest.mark.parametrize("name", ["fft", "Winograd", None, 3])
 def test_other_names_are_refused(name):
     with pytest.raises(ValueError, match="conv_algorithm: expected 'auto', 'im2col' or 'winograd', got "):
@@ -181,6 +194,15 @@ def test_gradients_follow_the_algorithm_of_their_forward(used):
     with mg.conv_algorithm("im2col"):
         mg.grad(fast, [x, w], cotangent(fast))
     assert used == ["forward", "backward"]
+
+
+def test_more_tiles_than_16_bits_can_count():
+    """Of two images, the tiles of the second begin after 33,000 of the first."""
+    arrays = normal(2, 3, 132_002, 1), normal(3, 3, 1, 1, seed=1), normal(1, seed=2), normal(2, 1, 132_000, 1, seed=3)
+    ours, expected = (both(name, *arrays, padding=0) for name in ("winograd", "im2col"))
+    for i, (a, b) in enumerate(zip(ours, expected, strict=True)):
+        tolerance = 1e-5 if i < 2 else 1e-4  # the gradients of the weights are sums over all pixels
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(), equal_nan=False, strict=True)
 
 
 # Numbers that are not finite -----------------------------------------------------------------

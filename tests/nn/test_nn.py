@@ -426,6 +426,13 @@ def test_a_layer_is_shown_as_it_is_written(text):
     assert repr(layer) == text
 
 
+@pytest.mark.parametrize("number", [1 / 3, 0.1 + 0.2, 1e-7 / 3, 1 - 2**-53])
+def test_numbers_are_written_with_all_digits(number):
+    """Else the layer that one reads would not be the layer that one has."""
+    assert repr(nn.Dropout(number, rng=0)) == f"Dropout(p={number})"
+    assert repr(nn.BatchNorm2d(3, momentum=number)) == f"BatchNorm2d(3, momentum={number})"
+
+
 def test_every_layer_has_a_text():
     kinds = {name for name, kind in vars(nn).items() if isinstance(kind, type) and issubclass(kind, nn.Module)}
     assert {text.partition("(")[0] for text in WRITTEN} == kinds - {"Module", "Sequential"}

@@ -12,7 +12,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.ops import shape
-from tests.records import RECORDS, every_sample
+from tests.records import RECORDS, every, every_sample
 from tests.tools.again import LAYERS, bits, captured, copied, forward_and_backward, overwrite, small_net, table, trained
 from tests.tools.compare import cotangent, leaf, leaves, same
 
@@ -123,6 +123,27 @@ def test_settings_overwritten_between_forward_and_backward(create_graph, name, s
             gradients += mg.grad(again, inputs, [cotangent(d, 2) for d in again])
         assert bits([out]) == value
         results.append([*value, *bits(gradients)])
+    assert results[0] == results[1]
+
+
+def has_large_settings(_, large):
+    if large.numbers > 1_000_000:
+        return False
+    args, settings = captured(large.sample(), [leaf(x) for x in large.sample().inputs])
+    return any(isinstance(value, np.ndarray) and value.size > 1 << 16 for value in (*args, *settings.values()))
+
+
+@pytest.mark.parametrize(("name", "large"), [p for p in every("large") if has_large_settings(*p.values)])
+def test_large_settings_are_copied_too(name, large):
+    """Labels, indices and conditions of more than 65,536 elements, overwritten as the small ones above."""
+    results = []
+    for overwritten in (False, True):
+        inputs = [leaf(x) for x in large.sample().inputs]
+        args, settings = captured(large.sample(), inputs)
+        out = getattr(mg, name)(*args, **settings)
+        if overwritten:
+            assert any([overwrite(a) for a in (*args, *settings.values())])
+        results.append(bits([out, *mg.grad(out, inputs, cotangent(out))]))
     assert results[0] == results[1]
 
 

@@ -14,7 +14,10 @@ CONDITION = np.array([[True, False, True]] * 3)
 FLOATS_ONLY = {"conv2d", "batch_norm"}
 
 #: Definitions with a constant of floating point: what they are for integers.
-OF_INTEGERS = {"relu": lambda x: np.maximum(x, 0), "linear": lambda x, w, b=0: x @ w + b}
+OF_INTEGERS = {
+    "relu": lambda x: np.maximum(x, x.dtype.type(0)),
+    "linear": lambda x, w, b=None: x @ w if b is None else x @ w + b,
+}
 
 
 @pytest.mark.parametrize("name", [name for name in RECORDS if name not in FLOATS_ONLY])
@@ -47,6 +50,11 @@ def whole(setting, exponent):
     return round(10 * setting) if exponent else round(10 * setting) * 2**53 + 1
 
 
+def whole_and_small(setting):
+    """Make an integer of a float, one that every kind holds."""
+    return round(abs(setting)) if isinstance(setting, float) else setting
+
+
 @pytest.mark.parametrize("name", [name for name in RECORDS if name not in FLOATS_ONLY | FLOATS_OF_INTEGERS])
 def test_integers_are_exact_over_their_whole_range(name):
     """They have more digits than float64, and stay integers; what is too large wraps, as NumPy's does."""
@@ -64,6 +72,29 @@ def test_integers_are_exact_over_their_whole_range(name):
             expected = np.asarray(definition(*args, **settings))
             assert expected.dtype == np.int64
             np.testing.assert_array_equal(np.asarray(getattr(mg, name)(*args, **settings)), expected, key, strict=True)
+
+
+WIDTHS = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"]
+
+
+@pytest.mark.parametrize("kind", WIDTHS)
+@pytest.mark.parametrize("name", [name for name in RECORDS if name not in FLOATS_ONLY | FLOATS_OF_INTEGERS])
+def test_integers_of_every_width_are_numpys(name, kind):
+    """Over their whole range: where NumPy makes them wider, and where they wrap. Then the dtype is NumPy's, too."""
+    rng, definition = np.random.default_rng(0), OF_INTEGERS.get(name, RECORDS[name].definition)
+    most = 1 if kind == "bool" else np.iinfo(kind).max
+    for key, sample in RECORDS[name].samples.items():
+        inputs = [rng.integers(0, most, x.shape, "uint64", endpoint=True).astype(kind) for x in sample.inputs]
+        args, settings = captured(sample, inputs)
+        args = [whole_and_small(value) for value in args]
+        settings = {k: whole_and_small(value) for k, value in settings.items()}
+        try:
+            expected = np.asarray(definition(*args, **settings))
+        except (TypeError, ValueError, OverflowError):  # NumPy does not subtract booleans, for example
+            continue
+        if expected.dtype.kind in "iub":
+            ours = np.asarray(getattr(mg, name)(*args, **settings))
+            np.testing.assert_array_equal(ours, expected, key, strict=True)
 
 
 @pytest.mark.parametrize(("name", "sample"), every_sample(lambda _, sample: len(sample.inputs) > 1))

@@ -191,3 +191,14 @@ def test_a_sum_of_the_first_elements_flattens_by_default():
         rtol=0,
         atol=0,
     )
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_the_place_of_an_extreme_among_more_numbers_than_float32_can_count(name):
+    """Beyond 2**24, only every second whole number is one of float32."""
+    x = np.zeros(2**24 + 6, "float32")
+    x[-5] = 1.0 if name == "max" else -1.0
+    tensor = leaf(x)
+    (d,) = mg.grad(getattr(mg, name)(tensor), tensor)
+    assert d.data[-5] == 1.0
+    assert d.data.sum() == 1.0

@@ -68,7 +68,7 @@ def test_whole_numbers_are_summed_exactly(shape, terms, row, monkeypatch):
     monkeypatch.setattr(device, "ROW", row)
     axes = [None, 0, -1, tuple(range(len(shape))), tuple(range(len(shape)))[::-2], tuple(range(1, len(shape))), ()]
     for x in cases(np.random.default_rng([terms, *shape]), shape):
-        for dtype in ("float32", "float64", "complex64", "int8", "bool"):
+        for dtype in ("float32", "float64", "complex64", "int8", "uint8", "uint16", "uint32", "bool"):
             for axis in axes:
                 for keepdims in (False, True):
                     ours, given = add_up(x.astype(dtype, order="K"), axis, keepdims), x.astype(dtype)
@@ -181,7 +181,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 14)
     x, results = drawn(449 * 449), []
     with threads_restored():
-        for threads in (1, 2, 5):
+        for threads in (1, 2, 5, 33):
             mg.set_num_threads(threads)
             results.append([add_up(x, 0), Pixels(x).sum(x), mg.mean(x, 0), mg.var(x, 0)])
     for other in results[1:]:

@@ -69,7 +69,7 @@ def cross_entropy_gradients(g: Any, x: Any, labels: Any) -> tuple[Any, ...]:
 # Calls -----------------------------------------------------------------------------------------
 
 _rng = np.random.default_rng(0)
-_labels, _rows, _choice = _rng.integers(0, 11, 70_001), _rng.integers(0, 40_000, 70_001), _rng.random((700, 101)) < 0.5
+_labels, _rows, _choice = _rng.integers(0, 11, 70_001), _rng.integers(0, 70_001, 80_001), _rng.random((700, 101)) < 0.5
 
 
 def _choose(op: Any, a: Any, b: Any = 0.0) -> Any:
@@ -102,12 +102,12 @@ LARGE: dict[str, dict[str, Large]] = {
     "pad": {"constant": _plain((300, 301), pad_width=[(1, 2), (3, 0)], constant_values=-3.0)},
     "flip": {"both": _plain((300, 301), axis=(0, 1))},
     "getitem": {
-        "rows": _plain((40_000, 2), terms=(0, 12), index=_rows),
+        "rows": _plain((70_001, 2), terms=(0, 12), index=_rows),
         "backwards": _plain((70_001, 3), index=(slice(70_000, 1, -3), slice(1, None))),
     },
     "cumsum": {"last": _plain((700, 101), terms=(101, 101), axis=-1), "flat": _plain((3_001,), terms=(3_001, 3_001))},
     "embedding": {
-        "rows": _plain((40_000, 2), terms=(0, 12), call=lambda op, w, indices: op(indices, w), indices=_rows)
+        "rows": _plain((70_001, 2), terms=(0, 12), call=lambda op, w, indices: op(indices, w), indices=_rows)
     },
     "avg_pool2d": {"overlapping": _plain((9, 61, 60, 4), terms=(9, 9), kernel=3, stride=2, padding=1)},
     "global_avg_pool2d": {"images": _plain((3, 150, 160, 4), terms=(16, 1))},

@@ -19,7 +19,7 @@ def pool_by_loops(x: Any, kernel: Any, *, largest: bool, stride: Any = None, pad
     """Pool window by window; the border is less than all pixels, or it is 0."""
     stride = kernel if stride is None else stride
     (kh, kw), (sh, sw), (ph, pw) = (v if isinstance(v, tuple) else (v, v) for v in (kernel, stride, padding))
-    least = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -np.inf
+    least = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else x.dtype.kind != "b" and -np.inf  # False for booleans
     x = np.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)], constant_values=least if largest else 0)
     rows = [
         [x[:, y : y + kh, z : z + kw] for z in range(0, x.shape[2] - kw + 1, sw)]

@@ -300,29 +300,19 @@ def cumsum(s: Sizes) -> Sample:
     return sample(s.normal(*shape), **({"axis": s.axis(len(shape))} if shape and s.chance() else {}))
 
 
-#: Subscripts of every kind: stacks, sums in one and in both arrays, outer products, reorderings, three arrays.
-SUBSCRIPTS = [
-    "ij,jk->ik",
-    "bqd,bkd->bqk",
-    "bhqk,bkhd->bqhd",
-    "ij,kj->ki",
-    "i,j->ji",
-    "i,i->i",
-    "i,i->",
-    "ij->ji",
-    "ijk->j",
-]
-SUBSCRIPTS += ["aij,jk->aki", "ij,jk,kl->li", "bi,bj,bk->ijk", "ij,ik,i->jk", "ji", "ab,bc", ",i->i", "iaj,jbi->ba"]
+#: Small letters and capitals, some of them of one name.
+LETTERS = "aAbBijKQ"
 
 
 def einsum(s: Sizes) -> Sample:
-    """Multiply arrays whose letters have any size."""
-    subscripts = s.pick(SUBSCRIPTS)
-    left = subscripts.partition("->")[0]
-    letters = sorted(set(left) - {","})
-    most = [1, 1000, 60, 20, 9, 6][len(letters)]
-    size = {c: s.size(most) for c in letters}
-    arrays = [s.normal(*(size[c] for c in part)) for part in left.split(",")]
+    """Multiply up to six arrays, each of any letters of any size: stacks, outer products, sums in one or in several."""
+    letters = s.shuffled(LETTERS)[: s.integer(1, 6)]
+    parts = ["".join(s.shuffled(letters)[: s.integer(0, 4)]) for _ in range(s.size(6))]
+    used = s.shuffled(sorted(set("".join(parts))))
+    result = "" if s.integer(0, 3) == 0 else "->" + "".join(used[: s.integer(0, len(used))])
+    size = {c: s.size([1, 1000, 60, 20, 9, 6, 4][len(letters)]) for c in letters}
+    arrays = [s.normal(*(size[c] for c in part)) for part in parts]
+    subscripts = ",".join(parts) + result
     return sample(*arrays, call=lambda op, *arrays, subscripts: op(subscripts, *arrays), subscripts=subscripts)
 
 
