@@ -38,6 +38,11 @@ on the sound code, where it must pass. The result is a table: class, fault, seco
 SURVIVED. The exit status is 0 if every fault was caught. With ``--caught FILE`` the tests that caught faults are stored
 in a file, and the next run with this option tries each of them first: then a fault takes seconds.
 
+A round of 50 faults takes hours in this way, because each one that survives has seen the whole suite. With
+``--together`` the faults are planted all at once, and the quick suite runs once, to its end. Then each fault is planted
+alone, and only the tests that failed are run. That takes minutes. (Two faults can make up for one another, so that a
+test passes which each alone would fail: run those that survive once more without this option if that matters.)
+
     python -m tests.tools.plant tests/tools/faults.toml             the faults that are kept: all must be caught
     python -m tests.tools.plant faults.toml --check                 only the witnesses
     python -m tests.tools.plant faults.toml --only "bias" --slow    those whose class or description contains this text
@@ -48,10 +53,13 @@ from __future__ import annotations
 import argparse
 import ast
 import collections
+import contextlib
 import importlib
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 import tomllib
 from dataclasses import dataclass, field, replace
@@ -156,6 +164,45 @@ def stages(fault: Fault, slow: bool = False) -> list[Stage]:
     return [stage._replace(options=[*stage.options, *NO_WITNESSES]) for stage in plan if stage.tests]
 
 
+def groups(faults: list[Fault]) -> list[list[Fault]]:
+    """Put each fault into the first group with which it can be planted: two may change the same text."""
+    found: list[tuple[list[Fault], dict[str, str]]] = []
+    for fault in faults:
+        for members, sources in [*found, ([], {})]:
+            source = sources.get(fault.file) or Path(fault.file).read_text(encoding="utf-8")
+            with contextlib.suppress(ValueError):
+                sources[fault.file], _ = fault.planted(source)
+                members.append(fault)
+                if len(members) == 1:
+                    found.append((members, sources))
+                break
+    return [members for members, _ in found]
+
+
+def failing_together(faults: list[Fault], jobs: int, slow: bool, seconds: int) -> list[str]:
+    """Plant faults in this copy, all at once, and run the suite to its end: return the tests that failed."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        str(jobs),
+        *NO_WITNESSES,
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
+    with contextlib.ExitStack() as planted:
+        for fault in faults:
+            code, _ = fault.planted(Path(fault.file).read_text(encoding="utf-8"))
+            planted.enter_context(trials.changed(Path(fault.file), code.encode()))
+        command += ["-m", "slow or not slow", "tests"] if slow else ["tests"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=10 * seconds)
+    return list(dict.fromkeys(re.findall(r"^(?:FAILED|ERROR) ([^\s\[]+)", done.stdout, re.MULTILINE)))
+
+
 def public_operators() -> list[str]:
     """Name the operators that have records, without importing the code, which may be faulty."""
     texts = [path.read_text(encoding="utf-8") for path in Path("tests/records").glob("*.py")]
@@ -169,12 +216,10 @@ def show(witness: str) -> int:
     return 0
 
 
-def judge(fault: Fault, sound: str, slow: bool, check: bool, seconds: int) -> tuple[str, str]:
+def judge(fault: Fault, sound: str, planned: list[Stage], check: bool, seconds: int) -> tuple[str, str]:
     """Plant a fault in this copy; return the verdict, and the test that caught it or the reason of the refusal."""
     path = Path(fault.file)
-    source = path.read_text(encoding="utf-8")
-    code, _ = fault.planted(source)
-    planned = stages(fault, slow)
+    code, _ = fault.planted(path.read_text(encoding="utf-8"))
     with trials.changed(path, code.encode()):
         status, printed = trials.in_fork(partial(show, fault.witness), 60)
         if status == 0 and printed == sound:
@@ -187,7 +232,9 @@ def judge(fault: Fault, sound: str, slow: bool, check: bool, seconds: int) -> tu
     return {"killed": "caught", "survived": "SURVIVED"}.get(verdict, verdict), by
 
 
-def run(faults: list[Fault], *, jobs: int, slow: bool, check: bool, seconds: int) -> list[dict[str, Any]]:
+def run(
+    faults: list[Fault], *, jobs: int, slow: bool, check: bool, together: bool, seconds: int
+) -> list[dict[str, Any]]:
     """Plant each fault in a copy of the project; return a row for each, in their order."""
     rows: dict[int, dict[str, Any]] = {}
     trials.warm_up()
@@ -199,9 +246,15 @@ def run(faults: list[Fault], *, jobs: int, slow: bool, check: bool, seconds: int
                 error = sound[i].rpartition("\n")[2]
                 rows[i] = {"verdict": "refused", "by": f"the witness fails on the sound code: {error}"}
 
+        failing: list[str] = []
+        for group in groups([faults[i] for i in sound if i not in rows]) if together and not check else []:
+            failing += failing_together(group, jobs, slow, seconds)
+
         def do(i: int) -> tuple[str, str, float]:
             began = time.time()
-            return *judge(faults[i], sound[i], slow, check, seconds), time.time() - began
+            alone = [Stage(failing, options=NO_WITNESSES)] if failing else []
+            planned = alone if together else stages(faults[i], slow)
+            return *judge(faults[i], sound[i], planned, check, seconds), time.time() - began
 
         for i, (verdict, by, taken) in trials.side_by_side(do, [i for i in sound if i not in rows], project, jobs):
             rows[i] = {"verdict": verdict, "by": by, "seconds": round(taken, 1)}
@@ -232,6 +285,9 @@ def main() -> int:
     parser.add_argument("--at", type=int, help="which occurrence of the old text")
     parser.add_argument("--only", help="faults whose class or description contains this text")
     parser.add_argument("--check", action="store_true", help="check the witnesses and stop")
+    parser.add_argument(
+        "--together", action="store_true", help="find the tests that fail with all faults planted at once"
+    )
     parser.add_argument("--slow", action="store_true", help="run the slow tests, too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run at a time")
     parser.add_argument("--timeout", type=int, default=300, help="processor seconds for one stage")
@@ -247,7 +303,8 @@ def main() -> int:
         fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))  # refuses what cannot be planted
     caught = json.loads(args.caught.read_text(encoding="utf-8")) if args.caught and args.caught.exists() else {}
     faults = [replace(fault, tests=[*fault.tests, *caught.get(fault.name, [])]) for fault in faults]
-    rows = run(faults, jobs=args.jobs, slow=args.slow, check=args.check, seconds=args.timeout)
+    settings = {"slow": args.slow, "check": args.check, "together": args.together}
+    rows = run(faults, jobs=args.jobs, seconds=args.timeout, **settings)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
     if args.caught and not args.check:

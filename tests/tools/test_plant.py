@@ -202,36 +202,32 @@ witness = "assert mg.double(3) == 7"
 """
 
 
-def test_verdicts_on_a_tiny_project(tmp_path):
-    """A test that fails on the sound code, too, has caught nothing."""
+def tiny(tmp_path, faults, *options):
+    """Make the project, plant faults in it, and return what the tool printed, with its exit status, and the rows."""
     for name in ("minigrad/__init__.py", "models/__init__.py", "tests/__init__.py", "tests/tools/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(CODE if name.startswith("minigrad") else "")
     (tmp_path / "tests/records").mkdir()
     (tmp_path / "tests/test_it.py").write_text(TESTS)
     (tmp_path / "tests/broken.py").write_text(BROKEN)
-    (tmp_path / "faults.toml").write_text(FAULTS)
+    (tmp_path / "faults.toml").write_text(faults)
     for name in ("plant.py", "trials.py"):
         shutil.copy(Path(plant.__file__).parent / name, tmp_path / "tests/tools")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     code = "from tests.tools import trials, plant; trials.PRELOADED[:] = []; raise SystemExit(plant.main())"
-    (tmp_path / "caught.json").write_text('{"seen by no test": ["tests/test_it.py::test_of_another_name"]}')
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "faults.toml",
-        "--jobs",
-        "2",
-        "--json",
-        "rows.json",
-        "--caught",
-        "caught.json",
-    ]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.py")}
+    command = [sys.executable, "-c", code, "faults.toml", "--jobs", "2", "--json", "rows.json", *options]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONDONTWRITEBYTECODE": "1"})
     assert result.stderr == ""
+    assert {path: path.read_bytes() for path in before} == before
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    return result, {row["fault"]: (row["verdict"], row["by"]) for row in rows}
+
+
+def test_verdicts_on_a_tiny_project(tmp_path):
+    """A test that fails on the sound code, too, has caught nothing."""
+    (tmp_path / "caught.json").write_text('{"seen by no test": ["tests/test_it.py::test_of_another_name"]}')
+    result, rows = tiny(tmp_path, FAULTS, "--caught", "caught.json")
     assert result.returncode == 1
-    rows = {row["fault"]: (row["verdict"], row["by"]) for row in json.loads((tmp_path / "rows.json").read_text())}
     assert rows.pop("seen by a test") == ("caught", "tests/test_it.py::test_double")
     assert rows.pop("seen by no test") == ("SURVIVED", "")
     broken = "tests/broken.py::test_that_always_fails fails on the sound code, too"
@@ -247,7 +243,55 @@ def test_verdicts_on_a_tiny_project(tmp_path):
     assert caught.startswith("a class  ")
     assert caught.endswith(" s  tests/test_it.py::test_double")
     assert total == "5 faults: 2 refused, 1 caught, 1 SURVIVED, 1 unclear"
-    assert {path: path.read_bytes() for path in before} == before
+
+
+TOGETHER = """
+[[fault]]
+about = "seen by a test"
+file = "minigrad/__init__.py"
+old = "2 * x"
+new = "2 + x * x"
+witness = "print(mg.double(3))"
+
+[[fault]]
+about = "seen by no test"
+file = "minigrad/__init__.py"
+old = "3 * x"
+new = "3 + x"
+witness = "assert mg.triple(3) == 9"
+
+[[fault]]
+about = "in the same place as another, and seen by the same test"
+file = "minigrad/__init__.py"
+old = "return 2 * x"
+new = "return 5 * x"
+witness = "assert mg.double(3) == 6"
+
+[[fault]]
+about = "no fault"
+file = "minigrad/__init__.py"
+old = "3 * x"
+new = "x * 3"
+witness = "assert mg.triple(3) == 9"
+"""
+
+
+def test_faults_that_are_planted_together_have_verdicts_of_their_own(tmp_path):
+    result, rows = tiny(tmp_path, TOGETHER, "--together")
+    assert result.returncode == 1
+    assert rows == {
+        "seen by a test": ("caught", "tests/test_it.py::test_double"),
+        "seen by no test": ("SURVIVED", ""),
+        "in the same place as another, and seen by the same test": ("caught", "tests/test_it.py::test_double"),
+        "no fault": ("refused", "the witness shows no difference: on the faulty code it passes, too"),
+    }
+
+
+def test_faults_that_change_the_same_text_are_not_planted_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("f.py").write_text("x = a + b + c\n")
+    faults = [plant.Fault("f.py", old, old.replace("+", "-"), "") for old in ("a + b", "a +", "b + c", "+ c")]
+    assert plant.groups(faults) == [[faults[0], faults[2]], [faults[1], faults[3]]]
 
 
 @pytest.mark.slow
