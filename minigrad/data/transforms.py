@@ -550,7 +550,11 @@ def _wide(images: Array) -> Array:
 
 def _narrow(x: Array, images: Array) -> Array:
     """Return new pixels in the dtype of the images, rounded if they are integers."""
-    return (np.rint(x) if images.dtype.kind in "iu" else x).astype(images.dtype)
+    if images.dtype.kind in "iu":
+        x, top = np.rint(x), np.iinfo(images.dtype).max
+        if images.dtype.itemsize == 8:  # float64 rounds the largest up, to what is no such integer
+            return np.where(x < top, x, 0).astype(images.dtype) + (x >= top) * images.dtype.type(top)
+    return x.astype(images.dtype)
 
 
 def _top(name: str, images: Array) -> float:
