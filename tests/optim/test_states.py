@@ -1,4 +1,4 @@
-"""What an optimizer or a schedule holds: shared with no state, refused slot by slot, of any layout, at any step."""
+"""What an optimizer or a schedule holds: shared with no state, of any layout, at any step, and 0 where 0 was set."""
 
 import numpy as np
 import pytest
@@ -257,3 +257,43 @@ def test_a_step_does_not_depend_on_the_layout(kind, blocks, monkeypatch):
     for layout in LAYOUTS.values():
         for given in ((layout,), (np.copy, layout), (np.copy, np.copy, layout), (layout,) * 3):
             assert_array_equal(run(*given), expected, strict=True)
+
+
+# Zero is a number ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, np.float32(0)])
+def test_settings_of_zero_are_no_defaults(zero):
+    """Rates, weights of old means, decays, eps, and the factors of schedules."""
+    start, g = np.array([1.0, -2.0]), np.array([0.5, 0.25])
+
+    def after(kind, steps=2, **settings):
+        w = Parameter(start.copy())
+        mine = kind([w], **settings)
+        for _ in range(steps):
+            w.grad = mg.Tensor(g)
+            mine.step()
+        return w.data - start
+
+    for kind in (SGD, Adam, AdamW, Fading):
+        assert_array_equal(after(kind, lr=zero), [0.0, 0.0])
+    assert_allclose(after(SGD, lr=1.0, momentum=zero, weight_decay=zero), -2 * g, rtol=1e-12)
+    assert_allclose(after(Adam, lr=1.0, betas=(zero, zero), eps=zero), [-2.0, -2.0], rtol=1e-12)
+    assert_allclose(after(Adam, lr=1.0, betas=(0.5, zero), eps=zero, weight_decay=zero), [-2.0, -2.0], rtol=1e-12)
+    assert_allclose(after(AdamW, lr=1.0, betas=(zero, 0.5), eps=zero, weight_decay=zero), [-2.0, -2.0], rtol=1e-12)
+
+    def rates(make):
+        found, schedule = [], make(SGD([Parameter([1.0])], 1.0))
+        for i in range(4):
+            found.append(schedule.optimizer.lr)
+            schedule.observe(batch_error=0.5, error=1.0)
+            schedule.observe(iteration=i, error=1.0)
+            schedule.step()
+        return found
+
+    assert rates(lambda sgd: MultiStepLR(sgd, [2], gamma=zero)) == [1, 1, 0, 0]
+    assert rates(lambda sgd: MultiStepLR(sgd, [int(zero)], gamma=0.5)) == [0.5] * 4
+    assert rates(lambda sgd: ReduceOnPlateau(sgd, "error", 2, gamma=zero))[-1] == 0
+    assert rates(lambda sgd: Warmup(MultiStepLR(sgd, [2]), int(zero))) == [1, 1, 0.1, 0.1]
+    assert rates(lambda sgd: WarmupUntil(MultiStepLR(sgd, [9]), gamma=zero, error=0.1)) == [0] * 4
+    assert rates(lambda sgd: WarmupUntil(MultiStepLR(sgd, [9]), gamma=0.5, error=zero)) == [0.5] * 4
