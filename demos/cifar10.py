@@ -332,7 +332,7 @@ def draw_mistakes(scores: Array, loader: mg.data.DataLoader, path: Path, rows: i
     worst = mistakes[scores[mistakes, labels[mistakes]].argsort()[: rows * columns]]
     images = loader.dataset[worst][0]
     figure = Figure(figsize=(1.25 * columns, 1.6 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns)
+    panels = figure.subplots(rows, columns, squeeze=False)
     for panel in panels.flat:
         panel.set_axis_off()
     for panel, image, i in zip(panels.flat, images, worst, strict=False):

@@ -550,7 +550,14 @@ def _wide(images: Array) -> Array:
 
 def _narrow(x: Array, images: Array) -> Array:
     """Return new pixels in the dtype of the images, rounded if they are integers."""
-    return (np.rint(x) if images.dtype.kind in "iu" else x).astype(images.dtype)
+    if images.dtype.kind in "iu":
+        x = np.rint(x)
+    if images.dtype.kind == "f" or images.dtype.itemsize < 8:
+        return x.astype(images.dtype)
+    top = np.iinfo(images.dtype).max  # as float64 it is rounded up, to what the integers do not hold
+    pixels: Array = np.where(x < top, x, 0).astype(images.dtype)
+    pixels[x >= top] = top
+    return pixels
 
 
 def _top(name: str, images: Array) -> float:

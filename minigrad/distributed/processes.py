@@ -81,7 +81,7 @@ def _communicator() -> MPI.Intracomm | None:
     """
     launched = {name: int(os.environ[name]) for name in LAUNCHED if os.environ.get(name, "").isdecimal()}
     variable, count = max(launched.items(), key=lambda item: item[1], default=("", 1))
-    if count == 1 and "mpi4py.MPI" not in sys.modules:
+    if count <= 1 and "mpi4py.MPI" not in sys.modules:
         return None
     started = f"distributed: {count} processes were started; for {count} runs of their own, unset {variable}"
     try:
@@ -189,7 +189,7 @@ def _wait_for(arrived: Callable[[], T | None], partner: int, patience: float = 1
 
     Who waits for a process that itself waits is more patient, so that the one to blame is named.
     """
-    start, limit = time.monotonic(), patience * float(os.environ.get("MINIGRAD_WAIT", 600))
+    start, limit = time.monotonic(), patience * float(os.environ.get("MINIGRAD_WAIT") or 600)
     while not (found := arrived()):
         if (waited := time.monotonic() - start) > 0.001:
             time.sleep(nap)

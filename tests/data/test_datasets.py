@@ -214,18 +214,24 @@ def test_truncated_cifar_is_named_before_anything_is_read(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize(("kind", "position", "value"), [(Tiny10, 0, 10), (Tiny100, 0, 20), (Tiny100, 1, 100)])
 def test_a_label_out_of_range_is_named(tmp_path, kind, position, value):
+    """In whichever file, and in whichever record of it."""
     folder = tmp_path / fetch.DATA_SETS[kind.source][0]
     write_cifar(folder, kind, np.random.default_rng(6))
-    file = list(kind.train_files)[-1]
-    content = bytearray((folder / file).read_bytes())
-    at = 2 * (3072 + len(kind.label_bytes)) + position
-    content[at] = value - 1
-    (folder / file).write_bytes(content)
-    kind(tmp_path)  # the highest label is one
-    content[at] = value
-    (folder / file).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{kind.__name__}: .*{file} is corrupt: its label bytes go up to .*{value}"):
-        kind(tmp_path)
+    record = 3072 + len(kind.label_bytes)
+    for file, n in (kind.train_files | kind.test_files).items():
+        whole, train = (folder / file).read_bytes(), file in kind.train_files
+        for i in range(n):
+            content = bytearray(whole)
+            content[i * record + position] = value - 1
+            (folder / file).write_bytes(content)
+            kind(tmp_path, train=train)  # the highest label is one
+            content[i * record + position] = value
+            (folder / file).write_bytes(content)
+            message = rf"{kind.__name__}: .*{file} is corrupt: its label bytes go up to .*{value}"
+            with pytest.raises(ValueError, match=message):
+                kind(tmp_path, train=train)
+            kind(tmp_path, train=not train)  # the other part does not suffer
+        (folder / file).write_bytes(whole)
 
 
 def test_cifar_records_that_are_shifted_are_refused(tmp_path):

@@ -291,6 +291,41 @@ def test_integers_become_shares_of_the_largest(dtype):
     np.testing.assert_array_equal(ToFloat()(double), double, strict=True)
 
 
+INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("normalize", "compose", "float")])
+def test_integers_of_every_size_are_computed_as_floats_are(name, dtype):
+    """To one level, or to the digits of float64; black and white stay what they are, and nothing overflows."""
+    top = np.iinfo(dtype).max
+    shares = rng(2).random((6, 5, 7, 3)).astype(np.longdouble)
+    images = (shares * top).astype(dtype)
+    images[:, ::2, ::3], images[:, 1::2, 1::3] = 0, top
+    given = images.copy()
+    got = ALL[name](images, rng(4))
+    expected = ALL[name](images / np.longdouble(top), rng(4)) * top
+    atol = max(1.0, 8 * np.finfo(np.float64).eps * top)
+    np.testing.assert_allclose(got.astype(np.longdouble), expected, rtol=0, atol=atol)
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(images, given, strict=True)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float16", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("same", [Resize((5, 7)), RandomAffine(0), ColorJitter(), CenterCrop(5), RandomErasing(0.0)])
+def test_what_changes_no_pixel_changes_none_of_any_dtype(same, dtype):
+    kind = np.dtype(dtype)
+    top = np.iinfo(dtype).max if kind.kind in "iu" else 1
+    images = np.minimum((rng(2).random((2, 5, 7, 3)) * float(top)), float(top) * 0.99).astype(dtype)
+    images[:, 0], images[:, 1], images[:, 2] = 0, top, top // 2
+    images = images[:, :, :5] if isinstance(same, CenterCrop) else images
+    got = same(images, rng())
+    assert got.dtype == dtype
+    digits = 0.0 if kind.itemsize < 8 or kind.kind == "f" else 2 * np.finfo(np.float64).eps * top
+    np.testing.assert_allclose(got.astype(np.longdouble), images.astype(np.longdouble), rtol=0, atol=digits)
+    np.testing.assert_array_equal(got[:, :2], images[:, :2])
+
+
 class Fixed:
     """A Generator whose uniform numbers have a given place between their bounds."""
 

@@ -217,6 +217,86 @@ def test_the_records_may_be_further_apart_than_an_epoch(fitted):
     assert fitted("--evaluate-every", "1000")[2]["evaluate_every"] == 1000
 
 
+def facts(net, batches, settings):
+    """Return all that the command asks of the training loop, by name; the weights stand for the seed they are from."""
+    checkpoint, sgd = settings["checkpoint"], settings["optimizer"]
+    make = {"resnet": cifar_resnet, "plain": cifar_plain}[settings["title"].split("-")[0]]
+    weights = [seed for seed in range(6) if (make(8, rng=seed).conv1.weight.data == net.conv1.weight.data).all()]
+    return {
+        "net": settings["title"],
+        "layers": repr(net),
+        "seeds": (*weights, batches.state_dict()["seed"], checkpoint.config.pop("seed")),
+        "images": len(batches.dataset),
+        "sets": {name: len(loader.dataset) for name, loader in settings["evaluate_on"].items()},
+        "iterations": settings["iterations"],
+        "evaluate_every": settings["evaluate_every"],
+        "decay": sgd.groups[0]["weight_decay"],
+        "shards": settings["shards"],
+        "resume": checkpoint.resume,
+        "minutes": checkpoint.every,
+        "folders": {path.parent.name for path in (checkpoint.path, settings["log"], settings["figure"])},
+        "files": {path.name for path in (checkpoint.path, settings["log"], settings["figure"])},
+        "config": checkpoint.config,
+    }
+
+
+def files(name):
+    return {f"{name}{kind}" for kind in (".jsonl", ".png", ".safetensors")}
+
+
+#: Options, and what is another thing with each than without it. Of the others, those that come after training are
+#: tested there.
+CHANGES = {
+    "--net plain": {"net": "plain-8", "layers": repr(cifar_plain(8)), "files": files("plain-8-seed0")},
+    "--depth 14": {"net": "resnet-14", "layers": repr(cifar_resnet(14)), "files": files("resnet-14-seed0")},
+    "--shortcut B": {"net": "resnet-8-B", "layers": repr(cifar_resnet(8, "B")), "files": files("resnet-8-B-seed0")},
+    "--recipe quick": {"decay": 1e-3, "iterations": 30 * 391},
+    "--iterations 7": {"iterations": 7},
+    "--subset 130": {"images": 130, "evaluate_every": 2},  # 150 images make two batches, too
+    "--subset 20": {"images": 20, "evaluate_every": 1},
+    "--split": {"images": 135, "sets": {"val": 15, "test": 60}},
+    "--evaluate-every 9": {"evaluate_every": 9},
+    "--seed 3": {"seeds": (3, 3, 3), "files": files("resnet-8-seed3")},
+    "--shards 2": {"shards": 2},
+    "--resume": {"resume": True},
+    "--minutes 3": {"minutes": 3.0},
+    "--minutes 0": {"minutes": 0.0},
+    "--out elsewhere": {"folders": {"elsewhere"}},
+    "--refresh": {},
+    "--seeds 2": {},
+}
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_an_option_changes_what_it_says_and_nothing_else(fitted, option):
+    plain, with_option = (facts(*fitted("--depth", "8", *given)) for given in ([], option.split()))
+    name, *values = option.removeprefix("--").replace("-", "_").split()
+    expected = plain | CHANGES[option]
+    if name in plain["config"]:
+        value = type(plain["config"][name] or 0)(values[0]) if values else True
+        expected["config"] = plain["config"] | {name: value}
+        expected["config"]["iterations"] = expected["iterations"]
+    if option.startswith(("--net", "--recipe")):
+        expected["folders"] = {f"{expected['net']}-{'quick' if 'quick' in option else 'paper'}"}
+    if option.startswith(("--depth", "--shortcut")):
+        expected["folders"] = {f"{expected['net']}-paper"}
+    assert with_option == expected
+
+
+@pytest.mark.parametrize("kind", ["resnet", "plain"])
+def test_each_of_several_seeds_has_weights_an_order_and_a_file_of_its_own(monkeypatch, tmp_path, kind):
+    """The second is what it would be alone, as the first."""
+    asked = []
+    monkeypatch.setattr(cifar10.train, "fit", lambda *args, **settings: asked.append((*args, settings)) or [])
+    options = cifar10.parse(["--net", kind, "--depth", "8", "--seeds", "3", "--seed", "2"])
+    sets = {"training": mg.data.Digits(), "augment": None, "test": mg.data.DataLoader(mg.data.Digits(False), 100)}
+    for seed in (2, 3, 4):
+        net, _ = cifar10.run(options, sets, seed, tmp_path)
+        assert asked[-1][0] is net
+        found = facts(*asked[-1])
+        assert (found["seeds"], found["files"]) == ((seed,) * 3, files(f"{kind}-8-seed{seed}"))
+
+
 @pytest.mark.parametrize("kind", ["resnet", "plain"])
 def test_deep_nets_are_recomputed(fitted, kind):
     """The paths of the weights are those of the plain net: a file of either fits the other."""
@@ -383,6 +463,27 @@ def test_confusion_and_mistakes_draw_the_scores(tmp_path, figures):
     for panel, i in zip(shown, (22, 7, 12), strict=True):
         assert_array_equal(panel.images[0].get_array(), loader.dataset.images[i])
     assert not any(panel.axison for panel in figures["mistakes"].axes)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 3), (2, 2), (4, 5)])
+def test_of_many_mistakes_the_worst_are_drawn(tmp_path, monkeypatch, rows, columns):
+    """Of 17 mistakes among 40 images, as many as fit; their order is that of no image, and of no guess."""
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: (drawn.append(self), path.touch()))
+    rng, images = np.random.default_rng(0), Images()
+    wrong = rng.choice(40, 17, replace=False)
+    scores = rng.uniform(0.0, 0.01, (40, 10))
+    scores[np.arange(40), images.labels] = 0.5
+    scores[wrong, images.labels[wrong]] = rng.permutation(np.linspace(0.1, 0.3, 17))
+    scores[wrong, (images.labels[wrong] + 1) % 10] = rng.permutation(np.linspace(0.5, 0.9, 17))
+    cifar10.draw_mistakes(scores, mg.data.DataLoader(images, 16), tmp_path / "a.png", rows, columns)
+    shown = [panel for panel in drawn[0].axes if panel.images]
+    worst = sorted(wrong, key=lambda i: scores[i, images.labels[i]])[: rows * columns]
+    assert [panel.images[0].get_array()[0, 0, 0] for panel in shown] == [images.images[i, 0, 0, 0] for i in worst]
+    names = Images.classes
+    assert [panel.get_title() for panel in shown] == [
+        f"{names[i % 10]}\n{names[(i + 1) % 10]} {scores[i].max():.0%}" for i in worst
+    ]
 
 
 def test_scores_are_in_the_order_of_the_images():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import minigrad as mg
 from demos import lab
 from minigrad import data, nn, train
 
@@ -90,3 +91,32 @@ def test_runs_depend_on_the_seed_alone():
     losses = [[record["loss"] for record in lab.fit(net(), epochs=2, seed=seed)] for seed in (0, 0, 1)]
     assert losses[0] == losses[1]
     assert all(a != b for a, b in zip(losses[0], losses[2], strict=True))
+
+
+class Step(nn.Module):
+    """Half of x, plus w; it notes that it was called."""
+
+    def __init__(self, i, seen):
+        self.i, self._seen, self.w = i, seen, nn.Parameter(np.array([i + 1.0]))
+
+    def forward(self, x):
+        self._seen.append(self.i)
+        return x * 0.5 + self.w
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 11, 20, 21, 33, 50])
+def test_segments_apply_each_block_once_and_in_order(n):
+    """However many there are; outputs and gradients are those of a Sequential, to the bit."""
+    seen, results = [], []
+    for kind in (nn.Sequential, lab.Segments):
+        blocks = kind(*(Step(i, seen) for i in range(n)))
+        x = mg.Tensor(np.array([3.0]), requires_grad=True)
+        seen.clear()
+        y = blocks(x)
+        assert seen == list(range(n))
+        y.sum().backward()
+        results.append([y.data, *(leaf.grad.data for leaf in (x, *blocks.parameters()))])
+        with mg.no_grad():
+            assert_array_equal(blocks(x).data, y.data, strict=True)
+    for got, expected in zip(*results, strict=True):
+        assert_array_equal(got, expected, strict=True)

@@ -4,6 +4,7 @@ import math
 import re
 import signal
 import sys
+import threading
 import time
 import types
 from contextlib import contextmanager, nullcontext
@@ -131,6 +132,39 @@ def test_every_difference_of_facts_is_named_on_all(monkeypatch):
     assert ranks(monkeypatch, 3, work) == [None] * 3
 
 
+@pytest.mark.parametrize("value", [None, "", "0", "00", "2", "11", "-1", "1.0", " 1", "true", "yes", "no", "False"])
+def test_only_1_lets_differences_pass(monkeypatch, value):
+    monkeypatch.setattr(processes, "gather", lambda facts: [facts, facts, {"a": 2}])
+    monkeypatch.delenv("MINIGRAD_UNEQUAL", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MINIGRAD_UNEQUAL", value)
+    with pytest.raises(ValueError, match="distributed: a is 1 on rank 0, and 2 on rank 2; make them equal"):
+        distributed.agree({"a": 1})
+    monkeypatch.setenv("MINIGRAD_UNEQUAL", "1")
+    distributed.agree({"a": 1})
+
+
+@pytest.mark.parametrize("value", [None, "", "0", "0.0", "1e-3"])
+def test_a_process_waits_as_long_as_the_variable_says(monkeypatch, value):
+    """Ten minutes without it, or if it is empty; not at all with 0."""
+    seconds, now = 600.0 if not value else float(value), [0.0]
+    monkeypatch.delenv("MINIGRAD_WAIT", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MINIGRAD_WAIT", value)
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(processes.time, "sleep", lambda nap: None)
+
+    def look():
+        now[0] += max(seconds, 1.0) / 4
+
+    for patience in (1.0, 2.0):
+        now[0] = 0.0
+        with pytest.raises(TimeoutError, match=f"rank 3 has not answered for {patience * seconds:g} s"):
+            processes._wait_for(look, 3, patience)
+        assert patience * seconds < now[0] <= patience * seconds + max(seconds, 1.0) / 4
+    assert processes._wait_for(lambda: "here", 3) == "here"
+
+
 @pytest.mark.parametrize("missing", range(4))
 def test_who_is_the_first_to_give_up_names_the_rank_that_does_not_come(monkeypatch, missing):
     """Those who wait for somebody who waits are more patient; with MPI, the first error ends all."""
@@ -161,6 +195,50 @@ def test_processes_without_mpi4py_are_told_what_to_install(monkeypatch):
             'for one, install mpi4py: pip install "minigrad-numpy[mpi]"'
         )
         monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("value", [None, "", "0", "1", "x", "-2"])
+@pytest.mark.parametrize("name", processes.LAUNCHED)
+def test_one_process_needs_no_mpi_whatever_the_launcher_leaves_in_the_environment(monkeypatch, name, value):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+    for other in processes.LAUNCHED:
+        monkeypatch.delenv(other, raising=False)
+    if value is not None:
+        monkeypatch.setenv(name, value)
+    assert processes._communicator.__wrapped__() is None
+
+
+class Raised(Exception):
+    """What ends a context early."""
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_is_alone_is_so_until_the_outermost_context_ends(monkeypatch, depth, fails):
+    """Contexts may stand in one another, follow one another, and end by an exception; other threads are not in them."""
+    monkeypatch.setattr(processes, "_communicator", lambda: types.SimpleNamespace(rank=3, size=4))
+    where = lambda: (distributed.rank(), distributed.size())  # noqa: E731
+
+    def enter(left):
+        for _ in range(2):
+            with pytest.raises(Raised) if fails else nullcontext(), distributed.alone():
+                assert where() == (0, 1)
+                if left > 1:
+                    enter(left - 1)
+                assert where() == (0, 1)
+                assert distributed.gather("a") == ["a"]
+                seen = []
+                thread = threading.Thread(target=lambda seen=seen: seen.append(where()))
+                thread.start()
+                thread.join()
+                assert seen == [(3, 4)]
+                if fails:
+                    raise Raised
+            assert where() == ((0, 1) if left < depth else (3, 4))
+
+    enter(depth)
+    assert where() == (3, 4)
 
 
 def mpi_of(size):
@@ -304,6 +382,28 @@ def test_gradients_are_those_of_the_mean_loss(shards):
     assert numbers == [29.0, 0.5 * shards]
     for p, gradient in zip(net.parameters(), expected, strict=True):
         assert_allclose(p.grad.data, gradient, rtol=0, atol=1e-12 * np.abs(gradient).max(), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("numbers", [[2.0**24 + 1, 0.1], [2**53, 1e300, 1e-300], [True, 3], [1e39, -0.0], []])
+@pytest.mark.parametrize("size", [1, 2])
+def test_loss_and_numbers_are_added_in_float64_whatever_the_loss_is(monkeypatch, dtype, numbers, size):
+    """The loss of a shard has the digits of its dtype; the sum over the shards has all of float64's."""
+    values = np.array([1.0, 1e-9, 3e-5, 1 / 3], dtype)
+
+    def work():
+        net, calls = nn.Linear(1, 1, rng=0, dtype=dtype), iter(range(4))
+        part = next(split(digits(32, 32), 4))
+        skip = part.first
+
+        def loss(x, y):
+            return (net.weight * 0.0).sum() + mg.Tensor(values[skip + next(calls)]), list(numbers)
+
+        return sum_gradients(net, loss, part)
+
+    for value, sums in all_well(ranks(monkeypatch, size, work)):
+        assert value == tree([0.25 * float(v) for v in values])
+        assert sums == [4.0 * float(number) for number in numbers]
 
 
 def test_one_shard_gives_the_bits_of_no_shards_unless_something_is_drawn():

@@ -1,6 +1,7 @@
 """Weights of others: PyTorch's in both directions, Keras' against a reference by name, and files that lie."""
 
 import io
+import itertools
 import json
 import struct
 import tarfile
@@ -324,6 +325,45 @@ def test_what_is_written_is_read_back_to_the_bit(tmp_path):
     pretrained.load_torch(other, tmp_path / "net.safetensors")
     mine, read = one.state_dict(), other.state_dict()
     assert all(np.array_equal(mine[name], read[name]) for name in mine)
+
+
+#: Layers by name: what each makes of the number of channels of the last maps, which a Linear behind them may read.
+SHAPES = {
+    "conv": lambda rng: nn.Conv2d(3, 4, (2, 3), rng=rng),
+    "up": lambda rng: nn.ConvTranspose2d(3, 6, (2, 3), rng=rng),
+    "norm": lambda rng: nn.BatchNorm2d(5),
+    "many": lambda rng: nn.Linear(24, 8, rng=rng),  # a multiple of 4 and of 6
+    "few": lambda rng: nn.Linear(5, 12, rng=rng),  # of neither
+}
+
+
+def in_torch(kind, weight, channels):
+    """Return a weight in PyTorch's layout, and the channels of the maps that the next Linear reads, if it does."""
+    if kind == "conv":
+        return weight.transpose(3, 2, 0, 1), 4
+    if kind == "up":
+        return weight.transpose(2, 3, 0, 1), 6
+    if kind == "norm":
+        return weight, channels
+    c_in, c_out = weight.shape
+    if channels and c_in % channels == 0:
+        weight = weight.reshape(c_in // channels, channels, c_out).swapaxes(0, 1).reshape(c_in, c_out)
+    return weight.T, 0  # what comes out are no maps, whatever went in
+
+
+@pytest.mark.parametrize("first", SHAPES)
+def test_layers_in_any_order_have_pytorchs_layout(first):
+    """A Linear reads maps if it is the first after them and its inputs can be such, and no other does."""
+    layers, others = ({(i, kind): SHAPES[kind](s + i) for i in range(4) for kind in SHAPES} for s in (0, 9))
+    for kinds in itertools.product([first], ["norm", "few"], SHAPES, SHAPES):
+        net, other = (nn.Sequential(*(made[place] for place in enumerate(kinds))) for made in (layers, others))
+        state, channels = pretrained.to_torch(net), 0
+        for i, (kind, layer) in enumerate(zip(kinds, net, strict=True)):
+            expected, channels = in_torch(kind, layer.weight.data, channels)
+            assert_array_equal(state[f"{i}.weight"], expected, strict=True, err_msg=f"{kinds}, {i}")
+        pretrained.load_torch(other, state)
+        mine = net.state_dict()
+        assert all(np.array_equal(mine[name], array) for name, array in other.state_dict().items()), kinds
 
 
 def test_what_is_written_are_copies():

@@ -331,6 +331,38 @@ mg.save(sys.argv[1], {{"w": numpy.zeros(3)}})
         assert sorted(os.listdir(path.parent)) == sorted([*left, f".other.{'0' * 16}.part"])
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("run[1]", "run1"),
+        ("[!r]un", "sun"),
+        ("run?", "run1"),
+        ("r*", "run"),
+        ("run[a-c][0-9]", "runb7"),
+        ("{a,b}", "a"),
+        ("run [final] (2)", "run f (2)"),
+        ("~run", "run"),
+        ("$HOME", "HOME"),
+        ("a.b", "a-b"),
+        ("[", "]"),
+        ("**", "x"),
+        ("läuft", "lauft"),
+    ],
+)
+def test_a_write_removes_the_rest_of_its_own_file_only_whatever_its_name(tmp_path, name, other):
+    """Also of names that mean others to a shell; what only looks like a rest stays."""
+    zeros = "0" * 16
+    rest = tmp_path / f".{name}.{zeros}.part"
+    others = [tmp_path / text for text in (f".{other}.{zeros}.part", f".{name}.{zeros[1:]}.part", f".{name}.{zeros}",
+              f".{name}.{'g' * 16}.part", f"{name}.{zeros}.part", f".x{name}.{zeros}.part")]  # fmt: skip
+    for path in (rest, *others):
+        path.touch()
+        os.utime(path, (0, 0))
+    save(tmp_path / name, [1])
+    assert load(tmp_path / name) == [1]
+    assert {path.name for path in tmp_path.iterdir()} == {name, *(path.name for path in others)}
+
+
 def test_after_a_kill_at_any_moment_the_file_is_whole(path):
     code = """
 import itertools, sys, numpy, minigrad as mg
@@ -472,6 +504,22 @@ def test_other_arrays_under_the_same_text_are_refused(path):
             load(path)
     safetensors.numpy.save_file(good, path, metadata=notes | {"format": "pt"})  # written anew, by another program
     assert_same(load(path), good)
+
+
+@pytest.mark.parametrize("kinds", [["f8", "i8", "u8"], ["f4", "i4", "u4"], ["f2", "i2", "u2"], ["i1", "u1", "?"]])
+def test_the_same_bytes_of_another_dtype_or_shape_are_refused(path, kinds):
+    zeros, ones = np.zeros((2, 3), kinds[0]), np.ones((2, 3), kinds[0])
+    for array in (zeros, ones):
+        save(path, {"a": {"w": array}})
+        with safetensors.safe_open(path, "np") as file:
+            notes = file.metadata()
+        views = [array.view(kind) for kind in kinds[1:]]
+        views += [array.reshape(shape) for shape in ((3, 2), (6,), (1, 2, 3))] + [array.ravel().view("u1")]
+        for view in views:
+            if (view.dtype, view.shape) != (array.dtype, array.shape):
+                safetensors.numpy.save_file({"a.w": view.copy()}, path, metadata=notes)
+                with pytest.raises(ValueError, match="it is damaged: its checksum"):
+                    load(path)
 
 
 def test_files_without_a_checksum_are_loaded(path):

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minigrad as mg
 from minigrad import nn, train
-from minigrad.data import DataLoader, Digits, Subset
+from minigrad.data import DataLoader, Digits, Subset, TensorDataset
 from minigrad.optim import SGD, Adam, AdamW, MultiStepLR, Optimizer, ReduceOnPlateau, WarmupUntil, clip_grad_norm
 from minigrad.train.report import curves
 from tests.train.test_train import ROOT, Job, assert_same, figures, interrupt
@@ -106,6 +106,24 @@ def test_the_figure_of_a_regression_shows_its_losses(tmp_path, monkeypatch):
 def test_a_metric_may_return_a_number_or_one_for_each_image(metric, expected):
     history = Fitted().fit(3, metrics={"m": metric}, evaluate_on={}).history
     assert history[0]["batch_m"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [*"?bBhHiIlLefdg"])
+def test_a_metric_of_any_dtype_is_added_in_float64(dtype):
+    """Of 3,000 images in one batch: large numbers, whose sum the dtype cannot hold, and one that hides those after."""
+    n = 3000
+    top = {"?": 1, "e": 30.0, "f": 1e38, "d": 1e300, "g": 1e300}.get(dtype) or np.iinfo(dtype).max // n * n
+    hides = {"e": 2.0**11, "f": 2.0**24}.get(dtype, 1)
+    net, data = nn.Linear(1, 1, rng=0), TensorDataset(np.zeros((n, 1), "float32"), np.zeros((n, 1), "float32"))
+    for numbers in (np.full(n, top), np.array([hides] + [1] * (n - 1))):
+        values = numbers.astype(dtype)
+        metrics = {"m": lambda out, y, values=values: values}
+        expected = float(values.astype(np.longdouble).mean())
+        _, mean = train.evaluate(net, DataLoader(data, n), loss=mg.mse_loss, metrics=metrics)
+        sgd = SGD(net.parameters(), 0.1)
+        given = {"optimizer": sgd, "loss": mg.mse_loss, "metrics": metrics, "iterations": 1}
+        (record,) = train.fit(net, DataLoader(data, n), **given)
+        assert_allclose([mean, record["batch_m"]], expected, rtol=1e-12)
 
 
 def test_a_nan_is_searched_in_the_loss_that_was_given():

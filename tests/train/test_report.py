@@ -136,6 +136,26 @@ def test_the_figure_draws_the_records(tmp_path, figures):
         assert panel.get_xlim()[0] == panel.get_ylim()[0] == 0
 
 
+@pytest.mark.parametrize(("trained", "held_out"), [(1, 1), (2, 3), (3, 3), (5, 7)])
+@pytest.mark.parametrize("ending", ["error", "loss"])
+def test_three_errors_of_a_kind_differ_in_style_in_each_run(tmp_path, monkeypatch, trained, held_out, ending):
+    """The fourth begins again. Training errors and held-out ones, in whatever order, differ in width."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (drawn.append(self), path.touch()))
+    names = [name for i in range(7) for name in [f"train{i}"] * (i < trained) + [f"held{i}"] * (i < held_out)]
+    runs = {run: [{"iteration": 1, "loss": 1.0} | {f"{name}_{ending}": 0.1 for name in names}] for run in ("a", "b")}
+    curves(runs, tmp_path / "a.png")
+    lines = drawn[0].axes[1].lines
+    assert [line.get_label() for line in lines] == [f"{run} {name}" for run in runs for name in names]
+    for run in runs:
+        for kind, n in (("train", trained), ("held", held_out)):
+            own = [line for line in lines if line.get_label().startswith(f"{run} {kind}")]
+            assert [line.get_linestyle() for line in own] == (["-", "--", ":"] * 3)[:n]
+            assert {line.get_linewidth() for line in own} == {1.0 if kind == "train" else 2.5}
+
+
 def test_a_figure_can_be_drawn_of_few_records(tmp_path, figures):
     """Nothing yet, one record, no errors at all, and a loss that overflowed on held-out data."""
     zero = {"iteration": 1, "loss": 0.0, "test_error": 0.0, "test_loss": math.inf}
