@@ -2,8 +2,8 @@
 
 A transform is called ``transform(images, rng)`` with images (n, h, w, c) and a numpy Generator, and returns new images.
 Any such function will do. A transform that draws nothing can be called with the images alone. All random numbers come
-from the Generator, and their count depends only on the number of images, so that they can be repeated. Transforms run
-on the host: images are NumPy arrays here, and are moved to another device afterwards.
+from the Generator, so that they can be repeated. Transforms run on the host: images are NumPy arrays here, and are
+moved to another device afterwards.
 
 The recipe of "Deep Residual Learning", section 4.2, for CIFAR::
 
