@@ -180,26 +180,22 @@ def groups(faults: list[Fault]) -> list[list[Fault]]:
 
 
 def failing_together(faults: list[Fault], jobs: int, slow: bool, seconds: int) -> list[str]:
-    """Plant faults in this copy, all at once, and run the suite to its end: return the tests that failed."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--tb=no",
-        "-p",
-        "no:cacheprovider",
-        "-n",
-        str(jobs),
-        *NO_WITNESSES,
-    ]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
+    """Plant faults in this copy, all at once: return the tests that fail, and do not fail on the sound code."""
     with contextlib.ExitStack() as planted:
         for fault in faults:
             code, _ = fault.planted(Path(fault.file).read_text(encoding="utf-8"))
             planted.enter_context(trials.changed(Path(fault.file), code.encode()))
-        command += ["-m", "slow or not slow", "tests"] if slow else ["tests"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=10 * seconds)
+        failed = failures(["tests"], jobs, slow, seconds)
+    broken = failures(failed, jobs, slow, seconds) if failed else []
+    return [test for test in failed if test not in broken]
+
+
+def failures(tests: list[str], jobs: int, slow: bool, seconds: int) -> list[str]:
+    """Run tests on several processes, to the end, and return those that fail."""
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", f"-n{jobs}", *NO_WITNESSES]
+    command += [*["-m", "slow or not slow"][: 2 * slow], *tests]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=10 * seconds)
     return list(dict.fromkeys(re.findall(r"^(?:FAILED|ERROR) ([^\s\[]+)", done.stdout, re.MULTILINE)))
 
 

@@ -277,6 +277,9 @@ witness = "assert mg.triple(3) == 9"
 
 
 def test_faults_that_are_planted_together_have_verdicts_of_their_own(tmp_path):
+    """A test that fails on the sound code, too, tells nothing of them."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_broken.py").write_text(BROKEN)
     result, rows = tiny(tmp_path, TOGETHER, "--together")
     assert result.returncode == 1
     assert rows == {
