@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minigrad as mg
 from minigrad.arguments import as_int, generator, integer, pair
 
 #: Ways to give an integer.
@@ -68,6 +69,16 @@ def test_what_is_no_integer_is_refused_alone_and_in_either_place_of_a_pair(wrong
     for given in (wrong, (wrong, 1), (1, wrong), [wrong, 1], [1, wrong], (), (1,), (1, 1, 1)):
         with pytest.raises(ValueError, match="f: expected n to be an int of at least 0, or a pair"):
             pair("f", "n", given, least=0)
+
+
+NO_NUMBERS = [10**400, -(10**400), np.inf, -np.inf, np.nan, "1", None, True, 1j]
+
+
+@pytest.mark.parametrize("wrong", NO_NUMBERS, ids=lambda wrong: str(wrong)[:4])
+def test_what_is_no_finite_number_is_refused_by_name(wrong):
+    """Also an int that no float holds: float() would say so in words of its own."""
+    with pytest.raises(ValueError, match="SGD: expected a finite number with lr >= 0"):
+        mg.optim.SGD([mg.nn.Parameter([1.0])], wrong)
 
 
 @pytest.mark.parametrize("form", INTEGERS)

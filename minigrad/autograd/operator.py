@@ -27,7 +27,7 @@ from minigrad.arguments import expect, python_number, refuse
 from minigrad.autograd import explain
 from minigrad.autograd.signatures import BinaryOperator, UnaryOperator
 from minigrad.autograd.tape import NO_HOOKS, Entry, Node, Plan, clock, mode
-from minigrad.autograd.tensor import Tensor, new_tensor, plain
+from minigrad.autograd.tensor import Tensor, lock, lock_together, new_tensor, owner, plain
 from minigrad.checked import BAD_CALL, checked
 from minigrad.device import is_array, namespace
 from minigrad.typing import Array, DType, Function, Gradient, Settings
@@ -247,11 +247,15 @@ class Operator:
         if anomaly:
             explain.refuse_nan_result(self, out, arrays)
         if not (wanted and recording):
-            return new_tensor(out, None)
+            tensor, view = new_tensor(out, None), getattr(out, "base", None) is not None
+            for arg in args:
+                if isinstance(arg, Tensor) and (arg._data is out or (view and owner(arg._data) is owner(out))):
+                    lock_together(tensor, arg)
+            return tensor
         if constants:
             for arg in args:
                 if isinstance(arg, Tensor):
-                    arg._recorded = True  # the entry may store its array: from now on, arg refuses writes
+                    lock(arg)  # the entry may store its array: from now on, arg refuses writes
         # The plan knows which arguments, results and saved values the rules ask for. Only these are stored.
         plan = (self.full_plan if wanted == len(edges) else None) or self.plan(edges)
         stored: tuple[Any, ...] = ()

@@ -66,7 +66,7 @@ class Tensor:
 
     _data: Array
     _node: Node | None
-    _recorded: bool  # whether an entry may store this Tensor's array although the Tensor needs no gradient
+    _recorded: list[bool]  # whether an entry may store this array although no gradient is needed; one for all views
 
     @composed
     def __init__(self, data: Array | Number | Sequence[Any], *, requires_grad: bool = False) -> None:
@@ -96,7 +96,7 @@ class Tensor:
             held, given = [f"{shape} {dtype} on {device}" for shape, dtype, device in kinds]
             expect(self.is_leaf, "data", f"{held}, as the operator returned it", given, "use .detach() to cut it off")
             self._node = Leaf(array.shape, array.dtype, self._node.hooks)  # the old gradient does not fit
-        self._data, self._recorded = array, False
+        self._data, self._recorded = array, [False]
 
     @property
     def grad(self) -> Tensor | None:
@@ -128,7 +128,7 @@ class Tensor:
             raise RuntimeError("requires_grad: this Tensor is the result of an operator; use .detach() to cut it off")
         if value != self.requires_grad:
             self._node = Tensor(self._data, requires_grad=True)._node if value else None
-            self._recorded = True  # an entry may have stored its array while it was a leaf
+            lock(self)  # an entry may have stored its array while it was a leaf
 
     @property
     def is_leaf(self) -> bool:
@@ -204,7 +204,7 @@ class Tensor:
     def detach(self) -> Tensor:
         """Return a Tensor with no place on the tape. It shares memory with this one, so it cannot be written into."""
         tensor = new_tensor(self._data, None)
-        tensor._recorded = True
+        tensor._recorded = [True]
         return tensor
 
     def numpy(self) -> Array:
@@ -275,11 +275,11 @@ class Tensor:
                 "a Tensor that requires a gradient cannot be written into another: the tape does not record writes. "
                 "Compute a new Tensor (where, concatenate, pad), or write value.data"
             )
-        if self._node is not None or getattr(self, "_recorded", False):
+        if self._node is not None or getattr(self, "_recorded", [False])[0]:
             raise RuntimeError(
                 "Tensors that require a gradient, that an operator has recorded, or that share memory with such a "
-                "Tensor (detach) cannot be written into: the tape does not record writes. Compute a new Tensor (where, "
-                "concatenate, pad), or write into a copy: mg.Tensor(x.data.copy())"
+                "Tensor (detach, reshape) cannot be written into: the tape does not record writes. Compute a new "
+                "Tensor (where, concatenate, pad), or write into a copy: mg.Tensor(x.data.copy())"
             )
         self._data[index] = array_of(value)
 
@@ -349,6 +349,26 @@ def new_tensor(data: Array, node: Node | None) -> Tensor:
     tensor._data = data
     tensor._node = node
     return tensor
+
+
+def lock(tensor: Tensor) -> None:
+    """Refuse writes from now on, into this Tensor and all that share its memory: an entry may store the array."""
+    tensor._recorded = recorded = getattr(tensor, "_recorded", [True])
+    recorded[0] = True
+
+
+def lock_together(view: Tensor, source: Tensor) -> None:
+    """Let a view be locked with its source; at once, if the source is on the tape."""
+    if not hasattr(source, "_recorded"):
+        source._recorded = [False]
+    view._recorded = source._recorded if source._node is None else [True]
+
+
+def owner(array: Any) -> Any:
+    """Return what holds the memory of an array: of two arrays with one owner, one may be a view of the other."""
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
+    return array
 
 
 def plain(caller: str, array: Array) -> Array:

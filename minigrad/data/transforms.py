@@ -550,14 +550,10 @@ def _wide(images: Array) -> Array:
 
 def _narrow(x: Array, images: Array) -> Array:
     """Return new pixels in the dtype of the images, rounded if they are integers."""
-    if images.dtype.kind in "iu":
-        x = np.rint(x)
-    if images.dtype.kind == "f" or images.dtype.itemsize < 8:
+    if images.dtype.kind not in "iu":
         return x.astype(images.dtype)
-    top = np.iinfo(images.dtype).max  # as float64 it is rounded up, to what the integers do not hold
-    pixels: Array = np.where(x < top, x, 0).astype(images.dtype)
-    pixels[x >= top] = top
-    return pixels
+    x, top = np.rint(x), images.dtype.type(np.iinfo(images.dtype).max)  # as a float, that of 64 bits is rounded up
+    return np.where(x < top, x, 0).astype(images.dtype) + (x >= top) * top
 
 
 def _top(name: str, images: Array) -> float:

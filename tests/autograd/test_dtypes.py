@@ -30,6 +30,15 @@ def test_tensors_of_two_dtypes_are_refused_in_either_order():
             a * b
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_dtype_that_is_advised_is_that_of_the_parameter(swapped):
+    """Not that of a result: it is the result that is on the wrong path."""
+    w = mg.Tensor(np.ones(2, "float32"), requires_grad=True)
+    h = mg.Tensor(np.ones(2), requires_grad=True) * 2.0
+    with pytest.raises(TypeError, match=r"convert the float64 array or Tensor with \.astype\('float32'\)"):
+        mg.mul(*((w, h) if swapped else (h, w)))
+
+
 def test_equal_dtypes_may_be_different_objects():
     """As that of an array whose bytes were swapped back: looking whether it is the very same is only the fast way."""
     swapped = np.dtype("float64").newbyteorder().newbyteorder()

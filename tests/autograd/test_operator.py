@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from tests.records import every_sample
 from tests.records.draw import randn
 from tests.tools.compare import leaf_of
 
@@ -215,6 +216,25 @@ def test_every_constant_of_a_recorded_call_is_locked():
                 x[0] = 5.0
 
 
+#: Operators of several inputs. Those that are composed may compute with a constant and not store it.
+WITH_CONSTANTS = [
+    p
+    for p in every_sample(lambda _, sample: len(sample.inputs) > 1)
+    if hasattr(getattr(mg, str(p.values[0])), "operator")
+]
+
+
+@pytest.mark.parametrize(("name", "sample"), WITH_CONSTANTS)
+def test_constants_of_every_operator_are_locked(name, sample):
+    """Also if its rules store nothing: a segment that runs again computes with them a second time."""
+    for wanted in range(len(sample.inputs)):
+        inputs = [mg.Tensor(x, requires_grad=i == wanted) for i, x in enumerate(sample.inputs)]
+        sample.apply(getattr(mg, name), inputs)
+        for x in inputs:
+            with pytest.raises(RuntimeError, match="cannot be written into"):
+                x[...] = 5.0
+
+
 # Rules and twins ------------------------------------------------------------------------------
 
 
@@ -386,6 +406,22 @@ def test_a_saved_array_is_never_silently_detached():
     assert mg.grad(square(x), x)[0].item() == 6.0
     with pytest.raises(RuntimeError, match="square: its rule uses 'double'.*give it a twin"):
         mg.grad(square(x), x, create_graph=True)
+
+
+@pytest.mark.parametrize("axes", [0, 1, 2])
+def test_a_saved_array_with_any_number_of_axes_is_not_detached(axes):
+    """A number that was computed is no constant either."""
+
+    @mg.operator
+    def scaled(x, /):
+        total = np.asarray(x.sum()).reshape((1,) * axes)
+        return x * total, {"total": total}
+
+    scaled.vjp(lambda g, x, total: g * total + (g * x).sum())
+    x = mg.Tensor([[1.0, 2.0]], requires_grad=True)
+    mg.grad(scaled(x), x, np.ones((1, 2), "float32"))
+    with pytest.raises(RuntimeError, match="total"):
+        mg.grad(scaled(x), x, np.ones((1, 2), "float32"), create_graph=True)
 
 
 def test_settings_and_saved_integers_are_constants_of_a_second_derivative():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from tests.records import every_sample
 from tests.tools.compare import leaf_of
 
 
@@ -300,6 +301,35 @@ def test_places_are_those_of_numpy_in_a_plain_array(name):
         getattr(x, name)(dim=1)
 
 
+@pytest.mark.parametrize(
+    ("method", "places"),
+    [
+        ("transpose", (1, 0, 2)),
+        ("transpose", ((2, 0, 1),)),
+        ("reshape", (4, 6)),
+        ("reshape", (24,)),
+        ("reshape", ((3, 8),)),
+        ("flatten", (1,)),
+        ("squeeze", ((),)),
+        ("sum", (1,)),
+        ("mean", ((0, 2),)),
+        ("max", (-1,)),
+        ("std", (0,)),
+        ("argmax", (2,)),
+    ],
+)
+def test_methods_take_integers_of_numpy(method, places):
+    """One, several, and in a tuple; of one axis, too."""
+
+    def converted(value):
+        return tuple(map(converted, value)) if isinstance(value, tuple) else np.int64(value)
+
+    x = mg.Tensor(np.arange(24.0).reshape(2, 3, 4))
+    ours, expected = (getattr(x, method)(*p) for p in (converted(places), places))
+    np.testing.assert_array_equal(*(x.data if isinstance(x, mg.Tensor) else x for x in (ours, expected)), strict=True)
+    assert mg.Tensor([1.0, 2.0]).transpose(np.int64(0)).shape == (2,)
+
+
 def test_flatten_joins_all_axes_or_those_from_one_on():
     x = mg.Tensor(np.arange(24.0).reshape(2, 3, 4), requires_grad=True)
     for start, shape in {0: (24,), 1: (2, 12), 2: (2, 3, 4), -1: (2, 3, 4), -2: (2, 12)}.items():
@@ -341,6 +371,14 @@ def test_rebinding_data_does_not_reach_the_tape():
     x.data = np.zeros(3)  # another shape: the old gradient does not fit
     assert x.grad is None
     assert x.requires_grad
+
+
+def test_a_detached_tensor_detached_again_is_another_tensor():
+    x = mg.Tensor([1.0, 2.0], requires_grad=True)
+    first = x.detach()
+    second = first.detach()
+    second.data = np.zeros(2, first.dtype)
+    assert first.tolist() == [1.0, 2.0]
 
 
 def test_grad_can_be_set_on_leaves_only():
@@ -421,3 +459,57 @@ def test_what_shares_memory_with_the_tape_is_locked_and_what_does_not_is_free():
     c[0] = 5.0
     assert c.data[0] == 5.0
     np.testing.assert_allclose(mg.grad(y.sum(), x)[0].data, 1 - np.tanh([1.0, 2.0]) ** 2, rtol=1e-15, strict=True)
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+@pytest.mark.parametrize("recorded", ["view", "source", "another view"])
+def test_a_view_of_a_constant_is_locked_with_it(recorded, name, sample):
+    """Where an operator returns the memory of a constant, what is recorded of one is recorded of all."""
+    sources = [mg.Tensor(x.copy()) for x in sample.inputs]
+    views = [sample.apply(getattr(mg, name), sources) for _ in range(2)]
+    for source in sources:
+        if views[0].size == 0:  # nothing can be written
+            return
+        shares = np.may_share_memory(source.data, views[0].data)
+        used = {"view": views[1], "source": source, "another view": views[1]}[recorded]
+        y = mg.Tensor(np.ones(used.shape), requires_grad=True) * used
+        for written in {"view": [source, views[1]], "source": [source, views[0]], "another view": [views[0]]}[recorded]:
+            if shares or written is used:
+                with pytest.raises(RuntimeError, match="share memory"):
+                    written[...] = 5.0
+            else:
+                written[...] = 5.0
+        assert y.requires_grad
+
+
+def test_a_view_of_what_is_on_the_tape_is_locked():
+    """Also if it was made without recording."""
+    x = leaf_of(1.0, 2.0)
+    y = x * x
+    with mg.no_grad():
+        views = [x.reshape(2, 1), y.reshape(2, 1).reshape(-1)]
+    for view in views:
+        with pytest.raises(RuntimeError, match="share memory"):
+            view[0] = 5.0
+
+
+def test_a_constant_that_passes_through_a_vector_product_is_locked():
+    """The product makes a matrix of it first: the tape holds a view."""
+    x, c = leaf_of(1.0, 2.0), mg.Tensor(np.array([3.0, 4.0]))
+    y = x @ c
+    with pytest.raises(RuntimeError, match="share memory"):
+        c[0] = 5.0
+    assert mg.grad(y, x)[0].tolist() == [3.0, 4.0]
+
+
+def test_views_stay_free_while_nothing_is_recorded_and_after_new_data():
+    c = mg.Tensor(np.zeros(2))
+    view = c.reshape(2, 1)
+    view[0], c[1] = 5.0, 6.0
+    assert c.tolist() == view.reshape(-1).tolist() == [5.0, 6.0]
+    c.data = np.zeros(2)
+    y = leaf_of(1.0, 2.0) * view.reshape(2)
+    c[0] = 7.0  # other memory
+    with pytest.raises(RuntimeError, match="share memory"):
+        view[0] = 5.0
+    assert y.tolist() == [5.0, 12.0]

@@ -49,6 +49,57 @@ def test_a_fault_in_one_input_only(check, k):
         FIRST[check](scaled(0.01, k), inputs)
 
 
+@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("check", [check for check in FIRST if check != "adjoint"])  # which adds up all inputs
+def test_a_fault_beside_much_larger_gradients(check, k):
+    """The size of a gradient is its own, and not that of the largest."""
+
+    def f(*inputs):
+        return sum(scaled(0.01)(x) if i == k else x * 1e6 for i, x in enumerate(inputs))
+
+    with pytest.raises(mg.GradientError, match=f"input {k} "):
+        FIRST[check](f, [randn(3, seed=i) for i in range(3)])
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_a_recorded_gradient_beside_much_larger_ones(k):
+    """It is compared with the ordinary gradient of the same input."""
+    double = planted(lambda x, /: 2.0 * x, lambda g, *, need: (g * 2.0,))
+    double.twin(lambda x: x * 2.02)
+    with pytest.raises(mg.GradientError, match=f"the gradient of input {k} .* under create_graph differs"):
+        mg.gradgradcheck(
+            lambda *xs: sum(double(x) if i == k else x * 1e6 for i, x in enumerate(xs)),
+            [randn(3, seed=i) for i in range(3)],
+        )
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("check", ["gradcheck", "directions", "complex step", "gradgradcheck"])
+def test_the_error_that_is_returned_is_that_of_the_worst_input(check, k):
+    wrong, right = scaled(1e-3), lambda x: x * 2.0
+    if check == "gradgradcheck":
+        wrong, right = wrong_in_second_order(1e-3, "x"), lambda x: x * x
+    found = PUBLIC[check](
+        lambda *xs: sum(wrong(x) if i == k else right(x) for i, x in enumerate(xs)),
+        [np.array(0.3), np.array(0.4), np.array(0.5)],
+        rtol=1e-2,
+    )
+    assert 0.5e-3 < found < 2e-3
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_the_error_that_is_returned_is_that_of_the_worst_direction(n):
+    """The rule is wrong in one of the replays of the adjoint's six directions."""
+    replays = []
+
+    def rule(g, *, need):
+        replays.append(g)
+        return (g * (2.002 if len(replays) - 1 == n else 2.0),)
+
+    assert mg.adjoint_check(planted(lambda x, /: 2.0 * x, rule), [np.array(0.3)], rtol=0.1) > 1e-4
+    assert len(replays) == 6
+
+
 @pytest.mark.parametrize("j", [0, 1, 2])
 @pytest.mark.parametrize("of_one", [False, True], ids=["of shared inputs", "each of its own input"])
 @pytest.mark.parametrize("check", FIRST)
@@ -281,6 +332,32 @@ def test_a_fault_in_one_sample_only(k, settings):
     samples = [(randn(n),) for n in range(1, max(k + 2, 4))]
     with pytest.raises(mg.GradientError, match=f"^sample {k}, first order: the gradient of input 0 "):
         mg.check_operator(wrong, [(s, {"unused": 1}) for s in samples] if settings else samples)
+
+
+def of_one_size(kind, size):
+    """Make an operator with a fault for arrays of one size alone: it doubles its argument."""
+
+    def forward(x, /):
+        if x.size != size:
+            return x * 2.0
+        if kind == "aliasing":
+            x *= 1.0
+        if kind == "determinism" and mg.get_num_threads() == 3:
+            return np.nextafter(x * 2.0, np.inf)
+        return x * (2.0 if kind != "dtype" or x.dtype == "float64" else x.dtype.type(2.001))
+
+    double = planted(forward, lambda g, *, need: (g * 2.0,))
+    double.twin(lambda x: x * (2.001 if kind == "twin" and x.size == size else 2.0))
+    return double
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("kind", PARTS)
+def test_every_part_looks_at_every_sample(kind, k):
+    samples = [(randn(n),) for n in (1, 2, 3)]
+    mg.check_operator(of_one_size(kind, 0), samples)
+    with pytest.raises((mg.GradientError, ValueError), match=f"sample {k}, |read-only"):
+        mg.check_operator(of_one_size(kind, k + 1), samples)
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])

@@ -1,5 +1,7 @@
 """The tolerance of each check: a fault of half of it passes, and a fault of twice of it raises."""
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -212,6 +214,26 @@ def test_taylor_sees_what_is_not_a_number():
         mg.taylor_check(wrong, [randn(3)])
 
 
+@pytest.mark.parametrize("noise", [1e-2, 1e-4, 1e-6])
+def test_a_noisy_function_hardly_ever_passes(noise):
+    """Noise hides the remainder. The order of what is left is a matter of luck, and is not 2 because f is linear."""
+
+    def rough(seed):
+        def forward(x, /):
+            rng = np.random.default_rng([seed, zlib.crc32(x.tobytes())])
+            return x * 2.0 + noise * rng.standard_normal(x.shape)
+
+        return planted(forward, lambda g, *, need: (g * 2.0,))
+
+    refused = 0
+    for seed in range(20):
+        try:
+            mg.taylor_check(rough(seed), [np.ones(3)])
+        except mg.GradientError:
+            refused += 1
+    assert refused >= 12
+
+
 # Parts of check_operator ---------------------------------------------------------------------
 
 
@@ -229,6 +251,16 @@ def test_the_tolerance_of_float32(which, share, raises):
     )
     message = "float32 and float64 differ by 0.0002 of the largest element"
     verdict(raises, message, operators.check_dtype, f, [randn(4), randn(4, seed=1)])
+
+
+@SIDES
+@pytest.mark.parametrize("size", [1e-2, 1.0, 1e3])
+def test_the_tolerance_of_float32_is_a_share_of_the_largest_element_however_small_it_is(size, share, raises):
+    def off(x):
+        return x * size * (1 + share * operators.FLOAT32_ERROR if x.dtype == "float32" else 1)
+
+    f = planted(lambda x, /: off(x).astype(x.dtype), lambda g, *, need: ((g * size).astype(g.dtype),))
+    verdict(raises, "float32 and float64 differ", operators.check_dtype, f, [np.array([0.3, 0.4, 0.7])])
 
 
 def with_twin(size, error):

@@ -431,6 +431,14 @@ def test_helpers_are_not_moved_if_there_is_one_processor(affinities, monkeypatch
     assert affinities.given == []
 
 
+def test_processors_that_are_taken_away_later_are_left_alone(affinities, monkeypatch):
+    run(lambda i: None, 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    affinities.processors.append(0)
+    run(lambda i: None, 2)
+    assert [allowed for _, allowed in affinities.given] == 2 * [{0, 2, 3}] + 2 * [{1}]
+
+
 def test_helpers_work_where_nobody_may_move_them(affinities, monkeypatch):
     def forbidden(*affinity):
         affinities.given.append(affinity)

@@ -202,3 +202,16 @@ def test_the_place_of_an_extreme_among_more_numbers_than_float32_can_count(name)
     (d,) = mg.grad(getattr(mg, name)(tensor), tensor)
     assert d.data[-5] == 1.0
     assert d.data.sum() == 1.0
+
+
+@pytest.mark.parametrize("exponent", [-60, -20, 20, 60])
+@pytest.mark.parametrize(("name", "degree"), [("sum", 1), ("mean", 1), ("max", 1), ("min", 1), ("var", 2), ("std", 1)])
+def test_numbers_times_a_power_of_two(name, degree, exponent):
+    """Nothing is rounded, so none is too small or too large to be what it is. Slopes are of one degree less."""
+    x, factor = randn(5, 4).astype("float32"), np.float32(2.0**exponent)
+    results = []
+    for tensor in (leaf(x), leaf(x * factor)):
+        out = getattr(mg, name)(tensor, axis=0)
+        results.append([out.data, *(d.data for d in mg.grad(out, tensor, cotangent(out)))])
+    for i, (plain, scaled) in enumerate(zip(*results, strict=True)):
+        np.testing.assert_array_equal(scaled, plain * factor ** (degree - i), strict=True)

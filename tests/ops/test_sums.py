@@ -101,6 +101,17 @@ def test_error_bound(layout, equal):
         assert_accurate(add_up(view(x), axis, keepdims), view(x), axis, keepdims=keepdims)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_error_bound_of_complex_numbers(layout):
+    """Of each part."""
+    shape, view, axis = LAYOUTS[layout]
+    x = np.full(shape, TENTH)
+    total = add_up(view(x.astype("complex64") * (1 - 1j)), axis)
+    assert total.dtype == np.complex64
+    assert_accurate(total.real, view(x), axis)
+    assert_accurate(-total.imag, view(x), axis)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("equal", [True, False], ids=["equal", "drawn"])
 @pytest.mark.parametrize("columns", [1, 3])

@@ -122,7 +122,11 @@ RECORDS = {
             },
         ),
         definition=_leaky,
-        samples=_samples(distinct) | {"slope": sample(distinct(2, 3), negative_slope=0.25)},
+        samples=_samples(distinct)
+        | {
+            "slope": sample(distinct(2, 3), negative_slope=0.25),
+            "steeper-below": sample(distinct(2, 3), negative_slope=3.0),
+        },
         analytic=False,
         torch=lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
         elementwise=Elementwise(tied, lambda g, x: (np.where(x > 0, g, 0.01 * g),)),
