@@ -1,9 +1,13 @@
 """What users of an installation meet first: ``python -m minigrad``, and ``minigrad.models`` beside a models.py."""
 
+import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 import minigrad as mg
 import minigrad.models
@@ -49,6 +53,30 @@ def test_both_names_of_the_nets_give_the_same():
     assert minigrad.models is models
     assert sys.modules["minigrad.models.resnet"] is models.resnet
     assert set(models.__all__) <= set(vars(minigrad.models))
+
+
+@pytest.mark.parametrize("way", ["a link to the project", "a link to the nets", "a relative path", "a way back"])
+def test_the_nets_are_loaded_once_whatever_path_leads_to_them(way, tmp_path, monkeypatch):
+    """Two copies of a class would be two classes."""
+    link = tmp_path / "linked"
+    link.symlink_to(house.ROOT / "models" if "nets" in way else house.ROOT)
+    folder = {
+        "a link to the project": link / "models",
+        "a link to the nets": link,
+        "a relative path": Path(os.path.relpath(house.ROOT / "models")),
+        "a way back": house.ROOT / "tests" / ".." / "models",
+    }[way]
+    monkeypatch.setattr(models, "__spec__", spec_from_file_location("models", folder / "__init__.py"))
+    spec = spec_from_file_location("probe", house.ROOT / "minigrad" / "models.py")
+    before = set(sys.modules)
+    try:
+        sys.modules["probe"] = probe = module_from_spec(spec)
+        spec.loader.exec_module(probe)
+        assert sys.modules["probe"] is models
+        assert sys.modules["probe.plain"] is models.plain
+    finally:
+        for name in set(sys.modules) - before:
+            del sys.modules[name]
 
 
 PROGRAM = """

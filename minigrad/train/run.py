@@ -159,7 +159,9 @@ class Run:
             tree["optimizer"] = self.optimizer.at_present(tree["optimizer"])
             if isinstance(tree["since"], dict) and "wrong" in tree["since"]:  # an earlier version's only metric
                 tree["since"]["batch_error"] = tree["since"].pop("wrong")
-            was, now = tree["config"] | {"generators": list(tree["generators"])}, self.config
+            was, now = tree["config"], self.config
+            if now["generators"] == list(self.generators):  # and no setting of config has this name
+                was = was | {"generators": list(tree["generators"])}
             was = {name: now[name] for name in LATER if name not in was} | was
             if was == now:
                 self._check(tree)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minigrad.data import DataLoader, Digits, Subset, fetch, split
+from minigrad.data import DataLoader, Digits, Subset, TensorDataset, fetch, split
+from minigrad.data.images import ByteImages
 from minigrad.data.transforms import (
     CenterCrop,
     ColorJitter,
@@ -149,12 +150,102 @@ def test_a_part_of_a_part_has_the_classes_and_the_images_of_the_whole(make):
             assert_array_equal(each[:][0], whole[wanted][0], strict=True)
 
 
+class Inverted(Subset):
+    """Some of the images, with black and white exchanged."""
+
+    def __getitem__(self, index):
+        images, labels = super().__getitem__(index)
+        return 1 - images, labels
+
+
+@pytest.mark.parametrize("kinds", list(itertools.product([Subset, Inverted], repeat=3)))
+def test_a_part_of_a_part_of_a_derived_class_is_asked_of_that_class(kinds):
+    """At whatever place it is among the parts."""
+    digits = Digits()
+    part, images, places = digits, digits.images, [np.arange(9, 99), [50, 3, -1, 7], [2, 0]]
+    for kind, chosen in zip(kinds, places, strict=True):
+        part = kind(part, chosen)
+        images = 1 - images[chosen] if kind is Inverted else images[chosen]
+        assert_array_equal(part[:][0], images, strict=True)
+    rest, held = split(part, 1, 0)
+    for half in (rest, held):
+        assert_array_equal(half[:][0], images[half.indices], strict=True)
+
+
 def test_split_moves_a_given_generator_on():
     """The second split from one Generator is another; the first is that of the seed."""
     rng = np.random.default_rng(5)
     first, second, of_seed = (split(Digits(), 144, source)[1].indices for source in (rng, rng, 5))
     assert_array_equal(first, of_seed, strict=True)
     assert len(np.intersect1d(first, second)) < 40  # 14 on average
+
+
+# Arrays --------------------------------------------------------------------------------------
+
+
+class Own(np.ndarray):
+    """A class of arrays of one's own."""
+
+
+def mapped(array, path):
+    np.save(path, array)
+    return np.load(path, mmap_mode="r")
+
+
+KINDS = {
+    "in a file": mapped,
+    "in a file that may be written": lambda array, path: np.lib.format.open_memmap(
+        path, "w+", array.dtype, array.shape
+    ),
+    "derived": lambda array, path: array.view(Own),
+    "masked": lambda array, path: np.ma.masked_array(array, array > 5),
+    "read-only": lambda array, path: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
+    "in Fortran's order": lambda array, path: np.asfortranarray(array),
+    "backwards": lambda array, path: array[::-1],
+    "of the other byte order": lambda array, path: array.astype(array.dtype.newbyteorder()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_data_set_takes_arrays_of_every_kind(kind, tmp_path):
+    """As inputs, as targets, as both, and as the indices of a part."""
+    make = lambda array: KINDS[kind](array, tmp_path / "x.npy")  # noqa: E731
+    plain = np.arange(2, 14).reshape(6, 2), np.arange(6)
+    for own in itertools.product([True, False], repeat=2):
+        given = [make(array.copy()) if mine else array for array, mine in zip(plain, own, strict=True)]
+        if "written" in kind:
+            for array, values in zip(given, plain, strict=True):
+                array[...] = values
+        dataset = TensorDataset(*given)
+        for index in (2, slice(1, 4), np.array([5, 0]), make(np.arange(4))[2:]):
+            for part, array in zip(dataset[index], given, strict=True):
+                assert_array_equal(part, array[index])
+        for part, array in zip(next(iter(DataLoader(dataset, 6))), given, strict=True):
+            assert_array_equal(part, array)
+    pixels = make(np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1))
+    assert_array_equal(ByteImages(pixels, np.arange(6))[:][0], np.asarray(pixels) / np.float32(255))
+    indices = make(np.arange(6))
+    assert_array_equal(Subset(Digits(), indices)[:][0], Digits().images[np.asarray(indices)], strict=True)
+
+
+@pytest.mark.parametrize("kind", [Digits, Tiny10, Tiny100, TinyMNIST, TinyFashion])
+@pytest.mark.parametrize("train", [True, False])
+def test_arrays_of_a_data_set_may_be_written_and_are_its_own(kind, train, tmp_path):
+    """So that images can be changed in place; what is read from a file again is as it was."""
+    if kind is not Digits:
+        write(kind, tmp_path, [1, 2], [3])
+    make = lambda: kind(train) if kind is Digits else kind(tmp_path, train)  # noqa: E731
+    data, before = make(), make()
+    for name in ("images", "labels"):
+        array, other = getattr(data, name), getattr(before, name).copy()
+        assert array.flags.writeable, name
+        array[0] = 7
+        assert_array_equal(getattr(before, name), other, strict=True)
+        assert_array_equal(getattr(make(), name), other, strict=True)
+    for part in (data, Subset(data, [0])):
+        images, labels = part[:1] if part is data else part[:]
+        assert (images[0] == (7 if kind is Digits else np.float32(7) / np.float32(255))).all()
+        assert labels[0] == 7
 
 
 # Folders -------------------------------------------------------------------------------------
@@ -182,3 +273,27 @@ def test_a_root_may_begin_at_the_users_home(as_path, tmp_path, monkeypatch):
     sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     monkeypatch.setitem(fetch.REGISTRY, "a.bin", (3, sha256, "-"))
     assert fetch.retrieve("a.bin", root) == tmp_path / "mine" / "a.bin"
+
+
+def test_an_empty_root_is_the_folder_where_one_is(tmp_path, monkeypatch):
+    """As ".", and not as none at all, which is the cache."""
+    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    entry = (3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "-")
+    monkeypatch.setitem(fetch.REGISTRY, "a.bin", entry)
+    for kind in (Tiny10, Tiny100, TinyMNIST, TinyFashion):
+        write(kind, tmp_path / "here", [1, 2], [3])
+        write(kind, tmp_path / "cache", [4, 5], [6])
+    for folder in ("here", "cache"):
+        (tmp_path / folder / "a.bin").write_bytes(b"abc")
+    for empty in ("", ".", Path()):
+        assert fetch.cache(empty) == Path()
+        assert fetch.retrieve("a.bin", empty) == Path("a.bin")
+        for kind in (Tiny10, Tiny100, TinyMNIST, TinyFashion):
+            assert kind(empty).labels.tolist() == [1, 2]
+            assert kind(empty, download=True).labels.tolist() == [1, 2]
+        with monkeypatch.context() as patch:
+            patch.setattr(fetch, "retrieve", lambda file, root=None: None)
+            for name, (folder, *_) in fetch.DATA_SETS.items():
+                assert fetch.fetch(name, empty) == Path(folder)

@@ -333,6 +333,26 @@ def test_it_says_how_long_it_will_take(monkeypatch, capsys, shards):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("option", ["", "--subset 20", "--subset 130"])
+@pytest.mark.parametrize("split", ["", "--split"])
+@pytest.mark.parametrize("every", ["", "--evaluate-every 1", "--evaluate-every 7"])
+def test_it_counts_the_images_of_all_tests_in_each_step(fitted, monkeypatch, option, split, every):
+    """Whatever sets the time between two tests: they take 60 images, and 15 more where some are held out."""
+    told = []
+    monkeypatch.setattr(cifar10, "announce", lambda net, rates, options, evaluated, title: told.append(evaluated))
+    steps = fitted("--depth", "8", *option.split(), *split.split(), *every.split())[2]["evaluate_every"]
+    assert steps == (int(every.split()[1]) if every else 1 if option == "--subset 20" else 2)
+    assert told == [(75 if split else 60) / steps]
+
+
+def test_only_nets_of_110_layers_and_more_begin_slowly():
+    options = cifar10.parse([])
+    for options.depth in range(8, 1220, 6):
+        sgd = mg.optim.SGD([mg.nn.Parameter([1.0])], 0.1)
+        cifar10.schedule(options, sgd)
+        assert sgd.lr == pytest.approx(0.01 if options.depth >= 110 else 0.1), options.depth
+
+
 def test_110_layers_begin_slowly(fitted):
     schedule = fitted("--depth", "110")[2]["schedule"]
     assert rates(schedule, [0, 400]) == pytest.approx([0.01, 0.01])
@@ -386,6 +406,20 @@ def test_only_training_images_are_augmented_and_make_the_mean(fitted, root):
     for image in seen[:3]:  # each is a crop of one of them, or of its mirror image
         distances = [abs(crops - view).mean((3, 4, 5)).min() for view in (image, image[:, ::-1])]
         assert min(distances) < 1e-6
+
+
+@pytest.mark.parametrize("subset", [[], ["--subset", "3"], ["--subset", "1"], ["--subset", "500"]])
+@pytest.mark.parametrize("split", [[], ["--split"]])
+def test_the_mean_is_that_of_the_images_that_are_trained_on(fitted, root, subset, split):
+    _, batches, settings = fitted("--depth", "8", *subset, *split)
+    images = batches.dataset[np.arange(len(batches.dataset))][0]
+    assert len(images) == min(int(subset[1]) if subset else 500, 135 if split else 150)
+    mean = images.mean(0, dtype=np.float64)
+    options = cifar10.parse(["--root", str(root), *subset, *split])
+    assert_allclose(cifar10.datasets(options)["mean"], mean, rtol=1e-6)
+    for name, loader in settings["evaluate_on"].items():
+        ((seen, _),) = loader
+        assert_allclose(seen, loader.dataset[np.arange(len(seen))][0] - mean, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(

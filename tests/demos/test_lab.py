@@ -120,3 +120,19 @@ def test_segments_apply_each_block_once_and_in_order(n):
             assert_array_equal(blocks(x).data, y.data, strict=True)
     for got, expected in zip(*results, strict=True):
         assert_array_equal(got, expected, strict=True)
+
+
+@pytest.mark.parametrize("n", [1, 10, 12, 21])
+def test_a_block_that_takes_the_place_of_another_is_called(n):
+    """Wherever it is put, before the first call and after it; one that is added at the end, too."""
+    seen, x = [], mg.Tensor(np.array([3.0]))
+    for called in (False, True):
+        for place in range(n):
+            blocks = lab.Segments(*(Step(i, seen) for i in range(n)))
+            if called:
+                blocks(x)
+            blocks[place] = Step(100, seen)
+            blocks.layers.append(Step(200, seen))
+            seen.clear()
+            blocks(x)
+            assert seen == [*range(place), 100, *range(place + 1, n), 200]

@@ -81,3 +81,24 @@ def test_what_is_turned_is_counted_alike(kind):
         one, other = summary(make(**settings), (9, 12, 4)).rows[0], summary(make(**turned), (12, 9, 4)).rows[0]
         assert (one.parameters, one.macs) == (other.parameters, other.macs), settings
         assert one.shape == (other.shape[1], other.shape[0], other.shape[2])
+
+
+class Merged(nn.Module):
+    """A net that treats what lies along the first axes of its input, as the frames of films, as images."""
+
+    def __init__(self, layer, axes):
+        self.layer, self.axes = layer, axes
+
+    def forward(self, x):
+        return self.layer(x.reshape(-1, *x.shape[self.axes :]))
+
+
+@pytest.mark.parametrize("draw", [conv, same, transposed, pool, "linear"])
+@pytest.mark.parametrize("merged", [(), (1,), (6,), (2, 3)])
+def test_every_image_is_counted_where_other_axes_are_merged_into_theirs(draw, merged):
+    for seed in range(5):
+        layer, _, _, macs = draw(np.random.default_rng(seed)) if callable(draw) else (nn.Linear(4, 6, rng=0), 0, 0, 24)
+        shape = (9, 11, 4) if callable(draw) else (4,)
+        (row,) = summary(Merged(layer, 1 + len(merged)), (*merged, *shape)).rows
+        assert row.macs == int(np.prod(merged)) * macs, layer
+        assert eval(row.formula or "0") == row.macs

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import minigrad as mg
 import models
 from minigrad import nn
 from models import plain_net, residual_net
 from models.legacy import todays_path
 from models.plain import PlainBlock, conv_bn
+from models.preact import PreactBlock
 from models.predict import predict
 from models.pretrained import load_torch, to_torch
 from models.resnet import BasicBlock, Bottleneck
@@ -187,6 +189,19 @@ def test_a_shortcut_fits_whatever_changes(kind, option, stride):
                 assert_array_equal(np.asarray(getattr(way, "data", way)), expected, strict=True)
             unchanged = option != "C" and (c_out, stride) == (4, 1)
             assert isinstance(block.downsample, nn.Identity) == unchanged
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("c_out", [4, 5, 8])
+def test_the_shortcut_of_a_preact_block_begins_at_the_first_relu_wherever_it_changes_the_shape(stride, c_out):
+    """The maps alone, the channels alone, or both; where nothing changes, it is the identity."""
+    x = np.random.default_rng(0).standard_normal((2, 7, 8, 4)).astype("float32")
+    block = PreactBlock(functools.partial(conv_bn, rng=0), 4, c_out, stride).eval()
+    block.bn1.running_mean.data[...] = 0.25
+    block.conv2.weight.data[...] = 0  # F is 0
+    way = x if (c_out, stride) == (4, 1) else np.maximum(block.bn1(mg.Tensor(x)).data, 0)
+    expected = np.pad(way[:, ::stride, ::stride], [(0, 0)] * 3 + [(0, c_out - 4)])
+    assert_array_equal(block(mg.Tensor(x)).data, expected, strict=True)
 
 
 @pytest.mark.parametrize("kind", [PlainBlock, BasicBlock, Bottleneck])

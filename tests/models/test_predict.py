@@ -216,6 +216,29 @@ def test_photos_of_all_kinds_are_read_as_rgb(picture, suffix, save, expected, tm
     assert abs(photo.astype(int) - expected).max() <= (suffix == "jpg")
 
 
+def see_through(picture):
+    """Make the black pixels of a picture transparent."""
+    picture = picture.copy()
+    picture.putalpha(picture.convert("L").point(lambda level: 255 if level else 0))
+    return picture
+
+
+def sixteen_bits(picture):
+    return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+
+
+#: Kinds of pictures, as they are made of one in RGB; some have transparent pixels, by alpha or by a colour.
+KINDS = {mode: (lambda picture, mode=mode: picture.convert(mode), {}) for mode in ("RGB", "L", "LA", "P", "RGBA")}
+KINDS |= {f"{mode} with a key": (KINDS[mode][0], {"transparency": 0}) for mode in ("L", "P")}
+KINDS |= {
+    "RGB with a key": (lambda picture: picture, {"transparency": (0, 0, 0)}),
+    "RGB with alpha": (see_through, {}),
+    "grey with alpha": (lambda picture: see_through(picture).convert("LA"), {}),
+    "16 bits": (sixteen_bits, {}),
+    "16 bits with a key": (sixteen_bits, {"transparency": 0}),
+}
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_that_was_taken_sideways_is_turned(orientation, tmp_path):
     upright = np.zeros((2, 3, 3), np.uint8)
@@ -234,6 +257,12 @@ def test_a_photo_that_was_taken_sideways_is_turned(orientation, tmp_path):
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "photo.png", exif=exif)
     assert_array_equal(read_photo(tmp_path / "photo.png"), upright)
+    for kind, (convert, save) in KINDS.items():
+        for name, pixels, tag in (("turned", stored, {"exif": exif}), ("upright", upright, {})):
+            convert(Image.fromarray(np.ascontiguousarray(pixels))).save(tmp_path / f"{name}.png", **save, **tag)
+        turned, straight = (read_photo(tmp_path / f"{name}.png") for name in ("turned", "upright"))
+        assert_array_equal(turned, straight, strict=True, err_msg=kind)
+        assert (straight[0, 0] != straight[1, 1]).any()
 
 
 def test_what_is_no_picture_is_named(tmp_path):

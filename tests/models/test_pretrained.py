@@ -538,7 +538,7 @@ def keras_logits(w, images):
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """Write a package of the right form with random weights, in three shards; return (folder, weights)."""
+    """Write a package of the right form with random weights, in 13 shards; return (folder, weights)."""
     rng = np.random.default_rng(0)
     weights = {}
     for name, shape in keras_shapes().items():
@@ -552,10 +552,10 @@ def package(tmp_path_factory):
     (folder / "ResNet50").mkdir(parents=True)
     (folder / "assets").mkdir()
     data = b"".join(weights[name].tobytes() for name in order)
-    size = 14_000_002  # shards end in the middle of arrays, and of numbers
-    paths = []
-    for i, start in enumerate(range(0, len(data), size)):
-        paths.append(f"group1-shard{i + 1}of8.bin")
+    size = 8_000_002  # shards end in the middle of arrays, and of numbers
+    starts, paths = range(0, len(data), size), []
+    for start, i in zip(starts, [10, *range(9, 0, -1), *range(11, 20)], strict=False):  # the manifest says their order
+        paths.append(f"group1-shard{i}of{len(starts)}.bin")
         (folder / "ResNet50" / paths[-1]).write_bytes(data[start : start + size])
     entries = [{"name": name, "shape": list(weights[name].shape), "dtype": "float32"} for name in order]
     manifest = [{"paths": paths, "weights": entries}]

@@ -300,6 +300,23 @@ def test_it_is_computed_in_float64_and_rounded_once():
     assert isinstance(folded.bias, nn.Parameter)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "longdouble"])
+@pytest.mark.parametrize("layer", [partial(nn.Linear, 3, 2), partial(nn.Conv2d, 3, 2, 1)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_it_keeps_the_digits_of_every_dtype(layer, bias, dtype):
+    """Thirds and sevenths have all the digits that a dtype holds: weights and bias are right to its last ones."""
+    net = nn.Sequential(layer(bias=bias, rng=0, dtype=dtype), nn.BatchNorm2d(2, dtype=dtype))
+    for i, value in enumerate([*net.parameters(), *net.buffers()], 3):
+        value.data[...] = (1 + np.arange(value.data.size).reshape(value.data.shape) % 4) / np.asarray(i, dtype)
+    wide = {name: value.astype("longdouble") for name, value in net.state_dict().items()}
+    scale = wide["1.weight"] / np.sqrt(wide["1.running_var"] + np.longdouble(net[1].eps))
+    shift = wide["1.bias"] + (wide.get("0.bias", 0) - wide["1.running_mean"]) * scale
+    folded = nn.fold_batch_norm(net)[0]
+    for found, expected in ((folded.weight.data, wide["0.weight"] * scale), (folded.bias.data, shift)):
+        assert found.dtype == dtype
+        assert_allclose(found.astype("longdouble"), expected, rtol=0, atol=4 * np.finfo(dtype).eps)
+
+
 def test_a_folded_net_can_be_saved_and_loaded():
     net = lived_in(cifar_resnet(8))
     folded, other = nn.fold_batch_norm(net), nn.fold_batch_norm(cifar_resnet(8, rng=5))

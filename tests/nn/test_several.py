@@ -65,6 +65,32 @@ def test_modes_are_restored_where_models_share_layers(modes):
         assert [*(layer.training for layer in layers), body[0].training] == [*modes, modes[0]]
 
 
+def first_paths(module, path="", seen=()):
+    """Return the path at which a walk from part to part, in their order, meets each Module first."""
+    found = {} if id(module) in seen else {id(module): path}
+    for name, part in module.named_children() if found else ():
+        found |= first_paths(part, f"{path}.{name}" if path else name, {*seen, *found})
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_shared_module_has_the_path_at_which_it_comes_first(seed):
+    """Whatever is shared at whatever depths: the paths of states are those of a walk in order."""
+    rng = np.random.default_rng(seed)
+    parts = [nn.Linear(1, 1, rng=0), nn.BatchNorm2d(1), nn.ReLU(), nn.Linear(1, 1, rng=1)]
+    for _ in range(6):
+        chosen = [parts[i] for i in rng.integers(len(parts), size=3)]
+        parts.append(nn.Sequential(*chosen))
+    net = nn.Sequential(*(parts[i] for i in rng.permutation(len(parts))), parts[0])
+    paths = first_paths(net)
+    assert [(id(module), path) for path, module in net.named_modules()] == list(paths.items())
+    for kind in (net.named_parameters, net.named_buffers):
+        owned = {f"{paths[id(m)]}.{name}": v for m in parts[:4] for name, v in getattr(m, kind.__name__)()}
+        assert dict(kind()) == owned
+    expected = {name for kind in (net.named_parameters, net.named_buffers) for name, _ in kind()}
+    assert set(net.state_dict()) == expected
+
+
 # State ---------------------------------------------------------------------------------------
 
 

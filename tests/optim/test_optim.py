@@ -141,6 +141,13 @@ def test_multi_step_drops_at_its_milestones():
     assert_allclose(rates(MultiStepLR(sgd, [4, 2]), 6), [0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
 
+@pytest.mark.parametrize("milestones", [[2, 2], [2, 2, 2, 4], [1, 3, 1], [0], [0, 0, 5], np.array([3, 3]), []])
+def test_each_milestone_counts_also_where_several_are_one_iteration(milestones):
+    sgd = SGD([Parameter([1.0])], 0.5)
+    expected = [0.5 * 0.1 ** sum(m <= i for m in milestones) for i in range(7)]
+    assert_allclose(rates(MultiStepLR(sgd, milestones), 7), expected)
+
+
 def test_warm_up_then_another_schedule():
     sgd = SGD([Parameter([1.0])], 0.4)
     assert_allclose(rates(Warmup(MultiStepLR(sgd, [5], gamma=0.5), 4), 7), [0.1, 0.2, 0.3, 0.4, 0.4, 0.2, 0.2])

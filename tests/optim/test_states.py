@@ -1,5 +1,7 @@
 """What an optimizer or a schedule holds: shared with no state, of any layout, at any step, and 0 where 0 was set."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -257,6 +259,72 @@ def test_a_step_does_not_depend_on_the_layout(kind, blocks, monkeypatch):
     for layout in LAYOUTS.values():
         for given in ((layout,), (np.copy, layout), (np.copy, np.copy, layout), (layout,) * 3):
             assert_array_equal(run(*given), expected, strict=True)
+
+
+# Numbers that are too large, or none -----------------------------------------------------------
+
+
+class Adds(Optimizer):
+    """A rule of a user, which adds what a function makes of the gradient."""
+
+    def __init__(self, params, function):
+        super().__init__(params, lr=0.1)
+        self.function = function
+
+    def update(self, w, g, *, lr):
+        w += self.function(g)
+
+
+ERRORS = {
+    "over": ("overflow", lambda g: g * np.float32(1e30), 1e30),
+    "divide": ("divide by zero", lambda g: 1 / (g * 0), 1.0),
+    "invalid": ("invalid value", lambda g: g - g, np.inf),
+}
+
+
+@pytest.mark.parametrize("way", ["raise", "warn", "ignore"])
+@pytest.mark.parametrize("kind", [*RULES, "Adds"])
+def test_of_floating_point_errors_in_a_step_numpy_says_what_it_was_asked_to(kind, way):
+    """Of each of them, but of underflow nothing: that of a slot is no mistake."""
+
+    def step(start, g, function=abs):
+        w = Parameter(np.float32([start, start]))
+        mine = Adds([w], function) if kind == "Adds" else optimizer(kind, [w])
+        mine.lr, w.grad = 1e10, mg.Tensor(np.float32([g, g]))
+        mine.step()
+
+    for error, (said, function, g) in ERRORS.items():
+        if error == "divide" and kind != "Adds":
+            continue
+        start, g = (1.0, g) if kind == "Adds" else (np.inf, np.inf) if error == "invalid" else (1.0, 3e38)
+        with np.errstate(**{"all": "ignore", error: way}), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if way == "raise":
+                with pytest.raises(FloatingPointError, match=said):
+                    step(start, g, function)
+            else:
+                step(start, g, function)
+        assert any(said in str(warning.message) for warning in caught) == (way == "warn"), error
+    with np.errstate(all="raise"):
+        step(0.0, 1e-40, lambda g: g * np.float32(1e-3))
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_step_in_float32_is_that_in_float64_wherever_its_results_fit(kind):
+    """For gradients of all sizes whose slots fit into float32, late in a run, where Adam corrects no more."""
+    for g in (*10.0 ** np.arange(-14, 20), 3e19, 5e20):
+        found = []
+        for dtype in ("float32", "float64"):
+            w = Parameter(np.zeros(2, dtype))
+            mine = optimizer(kind, [w])
+            state = mine.state_dict() | {name: [np.zeros(2, dtype)] for name in mine.slots}
+            mine.load_state_dict(state | ({"t": [99_999]} if "t" in state else {}))
+            w.grad = mg.Tensor(np.array([g, -g], dtype))
+            with np.errstate(over="raise", invalid="raise"):
+                mine.step()
+            found.append([w.data, *(mine.state_dict()[name][0] for name in mine.slots)])
+        for narrow, wide in zip(*found, strict=True):
+            assert_allclose(narrow, wide, rtol=1e-5, err_msg=f"a gradient of {g}")
 
 
 # Zero is a number ----------------------------------------------------------------------------

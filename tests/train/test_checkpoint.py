@@ -1,6 +1,7 @@
 """save and load: trees come back as they were, and no crash, kill, full disk or stranger's file does harm."""
 
 import errno
+import itertools
 import os
 import pickle
 import signal
@@ -448,6 +449,22 @@ def test_a_link_stays_a_link(tmp_path, exists):
     save(link, [2])
     assert link.is_symlink()
     assert (load(target), load(link)) == ([2], [2])
+    assert os.listdir(tmp_path / "store") == ["7.safetensors"]
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_of_links_in_a_row_each_stays_a_link(tmp_path, n, absolute):
+    """Each leads to the next, from folder to folder, and the last one to the file."""
+    places = [tmp_path / str(i) / "latest" for i in range(n)] + [tmp_path / "store" / "7.safetensors"]
+    for place in places:
+        place.parent.mkdir()
+    for link, leads_to in itertools.pairwise(places):
+        link.symlink_to(leads_to if absolute else os.path.relpath(leads_to, link.parent))
+    for i, path in enumerate(places):
+        save(path, [i])
+        assert [place.is_symlink() for place in places] == [True] * n + [False]
+        assert load(places[-1]) == load(places[0]) == [i]
     assert os.listdir(tmp_path / "store") == ["7.safetensors"]
 
 

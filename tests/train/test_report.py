@@ -91,6 +91,18 @@ def test_the_log_begins_with_the_history_and_is_complete_after_each_record(tmp_p
     assert os.listdir(log.parent) == ["log.jsonl"]
 
 
+@pytest.mark.parametrize("left", ["", '{"iteration": 999}\n', '{"iteration": 10}\n{"torn'])
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_nothing_of_an_earlier_log_is_left(tmp_path, left, n):
+    """However long the history of the run is: a new run has none."""
+    log, history = tmp_path / "log.jsonl", [record(i) for i in range(1, n + 1)]
+    log.write_text(left)
+    with Report(40, history, log=log, quiet=True) as report:
+        assert read_log(log) == [record(i) for i in range(1, n + 1)]
+        report.add(record(n + 1), 0)
+    assert read_log(log) == [record(i) for i in range(1, n + 2)]
+
+
 def test_an_incomplete_last_line_of_a_log_is_left_out(tmp_path):
     log = tmp_path / "log.jsonl"
     text = "".join(json.dumps(record(i)) + "\n" for i in (1, 2))
@@ -164,6 +176,21 @@ def test_a_figure_can_be_drawn_of_few_records(tmp_path, figures):
     assert [line.get_label() for line in figures[1].axes[1].lines] == ["batch"]
 
 
+def test_errors_of_any_run_are_drawn_whichever_is_the_first(tmp_path, monkeypatch):
+    """One has no records yet, one measures no errors, and one measures only a training error."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (figures.append(self), path.touch()))
+    losses = [{"iteration": i, "loss": 1.0, "test_loss": 2.0} for i in (1, 2)]
+    runs = {"begun": [], "losses": losses, "net": [record(1, test=0.5)], "batch": [record(1)]}
+    for i in range(len(runs)):
+        order = [*runs][i:] + [*runs][:i]
+        curves({name: runs[name] for name in order}, tmp_path / "a.png")
+        lines = {line.get_label(): list(line.get_ydata()) for line in figures[-1].axes[1].lines}
+        assert lines == {"net batch": [90.0], "net test": [50.0], "batch batch": [90.0]}, order
+
+
 def test_the_live_figure_is_drawn_with_each_record(tmp_path, figures):
     with Report(40, [record(1)], title="net", figure=tmp_path / "live.png") as report:
         report.add(record(2), 0)
@@ -208,6 +235,22 @@ def test_show_saves_the_figures_where_there_is_no_display(pyplot, tmp_path, caps
     show()
     assert capsys.readouterr().out == "figure: runs/waves/1.png\nfigure: runs/waves/2.png\n"
     assert {path.read_bytes()[:4] for path in (tmp_path / "runs/waves").iterdir()} == {b"\x89PNG"}
+
+
+@pytest.mark.parametrize("closed", [[1], [2], [1, 2], [1, 3], [1, 2, 3, 12]])
+def test_show_saves_the_figures_that_are_open_under_their_numbers(pyplot, tmp_path, monkeypatch, closed):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (drawn.append(self.number), path.touch()))
+    for number in (12, 3, 7):
+        pyplot.figure(number)
+    for number in closed:
+        pyplot.close(number)
+    show()
+    left = [number for number in (1, 2, 3, 7, 12) if number not in closed]
+    assert drawn == left
+    assert {path.name for path in (tmp_path / "runs/waves").glob("*")} == {f"{number}.png" for number in left}
 
 
 def test_show_opens_windows_where_there_is_a_display(pyplot, tmp_path, capsys, monkeypatch):

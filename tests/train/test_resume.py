@@ -229,9 +229,10 @@ def test_a_schedule_of_another_optimizer_is_refused():
 class Branches(nn.Module):
     """Dropout and Generators in lists, one of them named as the list of a Sequential; and a list in a list."""
 
-    def __init__(self):
-        self.layers = [nn.Dropout(0.5, rng=1), nn.Linear(64, 10, rng=0)]
-        self.sources = [[np.random.default_rng(2)], (np.random.default_rng(3), [nn.Dropout(0.5, rng=4)])]
+    def __init__(self, bits):
+        rng = [np.random.Generator(bits(seed)) for seed in range(4)]
+        self.layers = [nn.Dropout(0.5, rng=rng[0]), nn.Linear(64, 10, rng=0)]
+        self.sources = [[rng[1]], (rng[2], [nn.Dropout(0.5, rng=rng[3])])]
 
     def forward(self, x):
         for layer in (self.sources[1][1][0], *self.layers):
@@ -239,11 +240,15 @@ class Branches(nn.Module):
         return x
 
 
-def test_layers_that_draw_in_lists_are_resumed(tmp_path):
-    """A list named `layers` was taken for that of a Sequential of earlier versions: a run refused its checkpoint."""
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_layers_that_draw_in_lists_are_resumed(bits, tmp_path):
+    """From Generators of any kind.
+
+    A list named `layers` was taken for that of a Sequential of earlier versions: a run refused its checkpoint.
+    """
 
     def fit(iterations, **options):
-        net = nn.Sequential(nn.Flatten(), Branches())
+        net = nn.Sequential(nn.Flatten(), Branches(bits))
         batches = DataLoader(Subset(Digits(), range(24)), 8, rng=5)
         mg.train.fit(net, batches, optimizer=optim.SGD(net.parameters(), 0.1), iterations=iterations, **options)
         return [
@@ -285,3 +290,19 @@ def test_the_settings_of_a_job_are_compared(tmp_path):
     job.sets = {"test": DataLoader(Subset(Digits(), range(100, 160)), 32, rng=7)}
     with pytest.raises(ValueError, match="is of another run: seed of test was 6, is 7; give the same settings"):
         job.fit(resume=True)
+
+
+@pytest.mark.parametrize("name", sorted(GOOD["config"]))
+def test_a_setting_of_config_may_have_the_name_of_one_of_fits_own(name, tmp_path):
+    """It is saved and compared as any other."""
+
+    def run(value):
+        small = Small()
+        return Run(small.net, small.batches, small.sets, small.sgd, small.schedule, ["error"], {name: value})
+
+    first = run("sharp")
+    first.save(tmp_path / "run")
+    run("sharp").load(tmp_path / "run")
+    assert mg.load(tmp_path / "run")["config"][name] == "sharp"
+    with pytest.raises(ValueError, match=f"is of another run: {name} was 'sharp', is 'blurred'; give"):
+        run("blurred").load(tmp_path / "run")
