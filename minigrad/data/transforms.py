@@ -553,7 +553,8 @@ def _narrow(x: Array, images: Array) -> Array:
     if images.dtype.kind not in "iu":
         return x.astype(images.dtype)
     x, top = np.rint(x), images.dtype.type(np.iinfo(images.dtype).max)  # as a float, that of 64 bits is rounded up
-    return np.where(x < top, x, 0).astype(images.dtype) + (x >= top) * top
+    pixels: Array = np.where(x < top, x, 0).astype(images.dtype) + (x >= top) * top
+    return pixels
 
 
 def _top(name: str, images: Array) -> float:

@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 
 import numpy as np
 import pytest
@@ -159,6 +159,47 @@ def test_a_second_run_with_another_operator_of_the_same_name_is_refused():
     y = mg.recompute(lambda x: operators.pop()(x), random_leaf(3))
     with pytest.raises(RuntimeError, match="recompute: the second run differs from the first"):
         y.sum().backward()
+
+
+def test_a_second_run_that_was_interrupted_leaves_the_next_one_as_it_was():
+    """Each runs in a copy of the context of the first run, so that no change of a context variable stays."""
+    depth, stop = ContextVar("depth", default=0), []
+
+    def f(x):
+        depth.set(depth.get() + 1)
+        y = mg.exp(x * float(depth.get()))
+        if stop:
+            raise stop.pop()
+        return y * y
+
+    gradients = []
+    for interrupted in (False, True):
+        x = random_leaf(3)
+        y = copy_context().run(mg.recompute, f, x)
+        if interrupted:
+            stop.append(KeyboardInterrupt)
+            with pytest.raises(KeyboardInterrupt):
+                mg.grad(y, x, np.ones(3), retain_graph=True)
+        gradients.append(mg.grad(y, x, np.ones(3))[0].data)
+    np.testing.assert_array_equal(*gradients, strict=True)
+
+
+@pytest.mark.parametrize("wanted", ["input", "parameter", "both"])
+def test_what_a_segment_stores_is_discarded_whoever_wants_the_gradient(wanted):
+    """An activation is freed after the first run, also where only a parameter of f wants a gradient."""
+    w = mg.Tensor(np.ones((4, 4)), requires_grad=wanted != "input")
+    x = mg.Tensor(np.ones((3, 4)), requires_grad=wanted != "parameter")
+    activations = []
+
+    def f(x):
+        h = mg.exp(x @ w)
+        activations.append(weakref.ref(h.data))
+        return mg.tanh(h * h)
+
+    y = mg.recompute(f, x)
+    gc.collect()
+    assert activations[0]() is None
+    assert y.requires_grad
 
 
 def test_a_second_run_that_is_shorter_is_refused():

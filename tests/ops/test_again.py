@@ -126,6 +126,34 @@ def test_settings_overwritten_between_forward_and_backward(create_graph, name, s
     assert results[0] == results[1]
 
 
+def read_only(value):
+    """Return a view of an array, into which nobody can write: what it shows can still be overwritten."""
+    if not isinstance(value, np.ndarray):
+        return value
+    view = value.view()
+    view.flags.writeable = False
+    return view
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample(can_be_overwritten))
+@pytest.mark.parametrize("view", [False, True], ids=["arrays", "read-only views"])
+def test_settings_overwritten_where_one_input_alone_wants_a_gradient(view, name, sample):
+    """Whichever it is. A view that is read-only may still change."""
+    for wanted in range(len(sample.inputs)):
+        results = []
+        for overwritten in (False, True):
+            inputs = [mg.Tensor(x.copy(), requires_grad=i == wanted) for i, x in enumerate(sample.inputs)]
+            args, settings = captured(sample, inputs)
+            if view and settings.get("training"):  # running statistics are written
+                return
+            given = [[*map(read_only, args)], {key: read_only(value) for key, value in settings.items()}]
+            out = getattr(mg, name)(*(given[0] if view else args), **(given[1] if view else settings))
+            if overwritten:
+                assert any([overwrite(a) for a in (*args, *settings.values())])
+            results.append(bits([out, *mg.grad(out, inputs[wanted], cotangent(out))]))
+        assert results[0] == results[1], wanted
+
+
 def has_large_settings(_, large):
     if large.numbers > 1_000_000:
         return False
