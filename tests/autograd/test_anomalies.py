@@ -125,6 +125,15 @@ def test_a_nan_that_nobody_asked_for_is_not_found(create_graph):
     assert dx.item() == (0.0 if create_graph else 5.0)  # of the twin: sqrt(3) * 0
 
 
+def test_infinities_of_both_signs_are_no_nan():
+    """Neither in a result nor in a gradient, although their sum would be one."""
+    x = mg.Tensor(np.array([np.inf, -np.inf, 1.0]), requires_grad=True)
+    with mg.detect_anomaly():
+        y = x * 2.0
+        (d,) = mg.grad(y, x, np.array([np.inf, -np.inf, 0.0]))
+    assert d.tolist() == [np.inf, -np.inf, 0.0]
+
+
 def test_a_nan_is_found_in_every_dtype_shape_and_place():
     """In the result of an operator and in a gradient, also in an imaginary part alone."""
     for dtype, shape in product(["float32", "float64", "complex64", "complex128"], [(), (1,), (2, 3), (2, 0)]):
