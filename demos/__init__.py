@@ -24,6 +24,7 @@ ORDER = [
     "preactivation",
     "classify_photo",
     "cifar10",
+    "trained",
     "gpu",
 ]
 
@@ -32,5 +33,6 @@ APART = {
     "pytorch": "it needs PyTorch",
     "classify_photo": "it needs the weights of a trained net, which are fetched first",
     "cifar10": "it needs CIFAR-10, which is fetched first",
+    "trained": "it needs CIFAR-10, which is fetched first",
     "gpu": "it needs a GPU",
 }

@@ -42,6 +42,12 @@ def step_of_resnet_20(processor: str) -> tuple[float, ...]:
     return iterations, iterations * case["sides"][0]["median"] / 3600
 
 
+def errors_of_the_quick_recipe() -> tuple[float, ...]:
+    """Return the test errors of its two seeds, in percent."""
+    logs = [ROOT / f"docs/logs/cifar10/resnet-20-quick-{seed}.jsonl" for seed in (0, 1)]
+    return tuple(100 * json.loads(log.read_text().splitlines()[-1])["test_error"] for log in logs)
+
+
 def lines_of_memory() -> tuple[float, ...]:
     """Return the largest distance of a point from its line, as a percentage of the line's rise: memory, by layers."""
     rows = re.findall(r"^ +(\d+) +(\d+) +(\d+) .*equal", (ROOT / "docs/figures/thousand_layers.txt").read_text(), re.M)
@@ -317,6 +323,17 @@ ROWS = [
             README: ["took {0} epochs: then {1} % of the test images were wrong", "over {3} iterations"],
             ANSWERS: ["ResNet-20 has a test error of {1} %", "ResNet-20 的测试误差为 {1}%"],
         },
+    ),
+    Row(
+        computed(errors_of_the_quick_recipe),
+        {
+            README: ["Two seeds ended with {0} and {1} % of the test images wrong"],
+            ANSWERS: ["ResNet-20 ends with {0} and {1} %, by the seed", "测试误差分别为 {0}% 和 {1}%"],
+        },
+    ),
+    Row(
+        computed(lambda: errors_of_the_quick_recipe()[:1]),
+        {"models/pretrained.py": ["by minigrad: {} % of the test images are wrong"]},
     ),
     Row(
         logged("cifar10/plain-20", lambda last: (100 * last["test_error"],)),

@@ -5,10 +5,12 @@ tests/docs/numbers.py says where; tests/docs/test_numbers.py compares.
 
 import importlib.util
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+from matplotlib import cbook
 
 import models
 from models import pretrained
@@ -29,11 +31,18 @@ PROSE = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
 )
 def test_a_program_runs_and_prints_what_it_says(program, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    if '"photo.jpg"' in program:
+        shutil.copy(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), "photo.jpg")
     if "net.safetensors" in program:  # what the line of PyTorch above it writes
         net = models.resnet50(stride_in="3x3", rng=1)
         models.pretrained.mg.save("net.safetensors", pretrained.to_torch(net))
     exec(compile(program, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
+    if '"photo.jpg"' in program:  # three of the words in the text, the likeliest first
+        words, shares = zip(*(line.split() for line in printed), strict=True)
+        assert len({*words} & {*re.findall(r"\w+", PROSE.partition("ten words")[2])}) == 3
+        assert sorted(shares, key=lambda share: -float(share.strip("%"))) == [*shares]
+        return
     promised = re.findall(r"print\(.*\)  # (.*)", program)
     for line, promise in zip(printed, promised, strict=True):
         if promise.startswith("about"):  # a share that depends on the processor; 6.7 and 6.9 % were seen
