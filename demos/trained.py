@@ -25,7 +25,6 @@ from minigrad import data, nn
 from minigrad.inspect import statistics
 from minigrad.typing import Array
 from models import pretrained
-from models.plain import Net
 from models.predict import predict
 
 
@@ -36,9 +35,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parser.parse_args(arguments)
     net, _, preprocess = pretrained.cifar_resnet(20)
     test = data.CIFAR10(options.root, train=False)
-    if options.quick:
-        test = data.Subset(test, np.arange(min(1000, len(test))))
-    images, labels = test[np.arange(len(test))]
+    images, labels = test[np.arange(len(test))[: 1000 if options.quick else None]]
     images = preprocess(255 * images)
     result = {
         "images": len(images),
@@ -51,7 +48,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return result
 
 
-def responses(net: Net, images: Array) -> dict[str, float]:
+def responses(net: nn.Module, images: Array) -> dict[str, float]:
     """Return the deviation of each 3x3 layer's response, by the layer's path."""
     with mg.no_grad(), statistics(net) as rows:
         net(mg.Tensor(images))
@@ -65,12 +62,13 @@ def error(net: nn.Module, images: Array, labels: Array) -> float:
     return float((scores.argmax(1) != labels).mean())
 
 
-def lesions(net: Net, images: Array, labels: Array) -> dict[str, float]:
+def lesions(net: nn.Module, images: Array, labels: Array) -> dict[str, float]:
     """Return the error without each block's F(x), by the block's path.
 
     F(x) ends with batch norm: without its scale and shift it is 0.
     """
     errors = {}
+    block: Any  # a BasicBlock, whose layers are found by their names
     for path, block in net.named_modules():
         if hasattr(block, "downsample"):
             last = block.bn2
