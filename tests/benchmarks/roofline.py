@@ -4,11 +4,14 @@ A convolution is a product of matrices and some copying. What the machine reache
 the roof: no convolution that is computed as a product is faster. For each distinct convolution of a net, forward and
 backward, the table says how many there are, how long one takes, its GFLOP/s (a multiply-add is two operations), and
 their share of the roof. The last column is the time above the roof, of all convolutions of this kind together: there
-time can be won.
+time can be won. Below it stands how much of a whole training step is spent inside products of matrices, those of the
+transforms and of sums over pixels included: BLAS computes them, and no other way of writing a step in NumPy computes
+the same products in less.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
-import models
 from minigrad import nn
 from minigrad.kernels.threads import run
+from tests.benchmarks import on_minigrad
 
 
 class Shape(NamedTuple):
@@ -101,6 +104,33 @@ def measure(shape: Shape, times: int, batch: int, repeats: int) -> Row:
     return Row(shape, times, gflop, forward, backward, gflop * len(wanted))
 
 
+def in_products(step: Callable[[], object], threads: int, repeats: int) -> tuple[float, float]:
+    """Return the median seconds of a step, and of those that each thread spends in `np.matmul`, in the mean."""
+    matmul: Any = np.matmul
+    spent: dict[int, float] = {}  # by thread, so that no two write to one entry
+
+    def timed(*arguments: Any, **settings: Any) -> Any:
+        start = time.perf_counter()
+        out = matmul(*arguments, **settings)
+        me = threading.get_ident()
+        spent[me] = spent.get(me, 0.0) + time.perf_counter() - start
+        return out
+
+    def measured() -> tuple[float, float]:
+        spent.clear()
+        start = time.perf_counter()
+        step()
+        return time.perf_counter() - start, sum(spent.values()) / threads
+
+    np.matmul = timed
+    try:
+        rounds = [measured() for _ in range(repeats + 1)]
+    finally:
+        np.matmul = matmul
+    whole, inside = np.median(rounds[1:], axis=0)
+    return float(whole), float(inside)
+
+
 def fastest(call: Callable[..., object], repeats: int, prepare: Callable[[], Any] | None = None) -> float:
     """Return the seconds of the fastest of several calls, the first not counted; what prepares each is not, either."""
     times = []
@@ -138,23 +168,31 @@ def table(rows: list[Row], peak: float) -> str:
     return "\n".join(lines)
 
 
-def nets() -> dict[str, tuple[Any, int, int]]:
-    """The nets, the size of their images, and how many there are."""
-    return {"ResNet-20": (models.cifar_resnet(20), 32, 128), "ResNet-50": (models.resnet50(), 224, 8)}
+def nets() -> dict[str, tuple[list[Any], int, int]]:
+    """The nets as in :mod:`tests.benchmarks.cases`, the size of their images, and how many there are."""
+    return {
+        "ResNet-20": (["cifar_resnet", 20], 32, 128),
+        "ResNet-34": (["resnet34"], 224, 8),
+        "ResNet-50": (["resnet50"], 224, 8),
+    }
 
 
-def main(nets: Mapping[str, tuple[Any, int, int]], threads: list[int], repeats: int) -> list[dict[str, Any]]:
+def main(nets: Mapping[str, tuple[list[Any], int, int]], threads: list[int], repeats: int) -> list[dict[str, Any]]:
     """Print the tables of some nets, each with the size and number of its images, and return their figures."""
     mg.keep_freed_memory()
     results = []
     for n in threads:
         for name, (net, size, batch) in nets.items():
             before = gemm_peak(n)
-            rows = [measure(shape, times, batch, repeats) for shape, times in convolutions(net, size).items()]
+            found = convolutions(on_minigrad.build(net), size)
+            rows = [measure(shape, times, batch, repeats) for shape, times in found.items()]
             peak = max(before, gemm_peak(n))  # other work may have disturbed one of them
             on = f"on {n} thread{'s' * (n > 1)}"
             print(f"\n{name}, {batch} images of {size} x {size}, {on}; products of matrices reach {peak:.1f} GFLOP/s\n")
             print(table(rows, peak), flush=True)
+            step, products = in_products(on_minigrad.train(net, batch, size, classes=10), n, repeats)
+            print(f"A training step takes {step * 1e3:.0f} ms, and {products * 1e3:.0f} of them pass in products.")
             figures = [row._asdict() | {"shape": str(row.shape)} for row in rows]
             results.append({"net": name, "batch": batch, "threads": n, "gemm_peak": peak, "rows": figures})
+            results[-1] |= {"step": step, "products": products}
     return results

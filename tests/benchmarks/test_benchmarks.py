@@ -272,9 +272,29 @@ def test_the_roofline_counts_what_summary_counts(net, size):
     assert not any(getattr(layer, "_hooks", None) for _, layer in net.named_modules())
 
 
+def test_the_time_in_products_is_that_of_the_products(monkeypatch):
+    """On a fake clock: the product takes 2 s, the rest of the step 3; on two threads each is busy for half of it."""
+    now = 0.0
+
+    def wait(seconds):
+        nonlocal now
+        now += seconds
+
+    def step():
+        wait(3.0)
+        np.matmul(np.ones((2, 2)), np.ones((2, 2)))
+
+    monkeypatch.setattr(roofline.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(np, "matmul", lambda a, b: wait(2.0))
+    assert roofline.in_products(step, 1, repeats=3) == (5.0, 2.0)
+    assert roofline.in_products(step, 2, repeats=3) == (5.0, 1.0)
+
+
 def test_the_roofline_of_a_tiny_net(monkeypatch, capsys):
     monkeypatch.setattr(roofline, "gemm_peak", partial(roofline.gemm_peak, sizes=(64,), repeats=1))
-    results = roofline.main({"tiny": (models.cifar_resnet(8), 8, 2)}, [1, 2], repeats=1)
+    matmul = np.matmul
+    results = roofline.main({"tiny": (["cifar_resnet", 8], 8, 2)}, [1, 2], repeats=1)
+    assert np.matmul is matmul  # it is replaced during the steps
     text = capsys.readouterr().out
     assert [result["threads"] for result in results] == [1, 2]
     for result in results:
@@ -284,7 +304,9 @@ def test_the_roofline_of_a_tiny_net(monkeypatch, capsys):
         assert first["gflop"] == first["backward_gflop"] == 2 * 2 * 8 * 8 * 16 * 27 / 1e9
         other = next(row for row in result["rows"] if row["shape"] == "3x3, 16 -> 32, 8x8, stride 2")
         assert other["backward_gflop"] == 2 * other["gflop"]
+        assert 0 < result["products"] < result["step"]
     assert text.count("tiny, 2 images of 8 x 8, on") == 2
+    assert text.count("of them pass in products") == 2
     json.dumps(results)
 
 

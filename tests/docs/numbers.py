@@ -48,6 +48,14 @@ def errors_of_the_quick_recipe() -> tuple[float, ...]:
     return tuple(100 * json.loads(log.read_text().splitlines()[-1])["test_error"] for log in logs)
 
 
+def errors_without_a_block() -> tuple[float, ...]:
+    """Return the error of the trained ResNet-20, the least and the largest without a block, and its paths."""
+    text = (ROOT / "docs/figures/trained.txt").read_text()
+    (whole,) = re.findall(r"images, ([\d.]+) % are wrong", text)
+    without = [float(error) for error in re.findall(r"^ +layer\d\.\d +([\d.]+) %", text, re.M)]
+    return float(whole), min(without), max(without), 2 ** len(without)
+
+
 def lines_of_memory() -> tuple[float, ...]:
     """Return the largest distance of a point from its line, as a percentage of the line's rise: memory, by layers."""
     rows = re.findall(r"^ +(\d+) +(\d+) +(\d+) .*equal", (ROOT / "docs/figures/thousand_layers.txt").read_text(), re.M)
@@ -350,6 +358,10 @@ ROWS = [
         )
     ],
     # Why residual nets train
+    Row(
+        computed(errors_without_a_block),
+        {WHY: ["rises from {0} % to between {1} and {2} %; half of its {3} paths"]},
+    ),
     Row(
         printed("explanations", r"95 % of the paths: through (\d+) to (\d+) blocks"),
         {

@@ -51,7 +51,7 @@ def _getitem(index):
 
 
 @given(shape=shapes(max_dims=6), data=st.data(), seed=seeds)
-@examples(1.5)
+@examples(0.75)
 def test_getitem_with_basic_indices(shape, data, seed):
     rng = np.random.default_rng(seed)
     index = data.draw(hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True))
@@ -76,7 +76,7 @@ def fancy_indices(draw, shape):
 
 
 @given(shape=hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4), data=st.data(), seed=seeds)
-@examples(1.5)
+@examples(0.75)
 def test_getitem_with_integer_arrays(shape, data, seed):
     rng = np.random.default_rng(seed)
     check_places(_getitem(data.draw(fancy_indices(shape))), [normal(rng, shape)], rng)

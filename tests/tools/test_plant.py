@@ -276,6 +276,7 @@ witness = "assert mg.triple(3) == 9"
 """
 
 
+@pytest.mark.slow
 def test_faults_that_are_planted_together_have_verdicts_of_their_own(tmp_path):
     """A test that fails on the sound code, too, tells nothing of them."""
     (tmp_path / "tests").mkdir()
