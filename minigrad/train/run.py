@@ -75,7 +75,8 @@ class Run:
         facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
         facts |= {"shuffle": batches.shuffle, "evaluate_on_images": [len(loader.dataset) for loader in sets.values()]}
         facts |= {"metrics": metrics, "optimizer": type(optimizer).__name__}
-        self.config: dict[str, object] = json.loads(json.dumps(facts | dict(config)))
+        settings = {f"config[{name!r}]" if name in facts else name: value for name, value in config.items()}
+        self.config: dict[str, object] = json.loads(json.dumps(facts | settings))
         self.history: list[Record] = []
         self.iteration, self.lr = 0, optimizer.lr
         self.sums = dict.fromkeys([*SUMS, *(f"batch_{name}" for name in metrics)], 0.0)
@@ -160,8 +161,7 @@ class Run:
             if isinstance(tree["since"], dict) and "wrong" in tree["since"]:  # an earlier version's only metric
                 tree["since"]["batch_error"] = tree["since"].pop("wrong")
             was, now = tree["config"], self.config
-            if now["generators"] == list(self.generators):  # and no setting of config has this name
-                was = was | {"generators": list(tree["generators"])}
+            was = was | {"generators": list(tree["generators"])}
             was = {name: now[name] for name in LATER if name not in was} | was
             if was == now:
                 self._check(tree)
