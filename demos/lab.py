@@ -12,9 +12,12 @@ import argparse
 import io
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import minigrad as mg
@@ -52,6 +55,15 @@ def add_shards(parser: argparse.ArgumentParser) -> None:
     """Add the option for several processes of MPI."""
     about = "cut each batch into N parts, which the processes of mpiexec share (see minigrad.distributed)"
     parser.add_argument("--shards", type=int, metavar="N", help=about)
+
+
+def processor() -> str:
+    """Name the processor."""
+    with suppress(FileNotFoundError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
 
 
 def let_the_first_speak() -> None:

@@ -7,10 +7,10 @@ import platform
 import re
 import subprocess
 import sys
-from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
+
+from demos import lab
 
 #: Settings that choose kernels or threads.
 SETTINGS = "(OPENBLAS|OMP|MKL|GOTO|ONEDNN|DNNL|ATEN|NPY|XLA|BLIS)_"
@@ -28,7 +28,7 @@ torch.ones(64, 64) @ torch.ones(64, 64)
 def facts() -> dict[str, Any]:
     """Return what is known about the machine and the libraries, for the header and the JSON."""
     return {
-        "cpu": cpu(),
+        "cpu": lab.processor(),
         "machine": platform.machine(),
         "processors": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -50,15 +50,6 @@ def header(facts: dict[str, Any]) -> str:
             f"environment: {settings or 'no settings for kernels or threads'}",
         ]
     )
-
-
-def cpu() -> str:
-    """Name the processor."""
-    with suppress(FileNotFoundError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown processor"
 
 
 def numpy_and_blas() -> list[str]:

@@ -53,7 +53,7 @@ def test_from_the_files_to_the_figures(run, tmp_path, capsys, figures, monkeypat
     settings = ["--iterations", 4, "--seeds", 2, "--seed", 3, "--split", "--subset", 130, "--minutes", 0]
     summary = run(*settings)
     runs = [f"resnet-8-seed{seed}" for seed in (3, 4)]
-    kinds = (".jsonl", ".png", ".safetensors", "-weights.safetensors")
+    kinds = (".jsonl", ".png", ".safetensors", "-weights.safetensors", "-sittings.json")
     assert set(os.listdir(tmp_path)) == {f"{name}{kind}" for name in runs for kind in kinds} | {
         "curves.png",
         "confusion.png",
@@ -145,6 +145,41 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(run, tmp_path, monkey
     assert refreshed["refresh"]
     assert run("--iterations", 3, "--resume", "--refresh", out=tmp_path / "parts") == refreshed
     assert {"summary.json", "mistakes.png"} < set(os.listdir(tmp_path / "parts"))
+    sittings = json.loads((tmp_path / "parts/resnet-8-seed0-sittings.json").read_text())
+    assert [sitting["iteration"] for sitting in sittings] == [0, 2, 3, 3]  # those that fit refused are none
+
+
+def test_the_sittings_of_a_run_are_listed(tmp_path, monkeypatch):
+    path, config = tmp_path / "new/run", {"seed": 3, "subset": None}
+
+    def sittings():
+        return json.loads((tmp_path / "new/run-sittings.json").read_text())
+
+    monkeypatch.setattr(cifar10.lab, "processor", lambda: "an abacus")
+    monkeypatch.setattr(cifar10, "installed", lambda: {"Python": "3", "docs": "/home", "threads": "2 on 4"})
+    cifar10.note_sitting(path, True, config)  # there is nothing to resume yet
+    (first,) = sittings()
+    assert first.pop("began")
+    here = {"minigrad": mg.__version__, "processor": "an abacus", "Python": "3", "threads": "2 on 4"}
+    assert first == {"iteration": 0, **here, "config": config}
+    mg.save(path.with_suffix(".safetensors"), {"iteration": 7, "config": {"images": 1, **config}})
+    cifar10.note_sitting(path, False, config)
+    cifar10.note_sitting(path, True, config | {"seed": 4})
+    assert len(sittings()) == 1
+    cifar10.note_sitting(path, True, config)
+    assert [(sitting["iteration"], sitting["processor"]) for sitting in sittings()] == [
+        (0, "an abacus"),
+        (7, "an abacus"),
+    ]
+    os.remove(path.with_suffix(".safetensors"))  # begun anew
+    cifar10.note_sitting(path, False, config)
+    assert [sitting["iteration"] for sitting in sittings()] == [0]
+
+
+def test_the_processor_has_a_name(monkeypatch):
+    assert cifar10.lab.processor() not in ("", "unknown")
+    monkeypatch.setattr("pathlib.Path.read_text", lambda self: "flags : x\nmodel name\t: A: 1\nmodel name\t: B\n")
+    assert cifar10.lab.processor() == "A: 1"
 
 
 @pytest.mark.usefixtures("unwritten")
@@ -166,7 +201,7 @@ def test_refreshed_statistics_are_those_of_the_training_images(run, monkeypatch)
 
 
 @pytest.fixture
-def fitted(root, monkeypatch):
+def fitted(root, tmp_path, monkeypatch):
     """Return a function that tells what the command asks of the training loop."""
     monkeypatch.setattr(mg.data.CIFAR10, "train_files", TRAIN)
     monkeypatch.setattr(mg.data.CIFAR10, "test_files", TEST)
@@ -178,6 +213,7 @@ def fitted(root, monkeypatch):
         raise Asked(net, batches, settings)
 
     monkeypatch.setattr(cifar10.train, "fit", fit)
+    monkeypatch.chdir(tmp_path)  # a sitting is noted before
 
     def ask(*options):
         with pytest.raises(Asked) as info:
