@@ -74,7 +74,6 @@ from tqdm import tqdm
 import minigrad as mg
 from demos import lab
 from minigrad import distributed, nn, train
-from minigrad.__main__ import installed
 from minigrad.data import transforms
 from minigrad.optim import SGD, CosineLR, MultiStepLR, Schedule, Warmup, WarmupUntil
 from minigrad.train.checkpoint import atomic
@@ -216,7 +215,7 @@ def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path)
     }
     path = out / f"{name(options)}-seed{seed}"
     if distributed.rank() == 0:
-        note_sitting(path, options.resume, config | {"seed": seed})
+        lab.note_sitting(path, options.resume, config | {"seed": seed})
     history = train.fit(
         net,
         batches,
@@ -238,28 +237,6 @@ def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path)
         title=name(options),
     )
     return net, history
-
-
-def note_sitting(path: Path, resume: bool, config: dict[str, Any]) -> None:
-    """Add to the list of a run's sittings from which iteration this one goes on, when, and on what machine.
-
-    A run that `fit` is about to refuse, since its file exists or has other settings, is no sitting.
-    """
-    sittings, checkpoint = Path(f"{path}-sittings.json"), path.with_suffix(".safetensors")
-    before: list[dict[str, Any]] = []
-    iteration = 0
-    if checkpoint.exists():
-        saved: Any = mg.load(checkpoint)
-        if not resume or not config.items() <= saved["config"].items():
-            return
-        before = json.loads(sittings.read_text()) if sittings.exists() else []
-        iteration = saved["iteration"]
-    here = {key: what for key, what in installed().items() if key in ("Python", "NumPy", "BLAS", "threads")}
-    here = {"minigrad": mg.__version__, "processor": lab.processor()} | here
-    sitting = {"iteration": iteration, "began": time.strftime("%Y-%m-%d %H:%M %Z"), **here, "config": config}
-    sittings.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(sittings) as temporary:
-        temporary.write_text(json.dumps([*before, sitting], indent=1) + "\n")
 
 
 def optimizer(options: argparse.Namespace, net: nn.Module) -> SGD:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import multiprocessing
 import os
 import platform
 import signal
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +24,8 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import distributed, nn, train
+from minigrad.__main__ import installed
+from minigrad.train.checkpoint import atomic
 from minigrad.train.report import Record
 from models.plain import Net
 
@@ -64,6 +68,28 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or "unknown"
+
+
+def note_sitting(path: Path, resume: bool, config: dict[str, Any]) -> None:
+    """Add to PATH-sittings.json from which iteration of a run this sitting goes on, when, and on what machine.
+
+    A run that `fit` is about to refuse, since its file exists or has other settings, is no sitting.
+    """
+    sittings, checkpoint = Path(f"{path}-sittings.json"), path.with_suffix(".safetensors")
+    before: list[dict[str, Any]] = []
+    iteration = 0
+    if checkpoint.exists():
+        saved: Any = mg.load(checkpoint)
+        if not resume or not config.items() <= saved["config"].items():
+            return
+        before = json.loads(sittings.read_text()) if sittings.exists() else []
+        iteration = saved["iteration"]
+    here = {key: what for key, what in installed().items() if key in ("Python", "NumPy", "BLAS", "threads")}
+    here = {"minigrad": mg.__version__, "processor": processor()} | here
+    sitting = {"iteration": iteration, "began": time.strftime("%Y-%m-%d %H:%M %Z"), **here, "config": config}
+    sittings.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(sittings) as temporary:
+        temporary.write_text(json.dumps([*before, sitting], indent=1) + "\n")
 
 
 def let_the_first_speak() -> None:

@@ -20,6 +20,9 @@ HERE = Path(__file__).parent
 SECONDS = 30.0
 LONGER = {"fit": 4, "residual_20": 20}
 
+#: Python 3.11 counts how deep a syntax tree is in one place for all threads: two at a time disturb each other.
+PARSING = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -88,7 +91,8 @@ def outcomes(folder: Path, chapter: int, *, seconds: float = SECONDS, errors: in
 def definitions(path: Path) -> dict[str, tuple[int, str]]:
     """Return the line and the docstring of each function and class of a file, without running it."""
     try:
-        tree = ast.parse(path.read_bytes())
+        with PARSING:
+            tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):  # there is no such file, or it is not Python: the worker will say so
         return {}
     nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]

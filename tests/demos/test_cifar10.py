@@ -156,23 +156,23 @@ def test_the_sittings_of_a_run_are_listed(tmp_path, monkeypatch):
         return json.loads((tmp_path / "new/run-sittings.json").read_text())
 
     monkeypatch.setattr(cifar10.lab, "processor", lambda: "an abacus")
-    monkeypatch.setattr(cifar10, "installed", lambda: {"Python": "3", "docs": "/home", "threads": "2 on 4"})
-    cifar10.note_sitting(path, True, config)  # there is nothing to resume yet
+    monkeypatch.setattr(cifar10.lab, "installed", lambda: {"Python": "3", "docs": "/home", "threads": "2 on 4"})
+    cifar10.lab.note_sitting(path, True, config)  # there is nothing to resume yet
     (first,) = sittings()
     assert first.pop("began")
     here = {"minigrad": mg.__version__, "processor": "an abacus", "Python": "3", "threads": "2 on 4"}
     assert first == {"iteration": 0, **here, "config": config}
     mg.save(path.with_suffix(".safetensors"), {"iteration": 7, "config": {"images": 1, **config}})
-    cifar10.note_sitting(path, False, config)
-    cifar10.note_sitting(path, True, config | {"seed": 4})
+    cifar10.lab.note_sitting(path, False, config)
+    cifar10.lab.note_sitting(path, True, config | {"seed": 4})
     assert len(sittings()) == 1
-    cifar10.note_sitting(path, True, config)
+    cifar10.lab.note_sitting(path, True, config)
     assert [(sitting["iteration"], sitting["processor"]) for sitting in sittings()] == [
         (0, "an abacus"),
         (7, "an abacus"),
     ]
     os.remove(path.with_suffix(".safetensors"))  # begun anew
-    cifar10.note_sitting(path, False, config)
+    cifar10.lab.note_sitting(path, False, config)
     assert [sitting["iteration"] for sitting in sittings()] == [0]
 
 

@@ -1,10 +1,13 @@
 """The command of the exercises: what it copies, what it says of answers of all kinds, and the table of a class."""
 
 import csv
+import gc
 import os
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +249,33 @@ def test_grade_makes_the_table_of_a_class(tmp_path, small, capfd):
     assert header[-2:] == ["mine.matmul", "mine.reshape"]
     assert rows == [["ada", *["done"] * 8], ["bo", "slow", "wrong", *["open"] * 6], ["cy", *["missing"] * 8]]
     assert [student.name for student in grading.students(tmp_path)] == ["ada", "bo", "cy"]
+
+
+def test_students_are_read_on_many_threads():
+    """While one syntax tree is made, the garbage collector may hand over to a thread that makes another."""
+
+    class Rest:
+        def __init__(self):
+            self.cycle = self
+
+        def __del__(self):
+            time.sleep(0)
+
+    def read(path):
+        Rest()
+        return list(checking.definitions(path))
+
+    files = [*(HERE / "checks").glob("*.py")] * 10
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    try:
+        gc.set_threshold(50, 2, 2)
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(read, files))
+    finally:
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
+    assert found == [list(checking.definitions(path)) for path in files]
 
 
 # What is said of mistakes --------------------------------------------------------------------
