@@ -295,9 +295,9 @@ assert not np.array_equal(other["fc.weight"], whole["fc.weight"])
 #
 # These are logs of real runs, stored with the source in ``docs/logs/cifar10``: one line of JSON for each evaluation.
 # The page plots all logs that it finds there. The thin line is the error on the training batches, cropped and flipped;
-# the bold line is the test error. *quick-0*, *quick-1* and *quick-2* are three seeds of the quick recipe above. Runs of 8,602
-# iterations are of the *22-epoch recipe*, which was the quick recipe before: the same shape of the learning rate, but
-# fewer epochs, no Nesterov momentum, and a smaller weight decay, on all parameters.
+# the bold line is the test error. *quick-0*, *quick-1* and *quick-2* are three seeds of the quick recipe above. Runs of
+# 8,602 iterations are of the *22-epoch recipe*, which was the quick recipe before: the same shape of the learning rate,
+# but fewer epochs, no Nesterov momentum, and a smaller weight decay, on all parameters.
 
 logs = {
     path.stem: read_log(path)
