@@ -41,7 +41,8 @@ never by that on test images.
     python -m demos.cifar10 --net resnet --depth 20 --recipe quick
 
 docs/logs/cifar10 has three seeds of it. Its other logs, and the curves made from them, are of the 22-epoch recipe,
-which was the quick one before: 8,602 iterations, a rate of 0.2, weight decay of 5e-4 on all parameters, no Nesterov momentum.
+which was the quick one before: 8,602 iterations, a rate of 0.2, weight decay of 5e-4 on all parameters, no Nesterov
+momentum.
 
 Under `mpiexec -n N python -m demos.cifar10`, the processes share the shards of each batch (--shards) or else the seeds
 (--seeds).
