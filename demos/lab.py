@@ -80,7 +80,7 @@ def note_sitting(path: Path, resume: bool, config: dict[str, Any]) -> None:
     iteration = 0
     if checkpoint.exists():
         saved: Any = mg.load(checkpoint)
-        if not resume or not config.items() <= saved["config"].items():
+        if not resume or not config.items() <= saved.get("config", {}).items():
             return
         before = json.loads(sittings.read_text()) if sittings.exists() else []
         iteration = saved["iteration"]

@@ -79,8 +79,8 @@ def outcomes(folder: Path, chapter: int, *, seconds: float = SECONDS, errors: in
     ):
         path = HERE / "checks" / checks
         if path.is_file():
-            names = [name for name in definitions(path) if name.startswith("check_")]
-            hints = {name.removeprefix("check_"): definitions(path)[name][1] for name in names}
+            written = definitions(path).items()
+            hints = {name.removeprefix("check_"): hint for name, (_, hint) in written if name.startswith("check_")}
             places = definitions(folder / file)
             found = _run(folder / file, path, list(hints), seconds, errors)
             for (name, hint), (state, message) in zip(hints.items(), found, strict=True):

@@ -193,6 +193,6 @@ def main(nets: Mapping[str, tuple[list[Any], int, int]], threads: list[int], rep
             step, products = in_products(on_minigrad.train(net, batch, size, classes=10), n, repeats)
             print(f"A training step takes {step * 1e3:.0f} ms, and {products * 1e3:.0f} of them pass in products.")
             figures = [row._asdict() | {"shape": str(row.shape)} for row in rows]
-            results.append({"net": name, "batch": batch, "threads": n, "gemm_peak": peak, "rows": figures})
-            results[-1] |= {"step": step, "products": products}
+            whole = {"net": name, "batch": batch, "threads": n, "gemm_peak": peak, "step": step, "products": products}
+            results.append(whole | {"rows": figures})
     return results

@@ -166,6 +166,9 @@ def test_the_sittings_of_a_run_are_listed(tmp_path, monkeypatch):
     cifar10.lab.note_sitting(path, False, config)
     cifar10.lab.note_sitting(path, True, config | {"seed": 4})
     assert len(sittings()) == 1
+    mg.save(tmp_path / "new/foreign.safetensors", {"w": np.ones(2)})
+    cifar10.lab.note_sitting(tmp_path / "new/foreign", True, config)  # fit will say that this is no run
+    assert not (tmp_path / "new/foreign-sittings.json").exists()
     cifar10.lab.note_sitting(path, True, config)
     assert [(sitting["iteration"], sitting["processor"]) for sitting in sittings()] == [
         (0, "an abacus"),
