@@ -5,14 +5,13 @@ after the other, in the memory of one.
 """
 
 from minigrad.distributed.processes import agree, alone, broadcast, gather, rank, size, world
-from minigrad.distributed.shards import Shards, draw_anew, owned, split, sum_gradients, total
+from minigrad.distributed.shards import Shards, owned, split, sum_gradients, total
 
 __all__ = [
     "Shards",
     "agree",
     "alone",
     "broadcast",
-    "draw_anew",
     "gather",
     "owned",
     "rank",

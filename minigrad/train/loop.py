@@ -29,7 +29,7 @@ from minigrad.checked import checked
 from minigrad.data import DataLoader
 from minigrad.data.dataset import Batch
 from minigrad.device import is_array, to_host
-from minigrad.distributed import Shards
+from minigrad.distributed.shards import Shards, draw_anew
 from minigrad.kernels.memory import keep_freed_memory
 from minigrad.nn import BatchNorm2d, Module
 from minigrad.nn.module import evaluation
@@ -275,7 +275,7 @@ def _cause(run: Run, loss: Loss, batch: Batch | Shards) -> str:
     run.optimizer.zero_grad()  # a NaN of another process would be added to what is right
     for number, (images, targets) in enumerate(own, first):
         if isinstance(batch, Shards):
-            distributed.draw_anew(run.generators.values(), states, batch.place, number)
+            draw_anew(run.generators.values(), states, batch.place, number)
         causes.append(diagnose.cause(model, loss, Tensor(images).to(model.device), _on_device(targets, model)))
     causes = [cause for everyone in distributed.gather(causes) for cause in everyone]
     return next((cause for cause in causes if not cause.startswith("no operator")), causes[0])

@@ -44,7 +44,6 @@ PUBLIC = public()
 #: What functions with examples give back or use, and commands.
 WITHOUT_EXAMPLE = {
     "minigrad.distributed.Shards",
-    "minigrad.distributed.draw_anew",
     "minigrad.distributed.size",
     "minigrad.distributed.sum_gradients",
     "minigrad.distributed.world",
