@@ -142,8 +142,6 @@ class DataLoader:
     def _loop(self, maker: Callable[[], Callable[[int], B]]) -> Iterator[B]:
         """Yield what the function that `maker` returns makes of each batch of one epoch, and count them."""
         self._end_running_loop()
-        if self.batch and not self._state_loaded:  # the last loop was left early
-            self.epoch, self.batch = self.epoch + 1, 0
         self._state_loaded = False
         batches = self._running = _made_ahead(maker(), range(self.batch, len(self)), self.prefetch)
         try:
@@ -218,10 +216,12 @@ class DataLoader:
         return seed, epoch, batch
 
     def _end_running_loop(self) -> None:
-        """End the thread of a loop that was left but is still referenced, by a traceback or a notebook."""
+        """End a loop that was left early: its epoch, and its thread if a traceback or a notebook refers to it."""
         if self._running is not None:
             self._running.close()
             self._running = None
+        if self.batch and not self._state_loaded:
+            self.epoch, self.batch = self.epoch + 1, 0
 
     def _maker(self) -> Callable[[int], Batch]:
         """Return the function that makes batch `i` of the current epoch."""

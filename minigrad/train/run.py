@@ -71,6 +71,8 @@ class Run:
         expect(fits, "fit", "a schedule of this optimizer", "one of another optimizer")
         self.model, self.batches, self.sets, self.optimizer, self.schedule = model, batches, sets, optimizer, schedule
         self.parameters, self.generators = dict(model.named_parameters()), dict(model.named_generators())
+        for loader in (batches, *sets.values()):
+            loader._end_running_loop()  # in a state, the rest of an epoch that was left early would still be to come
         facts = {"batch_size": batches.batch_size, "images": len(batches.dataset), "evaluate_on": list(sets)}
         facts |= {"schedule": type(schedule).__name__, "generators": list(self.generators)}
         facts |= {"shuffle": batches.shuffle, "evaluate_on_images": [len(loader.dataset) for loader in sets.values()]}

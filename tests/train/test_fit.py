@@ -179,6 +179,42 @@ def test_a_rule_sees_all_records_also_those_of_earlier_sessions(tmp_path):
     assert seen == [1, 2, 2, 3, 4]  # the second session stands at a record, and asks again
 
 
+# Loaders that were left early ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shards", [None, 1, 2])
+def test_a_loader_that_was_left_early_begins_its_next_epoch(shards):
+    """The training set, where an earlier run ended amid an epoch; and the held-out set, after a look at one batch."""
+    batches, held_out, whole, seen = DataLoader(Line(), 4, rng=3), DataLoader(Line(), 3), DataLoader(Line(), 3), []
+
+    def loss(output, y):
+        seen.extend(y.ravel().tolist())
+        return mg.mse_loss(output, y)
+
+    next(iter(held_out))
+    for iterations, epoch, position in ((2, 0, (0, 2)), (4, 1, (2, 1))):
+        fitted = Fitted()
+        settings = {"optimizer": fitted.optimizer, "iterations": iterations, "loss": loss, "shards": shards}
+        history = train.fit(fitted.net, batches, evaluate_on={"val": held_out}, **settings)
+        assert (batches.epoch, batches.batch) == position
+        assert history[-1]["val_loss"] == pytest.approx(train.evaluate(fitted.net, whole, loss=mg.mse_loss)[0])
+        order = DataLoader(Line(), 10, rng=3)
+        order.load_state_dict({"seed": 3, "epoch": epoch, "batch": 0})
+        assert seen[:8] == next(iter(order))[1].ravel().tolist()[:8]
+        seen.clear()
+
+
+def test_a_run_stopped_before_its_first_record_evaluates_the_whole_set_when_it_is_resumed(tmp_path):
+    def looked(folder=None):
+        job = Job(folder)
+        next(iter(job.sets["test"]))
+        return job
+
+    with pytest.raises(KeyboardInterrupt):
+        looked(tmp_path).at(1, interrupt).fit()
+    assert_same(Job(tmp_path).fit(resume=True).state(), looked().fit().state())
+
+
 # Optimizers ----------------------------------------------------------------------------------
 
 
