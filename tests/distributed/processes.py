@@ -125,6 +125,17 @@ MPIEXEC = MPIEXEC if MPIEXEC.exists() else shutil.which("mpiexec")
 #: Why there are none here; empty if there are.
 NONE = "needs mpi4py and mpiexec" if MPIEXEC is None or importlib.util.find_spec("mpi4py") is None else ""
 
+#: How Slurm starts them, as docs/many_machines.md says.
+SRUN = ("srun", "-K", "--mpi=pmi2")
+
+
+def slurm_runs():
+    """Return whether there is a Slurm that gives us processors."""
+    if shutil.which("srun") is None:
+        return False
+    trial = subprocess.run(["timeout", "20", "srun", "--immediate=5", "true"], capture_output=True, check=False)
+    return trial.returncode == 0
+
 
 def run(size, *program, folder=None, fails=False):
     """Run a Python program on so many processes, of one thread each, as a user would; return what it printed.

@@ -10,7 +10,7 @@ import pytest
 import minigrad as mg
 from tests.distributed import job as program
 from tests.distributed import network
-from tests.distributed.processes import NONE, end, start
+from tests.distributed.processes import NONE, SRUN, end, slurm_runs, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(NONE), reason=NONE)]
 
@@ -70,6 +70,20 @@ def test_two_machines_with_a_slow_network_between_them_are_equal_to_the_bit(tmp_
         assert results(2, tmp_path, "--net", "resnet", launcher=launcher, **network.SETTINGS) == resnet_alone
     gradients = sum(4 * p.size for p in program.resnet().parameters())
     assert sum(carried) > 2 * 30 * gradients  # it did go over the network, there and back
+
+
+def test_slurm_starts_them_too(tmp_path, alone):
+    """A run that ends; and one of which a process is killed, which is resumed."""
+    if not slurm_runs():
+        pytest.skip("needs Slurm")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    assert results(2, whole, launcher=SRUN) == alone
+    status, text, seconds = end(start(4, JOB, killed, "--fault", "kill", "--every", 0, "--at", 20, launcher=SRUN))
+    assert status != 0, text
+    assert seconds < 45  # srun sends SIGTERM, and after KillWait, by default 30 seconds, SIGKILL
+    resumes(killed, 2, alone, least=18)
 
 
 def test_without_shards_several_processes_are_refused(tmp_path):
