@@ -29,13 +29,14 @@ def figures(path):
 
 def test_degradation_ends_with_the_same_figures(tmp_path):
     logs, printed = [], []
-    for size in (1, 2, 4):
-        out = tmp_path / str(size)
-        options = ["--depths", "8", "--epochs", "2", "--shards", "4", "--out", str(out)]
-        printed.append(run(size, "-m", "demos.degradation", *options))
+    for size, threads in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2)):
+        out = tmp_path / f"{size} x {threads}"
+        options = ["--depths", "8", "--epochs", "3", "--shards", "4", "--out", str(out)]
+        printed.append(run(size, "-m", "demos.degradation", *options, threads=threads))
         logs.append([figures(out / f"{kind}-8-lr0.1.jsonl") for kind in ("plain", "residual")])
-    assert logs[0] == logs[1] == logs[2]
-    assert [text.count("plain nets: training error") for text in printed] == [1, 1, 1]
+    assert logs == logs[:1] * len(logs)
+    assert logs[0][0][-1]["iteration"] == 36
+    assert [text.count("plain nets: training error") for text in printed] == [1] * len(printed)
 
 
 def test_without_shards_several_processes_are_refused():

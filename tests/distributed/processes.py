@@ -137,8 +137,8 @@ def slurm_runs():
     return trial.returncode == 0
 
 
-def run(size, *program, folder=None, fails=False):
-    """Run a Python program on so many processes, of one thread each, as a user would; return what it printed.
+def run(size, *program, folder=None, fails=False, threads=1):
+    """Run a Python program on so many processes, of so many threads each, as a user would; return what it printed.
 
     If it is to fail, return what it printed as errors.
     """
@@ -146,7 +146,7 @@ def run(size, *program, folder=None, fails=False):
     done = subprocess.run(
         [*launcher, sys.executable, *map(str, program)],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(house.ROOT)},
+        env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(house.ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
