@@ -64,6 +64,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -102,6 +103,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         own = seeds[distributed.rank() :: distributed.size()]
         with distributed.alone():
             results = [trained(options, sets, seed, out) for seed in own]
+        if distributed.size() > 1:
+            os.environ["MINIGRAD_WAIT"] = "inf"  # another process may have a seed more, which takes hours
         gathered = dict(result for part in distributed.gather(results) for result in part)
     else:  # all processes train from each seed
         gathered = dict(trained(options, sets, seed, out) for seed in seeds)
