@@ -31,6 +31,7 @@ AVX2 = r"(?s)\A(?:.*?\n\| step ){2}.*?"  # docs/performance.md up to its second 
 RATIO = r"\|[^|]*\|[^|]*\| ([\d.]+) "  # in a line of it: minigrad's time / PyTorch's
 ERRORS = r" +([\d,]+) .*?\) +([\d.]+) % \(([\d.]+) to ([\d.]+)\) +([\d.]+) %"  # a line of imagenet_nets
 RATES = r" +(\S+) +(\S+)" + 4 * r" +([\d.]+) %"  # the end of a line of initialisation
+MEANS = r" +\S+ +(\S+) +\S+ +\S+ +(\S+)"  # in a line of corrections: the mean before training, and after it
 SPREAD = r".* ([\d.]+) ± ([\d.]+) %\n"  # the end of a line of shortcuts
 
 
@@ -88,6 +89,10 @@ ROWS = [
     Row(
         printed("degradation", r"^residual nets: .* ([\d.]+) % at depth 56"),
         {ANSWERS: ["residual nets end below {<} %", "残差网络都低于 {<}%"]},
+    ),
+    Row(
+        printed("slow_start", r"^plain-56 .* ([\d.]+) % .*%"),
+        {"docs/chapters/14_plain_nets.py": ["ends with a training error of {min} or {max} %, in two runs"]},
     ),
     Row(
         printed("constructed", r"^plain-20: ([\d.]+)% of"),
@@ -357,6 +362,10 @@ ROWS = [
             ("epyc", "and about {1} on two of an AMD EPYC"),
         )
     ],
+    Row(  # chapter 19 counts the same: four maps for each of 600 blocks, in float32, of 128 images
+        computed(lambda: (4 * 200 * 128 * 4 * (32 * 32 * 16 + 16 * 16 * 32 + 8 * 8 * 64) / 2**30,)),
+        {"demos/cifar10.py": ["1202 layers would store maps of {} GiB"]},
+    ),
     # Why residual nets train
     Row(
         computed(errors_without_a_block),
@@ -372,11 +381,35 @@ ROWS = [
     Row(
         printed("explanations", r"through (\d+) to (\d+) blocks, 10.*\n.* through (\d+) to (\d+) blocks"),
         {
-            WHY: ["95 % of the gradient comes through {} to {} blocks", "it comes through {2} to {3}."],
+            WHY: ["95 % of the gradient comes through {} to {} blocks", "it comes through {2min} to {3max} (with"],
             "demos/explanations.py": [
-                "95 % of the gradient comes through {0} to {1} blocks; after training, through {2} to {3}"
+                "95 % of the gradient comes through {0} to {1} blocks; after training, through {2min} to {3max} (with"
             ],
         },
+    ),
+    Row(
+        printed(
+            "explanations",
+            r"(?s)cosine between.*?plain-8 +\S+ +(\S+).*?plain-56 +\S+ +(\S+).*?residual-56 +\S+ +(\S+)",
+        ),
+        {"demos/explanations.py": ["has a cosine of {0} and {2} with the old one, in plain-56 of {1}."]},
+    ),
+    Row(
+        printed("corrections", rf"^residual-20{MEANS}.*\nresidual-56{MEANS}.*\nresidual-110{MEANS}"),
+        {
+            "demos/corrections.py": [
+                "from {0} to {1min} or {1max} in residual-20, from {2} to {3min} or {3max} in residual-56, "
+                "and from {4} to {5min} or {5max} in residual-110"
+            ]
+        },
+    ),
+    Row(
+        printed("corrections", r"^residual-\d+ .* ([\d.]+) +([\d.]+) +[\d.]+ %"),
+        {"demos/corrections.py": ["gamma of a block ends between {0min} and {1max};"]},
+    ),
+    Row(
+        printed("corrections", rf"^residual-56, zero_gamma{MEANS}"),
+        {"demos/corrections.py": ["the mean ratio ends at {1} in residual-56"]},
     ),
     Row(
         printed("explanations", r"(?s)prediction.*?plain-56 +([\d.]+) ", lambda fall: (100 * fall,)),
@@ -395,8 +428,23 @@ ROWS = [
         printed("preactivation", r"^110 .* ([\d.]+) +\d+% +(\d+)%\n110 .* ([\d.]+) +\d+% +(\d+)%"),
         {
             "demos/preactivation.py": [
-                "has a loss of {2} and {3} % errors on its batches, the original net {0} and {1} %"
+                "has a loss of {2min} to {2max} and {3min} to {3max} % errors on its batches, "
+                "the original net {0min} to {0max} and {1min} to {1max} %"
             ]
+        },
+    ),
+    Row(
+        printed("preactivation", r"^1202 .* (\d+)%$"),
+        {"demos/preactivation.py": ["more than {>} % of the last batches are still wrong"]},
+    ),
+    Row(
+        printed("preactivation", r"^1202 .* 12 +([\d.]+) .*\n1202 .* 12 +([\d.]+) "),
+        {
+            WHY: ["the mean of its first six losses is {0min} to {0max} (with", "and this mean is {1min} to {1max}."],
+            "demos/preactivation.py": [
+                "the mean of the first six losses is {0min} to {0max}, where",
+                "this mean is {1min} to {1max}.",
+            ],
         },
     ),
     # Speed and memory beside PyTorch
@@ -569,6 +617,17 @@ ASSERTED: dict[str, dict[str, tuple[str, str]]] = {
             'assert 1.35 < per_layer["any f v, with batch norm"][1] < 1.45',
         )
     },
+    "docs/chapters/15_residual.py": {
+        "In ResNet-110 a residual has about a third": (
+            "15_residual",
+            "assert abs(begin[110].mean() - 1 / 3) < 0.03",
+        ),
+        "In the residual net of 56 layers the factor is 12": (
+            "15_residual",
+            'assert abs(growth["residual", 56] / 12 - 1) < 0.1',
+        ),
+        "in the plain net it is 4,000": ("15_residual", 'assert abs(growth["plain", 56] / 4000 - 1) < 0.1'),
+    },
     "docs/chapters/16_bottlenecks.py": {
         "with six percent more multiply-adds": (
             "16_bottlenecks",
@@ -592,11 +651,7 @@ UNLOGGED: dict[str, list[str]] = {
     README: ["in about four minutes of processor time"],
     "docs/index.md": ["in about four minutes of processor time"],
     "docs/milestones.md": ["the solution takes ten seconds on a free core"],
-    "docs/chapters/14_plain_nets.py": ["falls from about 80 % to 36 % or 10 %, in two runs"],
-    "demos/cifar10.py": ["1202 layers would store 11.8 GiB"],
     "demos/layer_responses.py": ["the responses stay within 1 % of 1"],
-    "minigrad/data/transforms.py": ["importing numpy.random takes 8 ms"],
-    "minigrad/typing.py": ["importing numpy.random takes 8 ms"],
     "minigrad/kernels/columns.py": ["as an axis of the array takes 1.5 times as long"],
     "minigrad/kernels/masks.py": ["NumPy takes a fifth of the time", "ten times as fast as NumPy"],
     "minigrad/kernels/threads.py": ["takes a third of the time"],
