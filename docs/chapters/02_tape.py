@@ -256,9 +256,9 @@ print("gradient:", t.grad.data)
 assert abs(t.grad.data[0] - 2.999184887031056) < 1e-15
 
 # %%
-# The operations, the values and the gradient are the same as before. ``mul`` stores both of its arguments, ``exp`` stores
-# its result, and ``msin`` its argument: exactly the arrays for which their rules ask. After the backward pass, all
-# these arrays are released. So a second backward pass raises an error:
+# The operations, the values and the gradient are the same as before. ``mul`` stores both of its arguments, ``exp``
+# stores its result, and ``msin`` its argument: exactly the arrays for which their rules ask. After the backward pass,
+# all these arrays are released. So a second backward pass raises an error:
 
 try:
     y.backward()

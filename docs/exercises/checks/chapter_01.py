@@ -21,8 +21,8 @@ def check_derivative_by_hand(work):
 
 def check_fourth_order_difference(work):
     """The error of the central difference of step size h is c * h ** 2 plus a term of order h ** 4, with the same c
-    for every h. How large is the first term for the step size 2h? Combine the two differences so that it cancels and the
-    derivative remains.
+    for every h. How large is the first term for the step size 2h? Combine the two differences so that it cancels and
+    the derivative remains.
     """
     errors = [abs(work.fourth_order_difference(np.sin, 1.0, h) - np.cos(1.0)) for h in (0.1, 0.05)]
     order = np.log2(errors[0] / errors[1])
