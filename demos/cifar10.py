@@ -205,7 +205,7 @@ def run(options: argparse.Namespace, sets: dict[str, Any], seed: int, out: Path)
         net = cifar_plain(options.depth, rng=seed)
     else:
         net = cifar_resnet(options.depth, options.shortcut, rng=seed)
-    if options.depth > 110:  # 1202 layers would store 11.8 GiB
+    if options.depth > 110:  # 1202 layers would store maps of 10.9 GiB
         net = lab.recomputed(net)
     sgd = optimizer(options, net)
     rates = schedule(options, sgd)

@@ -9,17 +9,17 @@ After batch norm the deviation of a channel is the magnitude of its gamma, and e
 shows how training changed gamma, and also beta, whose variation over the channels adds to the deviation. The loss moves
 them, and weight decay pulls them towards zero. In the paper this takes 64,000 iterations. This demo has only 240, on
 the digits, with half the paper's filters. So it uses 100 times the paper's weight decay, 0.01, to come as far. (With
-the paper's weight decay there is no effect yet: in the nets that learn, the responses stay within 1 % of 1.) Then the
-demo reproduces Fig. 7: on each of four seeds, the mean response is 0.35 to 0.37 in plain-20, 0.27 to 0.29 in
-residual-20 and 0.25 in residual-56. It is 0.24 in residual-110, on the one seed that we tried. But weight decay alone
-would reduce 1 to 0.238: in most layers of the deep residual nets the loss barely counteracts weight decay. Plain-56 has
-the largest response, but more than half of the training images are wrong in the end. The table and the figure mark such
-a net, which failed to train: its curve is not the paper's. --quick trains nets of 14 and 20 layers for 120 iterations,
-which shows the same order.
+the paper's weight decay there is no such effect yet: the responses of plain-20 and residual-20 end between 0.92 and
+1.27.) Then the demo reproduces Fig. 7: on each of four seeds, the mean response is 0.33 to 0.36 in plain-20, 0.28 in
+residual-20 and 0.25 in residual-56; it is 0.24 to 0.26 in residual-110. But weight decay alone would reduce 1 to 0.238:
+in most layers of the deep residual nets the loss barely counteracts weight decay. Plain-56 has the largest response,
+but more than half of the training images are wrong in the end. The table and the figure mark such a net, which failed
+to train: its curve is not the paper's. --quick trains nets of 14 and 20 layers for 120 iterations, which shows the same
+order.
 
 The last panel shows why a single block of a deep net matters less: the deviation of F(x) relative to that of the x to
-which it is added. Every block increases the signal, while batch norm keeps F at the same size. The mean ratio is 0.75
-in residual-20, 0.28 in residual-56 and 0.17 in residual-110.
+which it is added. Every block increases the signal, while batch norm keeps F at the same size. The mean ratio is 0.64
+to 0.75 in residual-20, 0.28 to 0.31 in residual-56 and 0.17 to 0.19 in residual-110.
 """
 
 from __future__ import annotations

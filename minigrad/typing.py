@@ -63,5 +63,5 @@ Saved: TypeAlias = tuple[Array, Settings]
 #: An array, or a Tensor if the replay is itself recorded.
 Gradient: TypeAlias = Any
 
-#: A numpy Generator, or the seed of one. (A string, since importing numpy.random takes 8 ms.)
+#: A numpy Generator, or the seed of one. (A string: minigrad imports numpy.random only where it draws.)
 Rng: TypeAlias = "np.random.Generator | int"

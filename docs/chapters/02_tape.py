@@ -194,8 +194,9 @@ ax.legend()
 #
 # The rule for a has a parameter named b: this is how it asks for the array b. So b is stored on the tape, but only if a
 # needs a gradient. A rule may also ask for ``out``, the result, for a setting, or for a value that the forward function
-# saved. Never overwrite an array that a rule will read: the gradient would be wrong, without an error. (``vjp`` stands
-# for vector-Jacobian product: this is what a rule computes, without building the Jacobian.)
+# saved. Never overwrite an array that a rule will read: the gradient would be wrong, without an error. So an operator
+# that assigns to a slice works on a copy. (``vjp`` stands for vector-Jacobian product: this is what a rule computes,
+# without building the Jacobian.)
 #
 # The second difference is that the Tensor itself is not recorded. The tape consists of *entries*, and a Tensor points
 # to its entry. An entry never points to its Tensor, so an array that is no longer referenced is freed at once.
@@ -255,9 +256,9 @@ print("gradient:", t.grad.data)
 assert abs(t.grad.data[0] - 2.999184887031056) < 1e-15
 
 # %%
-# The steps, the values and the gradient are the same as before. ``mul`` stores both of its arguments, ``exp`` stores
-# its result, and ``msin`` its argument: exactly the arrays for which their rules ask. After the backward pass, all
-# these arrays are released. So a second backward pass raises an error:
+# The operations, the values and the gradient are the same as before. ``mul`` stores both of its arguments, ``exp``
+# stores its result, and ``msin`` its argument: exactly the arrays for which their rules ask. After the backward pass,
+# all these arrays are released. So a second backward pass raises an error:
 
 try:
     y.backward()

@@ -268,11 +268,11 @@ assert abs(achieved[56][0]) < 0.1
 #    The figure of :doc:`the demo </gallery/degradation>`: nets of 20 and 56 layers, as wide as the paper's, are trained
 #    for twelve epochs on the digits.
 #
-# With this recipe, plain-56 ends far above plain-20. But run the demo with ``--lr 0.01 --epochs 40``, and the error of
-# plain-56 falls from about 80 % to 36 % or 10 %, in two runs that rounded differently. So on data as easy as this, a
-# part of the gap is slow starting, which longer training makes up for. Our small experiments show in which direction
-# the error changes with depth, but not by how much. The runs of the paper were long enough for this: 64,000 iterations
-# on CIFAR-10, where plain-56 stays above plain-20 to the end (Fig. 6, left), and plain-110 stays above 60 % error. On
+# With this recipe, plain-56 ends far above plain-20. But run the demo with ``--lr 0.01 --epochs 40``, and plain-56 ends
+# with a training error of 10 or 21 %, in two runs that rounded differently. So on data as easy as this, a part of the
+# gap is slow starting, which longer training makes up for. Our small experiments show in which direction the error
+# changes with depth, but not by how much. The runs of the paper were long enough for this: 64,000 iterations on
+# CIFAR-10, where plain-56 stays above plain-20 to the end (Fig. 6, left), and plain-110 stays above 60 % error. On
 # ImageNet, plain-34 has a top-1 error (the likeliest class is not the right one) of 28.54 % on the validation set,
 # plain-18 has 27.94 % (Table 2), and the training error of plain-34 is higher during the whole run (Fig. 4). Three
 # times as many iterations did not change this (a footnote of section 4.1). The authors' conjecture is cautious: deep

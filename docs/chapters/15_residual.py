@@ -127,7 +127,7 @@ ax.legend(frameon=False)
 tidy(ax)
 assert abs(begin[20][0] - math.sqrt(2)) < 0.05
 assert begin[20].min() > 0.4
-assert begin[110].mean() < begin[20].mean() / 1.5
+assert abs(begin[110].mean() - 1 / 3) < 0.03
 
 # %%
 # In the first block, the residual is larger than x: batch norm gives :math:`\mathcal F(x)` the variance 1, and the
@@ -231,7 +231,8 @@ for kind, make, style in (("plain", cifar_plain, PLAIN), ("residual", cifar_resn
 ax.set(xlabel="layer", ylabel="gradient, relative to the last layer's", title="Gradients before training")
 ax.legend(frameon=False)
 tidy(ax)
-assert growth["plain", 56] > 100 * growth["residual", 56]
+assert abs(growth["residual", 56] / 12 - 1) < 0.1
+assert abs(growth["plain", 56] / 4000 - 1) < 0.1
 
 # %%
 # The plain nets' gradients behave like products: on a logarithmic axis they are straight lines, and the longer the net,

@@ -131,7 +131,7 @@ def _taker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]] | None:
 
 # The mode ------------------------------------------------------------------------------------
 
-#: What the running thread or asyncio task does with results besides computing them, as three values: *recording*,
-#: whether entries are recorded; *anomaly*, whether results and gradients are searched for NaNs; and *segment*, the part
-#: of :func:`minigrad.recompute` that is running, or None. Each operator reads them, and a plain tuple is read fastest.
+#: What the running thread or asyncio task does with results besides computing them, as three values: recording,
+#: whether entries are recorded; anomaly, whether results and gradients are searched for NaNs; and segment, the part of
+#: :func:`minigrad.recompute` that is running, or None. Each operator reads them, and a plain tuple is read fastest.
 mode: ContextVar[tuple[bool, bool, Segment | None]] = ContextVar("mode", default=(True, False, None))

@@ -17,7 +17,7 @@ from minigrad.typing import Array, DType
 
 
 def relu(x: Array, out: Array | None = None) -> Array:
-    """Return max(x, 0). NumPy takes a fifth of the time with an array of zeros instead of the number 0."""
+    """Return max(x, 0). NumPy is more than four times as fast with an array of zeros as with the number 0."""
     zeros = _zeros(x.dtype, 2 * blocks.BLOCK_BYTES)
     return np.maximum(x, zeros[: x.size].reshape(x.shape) if x.size <= zeros.size else 0, out=out)
 
@@ -35,7 +35,7 @@ def relu_gradient(g: Array, x: Array, out: Array | None = None) -> Array:
 
 
 def masked(a: Array, mask: Array) -> Array:
-    """Return where(mask, a, 0.0), for `a` of float32 or float64: ten times as fast as NumPy on a mask like ReLU's."""
+    """Return where(mask, a, 0.0), for float32 or float64: more than ten times as fast as NumPy on ReLU's mask."""
     return _times_bits(a, mask.astype(f"i{a.itemsize}"))
 
 

@@ -27,7 +27,6 @@ ROWS = [
         "95 % of the paths pass through {} to {} of the 54 blocks",
     ),
     ("explanations", r"before training: through (\d+) to (\d+)", "95 % of the gradient comes through {} to {} blocks"),
-    ("explanations", r"after training: through (\d+) to (\d+)", "epochs on the digits, it comes through {} to {}"),
 ]
 
 

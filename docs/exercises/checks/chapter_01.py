@@ -4,8 +4,8 @@ import numpy as np
 
 
 def check_derivative_by_hand(work):
-    """Name each step, u = x ** 2, v = 1 + exp(u), y = log(v), and multiply the derivatives of the steps. For |x| of 27
-    and more, exp(x ** 2) is infinity in float64. The quotient has another form, in which no exponent is positive.
+    """Name each result, u = x ** 2, v = 1 + exp(u), y = log(v), and multiply the derivatives of the operations. For |x|
+    of 27 and more, exp(x ** 2) is infinity in float64. The quotient has another form, in which no exponent is positive.
     """
     for x in (-2.0, -0.3, 0.0, 0.7, 3.0):
         expected = (np.log(1 + np.exp((x + 1e-30j) ** 2)) / 1e-30).imag
@@ -20,9 +20,9 @@ def check_derivative_by_hand(work):
 
 
 def check_fourth_order_difference(work):
-    """The error of the central difference of step h is c * h ** 2 plus a term of order h ** 4, with the same c for
-    every h. How large is the first term for the step 2h? Combine the two differences so that it cancels and the
-    derivative remains.
+    """The error of the central difference of step size h is c * h ** 2 plus a term of order h ** 4, with the same c
+    for every h. How large is the first term for the step size 2h? Combine the two differences so that it cancels and
+    the derivative remains.
     """
     errors = [abs(work.fourth_order_difference(np.sin, 1.0, h) - np.cos(1.0)) for h in (0.1, 0.05)]
     order = np.log2(errors[0] / errors[1])

@@ -6,8 +6,8 @@ import minigrad as mg
 
 
 def check_walk(work):
-    """All steps that use step k stand after it in the list. In which order must the steps be taken so that the
-    derivative of step k is complete when it is passed on? Edges to the same j add up.
+    """All numbers that use number k stand after it in the list. In which order must the numbers be taken so that the
+    derivative of number k is complete when it is passed on? Edges to the same j add up.
     """
     got = work.walk([[], [(0, 3.0)], [(1, 5.0)]])
     assert list(got) == [15.0, 5.0, 1.0], f"for a chain of derivatives 3 and 5, expected [15.0, 5.0, 1.0], got {got}"
@@ -17,9 +17,11 @@ def check_walk(work):
         f"for the paths 2 * 5 and 3 * 7, expected [31.0, 5.0, 7.0, 1.0], got {got}"
     )
     got = work.walk([[], [(0, 4.0), (0, 4.0)]])
-    assert list(got) == [8.0, 1.0], f"for a step with two edges (0, 4.0), expected [8.0, 1.0], got {got}"
+    assert list(got) == [8.0, 1.0], f"for a number with two edges (0, 4.0), expected [8.0, 1.0], got {got}"
     got = work.walk([[], [(0, 9.0)], [(0, 2.0)]])
-    assert list(got) == [2.0, 0.0, 1.0], f"where the last step does not use step 1, expected [2.0, 0.0, 1.0], got {got}"
+    assert list(got) == [2.0, 0.0, 1.0], (
+        f"where the last number does not use number 1, expected [2.0, 0.0, 1.0], got {got}"
+    )
     assert diamond == [[], [(0, 2.0)], [(0, 3.0)], [(1, 5.0), (2, 7.0)]], "the tape was changed"
     doublings = [[]] + [[(k, 1.0), (k, 1.0)] for k in range(200)]
     got = work.walk(doublings)[0]
