@@ -84,12 +84,16 @@ def check_error(work):
 
 
 def check_fit(work):
-    """An epoch is a new permutation, cut into batches. For each batch: forward in training, loss, gradients, step."""
+    """An epoch is a new permutation, cut into batches. For each batch: forward in training, loss, gradients, step.
+
+    A rate that np.cos computed is a float64 of NumPy, and makes float64 of everything: give SGD ``float(rate)``.
+    """
     digits = mg.data.Digits()
     before = digits.images.copy(), digits.labels.copy()
     rng = np.random.default_rng(0)
     net = work.Net(work.PlainBlock, 8, 8, rng)
     work.fit(net, digits.images, digits.labels, 3, rng)
+    stays_float32(work, "fit", net)
     assert np.array_equal(before[0], digits.images), "fit changed the images"
     assert np.array_equal(before[1], digits.labels), "fit changed the labels"
     seen, modes = [], set()
@@ -110,6 +114,12 @@ def check_fit(work):
     assert first != second, "the images of the second epoch come in the order of the first"
     wrong = np.mean(net(work.Tensor(digits.images), False).data.argmax(1) != digits.labels)
     assert wrong < 0.2, f"after 3 epochs, plain-8 takes {wrong:.1%} of the training digits for others; expected < 20 %"
+
+
+def stays_float32(work, case, net):
+    """Assert that training has left all parameters float32."""
+    dtypes = sorted({p.data.dtype.name for p in work.parameters(net)})
+    assert dtypes == ["float32"], f"after {case}, expected parameters of float32, got {' and '.join(dtypes)}"
 
 
 def set_parameters(work, case, part, shapes, rng):

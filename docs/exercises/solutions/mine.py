@@ -222,7 +222,7 @@ class SGD:
         for p, v in self.velocities.items():
             v *= self.momentum
             v += found[p] + self.weight_decay * p.data
-            p.data = p.data - self.lr * v
+            p.data = p.data - float(self.lr) * v  # a float64 of NumPy must not turn float32 into float64
 
 
 # Chapter 14: plain nets ------------------------------------------------------------------------
