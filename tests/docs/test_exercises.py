@@ -203,6 +203,16 @@ def test_the_command_refuses_what_it_cannot_use(desk, arguments, message):
     assert message in done.stderr
 
 
+def test_a_reader_that_leaves_early_ends_the_command_quietly(desk):
+    command = [sys.executable, "-W", "error", "-m", "docs.exercises", "check", str(desk), "1", "2", "3"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert b"derivative_by_hand" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 # Grade ---------------------------------------------------------------------------------------
 
 
