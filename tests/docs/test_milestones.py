@@ -112,6 +112,8 @@ def test_the_page_shows_how_to_check_a_tape_of_ones_own(monkeypatch):
     exec(block, shown)
     a, b = np.random.default_rng(0).uniform(0.5, 2.0, (2, 2, 3))
     shown["check"](lambda a, b: a * b + a, a, b)
+    shown["check"](lambda x: work.mean(x, 0), a)
+    shown["check"](lambda a, b, c: a * b + c / b, a, b, b + a)
     with pytest.raises(mg.checks.GradientError):
         shown["check"](lambda a, b: work.Tensor(a.data * b.data, [(a, lambda g: g), (b, lambda g: g)]), a, b)
 
