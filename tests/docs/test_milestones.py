@@ -152,6 +152,7 @@ MISTAKES = [
     (3, "broadcast_to", "if size == 1), keepdims=True", "if size == 1)", "expected a gradient of shape"),
     (3, "broadcasting", "np.asarray(b, a.data.dtype)", "np.asarray(b)", "expected a float32 result, got float64"),
     (3, "broadcasting", "lambda a, b: a * b**-1", "lambda a, b: a * b", "a / b"),
+    (3, "broadcasting", "Tensor.__array_ufunc__ = None", "", "array * x: expected a Tensor, got ndarray"),
     (3, "mean", "g * share, x.data.shape", "g, x.data.shape", "mean over axis 0: the gradient of input 0"),
     (4, "matmul", "g @ b.data.T", "g @ b.data", "ValueError"),
     (

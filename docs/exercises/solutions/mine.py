@@ -94,6 +94,7 @@ def broadcasting(operator):
     return stretched
 
 
+Tensor.__array_ufunc__ = None  # so array * x calls Tensor.__rmul__
 Tensor.__add__ = Tensor.__radd__ = broadcasting(add)
 Tensor.__mul__ = Tensor.__rmul__ = broadcasting(mul)
 Tensor.__pow__ = power
