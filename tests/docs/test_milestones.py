@@ -197,6 +197,26 @@ def test_a_mistake_is_told_in_numbers(stage, name, old, new, said):
     assert said in message, message
 
 
+def test_gradients_along_every_path_are_stopped():
+    work = module(SOLUTION)
+
+    def gradients(y, g):
+        found = {}
+
+        def visit(v, g):
+            if not v.edges:
+                found[v] = found[v] + g if v in found else g
+            for x, rule in v.edges:
+                visit(x, rule(g))
+
+        visit(y, g)
+        return found
+
+    work.gradients = gradients
+    said = "200 doublings: stopped after 1,000,000 readings of edges; there are 2 ** 200 paths, but only 201 Tensors"
+    assert worker.result("gradients", work, checks(2)["gradients"]) == ("wrong", said)
+
+
 #: Slips that make no difference.
 HARMLESS = {
     "gradients": ["-y.order -> y.order"],  # y is alone in the queue
