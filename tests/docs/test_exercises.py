@@ -541,3 +541,12 @@ def test_a_mistake_is_told_in_numbers(number, name, answer, said):
     assert state in ("wrong", "error")
     assert re.search(said, message, re.DOTALL), message
     assert checking.definitions(path)[f"check_{name}"][1] not in message
+
+
+def test_a_rate_far_too_high_is_told_without_warnings():
+    work = worker.load(HERE / "solutions/chapter_12.py")
+    work.largest_stable_rate = lambda hessian, momentum: 1e6
+    check = vars(worker.load(HERE / "checks/chapter_12.py"))["check_largest_stable_rate"]
+    state, message = worker.result("largest_stable_rate", work, check)  # a warning is an exception here
+    assert state == "wrong"
+    assert message.endswith("your rate 1e+06: too high, w grows at 98 % of it")

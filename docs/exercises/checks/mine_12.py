@@ -29,8 +29,8 @@ def check_cross_entropy(work):
 def check_SGD(work):
     """Each parameter needs a velocity of its own, which begins with zeros and stays from step to step.
 
-    The learning rate is not part of the velocity. A step gives the parameter a new array. A rate that np.cos computed is
-    a float64 of NumPy, and makes float64 of everything: multiply by ``float(rate)``, a number of Python.
+    The learning rate is not part of the velocity. A step gives the parameter a new array. A rate that np.cos computed
+    is a float64 of NumPy, and makes float64 of everything: multiply by ``float(rate)``, a number of Python.
     """
     rng = np.random.default_rng(0)
     start = [rng.standard_normal(shape) for shape in ((2, 3), (4,))]

@@ -1,5 +1,6 @@
 """Checks of the milestone of chapter 14: plain nets."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -64,7 +65,10 @@ def check_PlainBlock(work):
 
 
 def check_Net(work):
-    """Most blocks keep the shape. Only the first block of the second and of the third stage doubles the channels."""
+    """Most blocks keep the shape. Only the first block of the second and of the third stage doubles the channels.
+
+    The order of the parameters is that of the attributes: first the layer of the images, then the blocks, then the end.
+    """
     net_equals(work, work.PlainBlock, "PlainBlock", models.cifar_plain)
 
 
@@ -126,7 +130,14 @@ def set_parameters(work, case, part, shapes, rng):
     """Give a part random float64 parameters, which must have these shapes; return them."""
     parameters = work.parameters(part)
     got = [p.data.shape for p in parameters]
-    assert got == shapes, f"{case}: expected parameters of shapes {shapes}, got {got}"
+    if got != shapes:
+        pairs = enumerate(itertools.zip_longest(shapes, got))
+        i, differ = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        expected, found = ("none" if shape is None else f"shape {shape}" for shape in differ)
+        count = f"expected {len(shapes)} parameters, got {len(got)}; " if len(got) != len(shapes) else ""
+        raise AssertionError(
+            f"{case}: {count}the first that differs is parameter {i}: expected {expected}, got {found}"
+        )
     for p in parameters:
         p.data = rng.standard_normal(p.data.shape) * 0.5 + 0.1
     return [p.data for p in parameters]

@@ -9,7 +9,10 @@ from docs.exercises.checks.tape import compare
 
 
 def check_shortcut(work):
-    """The new channels are constants, and pixels between every stride-th one are not used: their gradient is zero."""
+    """Slices with a step take the pixels. np.pad with (0, new) for the last axis puts the new channels last.
+
+    The new channels are constants, and pixels between every stride-th one are not used: their gradient is zero.
+    """
     x = np.random.default_rng(0).standard_normal((2, 4, 5, 3))
     for stride, channels in ((1, 3), (2, 6), (2, 4), (3, 3)):
 
