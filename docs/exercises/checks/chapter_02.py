@@ -35,8 +35,8 @@ def check_walk(work):
 def check_make_swish(work):
     """Decorate a function of x with mg.elementwise, and give it a rule with .vjp. The rule asks for an array by the
     name of its parameter. With s = sigmoid(x), the derivative of s is s (1 - s). All of the derivative of swish can
-    be computed from x alone. The rule is given arrays in a first pass, and Tensors when the gradient is differentiated
-    again. Both have Python's operators, and functions of mg take both; .data and np.exp fit one of them only.
+    be computed from x alone. The rule is given arrays in an ordinary backward pass, and Tensors if the gradient will be
+    differentiated again. Python's operators and functions of mg work for both; .data and np.exp for one of them only.
     """
     swish = work.make_swish()
     x = np.array([[-3.0, -0.5], [0.0, 0.2], [1.0, 4.0]])
