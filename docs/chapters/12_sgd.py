@@ -403,8 +403,8 @@ assert ends["lr 0.1, momentum 0.9, drop"] < 0.5 * ends["lr 0.1, momentum 0.9"]
 # Exercises
 # ---------
 #
-# 1. **The largest learning rate.** A bowl has a Hessian H, and its axes are not the coordinate axes. Up to which
-#    learning rate is SGD with momentum m stable?
+# 1. **The largest learning rate.** A bowl has a Hessian H, and its axes are not the coordinate axes. Its curvatures are
+#    the eigenvalues of H. Up to which learning rate is SGD with momentum m stable?
 # 2. **The best settings.** The smallest and the largest curvature are given. Find the learning rate and the momentum
 #    that are best for the slower of these two directions.
 # 3. **Warm restarts.** Write the factor of a schedule that falls along half a cosine wave, jumps back to 1, and falls
