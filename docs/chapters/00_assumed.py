@@ -5,9 +5,10 @@ r"""
 Which mathematics does this course use, and how do you compute with it in NumPy?
 
 You should know three things before you begin: Python, NumPy's arrays and their shapes, and the derivative of a function
-of one number. The course uses six more ideas. Each section of this chapter shows one of them on about a screen: the
-idea, a formula, a few lines of NumPy, and the chapters that use it. Skip what you know, and come back when a later
-chapter sends you here. The page :doc:`/notation` lists the letters and signs of the whole course.
+of one number. The course uses six more ideas again and again. Each section of this chapter shows one of them on about a
+screen: the idea, a formula, a few lines of NumPy, and the chapters that use it. Skip what you know, and come back when
+a later chapter sends you here. What a single chapter needs, such as the eigenvalues of a matrix, is explained there.
+The page :doc:`/notation` lists the letters and signs of the whole course.
 """
 
 # %%
@@ -72,12 +73,16 @@ ax.legend()
 #
 # Draw z as the point (a, b) of a plane. It has a *length*, :math:`|z| = \sqrt{a^2 + b^2}`, and an *angle* to the first
 # axis. The number with length 1 and angle :math:`\varphi` is :math:`e^{i\varphi} = \cos\varphi + i \sin\varphi`. If we
-# multiply two complex numbers, their lengths are multiplied and their angles are added. NumPy writes i as ``1j``, and
-# its functions accept complex arrays.
+# multiply two complex numbers, their lengths are multiplied and their angles are added.
+#
+# The *conjugate* of :math:`a + ib` is :math:`a - ib`: it has the same length and the opposite angle. The product of the
+# two is real: :math:`(a + ib)(a - ib) = a^2 + b^2 = |z|^2`. NumPy writes i as ``1j``, and its functions accept complex
+# arrays.
 
 z = 0.9 * np.exp(0.5j)  # length 0.9, angle 0.5
 print(f"z = {z:.4f}: real part {z.real:.4f}, imaginary part {z.imag:.4f}, length {abs(z):.4f}, angle {np.angle(z):.4f}")
 print(f"z * z = {z * z:.4f}: length {abs(z * z):.4f}, angle {np.angle(z * z):.4f}")
+print(f"z times its conjugate = {z * np.conj(z):.4f}, the square of the length {abs(z) ** 2:.4f}")
 
 powers = z ** np.arange(30)
 assert np.allclose(abs(powers), 0.9 ** np.arange(30))
@@ -207,6 +212,14 @@ assert np.allclose((A @ B).T, B.T @ A.T)
 # .. math:: \frac{\partial L}{\partial x_j} = \sum_i g_i\, \frac{\partial y_i}{\partial x_j} = (J^{\top} g)_j .
 #
 # So a gradient goes back through f by a product with the transposed Jacobian.
+#
+# The program computes J by hand, and also from values of f. Let :math:`e_j` be the array with 1 in place j and 0
+# elsewhere. Then :math:`J e_j` is column j, and
+#
+# .. math:: J e_j \approx \frac{f(x + h e_j) - f(x - h e_j)}{2 h} .
+#
+# This is a *central difference*: it uses a point on each side of x. :doc:`Chapter 1 </course/01_derivative>` shows why
+# its error is smaller than that of :math:`(f(x + h e_j) - f(x)) / h`.
 
 
 def f(x):
@@ -216,7 +229,7 @@ def f(x):
 x, g, h = np.array([0.5, -1.0, 2.0]), np.array([3.0, 10.0]), 1e-6
 J = np.array([[x[1], x[0], 0.0], [1.0, 0.0, np.cos(x[2])]])  # (results, inputs)
 by_differences = np.stack([(f(x + h * e) - f(x - h * e)) / (2 * h) for e in np.eye(3)], axis=1)
-print("J by hand:\n", J.round(4), "\nJ by differences:\n", by_differences.round(4), sep="")
+print("J by hand:\n", J.round(4), "\nJ by central differences:\n", by_differences.round(4), sep="")
 print("gradient of <g, f(x)>:", (J.T @ g).round(4))
 assert np.allclose(J, by_differences, atol=1e-8)
 
@@ -233,17 +246,27 @@ assert np.allclose(J, by_differences, atol=1e-8)
 # .. math:: \operatorname{Var}[x] = \operatorname{E}\left[ (x - \operatorname{E}[x])^2 \right]
 #    = \operatorname{E}[x^2] - \operatorname{E}[x]^2 .
 #
-# Two rules follow. A factor a multiplies the variance by :math:`a^2`, and adding a constant b does not change it. And
-# the variances of *independent* numbers add; numbers are independent if none of them contains information about the
-# others. So the mean of N independent numbers with the same variance has one N-th of this variance.
+# These rules follow. The mean of a sum is the sum of the means, and a factor of a random number is a factor of its
+# mean. A factor a multiplies the variance by :math:`a^2`, and adding a constant b does not change it:
 #
-# .. math:: \operatorname{Var}[a x + b] = a^2 \operatorname{Var}[x], \qquad
-#    \operatorname{Var}[x + y] = \operatorname{Var}[x] + \operatorname{Var}[y] .
+# .. math:: \operatorname{E}[a x + b y] = a \operatorname{E}[x] + b \operatorname{E}[y], \qquad
+#    \operatorname{Var}[a x + b] = a^2 \operatorname{Var}[x] .
+#
+# Random numbers are *independent* if none of them contains information about the others. For independent numbers, the
+# mean of a product is the product of the means, and the variances add. So the mean of N independent numbers with the
+# same variance has one N-th of this variance.
+#
+# .. math:: \operatorname{E}[x y] = \operatorname{E}[x] \operatorname{E}[y], \qquad
+#    \operatorname{Var}[x + y] = \operatorname{Var}[x] + \operatorname{Var}[y] \qquad
+#    \text{for independent } x \text{ and } y .
 
 x, y = rng.normal(2.0, 3.0, 100_000), rng.uniform(0.0, 6.0, 100_000)  # independent; variances 9 and 3
+total, product = 2 * x + y, x * y
+print(f"mean of x: {x.mean():.2f}, of y: {y.mean():.2f}, of 2 x + y: {total.mean():.2f}, of x y: {product.mean():.2f}")
 print(f"variance of x: {x.var():.2f}, of y: {y.var():.2f}, of x + y: {(x + y).var():.2f}")
 means = x.reshape(-1, 25).mean(axis=1)  # of 25 draws each
 print(f"variance of 2 x + 1: {(2 * x + 1).var():.2f}, of the mean of 25 draws of x: {means.var():.2f}")
+assert np.allclose([total.mean(), product.mean()], [2 * 2 + 3, 2 * 3], rtol=0.02)
 assert np.isclose(np.var(x + y), 12, rtol=0.05)
 assert np.isclose(means.var(), 9 / 25, rtol=0.1)
 

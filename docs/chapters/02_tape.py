@@ -194,9 +194,15 @@ ax.legend()
 #
 # The rule for a has a parameter named b: this is how it asks for the array b. So b is stored on the tape, but only if a
 # needs a gradient. A rule may also ask for ``out``, the result, for a setting, or for a value that the forward function
-# saved. Never overwrite an array that a rule will read: the gradient would be wrong, without an error. So an operator
-# that assigns to a slice works on a copy. (``vjp`` stands for vector-Jacobian product: this is what a rule computes,
-# without building the Jacobian.)
+# saved. A *setting* is an argument without a gradient, such as the axis of a sum: it comes after the ``/`` in the
+# parameters of the forward function. Never overwrite an array that a rule will read: the gradient would be wrong,
+# without an error. So an operator that assigns to a slice works on a copy. (``vjp`` stands for vector-Jacobian product:
+# this is what a rule computes, without building the Jacobian.)
+#
+# In an ordinary backward pass, a rule is given arrays: here ``g`` and ``b`` are arrays. If the gradient will be
+# differentiated again, the rule is given Tensors, so that the tape records what the rule computes. So write a rule with
+# what works for both: Python's operators, and functions of minigrad such as ``mg.exp``, which return an array for
+# arrays, and a Tensor for Tensors. A function of NumPy refuses a Tensor.
 #
 # The second difference is that the Tensor itself is not recorded. The tape consists of *entries*, and a Tensor points
 # to its entry. An entry never points to its Tensor, so an array that is no longer referenced is freed at once.

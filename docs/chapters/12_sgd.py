@@ -24,8 +24,16 @@ in every training run.
 #
 # .. math:: L(w) = \tfrac{1}{2} \sum_k \lambda_k w_k^2, \qquad \nabla L(w)_k = \lambda_k w_k .
 #
-# The :math:`\lambda_k > 0` are the curvatures, one for each direction k. The directions do not influence each other,
-# and in each of them a step is a multiplication:
+# The :math:`\lambda_k > 0` are the curvatures, one for each direction k. In other coordinates, :math:`L(w) =
+# \tfrac{1}{2} w^{\top} H w` and :math:`\nabla L(w) = H w`, where H is the *Hessian*, the symmetric matrix of the second
+# derivatives (:doc:`chapter 5 </course/05_second_order>`). Along an axis u of the bowl, H only changes the length:
+#
+# .. math:: H u = \lambda u .
+#
+# Such a u is an *eigenvector* of H, and :math:`\lambda` its *eigenvalue*. So the curvatures of a bowl are the
+# eigenvalues of its Hessian. ``np.linalg.eigvalsh(H)`` computes them, from the smallest to the largest.
+#
+# The directions do not influence each other, and in each of them a step is a multiplication:
 #
 # .. math:: w_k \leftarrow (1 - \eta \lambda_k)\, w_k .
 #
@@ -59,6 +67,12 @@ def descend(curvatures, start, steps, lr, momentum=0.0):
         path.append(w.data.copy())
     return np.array(path)
 
+
+turn = np.array([[0.6, -0.8], [0.8, 0.6]])  # it turns the axes
+hessian = turn @ np.diag([1.0, 20.0]) @ turn.T
+print("a Hessian:", hessian.round(2).tolist(), "and its eigenvalues:", np.linalg.eigvalsh(hessian).round(6).tolist())
+assert np.allclose(np.linalg.eigvalsh(hessian), [1, 20])
+assert np.allclose(hessian @ turn[:, 1], 20 * turn[:, 1])
 
 for lr in (0.05, 0.0999, 0.1001):
     end = descend([1.0, 20.0], [1.0, 1.0], 3000, lr)[-1]
@@ -115,18 +129,25 @@ for panel, (name, (lr, momentum)) in zip(panels.flat, runs.items(), strict=True)
 #     \begin{pmatrix} m & \lambda \\ -\eta m & 1 - \eta \lambda \end{pmatrix}
 #     \begin{pmatrix} v \\ w \end{pmatrix} .
 #
-# An *eigenvalue* z of this matrix is a factor: for some pair (v, w), every step multiplies the pair by z. A 2x2 matrix
-# has two eigenvalues, and every start is a mixture of their two pairs. After many steps only the eigenvalue with the
-# larger absolute value matters. The matrix has determinant :math:`m (1 - \eta\lambda) + \eta m \lambda = m` and trace
-# :math:`1 + m - \eta \lambda`, so its eigenvalues are the solutions of
+# An eigenvalue z of this matrix is a factor: for some pair (v, w), every step multiplies the pair by z. So put z times
+# the pair on the left side:
 #
-# .. math:: z^2 - (1 + m - \eta \lambda)\, z + m = 0 .
+# .. math:: z v = m v + \lambda w, \qquad z w = -\eta m v + (1 - \eta \lambda)\, w .
 #
-# The product of the two eigenvalues is :math:`m`. There are three cases:
+# To eliminate v, multiply the second equation by :math:`z - m`, and replace :math:`(z - m)\, v` by :math:`\lambda w`,
+# as the first equation says. Then divide by w:
 #
-# * For :math:`(1 - \sqrt m)^2 < \eta\lambda < (1 + \sqrt m)^2`, they are *complex* and conjugate, so both have the
-#   absolute value :math:`\sqrt m`, whatever :math:`\lambda` is. In this direction, w swings like a pendulum, and the
-#   swings shrink by :math:`\sqrt m` per step.
+# .. math:: z\, (z - m) = -\eta m \lambda + (1 - \eta \lambda)(z - m), \qquad \text{so} \qquad
+#     z^2 - (1 + m - \eta \lambda)\, z + m = 0 .
+#
+# There are two solutions, :math:`z_1` and :math:`z_2`, and every start is a mixture of their two pairs. After many
+# steps only the eigenvalue with the larger absolute value matters. The left side is :math:`(z - z_1)(z - z_2)`, so
+# :math:`z_1 z_2 = m`. There are three cases:
+#
+# * For :math:`(1 - \sqrt m)^2 < \eta\lambda < (1 + \sqrt m)^2`, :math:`(1 + m - \eta\lambda)^2 < 4 m`. Then the
+#   solutions are *complex*, and each is the conjugate of the other (:doc:`chapter 0 </course/00_assumed>`). So
+#   :math:`m = z_1 z_2 = |z_1|^2`, and both have the absolute value :math:`\sqrt m`, whatever :math:`\lambda` is. In
+#   this direction, w swings like a pendulum, and the swings shrink by :math:`\sqrt m` per step.
 # * If :math:`\eta\lambda` is *smaller*, both are real and positive, and the larger one is above :math:`\sqrt m`. If
 #   :math:`\eta\lambda` is much smaller, the larger one is about :math:`1 - \eta\lambda / (1 - m)`: this is plain
 #   gradient descent with the learning rate :math:`\eta / (1 - m)`.
@@ -382,8 +403,8 @@ assert ends["lr 0.1, momentum 0.9, drop"] < 0.5 * ends["lr 0.1, momentum 0.9"]
 # Exercises
 # ---------
 #
-# 1. **The largest learning rate.** A bowl has a Hessian matrix H whose axes are not the coordinate axes. Up to which
-#    learning rate is SGD with momentum m stable?
+# 1. **The largest learning rate.** A bowl has a Hessian H, and its axes are not the coordinate axes. Its curvatures are
+#    the eigenvalues of H. Up to which learning rate is SGD with momentum m stable?
 # 2. **The best settings.** The smallest and the largest curvature are given. Find the learning rate and the momentum
 #    that are best for the slower of these two directions.
 # 3. **Warm restarts.** Write the factor of a schedule that falls along half a cosine wave, jumps back to 1, and falls

@@ -22,9 +22,10 @@ fade. Then it looks at two other initialisations: equal weights, which do not wo
 #
 # .. math:: \operatorname{E}[y_o^2] = \sum_k \operatorname{E}[w_{k o}^2]\; x_k^2 = f\, v\, \operatorname{mean}(x^2),
 #
-# where the last factor is the mean square of the inputs. (The mixed terms vanish, because different weights are
-# independent. We assumed nothing about x: its numbers may depend on each other, and after a ReLU they do not even have
-# mean 0. For this reason we follow the mean *square*, and not the variance.)
+# where the last factor is the mean square of the inputs. The mixed terms vanish: different weights are independent and
+# have mean 0, so :math:`\operatorname{E}[w_{k o} w_{l o}] = \operatorname{E}[w_{k o}]\, \operatorname{E}[w_{l o}] = 0`
+# (:doc:`chapter 0 </course/00_assumed>`). We assumed nothing about x: its numbers may depend on each other, and after a
+# ReLU they do not even have mean 0. For this reason we follow the mean *square*, and not the variance.
 #
 # Now comes the ReLU. A weight is as likely as its negative, so y is as likely as -y. On average, the ReLU sets half of
 # the squares to 0, and keeps the other half:
@@ -142,7 +143,7 @@ for (name, (forward, _, _)), place, offset in zip(found.items(), (18, 24, 21, 11
 
 per_layer = {name: ((f[-1] / f[1]) ** (1 / 49), (b[0] / b[-2]) ** (1 / 49)) for name, (f, b, _) in found.items()}
 for name, (forward, backward) in per_layer.items():
-    print(f"{name:25} per layer: the signal times {forward:.2f}, the gradient times {backward:.2f}")
+    print(f"{name:25} mean square per layer: of the signal times {forward:.2f}, of the gradient times {backward:.2f}")
 for name, (fv, norm) in starts.items():
     assert norm or np.allclose(per_layer[name], fv / 2, rtol=0.1)
 assert 1.35 < per_layer["any f v, with batch norm"][1] < 1.45
@@ -163,13 +164,21 @@ assert 1.35 < per_layer["any f v, with batch norm"][1] < 1.45
 # at the start but during the whole training. So for the *signal*, a net with batch norm no longer depends on its
 # initialisation.
 #
-# Now look at the right panel. Towards the first layer the gradient *grows*, by a factor of about 1.4 per layer. This is
-# not a mistake; we can derive it. After batch norm, y has mean 0 and variance 1; suppose that it is normally
-# distributed. Then :math:`\mathrm{relu}(y)` has mean square :math:`\frac{1}{2}` and mean :math:`1 / \sqrt{2\pi}`, and
-# so its variance is :math:`\frac{1}{2} - \frac{1}{2\pi}`. Batch norm in the next layer subtracts the mean, so only this
-# *variance* over the batch is left. The weights with :math:`f v = 2` turn it into :math:`1 - \frac{1}{\pi}`. This is
-# below 1, so batch norm scales the signal up by :math:`1 / \sqrt{1 - 1/\pi}`. It scales the gradient up by the same
-# factor:
+# Now look at the right panel. Towards the first layer the gradient *grows*: its mean square by a factor of about 1.4
+# per layer, and so its length by about 1.2. This is not a mistake; we can derive it. After batch norm, y has mean 0 and
+# variance 1; suppose that it is normally distributed. Then :math:`\mathrm{relu}(y)` has mean square
+# :math:`\frac{1}{2}` and mean :math:`1 / \sqrt{2\pi}`. A million draws show both numbers:
+
+half = np.maximum(rng.standard_normal(1_000_000), 0)
+print(f"relu of normal numbers: mean square {np.mean(half**2):.2f}, mean {half.mean():.2f}")
+print(f"the theory:             mean square {1 / 2:.2f}, mean {1 / np.sqrt(2 * np.pi):.2f}")
+assert np.allclose([np.mean(half**2), half.mean()], [1 / 2, 1 / np.sqrt(2 * np.pi)], atol=0.005)
+
+# %%
+# So the variance of :math:`\mathrm{relu}(y)` is :math:`\frac{1}{2} - \frac{1}{2\pi}`. Batch norm in the next layer
+# subtracts the mean, so only this *variance* over the batch is left. The weights with :math:`f v = 2` turn it into
+# :math:`1 - \frac{1}{\pi}`. This is below 1, so batch norm scales the signal up by :math:`1 / \sqrt{1 - 1/\pi}`. It
+# scales the gradient up by the same factor:
 #
 # .. math:: \text{gradient, mean square, per layer:}\quad \frac{1}{1 - 1/\pi} = \frac{\pi}{\pi - 1} \approx 1.47 .
 #
@@ -322,9 +331,14 @@ for step in (1, 2):
 # 1. **Leaky ReLU.** It multiplies negative numbers by a slope :math:`a` instead of setting them to 0. Derive the
 #    variance, and draw the weights.
 # 2. **Orthogonal weights.** He's weights make a vector :math:`\sqrt 2` times as long on average. Draw a matrix that
-#    does this for *every* vector: all its singular values are :math:`\sqrt 2`. The factor q that ``np.linalg.qr``
-#    computes from a normal matrix is almost the answer. But the routine chooses the signs of its columns by a rule of
-#    its own. Use the signs on the diagonal of the other factor to correct this.
+#    does this for *every* vector. A square matrix that changes no length is called *orthogonal*. Its columns have
+#    length 1, and are perpendicular to each other. (The largest and the smallest *singular value* of a matrix are the
+#    largest and the smallest factor by which it changes a length. So all singular values of an orthogonal matrix are 1,
+#    and those of your matrix are :math:`\sqrt 2`.) The line ``q, r = np.linalg.qr(a)`` factors a square matrix: a is
+#    the product ``q @ r``, q is orthogonal, and r is 0 below its diagonal. If the entries of a are normal, q is almost
+#    the answer. But if column j of q and row j of r change their signs, the product stays the same. The routine chooses
+#    these signs by a rule of its own, so some directions become more likely than others. Use the signs on the diagonal
+#    of r to correct this.
 # 3. **Measure instead of deriving.** Scale the weights of a given net, layer by layer, until a given batch has mean
 #    square 1 before every ReLU.
 #

@@ -29,6 +29,6 @@ def kept_bytes(y):
     Begin at y's entry, y._node, which is a minigrad.autograd.tape.Entry. Follow the edges (entry.edges) to all entries
     from which it was computed; an edge that is no Entry ends there. Visit each entry once: there may be 2 ** 30 paths.
     The tuple entry.stored contains the values that an entry stores. If several entries store the same array, count it
-    once. Count arrays only.
+    once. Count arrays only: a number of NumPy is none.
     """
     raise NotImplementedError

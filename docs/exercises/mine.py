@@ -161,7 +161,8 @@ def cross_entropy(logits, labels):
 class SGD:
     """SGD with momentum: v = momentum * v + g + weight_decay * w, then w = w - lr * v.
 
-    `parameters` is a list of Tensors w. The attribute `lr` may be changed between steps.
+    `parameters` is a list of Tensors w. The attribute `lr` may be changed between steps, also to a number of NumPy such
+    as np.cos returns. Data of float32 stays float32.
     """
 
     def __init__(self, parameters, lr, momentum=0.9, weight_decay=1e-4):

@@ -662,7 +662,7 @@ ASSERTED: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "docs/chapters/13_initialisation.py": {
-        "by a factor of about 1.4 per layer": (
+        "its mean square by a factor of about 1.4 per layer, and so its length by about 1.2": (
             "13_initialisation",
             'assert 1.35 < per_layer["any f v, with batch norm"][1] < 1.45',
         )

@@ -15,6 +15,7 @@ import pytest
 
 import minigrad as mg
 from docs.exercises import checking, worker
+from minigrad.autograd.tape import Entry
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "docs/exercises"
@@ -124,7 +125,7 @@ def test_check_names_each_fault_and_goes_on(desk, code, message):
 
 
 def test_a_walk_of_every_path_is_stopped(desk):
-    """The recursion of chapter 2 would visit 2 ** 200 paths."""
+    """The recursion of chapter 2 would visit 2 ** 200 paths; it is stopped long before the time limit."""
     code = """def walk(tape):
     totals = [0.0] * len(tape)
 
@@ -137,8 +138,8 @@ def test_a_walk_of_every_path_is_stopped(desk):
     return totals
 """
     put(desk, "walk", code, "chapter_02.py")
-    done = run("check", desk, 2, "--seconds", 5)
-    assert "walk: not yet: it has not ended after 5 seconds, and was stopped" in done.stdout
+    done = run("check", desk, 2)
+    assert "walk: not yet: 200 doublings: stopped after 1,000,000 readings of edges; there are 2 ** 200" in done.stdout
     assert "make_swish: not yet: it is still to be written" in done.stdout
 
 
@@ -201,6 +202,16 @@ def test_the_command_refuses_what_it_cannot_use(desk, arguments, message):
     done = run(*arguments, cwd=desk.parent)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_reader_that_leaves_early_ends_the_command_quietly(desk):
+    command = [sys.executable, "-W", "error", "-m", "docs.exercises", "check", str(desk), "1", "2", "3"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert b"derivative_by_hand" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 # Grade ---------------------------------------------------------------------------------------
@@ -336,8 +347,46 @@ def one_loss_at_a_time(losses):
     return sum(loss.item() for loss in losses) / len(losses)
 
 
+def swish_with(rule):
+    @mg.elementwise
+    def swish(x, /):
+        return x * mg.sigmoid(x)
+
+    swish.vjp(rule)
+    return swish
+
+
+def rule_by_data(g, x):
+    s = 1 / (1 + np.exp(-x.data))
+    return g * s * (1.0 + x * (1.0 - s))
+
+
+def rule_by_numpy(g, x):
+    s = 1 / (1 + np.exp(-x))
+    return g * s * (1.0 + x * (1.0 - s))
+
+
+def stored_along_every_path(y, counts=lambda value: isinstance(value, np.ndarray)):
+    found = {}
+
+    def visit(entry):
+        if isinstance(entry, Entry):
+            found.update({id(value): value.nbytes for value in entry.stored if counts(value)})
+            for edge in entry.edges:
+                visit(edge)
+
+    visit(y._node)
+    return sum(found.values())
+
+
 #: What a student may well write: (chapter, task, answer, what is said).
 SAID = [
+    (
+        0,
+        "jacobian",
+        lambda f, x: np.stack([(f(x + 1e-5 * e) - f(x)) / 1e-5 for e in np.eye(len(x))], axis=1),
+        r"the largest error of an entry is 1e-05, expected less than 1e-8",
+    ),
     (
         1,
         "derivative_by_hand",
@@ -358,6 +407,32 @@ SAID = [
         r"the last operator on the tape of swish\(x\) is mul, expected",
     ),
     (2, "make_swish", lambda: lambda x: mg.sigmoid(x), r"swish\(-3.0\): expected -0.142278, got 0.0474259"),
+    (
+        2,
+        "make_swish",
+        lambda: swish_with(rule_by_data),
+        r"TypeError: bad operand .*; in this call, the rule was given arrays \(",
+    ),
+    (
+        2,
+        "make_swish",
+        lambda: swish_with(rule_by_numpy),
+        r"TypeError: .* does not support ufuncs .*; in this call, the rule was given Tensors \(",
+    ),
+    (2, "make_swish", lambda: swish_with(lambda g, x: g * x), r"first order: the gradient of input 0 .* is wrong in"),
+    (2, "make_swish", lambda: swish_with(lambda g, x: None), r"first order: swish: its rule gave a gradient of None"),
+    (
+        2,
+        "kept_bytes",
+        stored_along_every_path,
+        r"30 doublings: stopped after 1,000,000 readings of edges; there are 2 \*\* 30 paths, but only 60 entries",
+    ),
+    (
+        2,
+        "kept_bytes",
+        lambda y: stored_along_every_path(y, lambda value: hasattr(value, "nbytes")),
+        r"x \*\* np.float64\(3\) stores an array and the number: expected 800, got 808",
+    ),
     (3, "centre_rule", lambda g, x: g, r"expected the first row \[.*\], got \[.*\]; the largest error is"),
     (3, "pairwise_rule", lambda g, a, b: (g @ b, g.T @ a), r"da: the largest error is \d.*, among entries up to"),
     (
@@ -466,3 +541,12 @@ def test_a_mistake_is_told_in_numbers(number, name, answer, said):
     assert state in ("wrong", "error")
     assert re.search(said, message, re.DOTALL), message
     assert checking.definitions(path)[f"check_{name}"][1] not in message
+
+
+def test_a_rate_far_too_high_is_told_without_warnings():
+    work = worker.load(HERE / "solutions/chapter_12.py")
+    work.largest_stable_rate = lambda hessian, momentum: 1e6
+    check = vars(worker.load(HERE / "checks/chapter_12.py"))["check_largest_stable_rate"]
+    state, message = worker.result("largest_stable_rate", work, check)  # a warning is an exception here
+    assert state == "wrong"
+    assert message.endswith("your rate 1e+06: too high, w grows at 98 % of it")

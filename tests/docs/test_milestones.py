@@ -112,6 +112,8 @@ def test_the_page_shows_how_to_check_a_tape_of_ones_own(monkeypatch):
     exec(block, shown)
     a, b = np.random.default_rng(0).uniform(0.5, 2.0, (2, 2, 3))
     shown["check"](lambda a, b: a * b + a, a, b)
+    shown["check"](lambda x: work.mean(x, 0), a)
+    shown["check"](lambda a, b, c: a * b + c / b, a, b, b + a)
     with pytest.raises(mg.checks.GradientError):
         shown["check"](lambda a, b: work.Tensor(a.data * b.data, [(a, lambda g: g), (b, lambda g: g)]), a, b)
 
@@ -150,6 +152,7 @@ MISTAKES = [
     (3, "broadcast_to", "if size == 1), keepdims=True", "if size == 1)", "expected a gradient of shape"),
     (3, "broadcasting", "np.asarray(b, a.data.dtype)", "np.asarray(b)", "expected a float32 result, got float64"),
     (3, "broadcasting", "lambda a, b: a * b**-1", "lambda a, b: a * b", "a / b"),
+    (3, "broadcasting", "Tensor.__array_ufunc__ = None", "", "array * x: expected a Tensor, got ndarray"),
     (3, "mean", "g * share, x.data.shape", "g, x.data.shape", "mean over axis 0: the gradient of input 0"),
     (4, "matmul", "g @ b.data.T", "g @ b.data", "ValueError"),
     (
@@ -166,12 +169,34 @@ MISTAKES = [
     (11, "BatchNorm", "* count / (count - 1)", "", "after call 1 in training: var"),
     (12, "cross_entropy", "d * (g / len(labels))", "d * g", "the gradient of input 0"),
     (12, "cross_entropy", " - logits.data.max(axis=1, keepdims=True)", "", "expected 500, got"),
-    (12, "SGD", "p.data = p.data - self.lr * v", "p.data -= self.lr * v", "a step wrote into the old array"),
+    (12, "SGD", "p.data = p.data - float(self.lr) * v", "p.data -= self.lr * v", "a step wrote into the old array"),
+    (12, "SGD", "float(self.lr) * v", "self.lr * v", "an lr of type float64 turned float32 data into float64"),
     (14, "he_normal", "np.sqrt(2 / np.prod", "np.sqrt(1 / np.prod", "expected a variance of"),
     (14, "PlainBlock", "return relu(self.second(y, training))", "return self.second(y, training)", "expected"),
     (14, "Net", "b // a, rng", "1, rng", "logits of call 1 in training"),
+    (
+        14,
+        "Net",
+        "for p in parameters(part)]",
+        "for p in parameters(part)][::-1]",
+        "rng): the first that differs is parameter 0: expected shape (3, 3, 1, 2), got shape (10,)",
+    ),
+    (
+        14,
+        "Net",
+        "self.weight, self.bias = he_normal((4 * width, 10), rng), Tensor(",
+        "self.weight = he_normal((4 * width, 10), rng); self.bias = (",
+        "rng): expected 59 parameters, got 58; the first that differs is parameter 58: expected shape (10,), got none",
+    ),
     (14, "error", "training=False).data", "training=True).data", "the net was called with training=True"),
     (14, "fit", "sgd.step(gradients(loss, 1.0))", "gradients(loss, 1.0)", "expected < 20 %"),
+    (
+        14,
+        "fit",
+        "float(self.lr) * v",
+        "np.float64(self.lr) * v",
+        "expected parameters of float32, got float64",
+    ),
     (14, "fit", "if step % steps == 0", "if step == 0", "come in the order of the first"),
     (14, "fit", "rng.permutation(len(images))", "np.arange(len(images))", "are not shuffled"),
     (14, "fit", "training=True), labels", "training=False), labels", "with training=False"),
@@ -190,6 +215,26 @@ def test_a_mistake_is_told_in_numbers(stage, name, old, new, said):
         state, message = worker.result(name, module(SOLUTION.replace(old, new, 1)), checks(stage)[name])
     assert state in ("wrong", "error"), (state, message)
     assert said in message, message
+
+
+def test_gradients_along_every_path_are_stopped():
+    work = module(SOLUTION)
+
+    def gradients(y, g):
+        found = {}
+
+        def visit(v, g):
+            if not v.edges:
+                found[v] = found[v] + g if v in found else g
+            for x, rule in v.edges:
+                visit(x, rule(g))
+
+        visit(y, g)
+        return found
+
+    work.gradients = gradients
+    said = "200 doublings: stopped after 1,000,000 readings of edges; there are 2 ** 200 paths, but only 201 Tensors"
+    assert worker.result("gradients", work, checks(2)["gradients"]) == ("wrong", said)
 
 
 #: Slips that make no difference.

@@ -20,7 +20,8 @@ def check_taylor_polynomial(work):
 
 def check_jacobian(work):
     """Move one input at a time, in a copy of x: this gives the derivatives of all results by this input. Are they a row
-    or a column, if the shape is (results, inputs)?
+    or a column, if the shape is (results, inputs)? A central difference needs f twice: at x + h and at x - h, which are
+    2 h apart. With f(x + h) - f(x), the error would be about as large as h.
     """
     moved = []
 

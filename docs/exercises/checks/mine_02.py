@@ -3,7 +3,7 @@
 import numpy as np
 
 import minigrad as mg
-from docs.exercises.checks.tape import compare, same
+from docs.exercises.checks.tape import Readings, compare, counted, same
 
 
 def check_Tensor(work):
@@ -20,8 +20,9 @@ def check_Tensor(work):
 def check_gradients(work):
     """Take the Tensors in the reverse order of execution: then each total is complete when its Tensor is taken.
 
-    A heap with the negative order yields the newest. Sum with ``a + b``, which makes a new array, and not with ``+=``:
-    rules may return the array that they were given, so two totals may be the same array.
+    A heap with the negative order yields the newest. Recursion from y would follow every path. Sum with ``a + b``,
+    which makes a new array, and not with ``+=``: rules may return the array that they were given, so two totals may be
+    the same array.
     """
 
     def step(*edges):
@@ -39,9 +40,14 @@ def check_gradients(work):
     b = step((a, 3.0))
     _expect(work, "paths of 2 * 5 and 2 * 3 * 7", step((a, 5.0), (b, 7.0)), g, {x: 52.0})
     _expect(work, "paths of 2 * 3 * 7 and 2 * 5", step((b, 7.0), (a, 5.0)), g, {x: 52.0})
-    y = x
+    y, readings = x, Readings("200 doublings", "2 ** 200", "201 Tensors")
+
+    def same_gradient(g):
+        readings()  # also where the edges were copied
+        return g * 1.0
+
     for _ in range(200):
-        y = step((y, 1.0), (y, 1.0))
+        y = work.Tensor(np.ones(2), counted([(y, same_gradient), (y, same_gradient)], readings))
     _expect(work, "200 doublings", y, g, {x: 2.0**200})
     y = x
     for _ in range(5000):

@@ -30,7 +30,8 @@ def check_broadcasting(work):
 
     a - b is a + (-1) * b, and a / b is a times b to the power of -1. With np.asarray(b, dtype) a number gets the dtype
     of a: as float64, it would turn a float32 result into float64. Tensor gets its operators at module level, after the
-    function.
+    function. For ``array * x``, NumPy multiplies x by each number of the array, and returns an array of Tensors. With
+    ``Tensor.__array_ufunc__ = None`` it does nothing, and Python calls ``Tensor.__rmul__``.
     """
     rng = np.random.default_rng(0)
     for one, two in (((2, 3), (3,)), ((3,), (2, 3)), ((4, 1), (1, 3)), ((2, 3), (2, 3)), ((2, 3), ())):
@@ -54,6 +55,8 @@ def check_broadcasting(work):
         "x / 4.0": lambda x: x / 4.0,
         "x ** 2": lambda x: x**2,
         "x * array": lambda x: x * row,
+        "array * x": lambda x: row * x,
+        "array + x": lambda x: row + x,
     }.items():
         compare(work, text, f, f, x)
     for text, name, f in (("1 - x", "__rsub__", lambda x: 1 - x), ("2 / x", "__rtruediv__", lambda x: 2 / x)):

@@ -22,7 +22,9 @@ def check_batch_norm(work):
 
 
 def check_BatchNorm(work):
-    """With m numbers in a channel, the unbiased variance is m / (m - 1) times the biased one, x.var().
+    """The old statistics keep most of their weight: 0.9 * old + 0.1 * new, where the new ones are those of the input.
+
+    With m numbers in a channel, the unbiased variance is m / (m - 1) times the biased one, x.var().
 
     In evaluation, mean and variance are constants, and Python's operators of chapter 3 are enough.
     """

@@ -29,7 +29,8 @@ def check_cross_entropy(work):
 def check_SGD(work):
     """Each parameter needs a velocity of its own, which begins with zeros and stays from step to step.
 
-    The learning rate is not part of the velocity. A step gives the parameter a new array.
+    The learning rate is not part of the velocity. A step gives the parameter a new array. A rate that np.cos computed
+    is a float64 of NumPy, and makes float64 of everything: multiply by ``float(rate)``, a number of Python.
     """
     rng = np.random.default_rng(0)
     start = [rng.standard_normal(shape) for shape in ((2, 3), (4,))]
@@ -53,9 +54,11 @@ def check_SGD(work):
                 same(case, p.data, q.data)
     w, reference = work.Tensor(np.ones(3, "float32")), np.ones(3)
     sgd, v = work.SGD([w], 0.1), 0
-    for step in (1, 2):
+    for step, lr in ((1, 0.1), (2, np.float64(0.1))):
+        sgd.lr = lr
         sgd.step({w: np.ones(3, "float32")})
         v = 0.9 * v + 1 + 1e-4 * reference
         reference = reference - 0.1 * v
         same(f"w after step {step} of SGD([w], 0.1), with w = 1 and g = 1", w.data, reference, 1e-6)
-    assert w.data.dtype == "float32", f"a step turned float32 data into {w.data.dtype}"
+        case = f"a step with an lr of type {type(lr).__name__}"
+        assert w.data.dtype == "float32", f"{case} turned float32 data into {w.data.dtype}"

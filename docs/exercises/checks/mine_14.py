@@ -1,5 +1,6 @@
 """Checks of the milestone of chapter 14: plain nets."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -64,7 +65,10 @@ def check_PlainBlock(work):
 
 
 def check_Net(work):
-    """Most blocks keep the shape. Only the first block of the second and of the third stage doubles the channels."""
+    """Most blocks keep the shape. Only the first block of the second and of the third stage doubles the channels.
+
+    The order of the parameters is that of the attributes: first the layer of the images, then the blocks, then the end.
+    """
     net_equals(work, work.PlainBlock, "PlainBlock", models.cifar_plain)
 
 
@@ -84,12 +88,16 @@ def check_error(work):
 
 
 def check_fit(work):
-    """An epoch is a new permutation, cut into batches. For each batch: forward in training, loss, gradients, step."""
+    """An epoch is a new permutation, cut into batches. For each batch: forward in training, loss, gradients, step.
+
+    A rate that np.cos computed is a float64 of NumPy, and makes float64 of everything: give SGD ``float(rate)``.
+    """
     digits = mg.data.Digits()
     before = digits.images.copy(), digits.labels.copy()
     rng = np.random.default_rng(0)
     net = work.Net(work.PlainBlock, 8, 8, rng)
     work.fit(net, digits.images, digits.labels, 3, rng)
+    stays_float32(work, "fit", net)
     assert np.array_equal(before[0], digits.images), "fit changed the images"
     assert np.array_equal(before[1], digits.labels), "fit changed the labels"
     seen, modes = [], set()
@@ -112,11 +120,24 @@ def check_fit(work):
     assert wrong < 0.2, f"after 3 epochs, plain-8 takes {wrong:.1%} of the training digits for others; expected < 20 %"
 
 
+def stays_float32(work, case, net):
+    """Assert that training has left all parameters float32."""
+    dtypes = sorted({p.data.dtype.name for p in work.parameters(net)})
+    assert dtypes == ["float32"], f"after {case}, expected parameters of float32, got {' and '.join(dtypes)}"
+
+
 def set_parameters(work, case, part, shapes, rng):
     """Give a part random float64 parameters, which must have these shapes; return them."""
     parameters = work.parameters(part)
     got = [p.data.shape for p in parameters]
-    assert got == shapes, f"{case}: expected parameters of shapes {shapes}, got {got}"
+    if got != shapes:
+        pairs = enumerate(itertools.zip_longest(shapes, got))
+        i, differ = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        expected, found = ("none" if shape is None else f"shape {shape}" for shape in differ)
+        count = f"expected {len(shapes)} parameters, got {len(got)}; " if len(got) != len(shapes) else ""
+        raise AssertionError(
+            f"{case}: {count}the first that differs is parameter {i}: expected {expected}, got {found}"
+        )
     for p in parameters:
         p.data = rng.standard_normal(p.data.shape) * 0.5 + 0.1
     return [p.data for p in parameters]

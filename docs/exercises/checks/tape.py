@@ -1,8 +1,44 @@
-"""What the checks share: comparisons that say in numbers what differs, also for the Tensors of a student's own tape."""
+"""What the checks share: comparisons that say in numbers what differs, also for the Tensors of a student's own tape.
+
+A walk that follows every path of a tape is stopped by the number of edges that it reads, before the time limit.
+"""
 
 import numpy as np
 
 import minigrad as mg
+
+#: How often edges may be read. Even a walk that visits each pair of Tensors reads them less often.
+LIMIT = 1_000_000
+
+
+class Readings:
+    """Count the readings of edges, and stop a walk that follows each of `paths`."""
+
+    def __init__(self, case, paths, places):
+        self.case, self.paths, self.places, self.count = case, paths, places, 0
+
+    def __call__(self):
+        self.count += 1
+        assert self.count <= LIMIT, (
+            f"{self.case}: stopped after {LIMIT:,} readings of edges; there are {self.paths} paths, "
+            f"but only {self.places}"
+        )
+
+
+def counted(edges, readings):
+    """Return a list or tuple of edges, each reading of which is counted."""
+    kind = type(edges)
+
+    class Counted(kind):
+        def __iter__(self):
+            readings()
+            return kind.__iter__(self)
+
+        def __getitem__(self, place):
+            readings()
+            return kind.__getitem__(self, place)
+
+    return Counted(edges)
 
 
 def same(case, got, expected, tolerance=1e-10):

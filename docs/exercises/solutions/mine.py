@@ -94,6 +94,7 @@ def broadcasting(operator):
     return stretched
 
 
+Tensor.__array_ufunc__ = None  # so array * x calls Tensor.__rmul__
 Tensor.__add__ = Tensor.__radd__ = broadcasting(add)
 Tensor.__mul__ = Tensor.__rmul__ = broadcasting(mul)
 Tensor.__pow__ = power
@@ -222,7 +223,7 @@ class SGD:
         for p, v in self.velocities.items():
             v *= self.momentum
             v += found[p] + self.weight_decay * p.data
-            p.data = p.data - self.lr * v
+            p.data = p.data - float(self.lr) * v  # a float64 of NumPy must not turn float32 into float64
 
 
 # Chapter 14: plain nets ------------------------------------------------------------------------
