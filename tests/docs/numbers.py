@@ -335,7 +335,7 @@ ROWS = [
             lambda last: (last["epoch"], 100 * last["test_error"], last["seconds"] / 60, last["iteration"]),
         ),
         {
-            README: ["took {0} epochs: then {1} % of the test images were wrong", "over {3} iterations"],
+            README: ["recipe of {0} epochs, {1} % of the test images were wrong", "over {3} iterations"],
             ANSWERS: ["ResNet-20 has a test error of {1} %", "ResNet-20 的测试误差为 {1}%"],
         },
     ),
@@ -498,7 +498,7 @@ ROWS = [
             {README: [sentence]},
         )
         for net, sentence in (
-            ("ResNet-34", "ResNet-34 trains there in {} and {} of PyTorch's time"),
+            ("ResNet-34", "ResNet-34 in {} times PyTorch's time on one thread and {} times on two"),
             ("ResNet-20", "and ResNet-20 in {} and {} times"),
         )
     ],
