@@ -235,7 +235,7 @@ ROWS = [
         ),
         {
             ANSWERS: [
-                "goes from {0} to {2}, and that of the residual net's from {1} to {3}",
+                "goes from {0} to {2} in the plain net, and from {1} to {3} in the residual net",
                 "普通网络从 {0} 降到 {2}，残差网络从 {1} 涨到 {3}",
             ]
         },
@@ -343,7 +343,10 @@ ROWS = [
         computed(errors_of_the_quick_recipe),
         {
             README: ["Three seeds ended with {0}, {1} and {2} % of the test images wrong"],
-            ANSWERS: ["ResNet-20 ends with {0}, {1} and {2} %, by the seed", "测试误差分别为 {0}%、{1}% 和 {2}%"],
+            ANSWERS: [
+                "ends with test errors of {0}, {1} and {2} % on three seeds",
+                "测试误差分别为 {0}%、{1}% 和 {2}%",
+            ],
         },
     ),
     Row(
