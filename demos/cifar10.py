@@ -17,14 +17,14 @@ Some points are not in the paper, or depend on the program that trains:
 - Batch norm takes its statistics from all 128 images. The paper trained on two GPUs, with 64 images each. --shards 2
   gives just that: statistics of 64 images, and the mean of the gradients of both halves.
 - The images make 390 batches of 128 and a last one of 80. An epoch is 391 iterations.
-- The learning rate stands outside the velocity: v = m v + g and w -= lr v. In Caffe, in which the authors trained the
-  nets that they released, it stands inside: v = m v + lr g and w -= v. After a change of the rate the two differ, for
-  some twenty iterations.
+- The learning rate multiplies the velocity: v = m v + g and w -= lr v. In Caffe, in which the authors trained the nets
+  that they released, it multiplies the gradient: v = m v + lr g and w -= v. After a change of the rate the two differ,
+  for some twenty iterations.
 - Weight decay acts on all parameters, also on those of batch norm and on the bias of the last layer.
 - If the training error of a net of 110 layers never falls below 80 %, the rate still follows the schedule: it is 0.01
   until 48,000 iterations, then 0.001.
 
---recipe quick trains for 30 epochs, with what is known since 2015:
+--recipe quick trains for 30 epochs, with methods that were published after the paper:
 
 - The learning rate rises to 0.15 over the first 15 % of the run, then follows a cosine to 0. A single cycle with a high
   rate needs fewer iterations: L. N. Smith, N. Topin, "Super-Convergence", arXiv 1708.07120. The cosine: I. Loshchilov,
@@ -32,25 +32,25 @@ Some points are not in the paper, or depend on the program that trains:
 - Nesterov momentum: S. Zagoruyko, N. Komodakis, "Wide Residual Networks", arXiv 1605.07146.
   The weight decay is 1e-3, more than the paper's: a short run applies it fewer times.
 - No weight decay on batch norm and biases: T. He et al., "Bag of Tricks for Image Classification with Convolutional
-  Neural Networks", arXiv 1812.01187. Label smoothing, also from there, is left out: so small a net does not overfit in
-  30 epochs, and it did worse with it.
+  Neural Networks", arXiv 1812.01187. Label smoothing, also from there, is left out: a net this small does not overfit
+  in 30 epochs, and its error was higher with label smoothing.
 
 Rate, decay and the rest were chosen with PyTorch on a GPU, by the error on 5,000 training images that were held out,
 never by that on test images.
 
     python -m demos.cifar10 --net resnet --depth 20 --recipe quick
 
-docs/logs/cifar10 has three seeds of it. Its other logs, and the curves made from them, are of the 22-epoch recipe,
-which was the quick one before: 8,602 iterations, a rate of 0.2, weight decay of 5e-4 on all parameters, no Nesterov
+docs/logs/cifar10 has the logs of three seeds. The other logs there, and the curves made from them, are of an earlier
+quick recipe of 22 epochs: 8,602 iterations, a rate of 0.2, weight decay of 5e-4 on all parameters, no Nesterov
 momentum.
 
-Under `mpiexec -n N python -m demos.cifar10`, the processes share the shards of each batch (--shards) or else the seeds
-(--seeds).
+Under `mpiexec -n N python -m demos.cifar10`, the processes divide the shards of each batch (--shards), or else the
+seeds (--seeds), among themselves.
 
 `python -m minigrad.data cifar10` downloads the images. For each seed the command writes a log, a checkpoint, a live
 figure, a list of its sittings (when the run was begun and resumed, on which processor, with which libraries and
 settings), and at the end the weights; then curves.png, confusion.png, mistakes.png and summary.json. The file of
-weights holds all that its use takes, and a card that says how the net was trained::
+weights has everything that is needed to use the net, and a card that says how it was trained::
 
     saved = mg.load("runs/cifar10/resnet-20-quick/resnet-20-seed0-weights.safetensors")
     net = cifar_resnet(20).eval()

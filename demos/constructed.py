@@ -17,8 +17,8 @@ make them the identity:
 In evaluation the logits are the same up to rounding. In training they are not quite the same: a batch has its own mean
 and deviation, which the first inserted layer of a stage replaces by those of the training set; the other layers change
 less. When training continues with a small learning rate, the constructed net keeps its error or lowers it. A plain net
-of the same 56 layers from random weights, trained for as many iterations as both trainings together, has a much higher
-error.
+of the same 56 layers that starts from random weights has a much higher error after as many iterations as both stages of
+this training together.
 
 A residual net needs no construction. With gamma = 0 at the end of each block, each block begins as its shortcut: all
 but the first block of each stage are the identity, in training too, and to the last bit. From there it trains well.

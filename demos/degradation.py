@@ -10,10 +10,11 @@ Fig. 6 of "Deep Residual Learning for Image Recognition" (He et al., 2015).
 The demo trains the paper's CIFAR nets, with one input channel, on the 8x8 digits that come with minigrad. All nets use
 the same recipe: batches of 128, SGD with momentum 0.9 and weight decay 1e-4, a warm-up of 72 iterations, and the
 learning rate divided by 10 for the last third. The nets are trained side by side, the deepest first, each in a process
-of its own; the figures are the same as one after the other. The errors are measured after every second epoch.
+of its own; the results are the same as if they were trained one after the other. The errors are measured after every
+second epoch.
 
 With several machines, `mpiexec -n 2 python -m demos.degradation --shards 4` trains each net on all processes; the
-figures depend on the number of shards, and not on that of the processes.
+results depend on the number of shards, not on the number of processes.
 
 How to read the gap between the plain nets: with this recipe it appears on every seed that we tried. Part of it comes
 from a slow start: plain-56 can also learn data this easy, with a smaller learning rate and more iterations (--lr 0.01

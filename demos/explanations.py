@@ -1,12 +1,12 @@
 """Why do residual nets train? Three explanations, each measured on the paper's nets.
 
-docs/why_residual.md tells the whole story. This demo measures what can be measured in a minute, on nets with half the
-paper's filters and on 8x8 digits.
+docs/why_residual.md explains them, and three more. This demo measures what can be measured in a minute, on nets with
+half the paper's filters and on 8x8 digits.
 
 1. Short paths (A. Veit et al., arXiv 1605.06431). A net of D blocks is a sum over 2^D paths: in each block, a path goes
    through F or through the shortcut. We compute exactly how much of the gradient comes through all paths of a length.
    In ResNet-110, 95 % of the paths pass through 20 to 34 of the 54 blocks. Before training, 95 % of the gradient comes
-   through 5 to 16 blocks; after training, through 1 to 8 (with two kernels of BLAS).
+   through 5 to 16 blocks; after training, through 1 to 8 (with the kernels of BLAS for AVX-512 and for AVX2).
 2. Shattered gradients (D. Balduzzi et al., arXiv 1702.08591). We move an image by 1 % of the way to another image. In
    plain-8 and ResNet-56 the new gradient has a cosine of 0.92 and 0.77 with the old one, in plain-56 of 0.
 3. The loss surface (H. Li et al., arXiv 1712.09913). We take a step against the gradient, of a hundred-thousandth of

@@ -12,10 +12,10 @@ memory, and they are neither written to main memory nor read from it. A block ca
 of the calls dominates. The function `blocks` below shows the idea of minigrad.kernels.columns in ten lines.
 
 The layer is from the first stage of the paper's CIFAR nets (section 4.2: 3x3, 16 filters, maps of 32x32). All methods
-add the same 144 products, in another order or precision. So a result may be wrong by 144 half units in the last place
-of the sum of their magnitudes; the largest error that we saw on ten seeds was 6. Times are CPU times of one thread
-relative to the best block size; they depend on the machine. We saw 1.5 to 2.2 for all columns at once, and 2,000 to
-3,200 for Python's loops.
+add the same 144 products, in another order or precision. So the error of a result is at most 144 half units in the last
+place of the sum of their magnitudes; the largest error that we saw on ten seeds was 6. Times are CPU times of one
+thread relative to the best block size; they depend on the machine. We saw 1.5 to 2.2 for all columns at once, and 2,000
+to 3,200 for Python's loops.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Common code of the demos: the command line, and training a net on the digits.
 
-Every demo has the options --quick (seconds: does it run, and does its claim still hold?), --full (the real thing),
---out and --seed. On one machine, its results depend only on the seed. On another machine, or with another NumPy, sums
-are rounded differently, and training amplifies such differences: the numbers that the docstrings quote will differ, but
-their claims should still hold.
+Every demo has the options --quick (seconds: does it run, and does its claim still hold?), --full (the whole
+experiment), --out and --seed. On one machine, its results depend only on the seed. On another machine, or with another
+NumPy, sums are rounded differently, and training amplifies such differences: the numbers that the docstrings quote will
+differ, but their claims should still hold.
 """
 
 from __future__ import annotations

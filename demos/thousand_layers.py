@@ -9,8 +9,8 @@ equal to the bit.
 
 The demo takes three steps on 128 of the 8x8 digits, each net in a process of its own (on Linux or macOS), and asks the
 operating system for the peak memory of the process. Observed: 61 MiB with 20 layers and 912 MiB with 1202 layers; with
-recompute 313 MiB, of which 222 are the weights, their gradients and momenta. No point is further from its line than 4 %
-of the line's rise. With recompute, a step took 1.4 to 1.7 times as long.
+recompute 313 MiB, of which 222 are the weights, their gradients and momenta. No point is further from its fitted line
+than 4 % of the line's rise. With recompute, a step took 1.4 to 1.7 times as long.
 
 --full trains 110 and 1202 layers for 40 epochs by the paper's rule. On CIFAR-10 both nets reached a training error
 below 0.1 %, but the deeper net had the higher test error, 7.93 % against 6.43 %: 19.4 million weights are too many for

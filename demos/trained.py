@@ -4,11 +4,11 @@ The net is the ResNet-20 that comes with minigrad (:func:`models.pretrained.cifa
 epochs. It is measured on the test images, which it never saw.
 
 1. Responses ("Deep Residual Learning", section 4.2 and Fig. 7): the standard deviation of each 3x3 layer's output,
-   after batch norm, before addition or ReLU. demos.layer_responses compares nets that were trained in a minute; this
-   one is trained to its end.
-2. Lesions (A. Veit, M. Wilber, S. Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks",
-   arXiv 1605.06431, Fig. 3): each block in turn loses its F(x), so that only its shortcut is left. A plain net without
-   one of its layers only guesses. A residual net still has all the paths around the block.
+   after batch norm, before addition or ReLU. demos.layer_responses compares nets that were trained for a minute; this
+   net was trained to its end.
+2. Removed blocks (A. Veit, M. Wilber, S. Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow
+   Networks", arXiv 1605.06431, Fig. 3): each block in turn loses its F(x), so that only its shortcut is left. A plain
+   net without one of its layers only guesses. A residual net still has all the paths around the block.
 
 --quick takes the first 1,000 of the 10,000 test images.
 """

@@ -320,7 +320,9 @@ ROWS = [
     Row(
         printed("thousand_layers", r"^ +20 +(\d+) "), {"demos/thousand_layers.py": ["Observed: {} MiB with 20 layers"]}
     ),
-    Row(computed(lines_of_memory), {"demos/thousand_layers.py": ["from its line than {<} % of the line's rise"]}),
+    Row(
+        computed(lines_of_memory), {"demos/thousand_layers.py": ["from its fitted line than {<} % of the line's rise"]}
+    ),
     Row(
         printed("thousand_layers", r"^ +[1-9]\d{2,} .* ([\d.]+) +([\d.]+) +gradients", lambda a, b: (b / a,)),
         {"demos/thousand_layers.py": ["a step took {min} to {max} times as long"]},
