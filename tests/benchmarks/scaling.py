@@ -205,8 +205,8 @@ def section(log: dict[str, Any]) -> str:
     rows = {int(row[0]): row for row in np.median(log["network"]["shared memory"], axis=0)}
     slower = {size: rows[size][1] / rows[size][2] for size in (10**6, 10**8)}
     return _filled(f"""\
-The machine: {facts["cpu"]}, {facts["processors"]} cores, {", ".join(facts["numpy_and_blas"])}. Other processes
-ran beside the measurements: the load was {facts["load"]} before and {facts["load after"]} after them.
+The machine: {facts["cpu"]}, {facts["processors"]} cores, {", ".join(facts["numpy_and_blas"])}. The mean load
+of a minute was {facts["load"]} before the measurements, and {facts["load after"]} at their end.
 `python -m tests.benchmarks.many` repeats the measurements and writes this section.
 
 ### Shards, threads and processes
