@@ -99,8 +99,10 @@ def fold(app: Sphinx, doctree: nodes.document) -> None:
 
     Also take away sphinx-gallery's note on the downloads at the end: the search would quote it instead of the chapter.
     """
-    if not app.env.current_document.docname.startswith(("course/", "zh/")):
+    folder = app.env.current_document.docname.split("/")[0]
+    if folder not in ("course", "zh"):
         return
+    summary = "画图的代码共 {} 行" if folder == "zh" else "The code of the figure, {} lines"
     for note in list(doctree.findall(nodes.note)):
         if "sphx-glr-download-link-note" in note["classes"]:
             note.parent.remove(note)
@@ -114,10 +116,10 @@ def fold(app: Sphinx, doctree: nodes.document) -> None:
         pieces: list[nodes.Node] = []
         for run in drawing(code):
             if len(run) > SHORT:
-                summary = f"The code of the figure, {len(run)} lines"
+                opening = f'<details class="drawing"><summary>{summary.format(len(run))}</summary>'
                 pieces += [
                     *_part(block, lines[done : run.start]),
-                    nodes.raw("", f'<details class="drawing"><summary>{summary}</summary>', format="html"),
+                    nodes.raw("", opening, format="html"),
                     *_part(block, lines[run.start : run.stop]),
                     nodes.raw("", "</details>", format="html"),
                 ]

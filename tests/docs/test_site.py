@@ -399,6 +399,9 @@ def test_a_chinese_chapter_shows_the_code_output_and_figures_of_the_english_one(
         assert f'href="../course/{name}"' in chinese, name
         assert f'href="../zh/{name}"' in english, name
         assert figures_and_code(chinese) == figures_and_code(english), name
+        summaries = [re.findall(r"<summary>.*?(\d+).*?</summary>", page) for page in (chinese, english)]
+        assert summaries[0] == summaries[1], name
+        assert "The code of the figure" not in chinese, name
 
 
 def figures_and_code(page):
