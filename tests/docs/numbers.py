@@ -194,10 +194,10 @@ ROWS = [
     Row(
         printed("ensemble", r"^their mean +([\d.]+) +([\d.]+) %\ntogether +([\d.]+) +([\d.]+) %"),
         {
-            ANSWERS: ["six small nets: {1} % in the mean, together {3} %"],
+            ANSWERS: ["six small nets: {1min} to {1max} % in the mean, together {3min} to {3max} %"],
             "demos/ensemble.py": [
-                "{1} % on average; the ensemble {3} %",
-                "Cross-entropy falls from {0} on average to {2}",
+                "{1min} and {1max} % on average; the ensemble {3min} and {3max} %",
+                "Cross-entropy falls from {0min} and {0max} on average to {2min} and {2max}",
             ],
         },
     ),
