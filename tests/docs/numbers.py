@@ -33,6 +33,8 @@ RATIO = r"\|[^|]*\|[^|]*\| ([\d.]+) "  # in a line of it: minigrad's time / PyTo
 ERRORS = r" +([\d,]+) .*?\) +([\d.]+) % \(([\d.]+) to ([\d.]+)\) +([\d.]+) %"  # a line of imagenet_nets
 RATES = r" +(\S+) +(\S+)" + 4 * r" +([\d.]+) %"  # the end of a line of initialisation
 USEC = r".*: ([\d.]+) usec per loop"  # of timeit
+FIRST = r" +([\d.]+) .*"  # in a line of layer_responses: the mean response
+RATIO_TO_X = r" .* ([\d.]+) +[\d.]+ %"  # in such a line: F relative to x
 MEANS = r" +\S+ +(\S+) +\S+ +\S+ +(\S+)"  # in a line of corrections: the mean before training, and after it
 SPREAD = r".* ([\d.]+) ± ([\d.]+) %\n"  # the end of a line of shortcuts
 
@@ -431,32 +433,29 @@ ROWS = [
         },
     ),
     Row(
-        printed("layer_responses", r"^plain-20 +([\d.]+)"),
-        {"demos/layer_responses.py": ["the mean response is {min} to {max} in plain-20"]},
+        printed(
+            "layer_responses",
+            rf"^plain-20{FIRST}\n.*\nresidual-20{FIRST}\nresidual-56{FIRST}\nresidual-110{FIRST}",
+        ),
+        {
+            "demos/layer_responses.py": [
+                "the mean response is {0min} to {0max} in plain-20, {1min} in residual-20 and {2min} in residual-56; "
+                "it is {3min} to {3max} in residual-110."
+            ]
+        },
     ),
     Row(
-        printed("layer_responses", r"^residual-20 +([\d.]+)"),
-        {"demos/layer_responses.py": ["{min} in residual-20 and"]},
+        printed("layer_responses", rf"^residual-20{RATIO_TO_X}\nresidual-56{RATIO_TO_X}\nresidual-110{RATIO_TO_X}"),
+        {
+            "demos/layer_responses.py": [
+                "The mean ratio is {0min} to {0max} in residual-20, {1min} to {1max} in residual-56 and "
+                "{2min} to {2max} in residual-110."
+            ]
+        },
     ),
     Row(
-        printed("layer_responses", r"^residual-56 +([\d.]+)"),
-        {"demos/layer_responses.py": ["and {min} in residual-56; it is"]},
-    ),
-    Row(
-        printed("layer_responses", r"^residual-110 +([\d.]+)"),
-        {"demos/layer_responses.py": ["it is {min} to {max} in residual-110."]},
-    ),
-    Row(
-        printed("layer_responses", r"^residual-20 .* ([\d.]+) +[\d.]+ %"),
-        {"demos/layer_responses.py": ["The mean ratio is {min} to {max} in residual-20"]},
-    ),
-    Row(
-        printed("layer_responses", r"^residual-56 .* ([\d.]+) +[\d.]+ %"),
-        {"demos/layer_responses.py": ["in residual-20, {min} to {max} in residual-56 and"]},
-    ),
-    Row(
-        printed("layer_responses", r"^residual-110 .* ([\d.]+) +[\d.]+ %"),
-        {"demos/layer_responses.py": ["in residual-56 and {min} to {max} in residual-110."]},
+        printed("layer_responses", rf"^residual-20{RATIO_TO_X}"),
+        {WHY: ["the standard deviation of F(x) is still {} of that of x"]},
     ),
     Row(
         printed("paper_decay", r"responses from ([\d.]+) to ([\d.]+)"),

@@ -14,29 +14,6 @@ def printed(demo):
     return (DOCS / f"figures/{demo}.txt").read_text()
 
 
-#: A demo; where its output has the numbers (a group each); what the page makes of them.
-ROWS = [
-    (
-        "layer_responses",
-        r"residual-20 .* ([\d.]+) +[\d.]+ %",
-        "the standard deviation of F(x) is still {} of that of x",
-    ),
-    (
-        "explanations",
-        r"of the paths: through (\d+) to (\d+)",
-        "95 % of the paths pass through {} to {} of the 54 blocks",
-    ),
-    ("explanations", r"before training: through (\d+) to (\d+)", "95 % of the gradient comes through {} to {} blocks"),
-]
-
-
-@pytest.mark.parametrize(("demo", "pattern", "sentence"), ROWS)
-def test_the_page_says_what_a_demo_printed(demo, pattern, sentence):
-    (numbers,) = re.findall(pattern, printed(demo))
-    said = sentence.format(*([numbers] if isinstance(numbers, str) else numbers))
-    assert said in PAGE, f"{demo} printed {numbers}; expected in docs/why_residual.md: {said}"
-
-
 @pytest.mark.parametrize("demo", ["corrections", "explanations", "preactivation"])
 def test_the_tables_are_what_a_demo_printed(demo):
     """A line that begins with a net, or with a depth and a kind of block, is a row of a table."""
