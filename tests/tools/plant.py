@@ -195,7 +195,10 @@ def failures(tests: list[str], jobs: int, slow: bool, seconds: int) -> list[str]
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", f"-n{jobs}", *NO_WITNESSES]
     command += [*["-m", "slow or not slow"][: 2 * slow], *tests]
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=10 * seconds)
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=10 * seconds)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"the suite took longer than {10 * seconds} s: give it more with --timeout") from None
     return list(dict.fromkeys(re.findall(r"^(?:FAILED|ERROR) ([^\s\[]+)", done.stdout, re.MULTILINE)))
 
 

@@ -298,6 +298,12 @@ def test_faults_that_change_the_same_text_are_not_planted_together(tmp_path, mon
     assert plant.groups(faults) == [[faults[0], faults[2]], [faults[1], faults[3]]]
 
 
+def test_a_suite_that_takes_too_long_is_said_to(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"longer than 0 s: give it more with --timeout"):
+        plant.failures(["test_a.py"], 1, False, 0)
+
+
 @pytest.mark.slow
 def test_one_test_without_an_end_does_not_use_up_the_time_of_its_stage(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
