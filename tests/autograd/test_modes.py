@@ -85,6 +85,7 @@ def test_a_decorated_generator_changes_the_mode_only_while_it_runs(name):
         try:
             yield received, modes()
         except ZeroDivisionError:
+            assert modes() == changed(name)
             with mg.no_grad(), mg.detect_anomaly():
                 yield modes()
         try:

@@ -178,7 +178,14 @@ RECORDS = {
                     [np.nan, np.nan, -0.0, np.inf],
                     [0.0, 0.0, 1.0, 1.0],
                     "Where a or b is NaN, so is the result, and both gradients are 0",
-                )
+                ),
+                "nan-second": Convention(
+                    lambda x: mg.maximum(np.array([1.0, np.nan, 0.0, 1.0], x.dtype), x),
+                    [np.nan, 1.0, -0.0, np.inf],
+                    [np.nan, np.nan, 0.0, np.inf],
+                    [0.0, 0.0, 0.0, 1.0],
+                    "Where a or b is NaN, so is the result, and both gradients are 0",
+                ),
             },
         ),
         definition=np.maximum,
@@ -208,7 +215,14 @@ RECORDS = {
                     [np.nan, np.nan, -0.0, 1.0],
                     [0.0, 0.0, 1.0, 0.0],
                     "Where a or b is NaN, so is the result, and both gradients are 0",
-                )
+                ),
+                "nan-second": Convention(
+                    lambda x: mg.minimum(np.array([1.0, np.nan, 0.0, 1.0], x.dtype), x),
+                    [np.nan, 1.0, -0.0, -np.inf],
+                    [np.nan, np.nan, 0.0, -np.inf],
+                    [0.0, 0.0, 0.0, 1.0],
+                    "Where a or b is NaN, so is the result, and both gradients are 0",
+                ),
             },
         ),
         definition=np.minimum,
