@@ -1,7 +1,7 @@
 """Inside a trained net: the responses of its layers, and what is lost without each block.
 
-The net is the ResNet-20 that comes with minigrad (:func:`models.pretrained.cifar_resnet`), trained on CIFAR-10 for 30
-epochs. It is measured on the test images, which it never saw.
+The net is the ResNet-20 that comes with minigrad (:func:`models.pretrained.cifar_resnet`), trained on CIFAR-10 by the
+paper's recipe. It is measured on the test images, which it never saw.
 
 1. Responses ("Deep Residual Learning", section 4.2 and Fig. 7): the standard deviation of each 3x3 layer's output,
    after batch norm, before addition or ReLU. demos.layer_responses compares nets that were trained for a minute; this

@@ -221,11 +221,11 @@ class Pretrained(NamedTuple):
 
 
 def cifar_resnet(depth: int = 20) -> Pretrained:
-    """Return ResNet-20, trained on CIFAR-10 by minigrad: 9.45 % of the test images are wrong.
+    """Return ResNet-20, trained on CIFAR-10 by minigrad: 8.16 % of the test images are wrong (the paper: 8.75 %).
 
     - Net: ``models.cifar_resnet(20)``, 269,722 parameters.
-    - Training: ``python -m demos.cifar10 --net resnet --depth 20 --recipe quick``, seed 0: 30 epochs on all 50,000
-      training images. The test images decided nothing: neither when to stop, nor a setting.
+    - Training: ``python -m demos.cifar10 --net resnet --depth 20``, seed 0: the paper's recipe, 64,000 iterations on
+      all 50,000 training images. The test images decided nothing: neither when to stop, nor a setting.
     - Use: to teach, to test, and to try a photo: any picture, scaled to 32x32 pixels, gets one of ten labels. The net
       cannot say that none of them fits, and other photos are harder than those of the data set.
 
@@ -246,6 +246,7 @@ def cifar_resnet(depth: int = 20) -> Pretrained:
 
     References
     ----------
+    K. He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2 and Table 6: the net, its training.
     A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009: the data.
 
     Examples

@@ -15,8 +15,8 @@ from tests.tools.compare import leaf
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "models/cifar_resnet20.safetensors"
-SHA_256 = "e1a9642f5da7969e62070034ce3bfd7d3e4558ca1c26dc6161f120e78f2ede8f"
-LOG = "docs/logs/cifar10/resnet-20-quick-0.jsonl"
+SHA_256 = "61b269782c9b230e922d37dc35929678012582ba135233119f4733b7a18b255f"
+LOG = "docs/logs/cifar10/resnet-20-paper.jsonl"
 
 
 def card():
@@ -34,7 +34,7 @@ def test_the_card_is_that_of_the_log_and_of_the_docstring():
     found = card()
     last = json.loads((ROOT / LOG).read_text().splitlines()[-1])
     assert found["net"] == "resnet-20"
-    assert (found["recipe"], found["seed"], found["iterations"]) == ("quick", 0, last["iteration"])
+    assert (found["recipe"], found["seed"], found["iterations"]) == ("paper", 0, last["iteration"])
     assert found["test_error"] == pytest.approx(last["test_error"], abs=1e-9)
     said = re.search(r"([\d.]+) % of the test images are wrong", pretrained.cifar_resnet.__doc__)
     assert float(said[1]) == pytest.approx(100 * found["test_error"], abs=0.005)
