@@ -294,8 +294,8 @@ assert not np.array_equal(other["fc.weight"], whole["fc.weight"])
 # -----------------
 #
 # These are logs of real runs, stored with the source in ``docs/logs/cifar10``: one line of JSON for each evaluation.
-# The page plots all logs that it finds there, those of the short recipes on the right. The thin line is the error on the
-# training batches, cropped and flipped; the bold line is the test error. *paper* is the paper's recipe, to its end.
+# The page plots all logs that it finds there, those of the short recipes on the right. The thin line is the error on
+# the training batches, cropped and flipped; the bold line is the test error. *paper* is the paper's recipe, to its end.
 # *quick-0*, *quick-1* and *quick-2* are three seeds of the quick recipe above. Runs of 8,602 iterations are of the
 # *22-epoch recipe*, which was the quick recipe before: the same shape of the learning rate, but fewer epochs, no
 # Nesterov momentum, and a smaller weight decay, on all parameters.
