@@ -348,7 +348,7 @@ ROWS = [
         {
             README: ["Three seeds ended with {0}, {1} and {2} % of the test images wrong"],
             ANSWERS: [
-                "with {0}, {1} and {2} % (three seeds)",
+                "gives {0}, {1} and {2} % (three seeds)",
                 "测试误差分别为 {0}%、{1}% 和 {2}%",
             ],
         },
