@@ -24,3 +24,9 @@ def test_the_tables_are_what_a_demo_printed(demo):
         names = name.split() if name[0].isdigit() else [name]
         row = " | ".join([*names, *numbers.replace("%", "").split()])
         assert f"| {row} |" in PAGE, f"{demo} printed {name} {numbers}; expected in docs/why_residual.md: | {row} |"
+
+
+def test_the_blocks_that_are_missed_most_are_those_that_change_the_number_of_channels():
+    assert "most without a block that changes the number of channels" in PAGE
+    errors = {path: float(error) for path, error in re.findall(r"^ +(layer\S+) +([\d.]+) %", printed("trained"), re.M)}
+    assert sorted(errors, key=errors.__getitem__)[-2:] == ["layer2.0", "layer3.0"]

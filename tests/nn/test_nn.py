@@ -2,7 +2,6 @@
 
 import collections
 import copy
-import inspect
 import pickle
 import types
 
@@ -754,36 +753,6 @@ def test_a_setting_out_of_range_is_refused_at_once(make, values):
             match=r"^(Dropout|\w+Norm(2d)?|Linear|Conv(Transpose)?2d|MaxPool2d|AvgPool2d|LeakyReLU|Embedding): ",
         ):
             make(value)
-
-
-#: Every function and layer that is asked for a dtype.
-OF_A_DTYPE = {
-    "he_normal": lambda dtype: nn.init.he_normal((2, 2), rng=0, dtype=dtype),
-    "he_uniform": lambda dtype: nn.init.he_uniform((2, 2), rng=0, dtype=dtype),
-    "glorot_uniform": lambda dtype: nn.init.glorot_uniform((2, 2), rng=0, dtype=dtype),
-    "Linear": lambda dtype: nn.Linear(2, 2, rng=0, dtype=dtype),
-    "Conv2d": lambda dtype: nn.Conv2d(2, 2, 1, rng=0, dtype=dtype),
-    "ConvTranspose2d": lambda dtype: nn.ConvTranspose2d(2, 2, 1, rng=0, dtype=dtype),
-    "BatchNorm2d": lambda dtype: nn.BatchNorm2d(2, dtype=dtype),
-    "LayerNorm": lambda dtype: nn.LayerNorm(2, dtype=dtype),
-    "GroupNorm": lambda dtype: nn.GroupNorm(1, 2, dtype=dtype),
-    "Embedding": lambda dtype: nn.Embedding(2, 2, rng=0, dtype=dtype),
-}
-
-
-def test_all_that_are_asked_for_a_dtype_are_in_the_table():
-    public = {name: f for module in (nn, nn.init) for name, f in vars(module).items() if callable(f) and name[0] != "_"}
-    public = {name: f for name, f in public.items() if f.__module__.startswith("minigrad.nn")}
-    assert {name for name, f in public.items() if "dtype" in inspect.signature(f).parameters} == set(OF_A_DTYPE)
-
-
-@pytest.mark.parametrize("name", OF_A_DTYPE)
-def test_weights_have_at_least_the_digits_of_float32(name):
-    for dtype in ("float16", ">f2", "int32", "complex64", bool, None, "no"):
-        with pytest.raises(TypeError, match=rf"^{name}: expected dtype to be .* at least float32, got "):
-            OF_A_DTYPE[name](dtype)
-    made = OF_A_DTYPE[name]("float64")
-    assert all(p.dtype == np.float64 for p in (made.parameters() if isinstance(made, nn.Module) else [made]))
 
 
 @pytest.mark.parametrize("training", ["eval", 0, None])

@@ -8,7 +8,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn.module import evaluation
-from tests.tools.settings import Refused, Row, check, missing
+from tests.tools.settings import Refused, Row, check, missing, observe
 
 #: Rows of 0 to 3, 4 to 7, 8 to 11 and 12 to 15.
 SQUARE = mg.Tensor(np.arange(16.0).reshape(1, 4, 4, 1))
@@ -411,6 +411,13 @@ def test_every_setting_has_a_row():
 @pytest.mark.parametrize("name", ROWS)
 def test_a_setting_has_its_effect(name):
     check(nn, name, ROWS[name])
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f2", "int32", "complex64", bool, None, "no"])
+@pytest.mark.parametrize("name", [name for name in ROWS if name.endswith(".dtype")])
+def test_weights_have_at_least_the_digits_of_float32(name, dtype):
+    message = rf"^{name.partition('.')[0]}: expected dtype to be .* at least float32, got "
+    observe(name, ROWS[name], {"dtype": dtype}, Refused(TypeError, message))
 
 
 @pytest.mark.parametrize(
