@@ -1,5 +1,6 @@
 """The mutation runner: what it changes, what it leaves alone, and how its mutants are named."""
 
+import argparse
 import ast
 import json
 from pathlib import Path
@@ -155,6 +156,31 @@ def test_the_likeliest_killers_are_those_that_killed_most_in_the_same_file():
         killers.add("ops/conv.py", test)
     assert killers.of("ops/conv.py") == ["t.py::often", "t.py::rare"]
     assert killers.of("ops/norm.py") == []
+
+
+def test_the_code_is_the_same_with_another_comment_and_not_with_another_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    path = tmp_path / "minigrad" / "typing.py"
+    path.parent.mkdir()
+    codes = []
+    for source in ("x = 1\n", "# why\n\nx = 1  # equivalent [2]: nobody asks\n", "x = 2\n"):
+        path.write_text(source)
+        codes.append(mutation.digest())
+    assert codes[0] == codes[1] != codes[2]
+
+
+@pytest.mark.slow
+def test_a_suite_that_takes_longer_than_a_stage_may_is_refused(tmp_path, monkeypatch):
+    for folder in ("a", "b", "c"):
+        (tmp_path / "copy" / folder).mkdir(parents=True)
+        busy = "import time\n\n\ndef test_busy():\n    while time.process_time() < 2:\n        pass\n"
+        (tmp_path / "copy" / folder / f"test_{folder}.py").write_text(busy)
+    monkeypatch.setattr(mutation, "QUICK", ["a", "b"])
+    monkeypatch.setattr(mutation, "REST", ["c"])
+    monkeypatch.chdir(tmp_path / "copy")
+    for seconds, message in ((1, "unchanged code: .: timed out"), (3, "a stage takes [4-9] s of the processor")):
+        with pytest.raises(SystemExit, match=message):
+            mutation.check_sound(tmp_path / "copy", argparse.Namespace(timeout=seconds, jobs=1))
 
 
 def test_a_stopped_run_knows_what_was_killed_on_the_same_code(tmp_path, monkeypatch):

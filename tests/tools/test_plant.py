@@ -310,5 +310,8 @@ def test_one_test_without_an_end_does_not_use_up_the_time_of_its_stage(monkeypat
     monkeypatch.setattr(trials, "PATIENCE", 1)
     Path("test_a.py").write_text("def test_a():\n    while True:\n        pass\n")
     Path("test_b.py").write_text("def test_b():\n    assert False\n")
-    assert trials.trial(trials.Stage(["test_a.py", "test_b.py"]), 300) == ("timed out", "")
+    Path("test_c.py").write_text("import threading\n\n\ndef test_c():\n    threading.Event().wait()\n")
+    Path("test_d.py").write_text("while True:\n    pass\n")
+    for first in ("test_a.py", "test_c.py", "test_d.py"):  # without an end; waits; does not get as far as a test
+        assert trials.trial(trials.Stage([first, "test_b.py"]), 300) == ("timed out", "")
     assert trials.trial(trials.Stage(["test_b.py"]), 300) == ("killed", "test_b.py::test_b")

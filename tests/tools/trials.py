@@ -139,19 +139,29 @@ class OnlyOf:
 class Patience:
     """A plugin of pytest: a test that takes longer than its share of the processor ends the fork.
 
-    A changed loop may have no end. A stage of many tests may take minutes, one of its tests may not.
+    A changed loop may have no end, and a thread may wait for what never comes: for that, a test has ten times as long
+    by the clock. A stage of many tests may take minutes, one of its tests may not.
     """
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds
 
+    def set(self, seconds: int) -> None:
+        """Set both clocks; SIGPROF or SIGALRM ends the process."""
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+
+    def pytest_sessionstart(self) -> None:
+        """Begin to import the tests: the change may be at work there already."""
+        self.set(3 * self.seconds)
+
     def pytest_runtest_setup(self) -> None:
-        """Set the clock; SIGPROF ends the process."""
-        signal.setitimer(signal.ITIMER_PROF, self.seconds)
+        """Begin a test."""
+        self.set(self.seconds)
 
     def pytest_runtest_teardown(self) -> None:
-        """Stop the clock."""
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        """Stop the clocks."""
+        self.set(0)
 
 
 #: Processor seconds that one test may take, several times those of the slowest of the quick suite.
@@ -174,7 +184,7 @@ def trial(stage: Stage, seconds: int) -> tuple[str, str]:
     gone = status == 4 and "ERROR: not found:" in printed  # a test that is named, and has another name by now
     if gone or status in (0, 5):  # 5: no tests were chosen
         return "survived", ""
-    if status is None or status == -signal.SIGPROF:
+    if status is None or -status in (signal.SIGPROF, signal.SIGALRM):
         return "timed out", ""
     if status < 0:
         return "killed", "the process died"
