@@ -151,8 +151,7 @@ class Gradients:
     *owned*, and added to in place.
     """
 
-    def __init__(self, recorded: bool) -> None:
-        self.recorded = recorded
+    def __init__(self) -> None:
         self.totals: dict[Node, Gradient] = {}
         self.owned: set[Node] = set()
         self.queue: list[tuple[int, Entry]] = []  # the newest entry first
@@ -166,11 +165,10 @@ class Gradients:
                 heappush(self.queue, (-node.order, node))
         elif node in self.owned:
             total += g
-            self.totals[node] = total  # for a NumPy scalar, += makes a new object
+            self.totals[node] = total  # for a NumPy scalar and for a Tensor, += makes a new object
         else:
             self.totals[node] = total + g
-            if not self.recorded:
-                self.owned.add(node)
+            self.owned.add(node)
 
     def show_to_hooks(self, node: Node, g: Gradient) -> Gradient:
         """Return the complete gradient of a node after its hooks were called with it: each may replace it."""
@@ -191,7 +189,7 @@ def replay(
 
     With `create_graph`, gradients are Tensors. Rules consist of operators, so their computations are recorded, too.
     """
-    gradients = Gradients(create_graph)
+    gradients = Gradients()
     add, totals, queue = gradients.add, gradients.totals, gradients.queue
     _, anomaly, _ = mode.get()
     with np.errstate(under="ignore"), enable_grad() if create_graph else nullcontext():  # a small gradient may be 0
@@ -318,7 +316,7 @@ def _stored(entry: Entry) -> tuple[Any, ...]:
 
 def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tuple[Node, Gradient]:
     """Return the node of an output and the gradient to start from, both checked."""
-    if not isinstance(output, Tensor) or output._node is None:
+    if output._node is None:
         raise RuntimeError(
             f"{caller}: nothing was recorded for this output: none of its inputs requires a gradient, "
             "or it was computed under no_grad()"
@@ -330,7 +328,7 @@ def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tupl
                 "reduce it to one number (sum, mean), or pass the gradient"
             )
         g = namespace(output._data).ones_like(output._data)
-    data = plain(caller, array_of(g)) if is_array(array_of(g)) else g
+    data = plain(caller, array_of(g))
     if not is_array(data) or data.shape != output.shape or data.dtype != output.dtype:
         got = f"{tuple(data.shape)} {data.dtype}" if is_array(data) else repr(g)
         raise ValueError(f"{caller}: expected a gradient of {output.shape} {output.dtype}, got {got}")
@@ -343,7 +341,7 @@ def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tupl
 
 def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
     """Return a Tensor, or a sequence of them, as a tuple."""
-    tensors: tuple[Any, ...] = (given,) if isinstance(given, Tensor) or not hasattr(given, "__iter__") else tuple(given)
+    tensors: tuple[Any, ...] = (given,) if isinstance(given, Tensor) else tuple(given)
     if not all(isinstance(x, Tensor) for x in tensors):
         raise TypeError(f"grad: expected {name} to be a Tensor or a sequence of Tensors, got {given!r}")
     return tensors
@@ -352,7 +350,7 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
 def _add_to_leaves(totals: dict[Node, Gradient], owned: set[Node]) -> None:
     """Add gradients to ``.grad``; of several threads, one at a time, so that none overwrites the sum of another."""
     with _adding:
-        leaves = [node for node in totals if isinstance(node, Leaf)]  # what is copied is dropped: one of both in memory
+        leaves = cast("list[Leaf]", list(totals))  # what is copied is dropped: one of both in memory
         sums = {leaf: _as_result(totals.pop(leaf), leaf in owned, leaf.grad) for leaf in leaves}
         for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
             leaf.grad = total

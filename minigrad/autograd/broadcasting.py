@@ -49,7 +49,7 @@ def sum_to(x: Array, /, shape: Shape) -> Saved:
     """Sum over the axes that broadcasting from `shape` added or stretched.   dx = g, broadcast"""
     added = x.ndim - len(shape)
     stretched = tuple(i for i, n in enumerate(x.shape) if i < added or (shape[i - added] == 1 and n != 1))
-    return add_up(x, stretched, keepdims=True).reshape(shape), {"before": x.shape}
+    return add_up(x, stretched).reshape(shape), {"before": x.shape}
 
 
 broadcast_to.vjp(lambda g, before: sum_to(g, before))

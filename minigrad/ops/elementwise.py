@@ -290,7 +290,7 @@ def maximum(a: Array, b: Array, /) -> Array:
     >>> mg.maximum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
     Tensor([3., 5.])
     """
-    return namespace(a, b).maximum(a, b)  # equivalent [maximum(b, a)]: the order of the two does not matter
+    return namespace(a, b).maximum(a, b)
 
 
 maximum.vjp(
@@ -311,7 +311,7 @@ def minimum(a: Array, b: Array, /) -> Array:
     >>> mg.minimum(mg.Tensor([1.0, 5.0]), mg.Tensor([3.0, 4.0]))
     Tensor([1., 4.])
     """
-    return namespace(a, b).minimum(a, b)  # equivalent [minimum(b, a)]: the order of the two does not matter
+    return namespace(a, b).minimum(a, b)
 
 
 minimum.vjp(
@@ -344,8 +344,7 @@ def clip(x: Array, /, a_min: float | None = None, a_max: float | None = None) ->
     if a_min is None and a_max is None:
         raise ValueError("clip: expected a_min, a_max or both, got None")
     if a_min is not None:
-        x = namespace(x).maximum(x, a_min)  # equivalent [maximum(a_min, x)]: the order of the two does not matter
-    # equivalent [minimum(a_max, x)]: the order of the two does not matter
+        x = namespace(x).maximum(x, a_min)
     return x if a_max is None else namespace(x).minimum(x, a_max)
 
 

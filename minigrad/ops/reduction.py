@@ -234,7 +234,7 @@ def _finite_max(x: Array, axis: Axis) -> Array:
     """Return the largest element over `axis`, which stays with size 1; 0 in place of an infinity."""
     xp = namespace(x)
     m = xp.real(x).max(axis=axis, keepdims=True)
-    return xp.where(xp.isfinite(m), m, 0)  # equivalent [1]: minus infinity less any number is minus infinity
+    return xp.where(xp.isfinite(m), m, 0)
 
 
 def _is_first(x: Array, axis: Axis, which: str) -> Array:

@@ -129,6 +129,14 @@ def test_the_gradient_to_start_from_must_fit_the_output():
         mg.grad(x * x, x, [None, None])
 
 
+def test_a_numpy_number_is_no_gradient_to_start_from():
+    x = leaf_of(1.0, 2.0)
+    for y in (x * x, (x * x).sum()):
+        for call in (y.backward, lambda g, y=y: mg.grad(y, x, g), lambda g, y=y: mg.grad([y], x, [g])):
+            with pytest.raises(ValueError, match=r"expected a gradient of .* float64, got np\.float64\(1\.0\)"):
+                call(np.float64(1.0))
+
+
 def test_a_gradient_to_start_from_may_be_of_a_class_derived_from_numpys(tmp_path):
     """As a file that is mapped into memory: it counts as the array that it is, as an argument does."""
     x = leaf_of(1.0, 2.0)

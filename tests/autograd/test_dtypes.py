@@ -105,11 +105,45 @@ def test_a_numpy_scalar_gives_way_to_arrays_as_to_tensors(scalar):
     assert (mg.Tensor(np.ones(1, "longdouble")) * exact).data[0] == exact
 
 
+def test_numbers_without_an_array_are_numpys_business():
+    for a, b in [(1.5, 2.0), (np.float32(1.5), 2), (True, np.int8(3))]:
+        total = mg.add(a, b)
+        assert (total, type(total)) == (a + b, type(a + b))
+    assert mg.exp(0) == 1.0
+
+
+@pytest.mark.parametrize("dtype", ["U1", "object", "datetime64[D]"])
+def test_arrays_of_other_things_than_numbers_are_named(dtype):
+    array = np.array([None if dtype == "object" else "2"]).astype(dtype)
+    for name, others in [("exp", []), ("sqrt", []), ("matmul", [np.ones(1)])]:
+        with pytest.raises(TypeError) as caught:
+            getattr(mg, name)(array, *others)
+        assert str(caught.value) == f"{name}: expected arrays of numbers, got one of {array.dtype}"
+
+
 def test_what_is_no_number_is_no_scalar():
     for scalar in (np.str_("2"), np.datetime64("2026-11-26")):
         for a in (leaf_of(1.0), np.ones(1)):
             with pytest.raises(TypeError, match="mul: expected Tensors, arrays or numbers, got (str_|datetime64)"):
                 mg.mul(a, scalar)
+
+
+def test_the_dtype_of_other_arguments_does_not_hide_that_two_tensors_differ():
+    single, double = mg.Tensor(np.ones(1, "float32")), mg.Tensor(np.ones(1))
+    weight = mg.Tensor(np.ones(1, "float32"), requires_grad=True)
+
+    @mg.operator
+    def total(a, b, c, /):
+        return a + b + c
+
+    for args, first, second in [
+        ((double, np.ones(1), single), "float64", "float32"),  # the first one's, if none is a parameter
+        ((single, 2.0, double), "float32", "float64"),
+        ((double, np.ones(1), weight), "float32", "float64"),  # a parameter's
+        ((double, weight * 2.0, weight), "float32", "float64"),
+    ]:
+        with pytest.raises(TypeError, match=f"total: expected one dtype, got {first} and {second}"):
+            total(*args)
 
 
 def test_arrays_obey_the_rule_of_tensors():

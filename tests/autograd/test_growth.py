@@ -230,6 +230,19 @@ def test_segments_hold_a_fraction_of_what_the_net_keeps():
     assert peaks[1] < 0.5 * peaks[0]
 
 
+@pytest.mark.parametrize("call", ["backward", "grad"])
+def test_a_sum_of_gradients_takes_one_array(call):
+    """The first sum is a new array. What comes later is added to it in place, and it is the result without a copy."""
+    n, x = 100_000, mg.Tensor(np.zeros(100_000), requires_grad=True)
+    y, g = x + x + x + x, np.ones(n)
+    tracemalloc.start()
+    result = mg.grad(y, x, g) if call == "grad" else y.backward(g) or [x.grad]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(result[0].data, np.full(n, 4.0), strict=True)
+    assert g.nbytes < peak < 1.5 * g.nbytes
+
+
 @pytest.mark.slow
 def test_a_step_of_1202_layers_fits_into_2_gib():
     case = memory.CASES["memory-1202"]

@@ -1,5 +1,6 @@
 """Operators: arguments and settings, rules and twins, and what their errors say."""
 
+import inspect
 import itertools
 import math
 
@@ -459,6 +460,20 @@ def test_gradients_nobody_wants_are_not_computed():
     y = product(x, w)
     mg.grad(y.sum(), w)
     assert asked == [(True, False), (False, True)]
+
+
+def test_help_says_which_parameters_may_be_tensors():
+    @mg.operator
+    def scaled(x, /, *, factor: float = 2.0):
+        return x * factor
+
+    @mg.operator
+    def total(*parts: int, start: int = 0):
+        return sum(parts, start)
+
+    either = "'Tensor | Array'"
+    assert str(inspect.signature(scaled)) == f"(x: {either}, /, *, factor: float = 2.0) -> {either}"
+    assert str(inspect.signature(total)) == f"(*parts: {either}, start: int = 0) -> {either}"
 
 
 # Errors ---------------------------------------------------------------------------------------

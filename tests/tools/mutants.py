@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import collections
-import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +24,10 @@ FILES = [
     if path.name != "__init__.py"
 ]
 
-#: A comment that marks equivalent mutants of its line: the new code in brackets, and the reason.
-EQUIVALENT = re.compile(r"# equivalent ((?:\[[^\]]*(?:\[[^\]]*\][^\]]*)*\] ?)+): (\S.*)")
+#: Why some mutants are equivalent, by file and name.
+EQUIVALENT: dict[str, dict[str, str]] = tomllib.loads(
+    (ROOT / "tests/tools/equivalent.toml").read_text(encoding="utf-8")
+)
 
 ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 ARITHMETIC |= {ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
@@ -129,42 +131,26 @@ def mutants_of(file: str) -> list[Mutant]:
     for line in source.splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
     count: collections.Counter[str] = collections.Counter()
-    marks = marked(source.decode())
     found = []
     for where, before, after in walk(ast.parse(source)):
-        name = f"{file} {where or 'top'}: {_short(before)} -> {_short(after)}"
-        count[name] += 1
-        if count[name] > 1:
-            name += f" #{count[name]}"
+        change = f"{where or 'top'}: {_short(before)} -> {_short(after)}"
+        count[change] += 1
+        if count[change] > 1:
+            change += f" #{count[change]}"
         node: Any = before
         bare = isinstance(after, ast.stmt | ast.Slice)
         new = ast.unparse(after)
         text = new if bare else f"({new})"
         start, end = lines[node.lineno - 1] + node.col_offset, lines[node.end_lineno - 1] + node.end_col_offset
-        reason = next((why for end_of_new, why in marks.get(node.lineno, []) if new.endswith(end_of_new)), "")
-        found.append(Mutant(name, file, where, node.lineno, start, end, text, reason))
+        reason = EQUIVALENT.get(file, {}).get(change, "")
+        found.append(Mutant(f"{file} {change}", file, where, node.lineno, start, end, text, reason))
     return sorted(found, key=lambda mutant: mutant.start)
 
 
-def marked(source: str) -> dict[int, list[tuple[str, str]]]:
-    """Return, by line, the ends of the new code that comments call equivalent, and their reasons."""
-    marks: dict[int, list[tuple[str, str]]] = {}
-    for number, line in enumerate(source.splitlines(), 1):
-        if found := EQUIVALENT.search(line):
-            number += line.lstrip().startswith("#")  # a comment on a line of its own is about the next
-            marks[number] = [(text, found[2]) for text in re.split(r"\] \[", found[1].strip()[1:-1])]
-    return marks
-
-
-def stale(mutants: list[Mutant], file: str) -> list[str]:
-    """List the "equivalent" comments of a file that match no mutant of their line."""
-    new = {(mutant.line, mutant.text.strip("()")) for mutant in mutants}
-    return [
-        f"minigrad/{file}:{line}: no mutant of this line is [{text}]"
-        for line, marks in marked((ROOT / "minigrad" / file).read_text()).items()
-        for text, _ in marks
-        if not any(line == at and code.endswith(text.strip("()")) for at, code in new)
-    ]
+def stale(file: str) -> list[str]:
+    """List what equivalent.toml says of a file about mutants that it does not have."""
+    names = {mutant.name for mutant in mutants_of(file)}
+    return [name for change in EQUIVALENT.get(file, {}) if (name := f"{file} {change}") not in names]
 
 
 def _short(node: ast.AST) -> str:

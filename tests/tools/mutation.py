@@ -6,12 +6,8 @@ test fails, the mutant is *killed*; if it *timed out*, it counts as killed, sinc
 that *survived* is one of two things:
 
 - a hole in the suite: this line could be wrong and nobody would know. Write the test, where the tests of this file are;
-- *equivalent*: the changed program does the same, perhaps a little slower. Say so beside the line, or on a line of its
-  own above it, with the changed code in brackets, and why::
-
-      return namespace(a, b).maximum(a, b)  # equivalent [maximum(b, a)]: the larger of a and b is that of b and a
-
-  The text in brackets is the new code, or its end. Such mutants are not run, except with ``--equivalents``.
+- *equivalent*: the changed program does the same, perhaps a little slower. Say so in tests/tools/equivalent.toml, with
+  the name of the mutant, and say why. Such mutants are not run, except with ``--equivalents``.
 
 Read the result from its end: a table with one row for each file. Only *survived* mutants need work; they are listed
 above the table. The kill rate is killed / (mutants - equivalent). :mod:`tests.tools.mutants` says what is changed, and
@@ -215,7 +211,7 @@ def main() -> None:
     args.results = Path(args.results).resolve()  # the run works in another folder
     args.results.parent.mkdir(parents=True, exist_ok=True)
     mutants = [mutant for file in args.files for mutant in mutants_of(file)]
-    without = [line for file in args.files for line in stale([m for m in mutants if m.file == file], file)]
+    without = [f"equivalent.toml: no such mutant: {name}" for file in args.files for name in stale(file)]
     if args.only:
         mutants = [mutant for mutant in mutants if any(text in mutant.name for text in args.only)]
     if args.limit is not None and args.limit < len(mutants):

@@ -103,26 +103,23 @@ def test_the_table_counts_time_outs_as_killed_and_leaves_equivalents_out():
     assert lines[-1].split() == ["all", "5", "2", "1", "1", "1", "75.0%"]
 
 
-def test_a_comment_says_which_mutants_of_its_line_are_equivalent(monkeypatch, tmp_path):
-    path = tmp_path / "minigrad" / "code.py"
-    path.parent.mkdir()
-    path.write_text(
-        "def f(a, b):\n"
-        "    x = a + b  # equivalent [a - b]: b is 0\n"
-        "    # equivalent [:] [y < 1]: two of the next line\n"
-        "    return x[::2] if y <= 1 else x\n"
-        "    return 1  # equivalent [5]: not a change that is made\n"
-    )
+def test_equivalent_mutants_are_told_by_their_names(monkeypatch, tmp_path):
+    (tmp_path / "minigrad").mkdir()
+    (tmp_path / "minigrad" / "code.py").write_text("def f(a, b):\n    return a + b, b + a, a + b\n")
+    said = {"f: a + b -> a - b #2": "b is 0", "f: a + b -> b": "there is no such change"}
     monkeypatch.setattr(rules, "ROOT", tmp_path)
+    monkeypatch.setattr(rules, "EQUIVALENT", {"code.py": said, "other.py": {"f: a + b -> a - b": "it is another file"}})
     mutants = rules.mutants_of("code.py")
-    said = {m.text.strip("()"): m.equivalent for m in mutants if m.equivalent}
-    assert said == {"a - b": "b is 0", ":": "two of the next line", "y < 1": "two of the next line"}
-    assert rules.stale(mutants, "code.py") == ["minigrad/code.py:5: no mutant of this line is [5]"]
+    assert {m.name: m.equivalent for m in mutants if m.equivalent} == {"code.py f: a + b -> a - b #2": "b is 0"}
+    assert [m.start for m in mutants if m.equivalent] == [len("def f(a, b):\n    return a + b, b + a, ")]
+    assert rules.stale("code.py") == ["code.py f: a + b -> b"]
 
 
-def test_every_comment_about_equivalents_is_about_a_mutant():
-    for file in rules.FILES:
-        assert rules.stale(rules.mutants_of(file), file) == []
+def test_every_equivalent_mutant_is_one_and_has_a_reason():
+    assert set(rules.EQUIVALENT) <= set(rules.FILES)
+    for file, said in rules.EQUIVALENT.items():
+        assert rules.stale(file) == []
+        assert all(said.values())
 
 
 def test_stages_begin_with_the_killers_the_operator_and_its_family(monkeypatch):
