@@ -141,4 +141,4 @@ def refuse_nan_gradient(op: Operator, g: Array, gradient: Array, total: Array) -
 
 def _has_nan(array: object) -> bool:
     """Whether a value is an array with a NaN."""
-    return is_array(array) and array.dtype.kind in "fc" and bool(namespace(array).isnan(array).any())
+    return is_array(array) and bool(namespace(array).isnan(array).any())

@@ -147,7 +147,7 @@ class Operator:
         self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
         self.optional = tuple(p.name for p in parameters if p.name in self.inputs and p.default is None)
         self.settings = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        self.plain_call = -1 if self.variadic or self.settings else len(self.inputs)  # arguments without settings
+        self.plain_call = -1 if self.settings else len(self.inputs)  # the number of arguments that need no binding
         self.rules: tuple[Function, ...] = ()
         self.joint = False
         self.asks: tuple[tuple[str, ...], ...] = ()
@@ -221,7 +221,7 @@ class Operator:
                 arrays.append(arg)
                 edges.append(None)
         # NumPy's scalars have a dtype, Python's numbers have none. Here neither promotes an array.
-        if scalars and (first is not None or any(map(is_array, arrays))):
+        if scalars and any(map(is_array, arrays)):
             arrays = [_without_dtype(array, dtype) for array in arrays]
         # The forward works on arrays. What it returns beside its result is saved for the rules.
         try:

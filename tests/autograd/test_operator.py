@@ -486,6 +486,17 @@ def test_shapes_that_do_not_broadcast_are_named():
         leaf_of(1.0, 2.0).reshape(3)
 
 
+def test_a_call_that_does_not_fit_shows_what_was_given():
+    @mg.operator
+    def scaled(x, y, /, *, factor=2.0):
+        return x * y * factor
+
+    for args, settings, got in [((1.0,), {}, "1 arguments"), ((1.0,), {"factor": 3.0}, "1 arguments and factor")]:
+        with pytest.raises(TypeError) as caught:
+            scaled(*args, **settings)
+        assert str(caught.value) == f"scaled: expected scaled(x, y, factor=2.0), got {got}"
+
+
 @pytest.mark.parametrize("module", ["minigrad_zoo.tables", "minigrads", "mine.minigrad.tables", "__main__"])
 @pytest.mark.parametrize("error", [AttributeError, TypeError, KeyError, IndexError, RuntimeError])
 def test_errors_of_a_users_operator_are_its_own(error, module):

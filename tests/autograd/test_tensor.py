@@ -179,7 +179,7 @@ def test_a_tensor_of_one_element_is_formatted_as_its_number():
     assert f"{mg.Tensor(3):03d}" == "003"
     x = mg.Tensor([1.0, 2.0])
     assert f"{x} {x!r}" == f"{x!s} {x!s}" == "Tensor([1., 2.]) Tensor([1., 2.])"
-    with pytest.raises(ValueError, match=r"expected a Tensor with one element, got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"^format: expected a Tensor with one element, got shape \(2,\)"):
         f"{x:.3f}"
 
 
@@ -479,6 +479,21 @@ def test_a_view_of_a_constant_is_locked_with_it(recorded, name, sample):
                     written[...] = 5.0
             else:
                 written[...] = 5.0
+        assert y.requires_grad
+
+
+def test_a_constant_that_an_operator_returns_as_it_is_is_locked_with_it():
+    @mg.operator
+    def same(c, /):
+        return c
+
+    for first, second in [(0, 1), (1, 0)]:
+        c = mg.Tensor(np.ones(2))
+        pair = c, same(c)
+        assert pair[0].data is pair[1].data
+        y = leaf_of(1.0, 2.0) * pair[first]
+        with pytest.raises(RuntimeError, match="share memory"):
+            pair[second][0] = 5.0
         assert y.requires_grad
 
 
