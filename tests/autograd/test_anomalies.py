@@ -125,6 +125,21 @@ def test_a_nan_that_nobody_asked_for_is_not_found(create_graph):
     assert dx.item() == (0.0 if create_graph else 5.0)  # of the twin: sqrt(3) * 0
 
 
+def test_the_operator_behind_a_function_has_the_name_of_the_function():
+    x, image = mg.Tensor(np.array([np.nan, 1.0])), mg.Tensor(np.array([np.nan, 1.0]).reshape(1, 1, 2, 1))
+    calls = {
+        "einsum": lambda: mg.einsum("i,i->", x, x),
+        "conv2d": lambda: mg.conv2d(image, np.ones((1, 1, 1, 1))),
+        "max_pool2d": lambda: mg.max_pool2d(image, 1),
+        "cross_entropy": lambda: mg.cross_entropy(mg.Tensor(np.array([[np.nan, 1.0]])), [0]),
+        "where": lambda: mg.where(np.array([True, True]), x, x),
+        "astype": lambda: x.astype("float32"),
+    }
+    for name, call in calls.items():
+        with pytest.raises(FloatingPointError, match=f"^{name}: made the first NaN"), mg.detect_anomaly():
+            call()
+
+
 def test_infinities_of_both_signs_are_no_nan():
     """Neither in a result nor in a gradient, although their sum would be one."""
     x = mg.Tensor(np.array([np.inf, -np.inf, 1.0]), requires_grad=True)

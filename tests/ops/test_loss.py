@@ -153,3 +153,11 @@ def test_label_smoothing_is_cross_entropy_with_a_share_of_each_target_on_all_cla
     plain, mixed = mg.cross_entropy(x, labels), mg.cross_entropy(x, labels, label_smoothing=0.3)
     same(mixed, (0.7 * plain - 0.3 * mg.mean(mg.log_softmax(x))).data, rtol=1e-14, atol=0)
     same(mg.nll_loss(mg.log_softmax(x), labels), plain.data, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_class_that_is_masked_by_minus_infinity_gets_no_gradient(create_graph):
+    x = leaf(np.array([[0.0, -np.inf, 1.0]]))
+    (dx,) = mg.grad(mg.cross_entropy(x, [0]), x, create_graph=create_graph)
+    p = special.expit(1.0)
+    same(dx, np.array([[-p, 0.0, p]]), rtol=1e-14, atol=0)

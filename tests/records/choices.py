@@ -163,6 +163,9 @@ RECORDS = {
             "less-than-none": Refusal(lambda: _dropped(-0.1), "got -0.1"),
             "nan": Refusal(lambda: _dropped(np.nan), "got nan"),
             "seed": type_error(lambda: _dropped(0.5, rng=0), "expected rng .*Generator, got 0"),
+            "module": type_error(
+                lambda: _dropped(0.5, rng=np.random), r"rng .*Generator, got <module.*default_rng\(seed"
+            ),
         },
         numbers={"p": lambda kind, x: mg.dropout(x, kind(0.5), rng=np.random.default_rng(0), training=True)},
     ),

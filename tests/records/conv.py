@@ -206,7 +206,9 @@ RECORDS = {
             "same-with-a-stride": Refusal(
                 _conv(X, W, padding="same", stride=(1, 2)), r"expected stride 1 .*got \(1, 2\)"
             ),
-            "same-of-one-image": Refusal(_conv(t(6, 5, 3), W, padding="same"), r"expected x \(n, h, w, c_in\)"),
+            "same-of-one-image": Refusal(
+                _conv(t(6, 5, 3), t(2, 2, 3, 4), padding="same"), r"expected x \(n, h, w, c_in\)"
+            ),
             "padding-negative": Refusal(_conv(X, W, padding=-1), "expected padding .*at least 0.*got -1"),
             "padding-negative-width": Refusal(
                 _conv(X, W, padding=(0, -1)), "expected padding to be an int of at least"
@@ -219,6 +221,9 @@ RECORDS = {
             "groups0": Refusal(_conv(X, W, groups=0), "groups to be an int of at least 1, got 0"),
             "groups-float": Refusal(
                 _conv(IMAGES, ones(3, 3, 2, 4), groups=1.0), r"groups to be an int of at least 1, got 1\.0"
+            ),
+            "dtypes-of-integers": type_error(
+                _conv(X, mg.Tensor(np.ones((3, 3, 3, 4), int))), "x of float32 and w of int64$"
             ),
             "dtypes": type_error(
                 _conv(X, t(3, 3, 3, 4, dtype="float64")), "expected one dtype.*x of float32 and w of float64"
@@ -272,6 +277,14 @@ RECORDS = {
             "output-padding": Refusal(
                 _transposed(X, t(3, 3, 3, 2), stride=(2, 1), output_padding=(1, 1)),
                 r"output_padding smaller than the stride \(2, 1\), got \(1, 1\)",
+            ),
+            "output-padding-of-rows": Refusal(
+                _transposed(X, t(3, 3, 3, 2), stride=2, output_padding=(2, 1)),
+                r"output_padding smaller than the stride \(2, 2\), got \(2, 1\)",
+            ),
+            "output-padding-of-columns": Refusal(
+                _transposed(X, t(3, 3, 3, 2), stride=2, output_padding=(1, 2)),
+                r"output_padding smaller than the stride \(2, 2\), got \(1, 2\)",
             ),
             "output-padding-negative": Refusal(
                 _transposed(X, t(3, 3, 3, 2), stride=2, output_padding=-1), "expected output_padding to be an int"

@@ -13,10 +13,11 @@ Read the result from its end: a table with one row for each file. Only *survived
 above the table. The kill rate is killed / (mutants - equivalent). :mod:`tests.tools.mutants` says what is changed, and
 :mod:`tests.tools.trials` how the tests are run.
 
-A mutant first meets the tests that killed other mutants of its file, then the generic tests of its operators, the tests
-of its file, and the rest. Verdicts are written to a file as they come (``--results``). If the run is stopped, the same
-command continues it, as long as the operators, and what they import, are the same but for comments: mutants that were
-killed are not run again. Those that survived are, since a test may have been added.
+A mutant first meets the test that killed it before and those that killed other mutants of its file, then the generic
+tests of its operators, the tests of its file, and the rest. Verdicts are written to a file as they come
+(``--results``). If the run is stopped, the same command continues it, as long as the operators, and what they import,
+are the same but for comments: mutants that were killed are not run again. Those that survived are, since a test may
+have been added.
 
     python -m tests.tools.mutation --files ops/conv.py     only this file; several may be given
     python -m tests.tools.mutation --limit 100 --seed 1    a random sample
@@ -36,7 +37,7 @@ import random
 import re
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tests.tools import trials
@@ -103,9 +104,10 @@ def processor_seconds() -> float:
 
 
 class Killers:
-    """The tests that killed mutants, file by file: the likeliest to kill the next mutant of the file."""
+    """The tests that are likeliest to kill a mutant: the one of before, and those that killed most of its file."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Iterable[dict[str, str]]) -> None:
+        self.before = {row["name"]: row["by"] for row in rows if "::" in row["by"]}
         self.counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 
     def add(self, file: str, test: str) -> None:
@@ -113,9 +115,10 @@ class Killers:
         if "::" in test:
             self.counts[file][test] += 1
 
-    def of(self, file: str) -> list[str]:
-        """Name the tests that killed most."""
-        return [test for test, _ in self.counts[file].most_common(FAVOURITES)]
+    def of(self, mutant: Mutant) -> list[str]:
+        """Name them."""
+        before = [self.before[mutant.name]] if mutant.name in self.before else []
+        return before + [test for test, _ in self.counts[mutant.file].most_common(FAVOURITES) if test not in before]
 
 
 # Results -------------------------------------------------------------------------------------
@@ -132,10 +135,14 @@ def digest() -> str:
     return hashlib.sha256("".join(programs).encode()).hexdigest()[:16]
 
 
-def known(path: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of an earlier run on the same code by the names of the mutants, without those that survived."""
+def written(path: Path) -> list[dict[str, str]]:
+    """Return the rows of earlier runs."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines if line.endswith("}")]  # a run that was killed may leave half a line
+    return [json.loads(line) for line in lines if line.endswith("}")]  # a run that was killed may leave half a line
+
+
+def known(rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Return the rows of an earlier run on the same code by the names of the mutants, without those that survived."""
     code = digest()
     return {row["name"]: row for row in rows if row["code"] == code and row["verdict"] != "survived"}
 
@@ -170,7 +177,8 @@ def check_sound(project: Path, args: argparse.Namespace) -> None:
 
 def run(mutants: list[Mutant], args: argparse.Namespace) -> Iterator[tuple[Mutant, str, str]]:
     """Yield each mutant with its verdict and the test that killed it, and write them to the file of results."""
-    done, killers, code = known(args.results), Killers(), digest()
+    rows = written(args.results)
+    done, killers, code = known(rows), Killers(rows), digest()
     for mutant in mutants:
         if mutant.name in done:
             killers.add(mutant.file, done[mutant.name]["by"])
@@ -182,7 +190,7 @@ def run(mutants: list[Mutant], args: argparse.Namespace) -> Iterator[tuple[Mutan
         if not args.unchecked:
             check_sound(project, args)
         began = time.time()
-        jobs = ((mutant, killers.of(mutant.file)) for mutant in waiting)
+        jobs = ((mutant, killers.of(mutant)) for mutant in waiting)
         verdicts = trials.side_by_side(lambda job: judge(*job, args.timeout), jobs, project, args.jobs)
         for count, ((mutant, _), (verdict, by, seconds)) in enumerate(verdicts, 1):
             killers.add(mutant.file, by)

@@ -147,12 +147,16 @@ def test_a_kernel_is_tested_by_the_operators_that_use_it(file, users, monkeypatc
     assert [path.name for path in mutation.operator_files(Path("minigrad", file))] == users
 
 
-def test_the_likeliest_killers_are_those_that_killed_most_in_the_same_file():
-    killers = mutation.Killers()
-    for test in ["t.py::rare", "t.py::often", "t.py::often", "t.py", "the process died"]:
+def test_the_likeliest_killers_are_the_one_of_before_and_those_that_killed_most_of_the_file():
+    first, *_, last = rules.mutants_of("ops/conv.py")
+    rows = [{"name": last.name, "by": "t.py::of before"}, {"name": first.name, "by": "the process died"}]
+    killers = mutation.Killers(rows)
+    assert (killers.of(first), killers.of(last)) == ([], ["t.py::of before"])
+    for test in ["t.py::of before", "t.py::rare", "t.py::often", "t.py::often", "t.py", "the process died"]:
         killers.add("ops/conv.py", test)
-    assert killers.of("ops/conv.py") == ["t.py::often", "t.py::rare"]
-    assert killers.of("ops/norm.py") == []
+    assert killers.of(first) == ["t.py::often", "t.py::of before", "t.py::rare"]
+    assert killers.of(last) == ["t.py::of before", "t.py::often", "t.py::rare"]
+    assert killers.of(rules.mutants_of("ops/norm.py")[0]) == []
 
 
 def test_the_code_is_the_same_with_another_comment_and_not_with_another_number(tmp_path, monkeypatch):
@@ -185,6 +189,9 @@ def test_a_stopped_run_knows_what_was_killed_on_the_same_code(tmp_path, monkeypa
     rows = [("a", "killed", code), ("b", "survived", code), ("c", "killed", "other code"), ("d", "timed out", code)]
     lines = [json.dumps(dict(zip(("name", "verdict", "code"), row, strict=True))) for row in rows]
     path.write_text("\n".join([*lines, '{"name": "e", "verd']))
-    assert [*mutation.known(path)] == ["a", "d"]
+    rows = mutation.written(path)
+    assert [row["name"] for row in rows] == ["a", "b", "c", "d"]
+    assert [*mutation.known(rows)] == ["a", "d"]
     monkeypatch.setattr(mutation, "ROOT", tmp_path)
-    assert mutation.known(path) == {}
+    assert mutation.known(rows) == {}
+    assert mutation.written(tmp_path / "none") == []
