@@ -317,7 +317,7 @@ class Tensor:
         def __getitem__(self, index: Index) -> Tensor: ...
         def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...  # noqa: D102
         def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...  # noqa: D102
-        def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...  # noqa: D102
+        def transpose(self, *axes: int | tuple[int, ...] | None) -> Tensor: ...  # noqa: D102
         def flatten(self, start: int = 0) -> Tensor: ...  # noqa: D102
         def squeeze(self, axis: Axis = ...) -> Tensor: ...  # noqa: D102
         def clip(self, a_min: float | None = None, a_max: float | None = None) -> Tensor: ...  # noqa: D102

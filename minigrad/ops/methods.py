@@ -18,7 +18,7 @@ from minigrad.ops.elementwise import abs, add, clip, div, exp, log, mul, neg, po
 from minigrad.ops.functions import astype
 from minigrad.ops.matmul import matmul
 from minigrad.ops.reduction import count, max, mean, min, std, sum, var
-from minigrad.ops.shape import axes_of, getitem, reshape, squeeze, transpose
+from minigrad.ops.shape import getitem, reshape, squeeze, transpose
 from minigrad.typing import Array, Function
 
 
@@ -49,7 +49,6 @@ def _place(name: str) -> Function:
     """Return the method argmax or argmin."""
 
     def method(self: Tensor, axis: int | None = None) -> Array:
-        axes_of(name, axis, self.ndim)
         count(name, self, axis)
         return getattr(self.data, name)(axis)  # type: ignore[no-any-return]
 
@@ -69,7 +68,7 @@ def _reshape(self: Tensor, *shape: int | Sequence[int]) -> Tensor:
     return reshape(self, shape[0] if len(shape) == 1 else shape)  # type: ignore[arg-type]
 
 
-def _transpose(self: Tensor, *axes: int | Sequence[int] | None) -> Tensor:
+def _transpose(self: Tensor, *axes: int | tuple[int, ...] | None) -> Tensor:
     """See :func:`minigrad.transpose`; the axes are one tuple or several ints."""
     given = axes[0] if len(axes) == 1 and as_int(axes[0]) is None else axes
     return transpose(self, None if isinstance(given, tuple) and not given else given)  # type: ignore[arg-type]

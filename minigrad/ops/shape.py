@@ -55,7 +55,7 @@ reshape.vjp(lambda g, before: reshape(g, before))
 
 
 @operator
-def transpose(x: Array, /, axes: Sequence[int] | None = None) -> Array:
+def transpose(x: Array, /, axes: tuple[int, ...] | None = None) -> Array:
     """Put the axes into another order, the reverse one by default.   dx = g, with the inverse order
 
     Parameters
@@ -71,12 +71,12 @@ def transpose(x: Array, /, axes: Sequence[int] | None = None) -> Array:
     (3, 1)
     """
     if axes is not None and (not isinstance(axes, tuple) or len(axes_of("transpose", axes, x.ndim)) != x.ndim):
-        raise ValueError(f"transpose: expected each of {x.ndim} axes once, got {axes} (shape {tuple(x.shape)})")
+        raise ValueError(f"transpose: expected a tuple of all {x.ndim} axes, got {axes} (shape {tuple(x.shape)})")
     return x.transpose(axes)
 
 
 @transpose.vjp
-def _(g: T, axes: Sequence[int] | None) -> T:
+def _(g: T, axes: tuple[int, ...] | None) -> T:
     if axes is None:
         return transpose(g)
     places = [a % len(axes) for a in axes]

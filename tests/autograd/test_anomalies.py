@@ -129,6 +129,7 @@ def test_the_operator_behind_a_function_has_the_name_of_the_function():
     x, image = mg.Tensor(np.array([np.nan, 1.0])), mg.Tensor(np.array([np.nan, 1.0]).reshape(1, 1, 2, 1))
     calls = {
         "einsum": lambda: mg.einsum("i,i->", x, x),
+        "matmul": lambda: mg.matmul(image, np.ones((1, 1))),
         "conv2d": lambda: mg.conv2d(image, np.ones((1, 1, 1, 1))),
         "max_pool2d": lambda: mg.max_pool2d(image, 1),
         "cross_entropy": lambda: mg.cross_entropy(mg.Tensor(np.array([[np.nan, 1.0]])), [0]),

@@ -328,6 +328,7 @@ def test_methods_take_integers_of_numpy(method, places):
     ours, expected = (getattr(x, method)(*p) for p in (converted(places), places))
     np.testing.assert_array_equal(*(x.data if isinstance(x, mg.Tensor) else x for x in (ours, expected)), strict=True)
     assert mg.Tensor([1.0, 2.0]).transpose(np.int64(0)).shape == (2,)
+    assert x.transpose().shape == x.transpose(None).shape == x.transpose(()).shape == x.T.shape == (4, 3, 2)
 
 
 def test_flatten_joins_all_axes_or_those_from_one_on():
@@ -335,6 +336,7 @@ def test_flatten_joins_all_axes_or_those_from_one_on():
     for start, shape in {0: (24,), 1: (2, 12), 2: (2, 3, 4), -1: (2, 3, 4), -2: (2, 12)}.items():
         np.testing.assert_array_equal(x.flatten(start).data, x.data.reshape(shape), strict=True)
     assert mg.Tensor(np.ones((0, 3))).flatten(1).shape == (0, 3)
+    assert x.flatten().shape == (24,)
     x.flatten().sum().backward()
     assert x.grad.shape == (2, 3, 4)
     with pytest.raises(ValueError, match=r"^flatten: expected start to be an int, got 1\.5"):

@@ -1,5 +1,7 @@
 """Matrix products of drawn shapes; gradients by einsum."""
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ import minigrad as mg
 from minigrad.kernels import products
 from tests.records.draw import normal
 from tests.tools.compare import cotangent, examples, leaf, same, seeds, shapes, sum_back
+
+module = importlib.import_module("minigrad.ops.matmul")  # the package has a function of that name
 
 
 @given(
@@ -95,3 +99,19 @@ def test_a_stack_that_the_tape_stores_cannot_be_written_into():
     with pytest.raises(RuntimeError, match="cannot be written into"):
         x[0] = 5.0
     same(mg.grad(out, w, np.ones(out.shape))[0], np.full((4, 2), 6.0))
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "narrow"), [(4, 1, 4, True), (5, 2, 4, True), (3, 2, 7, True), (4, 2, 4, False), (3, 5, 2, False)]
+)
+def test_of_two_ways_to_the_gradient_of_one_matrix_the_one_with_smaller_arrays_is_taken(m, n, k, narrow, monkeypatch):
+    """The stack and its cotangent have n (k + m) numbers for each product, the products of both m k."""
+    ways = []
+    monkeypatch.setattr(
+        module, "_sum_of_products", lambda a, b, way=module._sum_of_products: ways.append(1) or way(a, b)
+    )
+    a, b = leaf(np.ones((m, k))), np.arange(3.0 * k * n).reshape(3, k, n)
+    out = mg.matmul(a, b)
+    g = cotangent(out)
+    same(mg.grad(out, a, g)[0], np.einsum("smn,skn->mk", g, b))
+    assert ways == [1] * narrow

@@ -79,11 +79,13 @@ RECORDS = {
         torch=lambda x, axes=None: x.permute(_reversed_axes(x, axes)),
         refuses={
             "axis-twice": Refusal(lambda: t(2, 3).transpose(0, 0), r"axis \(0, 0\) names an axis twice"),
-            "one-of-two": Refusal(lambda: t(2, 3).transpose(0), r"expected each of 2 axes once, got .*shape \(2, 3\)"),
-            "one-of-two-of-an-array": Refusal(lambda: mg.transpose(ones(2, 3), (0,)), "expected each of 2 axes once"),
-            "list": Refusal(lambda: mg.transpose(ones(2, 3), [1, 0]), "expected each of 2 axes once"),
-            "array": Refusal(lambda: t(2, 3).transpose(np.array([1, 0])), "expected each of 2 axes once, got"),
-            "empty-list": Refusal(lambda: t(2, 3).transpose([]), "expected each of 2 axes once, got"),
+            "one-of-two": Refusal(
+                lambda: t(2, 3).transpose(0), r"expected a tuple of all 2 axes, got .*shape \(2, 3\)"
+            ),
+            "one-of-two-of-an-array": Refusal(lambda: mg.transpose(ones(2, 3), (0,)), "expected a tuple of all 2 axes"),
+            "list": Refusal(lambda: mg.transpose(ones(2, 3), [1, 0]), "expected a tuple of all 2 axes"),
+            "array": Refusal(lambda: t(2, 3).transpose(np.array([1, 0])), "expected a tuple of all 2 axes, got"),
+            "empty-list": Refusal(lambda: t(2, 3).transpose([]), "expected a tuple of all 2 axes, got"),
             "no-axis": Refusal(lambda: t(2, 3).transpose(0, 2), r"axis \(0, 2\) is not an axis"),
         },
     ),
