@@ -182,7 +182,7 @@ def batch_norm(
         if value.shape != (c,):
             wanted = f"{name} of shape ({c},), one for each channel of x {tuple(x.shape)}"
             refuse("batch_norm", wanted, tuple(value.shape))
-        if not isinstance(value, Tensor) and (value.dtype != data.dtype or data.dtype.kind not in "fc"):
+        if value.dtype != data.dtype or data.dtype.kind not in "fc":
             got = f"x of {data.dtype} and {name} of {value.dtype}"
             refuse("batch_norm", "one dtype, of floating-point numbers", got, error=TypeError)
     # The running statistics are arrays, which are updated in place: on the device of x.
@@ -251,7 +251,7 @@ def layer_norm(
     one = as_int(normalized_shape)
     shape = tuple(normalized_shape) if one is None else (one,)  # type: ignore[arg-type]
     k = len(shape)
-    fits = 0 < k <= x.ndim and tuple(x.shape[-k:]) == shape
+    fits = k > 0 and tuple(x.shape[-k:]) == shape
     expect(fits, "layer_norm", f"normalized_shape {shape} to be the end of x's shape", tuple(x.shape))
     x_hat = normalised(x, tuple(range(-k, 0)), _positive("layer_norm", eps))
     return _affine("layer_norm", x_hat, shape, gamma, beta)

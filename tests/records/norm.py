@@ -244,6 +244,7 @@ RECORDS = {
         refuses={
             "shape": Refusal(lambda: mg.layer_norm(X, 5), r"normalized_shape \(5,\) to be the end of .*\(2, 6, 5, 3\)"),
             "no-axes": Refusal(lambda: mg.layer_norm(X, ()), r"normalized_shape \(\)"),
+            "no-axes-of-a-number": Refusal(lambda: mg.layer_norm(t(), ()), r"normalized_shape \(\)"),
             "too-many-axes": Refusal(lambda: mg.layer_norm(t(3), (1, 3)), r"got \(3,\)"),
             "gamma": Refusal(lambda: mg.layer_norm(X, 3, t(5)), r"expected gamma of shape \(3,\), got \(5,\)"),
             "beta": Refusal(lambda: mg.layer_norm(X, (5, 3), t(5, 3), t(3)), r"expected beta of shape \(5, 3\)"),
