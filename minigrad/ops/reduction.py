@@ -98,7 +98,6 @@ def var(x: TensorOrArray, axis: Axis = None, keepdims: bool = False) -> TensorOr
     >>> mg.var(mg.Tensor([1.0, 2.0, 3.0, 4.0]))
     Tensor(1.25)
     """
-    count("var", x, axis)
     deviation = x - mean(x, axis, keepdims=True)
     return mean(deviation * deviation, axis, keepdims)
 

@@ -1,9 +1,9 @@
 """Mutants: the small changes of the code that :mod:`tests.tools.mutation` runs the suite on, and their names.
 
 The rules of the changes are in :func:`changes`. Error messages are not changed (the conditions that lead to them are),
-nor assertions (``assert``, and ``strict`` of zip, which can only refuse), docstrings, annotations, decorators and
-imports. A mutant is named by its file, its function, the code before and after, and a number where that comes twice:
-the name stays when lines move.
+nor assertions (``assert``, and ``strict`` of zip, which can only refuse), docstrings, annotations, overloads,
+decorators and imports. A mutant is named by its file, its function, the code before and after, and a number where that
+comes twice: the name stays when lines move.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ def walk(node: ast.AST, where: str = "") -> Iterator[tuple[str, ast.AST, ast.AST
     if isinstance(node, ast.keyword) and node.arg == "strict":
         return
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.FunctionDef) and "overload" in map(ast.unparse, node.decorator_list):
         return
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         rule = node.decorator_list and (node.name == "_" or node.name.endswith("_definition"))

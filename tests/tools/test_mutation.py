@@ -59,6 +59,7 @@ def test_changes_of_an_expression(code, expected, monkeypatch, tmp_path):
             "import a\nassert b == 1\n'''ä'''\nx: Literal[1] = -y",
             ["import a\nassert b == 1\n'''ä'''\nx: Literal[1] = (y)"],
         ),
+        ("@overload\ndef g(x: int = 3) -> int: ...", []),
         ("@f(1)\ndef g(x: T[2] = 3) -> T[4]:\n    return x", ["@f(1)\ndef g(x: T[2] = (4)) -> T[4]:\n    return x"]),
     ],
 )
