@@ -382,8 +382,7 @@ def _on_device_of(x: Array, index: Index) -> Index:
     """Move the host arrays of an index to the device of `x`."""
     if on_host(x):
         return index
-    parts = [namespace(x).asarray(part) if on_host(part) else part for part in _parts(index)]
-    return tuple(parts) if isinstance(index, tuple) else parts[0]
+    return tuple(namespace(x).asarray(part) if on_host(part) else part for part in _parts(index))
 
 
 def _parts(index: Index) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from minigrad import ops
 from tests.records.draw import normal, randn
 from tests.tools.compare import cotangent, examples, leaf, same, seeds, shapes
 from tests.tools.reach import count_calls
-from tests.tools.strict import strict
+from tests.tools.strict import count_syncs, strict
 
 
 def check_places(f, arrays, rng):
@@ -284,3 +284,16 @@ def test_windows_are_read_only():
         seen = ops.shape.im2col(x, (2, 2), (1, 1), (1, 1))
         with pytest.raises(ValueError, match="read-only"):
             (seen.data if isinstance(seen, mg.Tensor) else seen)[...] = 1
+
+
+def test_embedding_does_not_wait_for_indices_on_a_device():
+    """To look at them would take a wait; the indices of the host are looked at for free."""
+    table, indices = np.arange(6.0).reshape(3, 2), np.array([2, 0, 2])
+    w = mg.Tensor(strict.asarray(table), requires_grad=True)
+    for rows in (strict.asarray(indices), mg.Tensor(strict.asarray(indices)), indices):
+        with count_syncs() as syncs:
+            out = mg.embedding(rows, w)
+            (dw,) = mg.grad(out.sum(), w)
+        assert syncs.count == 0
+        same(strict.asnumpy(out.data), table[indices], rtol=0, atol=0)
+        same(strict.asnumpy(dw.data), np.array([[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]]), rtol=0, atol=0)
