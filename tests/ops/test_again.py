@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 #: Annotations of parameters whose values the caller cannot overwrite, or that are inputs.
 NOT_OVERWRITTEN = {"TensorOrArray", "Tensor | Array", "TensorOrArray | None", "IntOrPair", "IntOrPair | None", "bool"}
-NOT_OVERWRITTEN |= {"int", "float", "float | None", "Axis", "Shape", "int | tuple[int, ...]", "Sequence[int] | None"}
+NOT_OVERWRITTEN |= {"int", "float", "float | None", "Axis", "Shape", "int | tuple[int, ...]", "tuple[int, ...] | None"}
 NOT_OVERWRITTEN |= {"int | Shape", "Padding", "int | None", "str"}
 
 
