@@ -68,6 +68,24 @@ def test_the_setting_is_restored_after_an_error(error, libraries):
     assert not blas._holders
 
 
+def test_an_interrupt_before_a_call_holds_the_setting_changes_nothing_for_others(libraries, monkeypatch):
+    class Holders(set):
+        def add(self, holder):
+            if self:
+                raise KeyboardInterrupt
+            super().add(holder)
+
+    def second():
+        with pytest.raises(KeyboardInterrupt):
+            blas.on_one_thread(lambda: None)
+        return numbers(libraries)
+
+    before = numbers(libraries)
+    monkeypatch.setattr(blas, "_holders", Holders())
+    assert blas.on_one_thread(second) == [1] * len(libraries)
+    assert (numbers(libraries), blas._holders, lock_is_free()) == (before, set(), True)
+
+
 def test_the_last_of_several_threads_restores_the_setting(libraries):
     """Whoever leaves first, on whatever thread: here the one that came first."""
     second_is_in, first_is_out, seen = threading.Event(), threading.Event(), []
