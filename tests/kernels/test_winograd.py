@@ -165,6 +165,17 @@ def test_the_context_can_force_it_and_ends(used):
 
 
 @pytest.mark.parametrize("outer", ["im2col", "winograd"])
+def test_what_it_computes_is_the_result_bit_by_bit():
+    """And not what im2col computes after it."""
+    x, w, b, g = normal(2, 9, 7, 3), normal(3, 3, 3, 4), normal(4), normal(2, 9, 7, 4)
+    out, dx, dw, _ = both("winograd", x, w, b, g)
+    expected = [*winograd.forward(x, w, b, ONE), *winograd.backward(g, x, w, (True, True, True), ONE)]
+    for ours, theirs in zip((out, True, dx, dw, True), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, other in zip((out, dx, dw), both("im2col", x, w, b, g), strict=False):
+        assert (ours != other).any()
+
+
 @pytest.mark.parametrize("inner", ["auto", "im2col", "winograd"])
 def test_at_its_end_the_algorithm_is_that_of_the_context_around_it(outer, inner, used):
     shapes = (1, 5, 4, 1), (3, 3, 1, 1)
