@@ -189,6 +189,15 @@ def test_nan_and_infinity_stay_in_their_windows(case, special):
                             np.testing.assert_array_equal(ours, np.where(np.isfinite(e), b, e), strict=True)
 
 
+@pytest.mark.parametrize("width", [5, 6], ids=["single pixels", "pairs of pixels"])
+def test_a_product_that_is_invalid_by_the_definition_is_reported(width):
+    """Infinity times 0, here by a weight that is 0."""
+    x, w = np.ones((1, 3, width, 1)), np.ones((3, 3, 1, 1))
+    x[0, 1, 2], w[1, 1] = np.inf, 0
+    with np.errstate(invalid="raise"), pytest.raises(FloatingPointError, match="invalid value"):
+        mg.conv2d(x, w)
+
+
 def test_an_infinite_pixel_is_no_invalid_value():
     """Infinity times a zero that the definition does not have is NaN, and NumPy reports it; no user should see that."""
     x = np.ones((1, 3, 6, 1))

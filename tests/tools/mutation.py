@@ -64,7 +64,8 @@ def stages(mutant: Mutant, killers: Sequence[str] = ()) -> list[Stage]:
     ]
     every, folder = ["tests/ops/test_every_operator.py"], f"tests/{path.parent.name}"
     plan = [Stage(killers), Stage(every if own in family else [], [own]), Stage(every if family else [], family)]
-    plan += [Stage(trials.mirrored(path)), Stage([folder]), Stage([x for x in QUICK if x != folder]), Stage(REST)]
+    own_tests = [test for file in dict.fromkeys([path, *operator_files(path)]) for test in trials.mirrored(file)]
+    plan += [Stage(own_tests), Stage([folder]), Stage([x for x in QUICK if x != folder]), Stage(REST)]
     return [stage for stage in plan if stage.tests]
 
 

@@ -148,6 +148,12 @@ def test_a_kernel_is_tested_by_the_operators_that_use_it(file, users, monkeypatc
     assert [path.name for path in mutation.operator_files(Path("minigrad", file))] == users
 
 
+def test_the_tests_of_a_kernel_are_its_own_and_those_of_its_operators(monkeypatch):
+    monkeypatch.chdir(rules.ROOT)
+    stages = [stage.tests for stage in mutation.stages(rules.mutants_of("kernels/winograd.py")[0])]
+    assert ["tests/kernels/test_winograd.py", "tests/ops/test_conv.py"] in stages
+
+
 def test_the_likeliest_killers_are_the_one_of_before_and_those_that_killed_most_of_the_file():
     first, *_, last = rules.mutants_of("ops/conv.py")
     rows = [{"name": last.name, "by": "t.py::of before"}, {"name": first.name, "by": "the process died"}]
