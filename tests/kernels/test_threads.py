@@ -229,10 +229,20 @@ def test_set_num_threads_takes_numpys_integers():
     assert mg.get_num_threads() == 3
 
 
-@pytest.mark.parametrize("n", [threads.MOST + 1, 10**9, 10**30])
+@pytest.mark.parametrize(("processors", "expected"), [(3, 3), (1, 1), (None, 1)])
+def test_where_the_system_does_not_say_which_processors_it_is_all_of_them(processors, expected, monkeypatch):
+    """macOS and Windows."""
+    for name in ("OMP", "OPENBLAS", "MKL"):
+        monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert threads._default() == expected
+
+
+@pytest.mark.parametrize("n", [1025, 10**9, 10**30])
 def test_a_number_that_no_machine_has_use_for_is_refused(n):
     before = mg.get_num_threads()
-    with pytest.raises(ValueError, match=f"set_num_threads: expected n to be at most {threads.MOST}, got {n}"):
+    with pytest.raises(ValueError, match=f"set_num_threads: expected n to be at most 1024, got {n}"):
         mg.set_num_threads(n)
     assert mg.get_num_threads() == before
 
