@@ -234,7 +234,7 @@ def test_where_the_system_does_not_say_which_processors_it_is_all_of_them(proces
     """macOS and Windows."""
     for name in ("OMP", "OPENBLAS", "MKL"):
         monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)
-    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert threads._default() == expected
 
