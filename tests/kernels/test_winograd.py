@@ -246,8 +246,11 @@ def test_an_overflow_inside_is_none_of_the_result():
     x[:, ::2] *= -1
     w = np.zeros((3, 3, 1, 1), "float32")
     w[1, 1] = 1
+    leaf = mg.Tensor(np.ones_like(x), requires_grad=True)
     with np.errstate(all="raise", under="ignore"), mg.conv_algorithm("winograd"):
         np.testing.assert_array_equal(mg.conv2d(x, w, padding=1), x, strict=True)
+        (dx,) = mg.grad(mg.conv2d(leaf, w, padding=1), leaf, x)
+        np.testing.assert_array_equal(dx.data, x, strict=True)
 
 
 # Bits ----------------------------------------------------------------------------------------
