@@ -231,7 +231,6 @@ def test_set_num_threads_takes_numpys_integers():
 
 def test_the_tasks_of_a_task_run_in_its_own_thread():
     """Also if another thread is free: it could wait for one that waits for it."""
-    before = mg.get_num_threads()
     mg.set_num_threads(3)
     seen = []
 
@@ -241,15 +240,12 @@ def test_the_tasks_of_a_task_run_in_its_own_thread():
         seen.append((ours, {threading.get_ident()}))
 
     run(task, 2)
-    mg.set_num_threads(before)
     assert [ours for ours, _ in seen] == [own for _, own in seen]
 
 
 def test_the_largest_number_is_taken():
-    before = mg.get_num_threads()
     mg.set_num_threads(1024)
     assert mg.get_num_threads() == 1024
-    mg.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("processors", "expected"), [(3, 3), (1, 1), (None, 1)])
