@@ -149,7 +149,7 @@ SPREADS = {
     "odd": ((1, 4, 5, 2), (2, 2, 2, 2), {}),
     "dilated": ((2, 5, 6, 1), (3, 3, 1, 2), {"padding": 2, "dilation": 2}),
     "smaller-than-its-gaps": ((2, 1, 4, 1), (2, 2, 1, 2), {"padding": (1, 1), "dilation": (2, 1)}),
-    "narrower-than-its-gaps": ((2, 4, 1, 1), (2, 2, 1, 2), {"padding": (1, 1), "dilation": (1, 2)}),
+    "narrower-than-its-gaps": ((2, 4, 1, 2), (2, 2, 2, 2), {"padding": (1, 1), "dilation": (1, 2)}),
     "strided": ((2, 6, 5, 2), (3, 2, 2, 2), {"padding": (1, 2), "stride": (2, 1)}),
     "1x1": ((2, 3, 4, 2), (1, 1, 2, 3), {"stride": (1, 2)}),
     "groups": ((2, 3, 4, 4), (3, 3, 2, 4), {"padding": 1, "groups": 2}),
