@@ -115,6 +115,11 @@ def test_pixels_are_taken_in_pairs_on_the_host_only():
     assert [pixels_at_once(array, kw=3) for array in (x, strict.asarray(x))] == [2, 1]
 
 
+@pytest.mark.parametrize(("channels", "kw", "at_once"), [(31, 2, 2), (32, 2, 1), (12, 5, 2), (13, 5, 1)])
+def test_pixels_are_taken_in_pairs_where_a_row_of_a_window_has_less_than_64_numbers(channels, kw, at_once):
+    assert pixels_at_once(randn(1, 1, kw + 3, channels), kw=kw) == at_once
+
+
 # Small products -------------------------------------------------------------------------------
 
 

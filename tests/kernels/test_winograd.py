@@ -125,7 +125,8 @@ LARGE = (2, 16, 16, 32), (3, 3, 32, 32)
         (LARGE, {"stride": 2}, False),
         (LARGE, {"stride": (1, 2)}, False),
         (LARGE, {"dilation": 2, "padding": 2}, False),
-        (LARGE, {"padding": 3}, False),
+        (LARGE, {"padding": (3, 0)}, False),
+        (LARGE, {"padding": (0, 3)}, False),
         (LARGE, {"padding": (0, 2)}, True),
         (LARGE, {"dtype": "complex64"}, False),
         (LARGE, {"dtype": "longdouble"}, False),
@@ -140,6 +141,21 @@ def test_shapes_and_dtype_decide(shapes, settings, expected, used):
     assert len(used) == 2 * expected
 
 
+def test_tiles_are_counted_with_the_border():
+    """At least 32 tiles of 4x4 outputs, of which at least two thirds are wanted; drawn sizes, tile by tile."""
+    rng, answers = np.random.default_rng(0), set()
+    w = np.broadcast_to(np.float32(0), (3, 3, 32, 32))
+    for _ in range(1500):
+        n, h, wd, ph, pw = (*rng.integers(1, 12, size=3).tolist(), *rng.integers(3, size=2).tolist())
+        x = np.broadcast_to(np.float32(0), (n, h, wd, 32))
+        rows, columns = range(h + 2 * ph - 2), range(wd + 2 * pw - 2)
+        tiles = {(i, r // 4, c // 4) for i in range(n) for r in rows for c in columns}
+        expected = len(tiles) >= 32 and n * len(rows) * len(columns) / (16 * len(tiles)) >= 2 / 3
+        assert conv._by_winograd(x, w, ONE, (ph, pw), ONE, "auto") == expected
+        answers.add(expected)
+    assert answers == {True, False}
+
+
 def test_arrays_of_other_devices_keep_im2col(used):
     for algorithm in ("auto", "winograd"):
         with mg.conv_algorithm(algorithm):
@@ -152,16 +168,17 @@ def test_the_context_can_force_it_and_ends(used):
     with mg.conv_algorithm("winograd"):
         use(*small)
         use((0, 5, 4, 1), (3, 3, 1, 1))
+        use((1, 1, 1, 1), (3, 3, 1, 1), padding=1)
         with mg.conv_algorithm("auto"):
             use(*small)
         thread = threading.Thread(target=use, args=small)  # it has a setting of its own
         thread.start()
         thread.join()
-    assert used == ["forward", "backward"]
+    assert used == ["forward", "backward"] * 2
     with pytest.raises(ZeroDivisionError), mg.conv_algorithm("winograd"):
         _ = 1 / 0
     use(*small)
-    assert used == ["forward", "backward"]
+    assert used == ["forward", "backward"] * 2
 
 
 def test_what_it_computes_is_the_result_bit_by_bit():
