@@ -270,6 +270,22 @@ def test_an_overflow_inside_is_none_of_the_result():
         np.testing.assert_array_equal(dx.data, x, strict=True)
 
 
+# Tiles ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("x", "o", "padding"), [((5, 9, 7, 3), 4, (1, 1)), ((2, 201, 305, 16), 8, (0, 2))])
+def test_there_are_places_for_the_tiles_and_for_no_more(x, o, padding):
+    """Whole images in a piece, and some rows of one image."""
+    n, ho, wo = x[0], x[1] + 2 * padding[0] - 2, x[2] + 2 * padding[1] - 2
+    images, weights = np.broadcast_to(np.float32(0), x), np.broadcast_to(np.float32(0), (36, x[3], o))
+    tiles = winograd.Tiles(images, weights, (n, ho, wo, o), padding)
+    assert tiles.ends[-1] == n * len(range(0, ho, 4)) * len(range(0, wo, 4))
+    assert (len(tiles.pieces) > n) == (x[1] == 201)
+    assert [end - start for start, end in itertools.pairwise(tiles.ends)] == [
+        len(range(n)[i]) * len(range(1000)[rows]) * len(range(0, wo, 4)) for i, rows in tiles.pieces
+    ]
+
+
 # Bits ----------------------------------------------------------------------------------------
 
 
