@@ -43,7 +43,7 @@ A round of 50 faults takes hours in this way, because each one that survives has
 alone, and only the tests that failed are run. That takes minutes. (Two faults can make up for one another, so that a
 test passes which each alone would fail: run those that survive once more without this option if that matters.)
 
-    python -m tests.tools.plant tests/tools/faults.toml tests/tools/blind.toml     those that are kept: all must be caught
+    python -m tests.tools.plant tests/tools/faults.toml tests/tools/blind.toml   those that are kept: all must be caught
     python -m tests.tools.plant faults.toml --check                 only the witnesses
     python -m tests.tools.plant faults.toml --only "bias" --slow    those whose class or description contains this text
 """
