@@ -328,7 +328,7 @@ def _start(caller: str, output: Tensor, g: Gradient, create_graph: bool) -> tupl
                 "reduce it to one number (sum, mean), or pass the gradient"
             )
         g = namespace(output._data).ones_like(output._data)
-    data = plain(caller, array_of(g))
+    data = plain(caller, array_of(g)) if is_array(array_of(g)) else g
     if not is_array(data) or data.shape != output.shape or data.dtype != output.dtype:
         got = f"{tuple(data.shape)} {data.dtype}" if is_array(data) else repr(g)
         raise ValueError(f"{caller}: expected a gradient of {output.shape} {output.dtype}, got {got}")

@@ -129,8 +129,11 @@ def test_the_gradient_to_start_from_must_fit_the_output():
         mg.grad(x * x, x, [None, None])
 
 
-def test_a_numpy_number_is_no_gradient_to_start_from():
+def test_a_number_of_numpys_or_a_dict_is_no_gradient_to_start_from():
     x = leaf_of(1.0, 2.0)
+    for given in ({}, {"x": 1.0}, iter([1.0])):
+        with pytest.raises(ValueError, match=r"^grad: expected a gradient of \(2,\) float64, got "):
+            mg.grad(x * x, x, given)
     for y in (x * x, (x * x).sum()):
         for call in (y.backward, lambda g, y=y: mg.grad(y, x, g), lambda g, y=y: mg.grad([y], x, [g])):
             with pytest.raises(ValueError, match=r"expected a gradient of .* float64, got np\.float64\(1\.0\)"):
