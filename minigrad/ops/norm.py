@@ -182,7 +182,8 @@ def batch_norm(
         if value.shape != (c,):
             wanted = f"{name} of shape ({c},), one for each channel of x {tuple(x.shape)}"
             refuse("batch_norm", wanted, tuple(value.shape))
-        if value.dtype != data.dtype or data.dtype.kind not in "fc":
+        # Tensors are compared by the operator, whose message says how to convert them.
+        if not isinstance(value, Tensor) and (value.dtype != data.dtype or data.dtype.kind not in "fc"):
             got = f"x of {data.dtype} and {name} of {value.dtype}"
             refuse("batch_norm", "one dtype, of floating-point numbers", got, error=TypeError)
     # The running statistics are arrays, which are updated in place: on the device of x.

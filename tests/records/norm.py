@@ -200,6 +200,10 @@ RECORDS = {
                 "expected running_mean to be an array, got list",
             ),
             "dtypes": type_error(lambda: nn.BatchNorm2d(3)(t(2, 6, 5, 3, dtype="float64")), ONE_DTYPE),
+            "dtype-of-tensors": type_error(
+                lambda: norm_of(t(4, 3, dtype="float64"), gamma=t(3), beta=t(3)),
+                r"convert the float32 array or Tensor with \.astype\('float64'\)",
+            ),
             "dtype-of-statistics": type_error(
                 lambda: mg.batch_norm(X, t(3), t(3), np.zeros(3), np.ones(3), training=False),
                 "expected one dtype.*got x of float32 and running_mean of float64",
