@@ -248,11 +248,18 @@ def test_the_largest_number_is_taken():
     assert mg.get_num_threads() == 1024
 
 
+SETTINGS_OF_BLAS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
+
+
+def forget_the_settings_of_blas(monkeypatch):
+    for name in SETTINGS_OF_BLAS:
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.mark.parametrize(("processors", "expected"), [(3, 3), (1, 1), (None, 1)])
 def test_where_the_system_does_not_say_which_processors_it_is_all_of_them(processors, expected, monkeypatch):
     """macOS and Windows."""
-    for name in ("OMP", "OPENBLAS", "MKL"):
-        monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)
+    forget_the_settings_of_blas(monkeypatch)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert threads._default() == expected
@@ -266,10 +273,9 @@ def test_a_number_that_no_machine_has_use_for_is_refused(n):
     assert mg.get_num_threads() == before
 
 
-@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
+@pytest.mark.parametrize("name", SETTINGS_OF_BLAS)
 def test_the_default_number_is_bounded_by_the_settings_of_blas(name, monkeypatch):
-    for other in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.delenv(other, raising=False)
+    forget_the_settings_of_blas(monkeypatch)
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     assert threads._default() == 6
     for value, expected in {"1": 1, " 3": 3, "4,2": 4, "100": 6, "": 6, "0": 6, "-1": 6, "two": 6, "2.5": 6}.items():

@@ -149,10 +149,12 @@ def mutants_of(file: str) -> list[Mutant]:
     return sorted(found, key=lambda mutant: mutant.start)
 
 
-def stale(file: str) -> list[str]:
-    """List what equivalent.toml says of a file about mutants that it does not have."""
-    names = {mutant.name for mutant in mutants_of(file)}
-    return [name for change in EQUIVALENT.get(file, {}) if (name := f"{file} {change}") not in names]
+def stale(mutants: list[Mutant]) -> list[str]:
+    """List what equivalent.toml says about mutants that their files do not have. Give it all mutants of a file."""
+    names = {mutant.name for mutant in mutants}
+    files = dict.fromkeys(mutant.file for mutant in mutants)
+    said = [f"{file} {change}" for file in files for change in EQUIVALENT.get(file, {})]
+    return [name for name in said if name not in names]
 
 
 def _short(node: ast.AST) -> str:

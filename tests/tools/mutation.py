@@ -59,12 +59,11 @@ def stages(mutant: Mutant, killers: Sequence[str] = ()) -> list[Stage]:
     """List what is run on a mutant, from the tests that are most likely to notice it."""
     path = Path("minigrad", mutant.file)
     own = re.sub(r"\W.*", "", mutant.where.lstrip("_"))
-    family = [
-        name for file in operator_files(path) for name in re.findall(r"^def ([a-z]\w+)", text(file), re.MULTILINE)
-    ]
+    files = operator_files(path)
+    family = [name for file in files for name in re.findall(r"^def ([a-z]\w+)", text(file), re.MULTILINE)]
     every, folder = ["tests/ops/test_every_operator.py"], f"tests/{path.parent.name}"
     plan = [Stage(killers), Stage(every if own in family else [], [own]), Stage(every if family else [], family)]
-    own_tests = [test for file in dict.fromkeys([path, *operator_files(path)]) for test in trials.mirrored(file)]
+    own_tests = [test for file in dict.fromkeys([path, *files]) for test in trials.mirrored(file)]
     plan += [Stage(own_tests), Stage([folder]), Stage([x for x in QUICK if x != folder]), Stage(REST)]
     return [stage for stage in plan if stage.tests]
 
@@ -95,11 +94,11 @@ def judge(mutant: Mutant, killers: Sequence[str], seconds: int) -> tuple[str, st
     source, plan = path.read_bytes(), stages(mutant, killers)
     with trials.changed(path, source[: mutant.start] + mutant.text.encode() + source[mutant.end :]):
         verdict, by = trials.first_failure(plan, seconds)
-    return verdict, by, processor_seconds()
+    return verdict, by, seconds_of_children()
 
 
-def processor_seconds() -> float:
-    """Return how long the ended children of this process have run."""
+def seconds_of_children() -> float:
+    """Return the processor seconds of the children of this process that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return round(used.ru_utime + used.ru_stime, 1)
 
@@ -165,9 +164,12 @@ def check_sound(project: Path, args: argparse.Namespace) -> None:
     """Run all stages on the unchanged code, where they must pass in time: one job for each folder of tests."""
     began, taken = time.time(), dict[str, float]()
     folders = sorted([*QUICK, *REST], key=lambda folder: folder != "tests/ops")  # the longest first
-    for folder, ((verdict, by), taken[folder]) in trials.side_by_side(
-        lambda folder: (trials.trial(Stage([folder]), args.timeout), processor_seconds()), folders, project, args.jobs
-    ):
+
+    def attempt(folder: str) -> tuple[str, str, float]:
+        return *trials.trial(Stage([folder]), args.timeout), seconds_of_children()
+
+    for folder, (verdict, by, seconds) in trials.side_by_side(attempt, folders, project, args.jobs):
+        taken[folder] = seconds
         if verdict != "survived":
             raise SystemExit(f"the suite does not pass on the unchanged code: {folder}: {by or verdict}")
     longest = max(sum(taken[folder] for folder in stage) for stage in (QUICK, REST))
@@ -220,7 +222,7 @@ def main() -> None:
     args.results = Path(args.results).resolve()  # the run works in another folder
     args.results.parent.mkdir(parents=True, exist_ok=True)
     mutants = [mutant for file in args.files for mutant in mutants_of(file)]
-    without = [f"equivalent.toml: no such mutant: {name}" for file in args.files for name in stale(file)]
+    without = [f"equivalent.toml: no such mutant: {name}" for name in stale(mutants)]
     if args.only:
         mutants = [mutant for mutant in mutants if any(text in mutant.name for text in args.only)]
     if args.limit is not None and args.limit < len(mutants):
