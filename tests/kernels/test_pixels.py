@@ -5,11 +5,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 import minigrad as mg
-from minigrad.kernels import blocks, pixels
+from minigrad.kernels import blocks, norm, pixels
 from tests.records.draw import ones
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (40, 30, 31, 16), (64, 1024), (8, 4096), (6, 1), (7, 1500)])
+@pytest.mark.parametrize("shape", [(3, 5), (40, 30, 31, 16), (64, 1024), (8, 4096), (6, 1), (7, 1500), (0, 0)])
 def test_rows_are_long_enough_and_blocks_fit_the_cache(shape):
     x = np.arange(np.prod(shape), dtype="float32").reshape(shape)
     rows, c = pixels.Pixels(x), shape[-1]
@@ -23,6 +23,16 @@ def test_rows_are_long_enough_and_blocks_fit_the_cache(shape):
     row = max(width * 4, 1)
     assert max(lengths) * row <= max(blocks.BLOCK_BYTES, row)
     assert len(lengths) == 1 or (2 * max(lengths) + 1) * row > blocks.BLOCK_BYTES
+
+
+def test_rounding_of_the_means_of_columns_is_corrected():
+    """The mean of each channel is that of float64 to the last digit of float32, although its blocks are float32."""
+    x = (np.random.default_rng(0).standard_normal((4, 40, 40, 96)) + 1e4).astype("float32")
+    rows = pixels.Pixels(x)
+    assert len(rows.blocks) > 1
+    mean, _ = norm.statistics(rows, x)
+    exact = x.mean((0, 1, 2), dtype="float64")
+    assert np.abs(mean - exact).max() <= 0.51 * np.spacing(np.float32(1e4))
 
 
 def test_rounding_of_the_means_of_columns_does_not_reach_the_variance():

@@ -66,13 +66,16 @@ def test_stacks_vectors_and_two_dtypes_are_one_call_with_blas_on_one_thread(coun
 
 
 @pytest.mark.parametrize("stack", [(2, 3, 4), (2, 0, 4), (3, 2, 1, 0)])
-def test_a_stack_times_a_matrix_is_the_product_of_its_rows(stack):
+def test_a_stack_times_a_matrix_is_the_product_of_its_rows(stack, counts):
     rng = np.random.default_rng(0)
     a = rng.standard_normal(stack).swapaxes(0, 1)
     b = rng.standard_normal((stack[-1], 5))
     np.testing.assert_allclose(products.matmul(a, b), np.matmul(a, b), rtol=1e-12, strict=True)
     rows = a.reshape(np.prod(a.shape[:-1]), a.shape[-1])
+    assert counts == [1]  # on the threads, as one matrix
     np.testing.assert_array_equal(products.matmul(a, b).reshape(len(rows), 5), products.matmul(rows, b), strict=True)
+    assert products.matmul(a, b, out := np.full((*a.shape[:-1], 5), np.nan)) is out
+    np.testing.assert_allclose(out, np.matmul(a, b), rtol=1e-12, strict=True)
     with pytest.raises(ValueError, match="matmul"):
         products.matmul(a, b[:-1] if len(b) else np.ones((1, 5)))
 
