@@ -44,9 +44,11 @@ from tests.tools import trials
 from tests.tools.mutants import FILES, Mutant, mutants_of, stale
 from tests.tools.trials import ROOT, Stage
 
-#: The last stages: folders of tests.
+#: The last stages: folders of tests, and the file that asks for docstrings.
 QUICK = ["tests/autograd", "tests/ops", "tests/kernels"]
-REST = ["tests/checks", "tests/device", "tests/nn", "tests/optim", "tests/train", "tests/models", "tests/inspect"]
+REST = [
+    f"tests/{name}" for name in ("checks", "device", "nn", "optim", "train", "models", "inspect", "docs/test_docs.py")
+]
 
 #: How many of the tests that killed other mutants of the same file are tried first.
 FAVOURITES = 12
