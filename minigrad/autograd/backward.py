@@ -254,10 +254,10 @@ def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tupl
     if op.twin_function is None:
         for name, value in named.items():
             saved = name not in places and name not in op.settings
-            if saved and is_array(value) and value.dtype.kind in "fc":
+            if saved and (is_array(value) or isinstance(value, np.generic)) and value.dtype.kind in "fc":
                 raise RuntimeError(
-                    f"{op.name}: its rule uses {name!r}, an array that the forward saved, through which no "
-                    "second derivative would flow; give it a twin"
+                    f"{op.name}: its rule uses {name!r}, which the forward saved, and through which no second "
+                    "derivative would flow; give it a twin"
                 )
         return op.pull(g, need, entry.plan, tuple(tensors.values()))
     # aliases, because f(x, x) has one node for x, but a gradient for each of its two arguments

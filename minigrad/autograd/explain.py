@@ -72,8 +72,8 @@ def result_of_arrays(op: Operator, arrays: list[Any], settings: Settings, out: A
     So integers do not become floating-point numbers: of int8, NumPy makes float16, after sums in int8. But a sum of
     integers is a wider integer, as NumPy's.
     """
-    dtypes = [a.dtype for a in arrays if is_array(a)]
-    if dtypes and out.dtype in dtypes:
+    dtypes = [a.dtype.newbyteorder("=") for a in arrays if is_array(a)]
+    if dtypes and out.dtype.newbyteorder("=") in dtypes:
         not_half(op.name, out.dtype)
     elif dtypes and out.dtype.kind not in "iub":
         dtype_asked_for(op, dtypes[0], arrays, settings, out)
@@ -89,6 +89,8 @@ def failed_forward(op: Operator, error: Exception, arrays: list[Any], settings: 
     shapes = [tuple(a.shape) for a in arrays if is_array(a)]
     if other := next((a.dtype for a in arrays if is_array(a) and a.dtype.kind not in "biufc"), None):
         return TypeError(f"{op.name}: expected arrays of numbers, got one of {other}")
+    if isinstance(error, OverflowError):  # a number that the dtype of an array does not hold
+        return OverflowError(f"{op.name}: {error}")
     if not isinstance(error, ValueError) or str(error).startswith(op.name):
         ours = op.forward.__module__.startswith("minigrad.")  # an operator of the user's has errors of its own
         return explained(op.forward, error, arrays, settings, op.name) if ours else error

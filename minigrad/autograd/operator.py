@@ -339,7 +339,9 @@ class Operator:
         # Defaults fill the rest. A Tensor as a setting would lose its gradient without a word, so it is refused.
         settings = self.settings | given
         for name, value in settings.items():
-            settings[name] = _without_dtype(value)  # like inputs, a setting takes on the dtype of the Tensors
+            # like inputs, a setting takes on the dtype of the Tensors
+            number = isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind == "f"
+            settings[name] = python_number(value) if number else _without_dtype(value)
             if name not in self.settings or value is inspect.Parameter.empty:
                 raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {sorted(given)}: see {name!r}")
             if any(isinstance(v, Tensor) for v in (value if isinstance(value, tuple | list) else [value])):

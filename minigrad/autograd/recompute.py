@@ -132,8 +132,10 @@ class Segment:
                     "recompute: the second run has more effects than the first: a mode was changed between"
                 )
             return result
-        self.results.append(effect() if self.outer is None else self.outer.once(effect))
-        return self.results[-1]
+        before = len(self.results)
+        result = effect() if self.outer is None else self.outer.once(effect)
+        self.results[before:] = [result]  # effects of this effect are not asked for again
+        return result
 
     def refill(self) -> None:
         """Run `f` again, so that every entry has its arrays."""

@@ -112,7 +112,8 @@ class Plan:
         self.operator, self.need = operator, need
         asked = zip(operator.asks, [True] if operator.joint else need, strict=True)
         names = dict.fromkeys([*itertools.chain(*(names for names, needed in asked if needed)), *operator.twin_asks])
-        arrays = {name: i for i, name in enumerate([*operator.inputs, "out"]) if name in names}
+        at = {name: i for i, name in enumerate(operator.inputs)} | {"out": -1}  # the last, after any number of inputs
+        arrays = {name: i for name, i in at.items() if name in names}
         self.extras = tuple(name for name in names if name not in arrays)
         self.names = (*arrays, *self.extras)
         self.take = _taker([*arrays.values()])

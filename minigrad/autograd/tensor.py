@@ -262,6 +262,14 @@ class Tensor:
         state[1].pop("_recorded", None)  # no entry stores the array of the copy
         return state
 
+    def __copy__(self) -> Tensor:
+        tensor: Tensor = object.__new__(type(self))
+        for attributes in self.__getstate__():  # type: ignore[attr-defined]
+            for name, value in (attributes or {}).items():
+                setattr(tensor, name, value)
+        lock_together(tensor, self)  # they share their memory
+        return tensor
+
     def __array_function__(self, f: Function, *_: object) -> None:
         fix = "NumPy would not record it: use an operator of minigrad, or the array, .numpy()"
         refuse(f"{f.__module__}.{f.__name__}", "arrays", "a Tensor", fix, TypeError)

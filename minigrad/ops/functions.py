@@ -240,7 +240,7 @@ def astype(x: TensorOrArray, dtype: DType | type | str) -> TensorOrArray:
     Tensor([0.1])
     """
     expect(dtype is not None, "astype", "a dtype", dtype, error=TypeError)
-    to = np.dtype(dtype)
+    to = np.dtype(dtype).newbyteorder("=")
     not_half("astype", to)
     if to.kind not in "iubfc":
         refuse("astype", "a dtype of numbers", to, error=TypeError)

@@ -74,11 +74,9 @@ class SGD(Optimizer):
     def update(
         self, w: Array, g: Array, velocity: Array, *, lr: float, momentum: float, weight_decay: float, nesterov: bool
     ) -> None:
-        """Move weights and, if there is momentum, their velocities, by the formulas above."""
+        """Move weights and velocities, by the formulas above."""
         if weight_decay:
             g = g + weight_decay * w
-        if momentum:
-            velocity *= momentum
-            velocity += g
-            g = g + momentum * velocity if nesterov else velocity
-        w -= lr * g
+        velocity *= momentum
+        velocity += g
+        w -= lr * (g + momentum * velocity if nesterov else velocity)

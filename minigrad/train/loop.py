@@ -327,7 +327,7 @@ def _evaluate(
     model: Module, batches: DataLoader, loss: Loss, metrics: Metrics, shards: int | None = None
 ) -> dict[str, float]:
     """Return the means of the loss and the metrics by their names; with shards, each process evaluates its own."""
-    names, own = ["loss", *metrics], range(1) if shards is None else distributed.owned(shards)
+    names, own = ["images", "loss", *metrics], range(1) if shards is None else distributed.owned(shards)
     parts: Iterable[list[Batch]] = ([b] for b in batches) if shards is None else batches.shards(shards, own)
     sums = [np.zeros(len(names)) for _ in own]  # of each shard
     with evaluation(model), no_grad():
@@ -336,9 +336,9 @@ def _evaluate(
                 if len(targets):
                     output, y = model(Tensor(images).to(model.device)), _on_device(targets, model)
                     numbers = _sums(metrics, output, y, len(targets))
-                    sums[i] += [loss(output, y).item() * len(targets), *numbers.values()]
+                    sums[i] += [len(targets), loss(output, y).item() * len(targets), *numbers.values()]
     totals = sums[0] if shards is None else distributed.total([s] for s in sums)[0]
-    return {name: float(total) / len(batches.dataset) for name, total in zip(names, totals, strict=True)}
+    return {name: float(total / totals[0]) for name, total in zip(names[1:], totals[1:], strict=True)}
 
 
 # What is measured ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Operators: arguments and settings, rules and twins, and what their errors say."""
 
+import functools
 import inspect
 import itertools
 import math
@@ -397,6 +398,41 @@ def test_a_wrong_rule_for_any_number_of_arguments_is_named_by_its_place(i):
         total(leaf_of(1.0, 2.0), leaf_of(3.0, 4.0)).sum().backward()
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_rule_for_any_number_of_arguments_may_ask_for_the_result(count):
+    @mg.operator
+    def exp_of_sum(*arrays):
+        return np.exp(sum(arrays))
+
+    exp_of_sum.vjp(lambda g, out, *, need: [g * out if needed else None for needed in need])
+    mg.gradcheck(exp_of_sum, [randn(3, seed=i) for i in range(count)])
+
+
+@pytest.mark.parametrize("names", ["function", "object", "functools.partial"])
+def test_whatever_can_be_called_makes_an_operator(names):
+    """An object has no __name__: the operator is called as its class."""
+
+    class Doubled:
+        def __call__(self, x, /):
+            return x * 2.0
+
+    forward = {"object": Doubled(), "functools.partial": functools.partial(Doubled())}.get(names, lambda x, /: x * 2.0)
+    double = mg.operator(forward)
+    double.vjp(lambda g: g * 2.0)
+    assert names != "object" or double.operator.name == "Doubled"
+    x = leaf_of(1.0)
+    assert mg.grad(double(x), x)[0].item() == 2.0
+
+
+def test_a_wrong_rule_beside_constants_is_named_by_its_input():
+    product = mg.operator(lambda a, b, c, /: a * b * c)
+    product.vjp(*[lambda g: g[:1]] * 3)
+    for i, name in enumerate("abc"):
+        inputs = [mg.Tensor(np.ones(2), requires_grad=i == j) for j in range(3)]
+        with pytest.raises(RuntimeError, match=f"for {name}, which has"):
+            product(*inputs).sum().backward()
+
+
 def test_a_saved_array_is_never_silently_detached():
     @mg.operator
     def square(x, /):
@@ -409,13 +445,13 @@ def test_a_saved_array_is_never_silently_detached():
         mg.grad(square(x), x, create_graph=True)
 
 
-@pytest.mark.parametrize("axes", [0, 1, 2])
+@pytest.mark.parametrize("axes", [None, 0, 1, 2])
 def test_a_saved_array_with_any_number_of_axes_is_not_detached(axes):
     """A number that was computed is no constant either."""
 
     @mg.operator
     def scaled(x, /):
-        total = np.asarray(x.sum()).reshape((1,) * axes)
+        total = x.sum() if axes is None else np.asarray(x.sum()).reshape((1,) * axes)
         return x * total, {"total": total}
 
     scaled.vjp(lambda g, x, total: g * total + (g * x).sum())

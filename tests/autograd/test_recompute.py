@@ -359,6 +359,24 @@ def test_each_effect_has_its_own_result():
     assert (y.item(), x.grad.item()) == (65.0, 23.0)
 
 
+@pytest.mark.parametrize("segments", [1, 2])
+def test_effects_within_an_effect_are_part_of_it(segments):
+    seen = []
+
+    def effect():
+        inner = mg.once(lambda: 2.0) + mg.once(lambda: mg.once(lambda: 3.0))
+        seen.append(inner)
+        return 10.0 * inner
+
+    def f(x):
+        return x * x * mg.once(effect) + x * mg.once(lambda: 7.0)
+
+    x = leaf_of(5.0)
+    y = mg.recompute(f, x) if segments == 1 else mg.recompute(lambda x: mg.recompute(f, x), x)
+    y.backward()
+    assert (y.item(), x.grad.item(), seen) == (1285.0, 507.0, [5.0])
+
+
 def test_a_segment_is_run_again_in_the_context_of_its_first_run():
     """The algorithm of convolutions, NumPy's errstate and context variables of the user are those of the first run."""
     factor, seen = ContextVar("factor", default=1.0), []

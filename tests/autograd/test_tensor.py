@@ -435,6 +435,61 @@ def test_a_constant_that_the_tape_holds_cannot_be_written_into():
         free[0] = w[0]
 
 
+def test_a_constant_that_becomes_a_leaf_is_locked_with_its_views():
+    x = mg.Tensor([1.0, 2.0])
+    view = x.reshape(2, 1)
+    x.requires_grad = True
+    y = (x * x).sum()
+    with pytest.raises(RuntimeError, match="cannot be written into"):
+        view[0] = 100.0
+    y.backward()
+    assert x.grad.tolist() == [2.0, 4.0]
+
+
+def test_new_data_frees_only_itself():
+    """Views of the old array stay locked, since the tape has stored it."""
+    w, c = leaf_of(1.0, 1.0), mg.Tensor(np.array([3.0, 4.0]))
+    view = c.reshape(2)
+    y = (w * c).sum()
+    c.data = np.zeros(2)
+    with pytest.raises(RuntimeError, match="cannot be written into"):
+        view[0] = 100.0
+    c[0] = 5.0
+    y.backward()
+    assert w.grad.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("recorded", ["before", "after"])
+def test_a_shallow_copy_is_locked_with_its_source_and_a_deep_one_is_free(recorded):
+    """copy.copy shares the memory, copy.deepcopy and pickle do not."""
+    c, w = mg.Tensor(np.array([1.0, 2.0])), leaf_of(3.0, 4.0)
+    if recorded == "after":
+        shallow = copy.copy(c)
+    y = (c * w).sum()
+    if recorded == "before":
+        shallow = copy.copy(c)
+    assert shallow.data is c.data
+    with pytest.raises(RuntimeError, match="cannot be written into"):
+        shallow[0] = 100.0
+    for own in (copy.deepcopy(c), pickle.loads(pickle.dumps(c))):
+        own[0] = 100.0
+    y.backward()
+    assert w.grad.tolist() == [1.0, 2.0]
+    parameter = mg.nn.Parameter([1.0])
+    assert type(copy.copy(parameter)) is mg.nn.Parameter
+    assert copy.copy(parameter).requires_grad
+
+
+@pytest.mark.parametrize("layout", ["not aligned", "with gaps", "read-only", "Fortran's order"])
+def test_an_array_is_held_as_it_is(layout):
+    memory = np.frombuffer(bytearray(8 * 12 + 1), np.float64, offset=1).reshape(3, 4)
+    array = {"not aligned": memory, "Fortran's order": memory.T, "with gaps": np.zeros((4, 6))[::2, ::3]}.get(layout)
+    if array is None:
+        array = np.zeros(3)
+        array.flags.writeable = False
+    assert mg.Tensor(array).data is array
+
+
 def test_a_constant_is_locked_only_by_what_was_recorded():
     x, c, free = leaf_of(1.0, 2.0), mg.Tensor(np.ones(2)), mg.Tensor(np.ones(2))
     _ = free * free

@@ -254,8 +254,10 @@ def test_the_adjoint_identity_catches_a_wrong_rule():
     assert mg.adjoint_check(f(right), [randn(3, 4)]) < 1e-14
     with pytest.raises(mg.GradientError, match="differs from the adjoint"):
         mg.adjoint_check(f(wrong), [randn(3, 4)])
-    with pytest.raises(ValueError, match="adjoint_check: f is not linear"):
-        mg.adjoint_check(mg.exp, [randn(3)])
+    for f in (mg.exp, lambda x: x + 1.0, lambda x: 2.0 * x - 3.0, mg.abs):  # affine functions are not linear, either
+        for x in (randn(3), np.zeros(3)):
+            with pytest.raises(ValueError, match="adjoint_check: f is not linear"):
+                mg.adjoint_check(f, [x])
 
 
 def test_the_order_of_the_taylor_remainder_catches_wrong_gradients():

@@ -4,6 +4,7 @@ A test is called as pytest calls it, once for the operator as it is and once wit
 fail. Faults are small, and sit in one input, in the last element, in one run of several, or on one number of threads.
 """
 
+import importlib
 import inspect
 
 import numpy as np
@@ -138,6 +139,13 @@ FAULTS = {
         Gradient(lambda g, need: all(need)),
         Wasteful(),
     ],
+    ("a_gradient_that_is_recorded_alone_depends_on_every_input", "mul"): [
+        Gradient(lambda g, need: not plain(g) and sum(need) == 1, lambda d: d * LITTLE**10)
+    ],
+    ("complex_gradients_of_a_fused_operator_are_those_of_its_twin", "conv2d"): [
+        Gradient(lambda g, need: plain(g) and g.dtype.kind == "c", np.conj)
+    ],
+    ("bytes_in_the_other_order_are_the_same_numbers", "mul"): [Value(lambda *arrays: not arrays[0].dtype.isnative)],
     ("the_gradients_of_a_fused_operator_are_those_of_its_twin", "batch_norm"): [Gradient(lambda g, need: plain(g))],
     ("each_choice_of_gradients_of_a_fused_operator_is_recorded", "batch_norm"): [Gradient(lambda g, need: plain(g))],
     ("axes_without_elements", "sum"): [Value(fault=lambda out: out + 1)],
@@ -196,6 +204,8 @@ ELSEWHERE = {
     "check": "tests/checks/test_planted.py",
     "layout_in_memory_does_not_matter": "below",
     "settings_do_not_promote": "below",
+    "settings_that_are_arrays_without_axes_do_not_promote": "below",
+    "a_hook_of_an_input_is_called_once": "below",
     "a_list_is_no_array": "below",
     "a_mistake_is_explained": "an error is asserted",
     "what_just_fits_is_taken": "that there is no error is asserted",
@@ -266,6 +276,16 @@ def test_a_setting_that_is_a_numpy_scalar_is_seen_to_change_the_result(kind):
     suite.test_settings_do_not_promote("mul", call(1.0), kind)
     with pytest.raises(AssertionError):
         suite.test_settings_do_not_promote("mul", call(1.0001), kind)
+    suite.test_settings_that_are_arrays_without_axes_do_not_promote("mul", call(1.0))
+    with pytest.raises(AssertionError):
+        suite.test_settings_that_are_arrays_without_axes_do_not_promote("mul", call(1.0001))
+
+
+def test_a_hook_that_a_twin_calls_is_seen(monkeypatch):
+    """The twin is run on copies of the inputs; here, on the inputs."""
+    monkeypatch.setattr(importlib.import_module("minigrad.autograd.backward"), "copy", lambda x: x)
+    with pytest.raises(AssertionError):
+        suite.test_a_hook_of_an_input_is_called_once("conv2d", next(iter(RECORDS["conv2d"].samples.values())))
 
 
 @pytest.mark.parametrize("k", [0, 1, -1])

@@ -1,6 +1,7 @@
 """Every error that the checks raise is raised once, and its message says what is wrong, and where."""
 
 import ctypes
+import re
 import sys
 
 import numpy as np
@@ -121,6 +122,15 @@ def test_the_five_worst_places_are_named_the_worst_first():
         assert abs(abs(float(tape)) - abs(float(numeric)) - apart) < 1e-6
 
 
+def test_a_twin_is_said_to_differ_by_the_most():
+    double = mg.operator(lambda x, /: 2.0 * x)
+    double.vjp(lambda g, *, need: (2.0 * g,))
+    double.twin(lambda x: x * np.array([2.0] * 99 + [2.5]))
+    with pytest.raises(mg.GradientError, match="differs from the ordinary one by ") as caught:
+        mg.gradgradcheck(double, [np.ones(100)], rng=0)
+    assert float(re.search(r"one by ([\d.e-]+):", str(caught.value))[1]) > 0.05
+
+
 def test_what_is_not_a_number_comes_first():
     wrong = added(lambda g: np.array([5.0, np.nan, 7.0]))
     with pytest.raises(mg.GradientError, match=r"is wrong in 3 of 3 places") as caught:
@@ -152,6 +162,11 @@ def test_a_kink_is_told_from_curvature():
     for f, x in ((mg.relu, [1.0, 3e-6]), (mg.abs, [-2e-6, 1.0]), (lambda x: mg.relu(x) * 0.01, [3e-6])):
         with pytest.raises(mg.GradientError, match=message):
             mg.gradcheck(f, [np.array(x)])
+    bent = mg.operator(lambda x, /: np.abs(x))  # it has a kink near the worst place, and is wrong elsewhere, too
+    bent.vjp(lambda g, x: g * np.sign(x) * np.array([1.0, 1.01, 1.02]))
+    for x in ([3e-6, 1.0, 1.0], [1.0, 3e-6, -1.0]):
+        with pytest.raises(mg.GradientError, match=message):
+            mg.gradcheck(bent, [np.array(x)])
     for f, x in ((lambda x: x**3, [2.0]), (lambda x: mg.exp(x) * 1e4, [3.0]), (mg.relu, [1.0, 0.5])):
         with pytest.raises(mg.GradientError) as caught:
             mg.gradcheck(lambda x, f=f: added(lambda g: g)(f(x)), [np.array(x)])

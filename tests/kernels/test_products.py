@@ -74,7 +74,8 @@ def test_a_stack_times_a_matrix_is_the_product_of_its_rows(stack, counts):
     rows = a.reshape(np.prod(a.shape[:-1]), a.shape[-1])
     assert counts == [1]  # on the threads, as one matrix
     np.testing.assert_array_equal(products.matmul(a, b).reshape(len(rows), 5), products.matmul(rows, b), strict=True)
-    assert products.matmul(a, b, out := np.full((*a.shape[:-1], 5), np.nan)) is out
+    out = np.full((*a.shape[:-1], 5), np.nan)
+    assert products.matmul(a, b, out) is out
     np.testing.assert_allclose(out, np.matmul(a, b), rtol=1e-12, strict=True)
     with pytest.raises(ValueError, match="matmul"):
         products.matmul(a, b[:-1] if len(b) else np.ones((1, 5)))

@@ -207,8 +207,13 @@ def test_at_its_end_the_algorithm_is_that_of_the_context_around_it(outer, inner,
 
 @pytest.mark.parametrize("name", ["fft", "Winograd", None, 3])
 def test_other_names_are_refused(name):
-    with pytest.raises(ValueError, match="conv_algorithm: expected 'auto', 'im2col' or 'winograd', got "):
-        mg.conv_algorithm(name).__enter__()
+    before = conv.in_force.get()
+    for outer in ("im2col", "winograd"):
+        with mg.conv_algorithm(outer):
+            with pytest.raises(ValueError, match="conv_algorithm: expected 'auto', 'im2col' or 'winograd', got "):
+                mg.conv_algorithm(name).__enter__()
+            assert conv.in_force.get() == outer
+    assert conv.in_force.get() == before
 
 
 def test_gradients_follow_the_algorithm_of_their_forward(used):

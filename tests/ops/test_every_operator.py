@@ -82,6 +82,55 @@ def test_each_gradient_alone_is_the_one_among_all_and_the_others_are_not_compute
         assert given_ == needed
 
 
+@pytest.mark.parametrize(("name", "sample"), every_sample(lambda _, sample: len(sample.inputs) > 1))
+def test_a_gradient_that_is_recorded_alone_depends_on_every_input(name, sample):
+    """Mixed second derivatives: the inputs whose gradients nobody asked for are no constants."""
+    f, count, seconds = sample.function(name), len(sample.inputs), []
+    for alone in (True, False):
+        for i in range(count):
+            inputs = leaves(sample)
+            out = f(*inputs)
+            asked = inputs[i] if alone else inputs
+            d = mg.grad(out, asked, cotangent(out), create_graph=True)[0 if alone else i]
+            if d.requires_grad:
+                d.backward(cotangent(d, 1))
+            seconds.append([d.requires_grad, *[x.grad for x in inputs]])
+    for ours, expected in zip(seconds[:count], seconds[count:], strict=True):
+        for a, b in zip(ours, expected, strict=True):
+            if isinstance(a, mg.Tensor) and isinstance(b, mg.Tensor):
+                same(a, b, rtol=1e-10, atol=1e-10)
+            else:
+                assert a == b
+
+
+@pytest.mark.parametrize(("name", "sample"), every_sample(lambda record, _: record.fused))
+def test_a_hook_of_an_input_is_called_once(name, sample):
+    """With the gradient, whether the replay is recorded or not: a twin that is differentiated calls no hooks."""
+    for i in range(len(sample.inputs)):
+        inputs, seen, results = leaves(sample), [], []
+        inputs[i].hook(lambda g, seen=seen: (seen.append(g.data.copy()), g * 10.0)[1])
+        out = sample.function(name)(*inputs)
+        for create_graph in (False, True):
+            results.append(mg.grad(out, inputs[i], cotangent(out), create_graph=create_graph, retain_graph=True)[0])
+        assert len(seen) == 2
+        for gradient, shown in zip(results, seen, strict=True):
+            same(gradient, 10.0 * shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"), every_sample(lambda record, _: record.fused and (record.analytic or record.linear))
+)
+def test_complex_gradients_of_a_fused_operator_are_those_of_its_twin(name, sample):
+    """They have no conjugates, as the definition has none."""
+    rng = np.random.default_rng(0)
+    inputs = [leaf(x + 1j * rng.standard_normal(x.shape)) for x in sample.inputs]
+    out = sample.function(name)(*inputs)
+    g = np.asarray(cotangent(out) + 1j * rng.standard_normal(out.shape))
+    by_definition = mg.grad(out, inputs, g, create_graph=True, retain_graph=True)
+    for fast, plain in zip(mg.grad(out, inputs, g), by_definition, strict=True):
+        same(fast, plain, rtol=1e-10, atol=1e-11)
+
+
 @pytest.mark.parametrize(("name", "sample"), every_sample(lambda record, _: record.fused))
 def test_the_gradients_of_a_fused_operator_are_those_of_its_twin(name, sample):
     """A replay that is recorded differentiates the twin; the check "twin" compares the values."""
@@ -250,6 +299,18 @@ def test_the_strict_double_gives_the_same(name, sample):
         assert_allclose(theirs.numpy(), ours.data, rtol=1e-12, atol=1e-13, **exact)
 
 
+@pytest.mark.parametrize(("name", "sample"), every_sample())
+def test_bytes_in_the_other_order_are_the_same_numbers(name, sample):
+    """As some files have them: plain arrays are computed as they are, and a Tensor holds them in the native order."""
+    f, dtypes = getattr(mg, name), [x.dtype.newbyteorder() for x in sample.inputs]
+    swapped = [x.astype(dtype) for x, dtype in zip(sample.inputs, dtypes, strict=True)]
+    expected = sample.apply(f, sample.inputs)
+    assert_allclose(np.asarray(sample.apply(f, swapped), expected.dtype), expected, rtol=1e-14, atol=1e-15, **exact)
+    out = sample.apply(f, [leaf(x) for x in swapped])
+    assert out.dtype.isnative
+    assert_allclose(out.data, expected, rtol=1e-14, atol=1e-15, **exact)
+
+
 KINDS = [float, np.float64, np.float32, np.float16, np.longdouble]
 
 
@@ -257,6 +318,17 @@ KINDS = [float, np.float64, np.float32, np.float16, np.longdouble]
 @pytest.mark.parametrize(("name", "call"), every("numbers"))
 def test_settings_do_not_promote(name, call, kind):
     """A setting that is a NumPy scalar of another dtype gives what Python's number gives, with Tensors and arrays."""
+    check_promotion(call, kind)
+
+
+@pytest.mark.parametrize(("name", "call"), [p for p in every("numbers") if p.values[0] != "clip"])
+def test_settings_that_are_arrays_without_axes_do_not_promote(name, call):
+    """As np.asarray(x.mean()) gives them. The bounds of clip may be arrays, and arrays have one dtype."""
+    check_promotion(call, np.array)
+
+
+def check_promotion(call, kind):
+    """Compare value and gradients with those of Python's number."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((4, 3)), np.full(3, 1.5), np.full(3, -0.5)][: call.__code__.co_argcount - 1]
     ours, expected = [], []

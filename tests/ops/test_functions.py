@@ -87,6 +87,8 @@ def test_a_cast_rounds_the_value_and_its_gradient_comes_back_in_the_first_dtype(
 def test_a_cast_that_changes_nothing_gives_the_tensor_itself():
     x = leaf(np.ones(2))
     assert x.astype(float) is x
+    assert x.astype(x.dtype.newbyteorder()) is x  # the same numbers; a Tensor holds them in the native order
+    assert x.astype(">f4").dtype == x.astype("<f4").dtype == "float32"
 
 
 def test_a_cast_of_arrays_and_of_integers():

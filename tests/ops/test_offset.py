@@ -21,7 +21,7 @@ def assert_within(ours, expected, units, what):
     assert error <= units * EPS * largest, f"{what}: off by {error / EPS / (largest or 1.0):.3g} eps, allowed {units}"
 
 
-def check_offset(name):
+def check_offset(name, create_graph=False):
     """Compare value and gradients; the cotangent has both signs, and the same values in both dtypes."""
     sample, value, gradients = RECORDS[name].offset
     assert all(x.dtype == np.float32 for x in sample.inputs)
@@ -30,7 +30,7 @@ def check_offset(name):
         inputs = [leaf(x.astype(dtype)) for x in sample.inputs]
         out = sample.apply(getattr(mg, name), inputs)
         g = cotangent(out.data.astype("float32")).astype(dtype)
-        results.append([x.data for x in (out, *mg.grad(out, inputs, g))])
+        results.append([x.data for x in (out, *mg.grad(out, inputs, g, create_graph=create_graph))])
     (out, *ours), (expected, *theirs) = results
     assert_within(out, expected, value, "value")
     bounds = gradients if isinstance(gradients, tuple) else [gradients] * len(ours)
@@ -39,8 +39,10 @@ def check_offset(name):
 
 
 @pytest.mark.parametrize("name", [name for name, r in RECORDS.items() if not isinstance(r.offset, Absent)])
-def test_float32_around_an_offset_of_10_000(name):
-    check_offset(name)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_float32_around_an_offset_of_10_000(name, create_graph):
+    """By the rules, and by the definition where the replay is recorded."""
+    check_offset(name, create_graph)
 
 
 @pytest.mark.parametrize("count", [2, 3, 8, 19])

@@ -14,6 +14,9 @@ CASES = {
     "logsumexp": lambda x: mg.logsumexp(x, 1),
     "cross_entropy": lambda x: mg.cross_entropy(x, [0, 1]),
     "tanh": lambda x: mg.tanh(x),
+    "softplus": lambda x: mg.softplus(x),
+    "silu": lambda x: mg.silu(x),
+    "gelu": lambda x: mg.gelu(x),
 }
 
 
@@ -54,3 +57,24 @@ def test_other_faults_are_raised_where_the_user_asks_for_it():
         y = mg.sqrt(mg.abs(x))
         with pytest.raises(FloatingPointError):  # in the replay
             y.sum().backward()
+        large = leaf_of(1.0) * 1e300
+        with pytest.raises(FloatingPointError, match="overflow"):
+            mg.grad(large, large, np.array([1.0])) and mg.grad(large * 1e300, large, np.array([1e300]))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: mg.softmax(x),
+        lambda x: mg.log_softmax(x),
+        lambda x: mg.cross_entropy(x, [0, 1]),
+        lambda x: mg.var(x),
+        lambda x: mg.std(x, 0),
+        lambda x: mg.layer_norm(x, 3, np.ones(3), np.ones(3)),
+        lambda x: mg.batch_norm(x, *np.ones((4, 3)), training=True),
+        lambda x: mg.sub(x, x),
+    ],
+)
+def test_infinity_less_infinity_is_reported(f):
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="invalid"):
+        f(np.array([[np.inf, 1.0, 2.0], [1.0, 2.0, 3.0]]))

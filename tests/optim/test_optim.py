@@ -20,6 +20,19 @@ def steps(optimizer, parameters, gradients):
         optimizer.step()
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_may_be_0_for_a_while(nesterov):
+    """The velocity follows its formula all the time: after a step without momentum it is the last gradient."""
+    w, expected, v = Parameter(np.zeros(1)), 0.0, 0.0
+    sgd = SGD([w], 1.0, 0.9, nesterov=nesterov)
+    for momentum, g in [(0.9, 1.0), (0.0, 5.0), (0.9, 0.0), (0.5, 2.0)]:
+        w.grad, sgd.groups[0]["momentum"] = mg.Tensor(np.array([g])), momentum
+        sgd.step()
+        v = momentum * v + g
+        expected -= g + momentum * v if nesterov else v
+        assert w.item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -189,6 +189,12 @@ RECORDS = {
             "height-by-one": Refusal(_conv(IMAGES, ones(5, 3, 2, 4)), "5 pixels of height, but the padded image has 4"),
             "width-by-one": Refusal(_conv(IMAGES, ones(3, 6, 2, 4)), "6 pixels of width, but the padded image has 5"),
             "height-padded": Refusal(_conv(IMAGES, ones(7, 3, 2, 4), padding=1), "7 pixels of height, but .* has 6"),
+            "height-padded-otherwise": Refusal(
+                _conv(IMAGES, ones(9, 3, 2, 4), padding=(1, 2)), "9 pixels of height, but .* has 6"
+            ),
+            "width-padded-otherwise": Refusal(
+                _conv(IMAGES, ones(3, 10, 2, 4), padding=(1, 2)), "10 pixels of width, but .* has 9"
+            ),
             "height-dilated": Refusal(_conv(IMAGES, ones(3, 3, 2, 4), dilation=2), "5 pixels of height, but .* has 4"),
             "dilation3": Refusal(_conv(X, W, dilation=3), "the kernel spans 7 pixels"),
             "kernel-of-none": Refusal(_conv(IMAGES, ones(0, 3, 2, 4)), "of height"),
@@ -226,10 +232,11 @@ RECORDS = {
                 _conv(X, mg.Tensor(np.ones((3, 3, 3, 4), int))), "x of float32 and w of int64$"
             ),
             "dtypes": type_error(
-                _conv(X, t(3, 3, 3, 4, dtype="float64")), "expected one dtype.*x of float32 and w of float64"
+                _conv(X, t(3, 3, 3, 4, dtype="float64")), "x of float32 and w of float64; convert x with .*float64'"
             ),
             "dtypes-swapped": type_error(
-                _conv(IMAGES, ones(3, 3, 2, 4, dtype="float32")), "x of float64 and w of float32"
+                _conv(IMAGES, ones(3, 3, 2, 4, dtype="float32")),
+                "x of float64 and w of float32; convert x with .*float32'",
             ),
             "dtypes-of-arrays": type_error(_conv(X.data, ones(3, 3, 3, 4)), "expected one dtype"),
             "integers": type_error(

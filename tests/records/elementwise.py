@@ -60,6 +60,9 @@ RECORDS = {
             "dtypes": type_error(lambda: t(2) + t(2, dtype="float64"), "expected one dtype, got float32 and float64"),
             "array-dtype": type_error(lambda: t(2) + np.ones(2), "expected one dtype, got float32 and float64"),
             "list": type_error(lambda: mg.add(t(2), [1.0, 2.0]), "expected Tensors, arrays or numbers, got list"),
+            "number-beyond-the-dtype": Refusal(
+                lambda: mg.Tensor(np.int8([1])) + 1000, "1000 out of bounds", OverflowError
+            ),
             "none": type_error(lambda: t(2) + None, "expected Tensors, arrays or numbers, got NoneType"),
             "text": type_error(lambda: t(2) + "text", "expected Tensors, arrays or numbers, got str"),
         },

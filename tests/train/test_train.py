@@ -107,6 +107,18 @@ def test_evaluate_counts_every_image_and_restores_the_mode():
     assert loss == pytest.approx(mg.cross_entropy(logits, digits.labels).item(), rel=1e-6)
 
 
+def test_evaluate_divides_by_the_images_that_the_loader_gives():
+    """After a state was loaded, these are what was left of its epoch."""
+    net, digits = setup()[0], Digits(train=False)
+    loader = DataLoader(digits, 100)
+    loader.load_state_dict({"seed": 0, "epoch": 2, "batch": 2})
+    rest, (loss, error) = slice(200, None), train.evaluate(net, loader)
+    logits = net.eval()(mg.Tensor(digits.images[rest]))
+    assert error == pytest.approx(np.mean(logits.data.argmax(1) != digits.labels[rest]))
+    assert loss == pytest.approx(mg.cross_entropy(logits, digits.labels[rest]).item(), rel=1e-6)
+    assert train.evaluate(net, loader)[1] == pytest.approx(train.evaluate(net, DataLoader(digits, 7))[1])
+
+
 def test_frozen_parts_stay_in_evaluation_mode():
     job = Job()
     conv, norm = job.net.layers[:2]
