@@ -340,8 +340,9 @@ class Operator:
         settings = self.settings | given
         for name, value in settings.items():
             # like inputs, a setting takes on the dtype of the Tensors
-            number = isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind == "f"
-            settings[name] = python_number(value) if number else _without_dtype(value)
+            if isinstance(self.settings.get(name), float) and isinstance(value, np.ndarray) and value.shape == ():
+                value = python_number(value)
+            settings[name] = _without_dtype(value)
             if name not in self.settings or value is inspect.Parameter.empty:
                 raise TypeError(f"{self.name}: expected {explain.signature(self)}, got {sorted(given)}: see {name!r}")
             if any(isinstance(v, Tensor) for v in (value if isinstance(value, tuple | list) else [value])):

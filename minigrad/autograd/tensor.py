@@ -255,7 +255,7 @@ class Tensor:
             expect(self.size == 1, "format", "a Tensor with one element", f"shape {self.shape}", fix)
         return format(self.item(), spec) if spec else str(self)
 
-    def __getstate__(self) -> object:
+    def __getstate__(self) -> Any:  # the attributes, in a dict or None, and the slots, in a dict
         if not self.is_leaf:
             raise RuntimeError("an operator's result cannot be copied or pickled with its tape; .detach() cuts it off")
         state: Any = super().__getstate__()
@@ -264,9 +264,9 @@ class Tensor:
 
     def __copy__(self) -> Tensor:
         tensor: Tensor = object.__new__(type(self))
-        for attributes in self.__getstate__():  # type: ignore[attr-defined]
-            for name, value in (attributes or {}).items():
-                setattr(tensor, name, value)
+        attributes, slots = self.__getstate__()
+        for name, value in {**(attributes or {}), **slots}.items():
+            setattr(tensor, name, value)
         lock_together(tensor, self)  # they share their memory
         return tensor
 

@@ -136,6 +136,26 @@ def test_every_kind_of_exception_is_raised_whoever_met_it(on_helper, error):
     assert all_tasks_are_done()
 
 
+def test_after_an_exception_no_further_task_is_begun():
+    """On this thread, where it is raised; the helper then ends what it does."""
+    mg.set_num_threads(2)
+    caller, begun, raised, done = threading.current_thread(), threading.Event(), threading.Event(), []
+
+    def task(i):
+        if threading.current_thread() is caller:
+            begun.wait(5)
+            raised.set()
+            raise ZeroDivisionError
+        begun.set()
+        raised.wait(5)
+        time.sleep(0.001)
+        done.append(i)
+
+    with pytest.raises(ZeroDivisionError):
+        run(task, 5000)
+    assert len(done) < 4000
+
+
 def test_run_neither_waits_for_a_helper_that_never_began_nor_leaves_it_the_task():
     """The helper may be busy with the tasks of another thread."""
 
@@ -432,7 +452,8 @@ def affinities(monkeypatch):
     """Note which of the processors 0 to 3 each helper is given; the caller runs on the last one in `processors`."""
     given, processors = [], [1]
     monkeypatch.setattr(threads, "_getcpu", lambda: processors[-1])
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    own = {0: {0, 1, 2, 3}}.get  # of this process, whose number for these calls is 0
+    monkeypatch.setattr(os, "sched_getaffinity", own, raising=False)
     monkeypatch.setattr(os, "sched_setaffinity", lambda *affinity: given.append(affinity), raising=False)
     mg.set_num_threads(mg.get_num_threads() + 1)
     mg.set_num_threads(3)
