@@ -300,11 +300,6 @@ def test_a_sequential_is_a_sequence_of_its_layers():
     assert list(model) == model.layers
     assert [type(layer).__name__ for layer in model][-1] == type(model[-1]).__name__ == "Linear"
 
-    for i in (slice(0, 2), slice(None, -1), slice(1, None, 2), slice(5, 5)):
-        part = model[i]
-        assert type(part) is nn.Sequential
-        assert part.layers == model.layers[i]
-        assert part.layers is not model.layers
     with pytest.raises(IndexError):
         model[5]
     head = model[-1] = nn.Linear(12, 7, rng=0)
@@ -319,7 +314,30 @@ def test_a_sequential_is_a_sequence_of_its_layers():
             self.head = nn.Linear(2, 1, rng=0)
 
     assert [name for name, _ in Headed().named_modules()] == ["", "0", "head"]
-    assert type(Headed()[:1]) is nn.Sequential
+    assert type(Headed()[:1]) is type(Headed()[:]) is nn.Sequential
+
+
+ENDS = [None, 0, 2, 5, 9, -1, -9]
+
+
+@pytest.mark.parametrize("step", [None, 1, 2, -1])
+def test_a_slice_is_a_sequential_of_its_own(step):
+    """Of the same layers; what is put into it, or into the whole, is not put into the other: of all layers, too."""
+    model, other = net(), nn.Identity()
+    layers = list(model)
+    for i in [slice(begin, end, step) for begin in ENDS for end in ENDS]:
+        part = model[i]
+        assert type(part) is nn.Sequential
+        assert part.layers == layers[i]
+        part.layers.append(other)
+        part[0] = other
+        part.eval().extra = other
+        assert list(model) == layers
+        assert vars(model).keys() == {"layers"}
+        part = model[i]
+        model[1] = other
+        assert part.layers == layers[i]
+        model[1] = layers[1]
 
 
 def test_sizes_and_seeds_are_checked():

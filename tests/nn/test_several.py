@@ -50,6 +50,54 @@ def test_a_name_in_a_list_is_the_place_in_it(kind):
     assert [name for name, _ in net.named_buffers()] == ["mixed.4", "3.1.running_mean", "3.1.running_var"]
 
 
+@pytest.mark.parametrize("name", ["layers2", "sublayers", "layers_", "Layers", "a", "number_of_layers"])
+def test_only_the_list_of_a_sequential_has_no_name_in_paths(name):
+    """A name that begins or ends with `layers` stays whole; so does the key `layers` of a dict."""
+
+    def made(seed):
+        rng = np.random.default_rng(seed)
+        net = nn.Sequential(nn.ReLU(), nn.Linear(1, 1, rng=rng), nn.Sequential(nn.Linear(1, 1, rng=rng)))
+        part = nn.Linear(1, 1, rng=rng)
+        setattr(net, name, [nn.Linear(1, 1, rng=rng), {"layers": [part, part], "layers_": nn.BatchNorm2d(1)}])
+        return nn.Sequential(net)
+
+    net, other = made(0), made(1)
+    own = ["0", "1", "2", f"{name}.0", f"{name}.1.layers.0", f"{name}.1.layers_"]
+    assert list(dict(net[0].named_children())) == [*own[:5], f"{name}.1.layers.1", own[5]]
+    paths = ["0", *(f"0.{path}" for path in [*own[:3], "2.0", *own[3:]])]
+    assert [path for path, _ in net.named_modules()] == ["", *paths]
+    held = [path for path in paths if path not in ("0", "0.0", "0.2")]
+    assert [path for path, _ in net.named_parameters()] == [f"{p}.{part}" for p in held for part in ("weight", "bias")]
+    assert [path for path, _ in net.named_buffers()] == [
+        f"{held[-1]}.{part}" for part in ("running_mean", "running_var")
+    ]
+    assert other.load_state_dict(net.state_dict()) == ([], [])
+    for path, array in net.state_dict().items():
+        assert_array_equal(other.state_dict()[path], array, strict=True)
+
+
+class Fails(nn.Sequential):
+    """A model that cannot go into evaluation mode; its parts can."""
+
+    def eval(self):
+        for layer in self.layers:
+            layer.eval()
+        raise RuntimeError("not this one")
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("mode", [True, False])
+def test_modes_are_restored_where_a_model_fails_on_the_way_in(place, mode):
+    """Those of the models before it, its own, and those of the models behind it."""
+    parts = [nn.Sequential(nn.ReLU(), nn.ReLU()).train(mode) for _ in range(3)]
+    models = [nn.Sequential(part, nn.ReLU()) for part in parts]
+    models.insert(place, Fails(nn.ReLU(), parts[0]))
+    modes = [(module, module.training) for model in models for _, module in model.named_modules()]
+    with pytest.raises(RuntimeError, match="not this one"), evaluation(*models):
+        pass
+    assert all(module.training is training for module, training in modes)
+
+
 @pytest.mark.parametrize("modes", list(itertools.product([True, False], repeat=3)))
 def test_modes_are_restored_where_models_share_layers(modes):
     """Two nets on one body, a net beside its own part, and one net twice."""

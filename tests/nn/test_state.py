@@ -146,6 +146,29 @@ def test_what_has_no_counterpart_is_returned_and_the_rest_is_loaded():
         np.testing.assert_array_equal(array, before[name] + (name in state), strict=True)
 
 
+#: Paths of earlier versions, from those of today: the names of lists, and other names of the last parts.
+EARLIER = {
+    "lists": lambda path: f"layers.{path}",
+    "names": lambda path: path.replace("0.weight", "0.w").replace("0.bias", "0.b"),
+    "norms": lambda path: path.replace("1.weight", "1.gamma").replace("1.bias", "1.beta"),
+    "one": lambda path: path.replace("1.running_mean", "layers.1.running_mean"),
+    "all": lambda path: f"layers.{EARLIER['names'](EARLIER['norms'](path))}",
+}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("kind", EARLIER)
+def test_paths_of_earlier_versions_are_understood_in_any_case(kind, strict):
+    """Also with strict=False, beside arrays that fit nothing, and where others are missing."""
+    for lacks in ([], ["0.bias"], ["1.weight", "1.running_mean"])[: 1 if strict else 3]:
+        net, before = two(), two().state_dict()
+        state = {EARLIER[kind](path): array + 1 for path, array in before.items() if path not in lacks}
+        more = {} if strict else {"layers.7.w": np.ones(1), "head": np.ones(2)}
+        assert net.load_state_dict(state | more, strict=strict) == (lacks, list(more))
+        for path, array in net.state_dict().items():
+            np.testing.assert_array_equal(array, before[path] + (path not in lacks), strict=True)
+
+
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_shape_that_does_not_fit_is_refused_in_any_case(strict):
     net, before = two(), two().state_dict()
