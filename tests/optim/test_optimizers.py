@@ -1,7 +1,9 @@
 """Every optimizer: rates of its groups, slots and states by name, a user's own rule; and clipping."""
 
 import copy
+import itertools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -74,6 +76,40 @@ def test_a_group_moves_at_its_own_rate(kind):
         single.step()
         assert_allclose(p[2].data, alone[0].data, rtol=1e-6)
         assert both.lr == (single.lr * 5 if kind != "Average" else pytest.approx(single.lr * 5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", [(1,), (4,), (1, 2), (3, 1), (2, 1, 4)])
+def test_each_group_is_shown_with_its_own_size_and_settings(kind, sizes):
+    given = [{"params": [Parameter([1.0]) for _ in range(n)], "lr": 0.1 / 2**i} for i, n in enumerate(sizes)]
+    optimizer = KINDS[kind](given)
+    shown = re.findall(r"<(\d+) parameters>, (.*?)\)?(?:\n|$)", repr(optimizer))
+    assert [int(n) for n, _ in shown] == list(sizes)
+    for (_, text), group in zip(shown, optimizer.groups, strict=True):
+        settings = {name: value for name, value in group.items() if name not in ("params", "lr_factor")}
+        assert text == ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    assert repr(optimizer).startswith(f"{type(optimizer).__name__}(")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loaded", [False, True])
+def test_every_gradient_is_discarded_whatever_was_moved_before(kind, loaded):
+    """Also of parameters without a state, beside others with one; the states and the weights stay."""
+    for moved in itertools.product([True, False], repeat=3):
+        p, given = groups()
+        optimizer = KINDS[kind](given)
+        for q, has in zip(p, moved, strict=True):
+            q.grad = mg.Tensor(np.ones(q.shape, "float32")) if has else None
+        optimizer.step()
+        if loaded:
+            optimizer.load_state_dict(optimizer.state_dict())
+        before = str(optimizer.state_dict()), [q.data for q in p]
+        for q in p:
+            q.grad = mg.Tensor(np.ones(q.shape, "float32"))
+        optimizer.zero_grad()
+        assert [q.grad for q in p] == [None] * 3
+        assert str(optimizer.state_dict()) == before[0]
+        assert all(q.data is array for q, array in zip(p, before[1], strict=True))
 
 
 def test_a_schedule_scales_the_rates_of_all_groups():

@@ -380,6 +380,19 @@ def test_a_batch_is_no_record_for_a_plateau():
         assert schedule.drops == (i == 2)
 
 
+@pytest.mark.parametrize("make", [lambda s: s, lambda s: Warmup(s, 3), lambda s: Warmup(Warmup(s, 2), 3)])
+@pytest.mark.parametrize("kind", [ReduceOnPlateau, lambda o: MultiStepLR(o, [2]), lambda o: CosineLR(o, 5)])
+def test_a_batch_of_which_nothing_is_measured_is_no_record(kind, make):
+    """As of a regression without metrics: it changes nothing, and is not refused."""
+    schedule = make(kind(sgd()))
+    for i in range(4):
+        before = schedule.state_dict(), schedule.optimizer.lr
+        schedule.observe()
+        assert (schedule.state_dict(), schedule.optimizer.lr) == before
+        schedule.step()
+        schedule.observe(iteration=i, test_error=0.5)
+
+
 def test_what_a_state_lacks_is_forgotten():
     """A state of before the first step has no velocity: the next step begins with none."""
     w = Parameter(np.array(1.0))
@@ -513,6 +526,55 @@ def test_a_state_out_of_range_is_refused_and_nothing_is_loaded(kind):
             with pytest.raises((ValueError, TypeError), match=r"^\w+: expected "):
                 schedule.load_state_dict(state)
             assert (schedule.state_dict(), schedule.optimizer.lr) == (before, before["base"] * schedule.factor(0))
+
+
+class Named(Optimizer):
+    """Gradient descent with settings that it does not use."""
+
+    def __init__(self, params, lr, **settings):
+        super().__init__(params, lr, **settings)
+
+    def update(self, w, g, *, lr):
+        w -= lr * g
+
+
+FREE = [1.0, -2.0, NAN, "text", None, [3]]
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for kind in (SGD, Adam, AdamW) for name in kind.checks} - {"lr", "lr_factor"})
+)
+def test_a_setting_of_ones_own_optimizer_is_not_checked_as_that_of_another(name):
+    """It may have the name of a setting of SGD or Adam, and any value: what they refuse is their own business."""
+    for value in FREE:
+        w = Parameter(np.array(1.0))
+        plain = Named([w], 0.5, **{name: value})
+        assert repr(plain.groups[0][name]) == repr(plain.state_dict()["groups"][0][name]) == repr(value)
+        assert step(plain, 1.0) == [0.5]
+        plain.load_state_dict(plain.state_dict())
+
+
+class Holds(Schedule):
+    """A schedule that keeps the rate, with attributes that it does not use."""
+
+    def __init__(self, optimizer, **attributes):
+        vars(self).update(attributes)
+        super().__init__(optimizer)
+
+    def factor(self, iteration):
+        return 1.0
+
+
+OTHERS = [MultiStepLR, CosineLR, ReduceOnPlateau, Warmup, WarmupUntil]
+
+
+@pytest.mark.parametrize("name", sorted({name for kind in OTHERS for name in kind.checks} - {"base", "iteration"}))
+def test_an_attribute_of_ones_own_schedule_is_not_checked_as_that_of_another(name):
+    for value in FREE:
+        schedule = Holds(sgd(), **{name: value})
+        schedule.step()
+        schedule.load_state_dict(schedule.state_dict())
+        assert repr(getattr(schedule, name)) == repr(value)
 
 
 def test_a_plateau_without_patience_drops_only_where_the_error_does_not_fall():

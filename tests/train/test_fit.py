@@ -12,7 +12,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minigrad as mg
 from minigrad import nn, train
 from minigrad.data import DataLoader, Digits, Subset, TensorDataset
-from minigrad.optim import SGD, Adam, AdamW, MultiStepLR, Optimizer, ReduceOnPlateau, WarmupUntil, clip_grad_norm
+from minigrad.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    MultiStepLR,
+    Optimizer,
+    ReduceOnPlateau,
+    Warmup,
+    WarmupUntil,
+    clip_grad_norm,
+)
 from minigrad.train.report import curves
 from tests.train.test_train import ROOT, Job, assert_same, figures, interrupt
 
@@ -149,6 +159,20 @@ def test_schedules_of_an_error_ask_for_it():
     job = Fitted()
     job.fit(30, schedule=ReduceOnPlateau(job.optimizer, "val_mae", patience=1))
     assert job.history[-1]["lr"] <= 0.1
+
+
+@pytest.mark.parametrize("make", [lambda s: s, lambda s: Warmup(s, 2)])
+@pytest.mark.parametrize("metrics", [None, {}, {"mae": distance}])
+def test_a_plateau_of_the_loss_needs_no_metrics(make, metrics):
+    """The same weights come out, and the same rates: each record counts, and no batch does."""
+    runs = []
+    for given in ({"mae": distance}, metrics):
+        job = Fitted()
+        plateau = ReduceOnPlateau(job.optimizer, "val_loss", patience=1)
+        job.fit(30, schedule=make(plateau), metrics=given)
+        runs.append([job.net.state_dict(), [(r["lr"], r["val_loss"]) for r in job.history], plateau.state_dict()])
+    assert_same(runs[1], runs[0])
+    assert runs[0][1][-1][0] <= 0.1
 
 
 # Early stopping ------------------------------------------------------------------------------
