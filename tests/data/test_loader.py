@@ -624,6 +624,31 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(state, message
     assert len(walk(loader)) == 3
 
 
+@pytest.mark.parametrize("prefetch", PREFETCH)
+@pytest.mark.parametrize(
+    "state", [{}, None, {"seed": 0, "epoch": 0.5, "batch": 1}, {"seed": 0, "epoch": 0, "batch": 9}]
+)
+def test_a_loop_goes_on_after_a_state_was_refused_or_only_checked(state, prefetch):
+    """In any batch of a whole epoch, of the rest of one, and of a loop over shards."""
+    for begin in (None, {"seed": 4, "epoch": 2, "batch": 1}):
+        for over in (iter, lambda loader: loader.shards(2, range(1, 2))):
+            loader, other = (DataLoader(Numbers(10), 3, rng=4, transform=draw, prefetch=prefetch) for _ in range(2))
+            if begin is not None:
+                loader.load_state_dict(begin)
+                other.load_state_dict(begin)
+            seen = []
+            for batch in over(loader):
+                seen.append(str(batch))
+                position = loader.state_dict()
+                for refuse in (loader.load_state_dict, loader.check_state_dict):
+                    with pytest.raises(ValueError, match="DataLoader"):
+                        refuse(state)
+                loader.check_state_dict({"seed": 9, "epoch": 9, "batch": 2})
+                assert loader.state_dict() == position
+            assert seen == [str(batch) for batch in over(other)]
+            assert loader.state_dict() == other.state_dict()
+
+
 class OneByOne:
     """A data set as PyTorch's: an image and a label at one index."""
 

@@ -76,6 +76,30 @@ def test_the_sum_is_that_of_a_tree_for_every_number_of_processes(monkeypatch, sh
     assert bits(parts) == before  # the arrays that were given are left as they were
 
 
+#: Ways in which an array may lie in memory.
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "axes turned": lambda a: np.ascontiguousarray(a.transpose(1, 2, 0)).transpose(2, 0, 1),
+    "backwards": lambda a: np.ascontiguousarray(a[::-1, :, ::-1])[::-1, :, ::-1],
+    "every second": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_sum_does_not_depend_on_the_layout(monkeypatch, layout, size):
+    """Of one array alone in its dtype, and of others; of shards that lie in memory in different ways, too."""
+    rng = np.random.default_rng(0)
+    dtypes = ("float32", "float64", "float64")
+    parts = [[rng.standard_normal((2, 3, 4)).astype(dtype) for dtype in dtypes] for _ in range(4)]
+    expected = bits([tree(list(arrays)) for arrays in zip(*parts, strict=True)])
+    for places in (range(4), [1], [3]):
+        given = [[LAYOUTS[layout](a) if i in places else a for a in arrays] for i, arrays in enumerate(parts)]
+        for got in all_well(ranks(monkeypatch, size, lambda given=given: total(given[i] for i in owned(4)))):
+            assert bits(got) == expected
+        assert bits(given) == bits(parts)
+
+
 def test_the_order_is_not_from_left_to_right(monkeypatch):
     numbers = (1e16, 1.0, -1e16, 1.0)
     assert ((numbers[0] + numbers[1]) + numbers[2]) + numbers[3] == 1.0
@@ -298,6 +322,27 @@ def test_the_shards_of_all_processes_are_the_batch_in_order(monkeypatch):
             assert max(len(y) for _, y in together) - min(len(y) for _, y in together) <= 1
             assert [(part.place, part.images) for part in own] == [((0, i + 1), len(labels))] * size
             assert [part.first for part in own] == [r * 4 // size for r in range(size)]
+
+
+@pytest.mark.parametrize("state", [None, {"seed": 5, "epoch": 4, "batch": 0}, {"seed": 5, "epoch": 4, "batch": 1}])
+@pytest.mark.parametrize("left", range(1, 4))
+def test_shards_have_the_place_of_their_batch_after_a_loop_that_was_left_early(state, left):
+    """Whether that was a loop over shards or over batches; after a state was loaded, too."""
+    for loop_over in (lambda loader: split(loader, 2), iter):
+        batches, plain = (digits(70, 32, rng=3) for _ in range(2))
+        if state is not None:
+            batches.load_state_dict(state)
+        epoch, first = batches.epoch, batches.batch
+        begun = loop_over(batches)
+        for i in range(min(left, 3 - first)):
+            given = next(begun)
+            assert batches.batch == first + i + 1
+            assert loop_over is iter or given.place == (epoch, batches.batch)
+        for later in (1, 2):
+            plain.load_state_dict({"seed": batches.seed, "epoch": epoch + later, "batch": 0})
+            for i, (part, (images, labels)) in enumerate(zip(split(batches, 4), plain, strict=True), 1):
+                assert (part.place, part.images) == ((epoch + later, i), len(labels))
+                assert_array_equal(np.concatenate([x for x, _ in part.batches]), images)
 
 
 @pytest.mark.parametrize(("n", "last"), [(67, 3), (64, None), (3, 3)])

@@ -354,8 +354,12 @@ def moments(array):
     return array.mean(), array.std(), np.linalg.norm(array)
 
 
-def test_statistics_are_those_of_outputs_and_gradients():
+@pytest.mark.parametrize("evaluated", [[], [0], [1, 2], [0, 1, 2], [0, 1, 2, 3]])
+def test_statistics_are_those_of_outputs_and_gradients(evaluated):
+    """In training and in evaluation mode, of the net and of each layer."""
     net, x = small_net(), np.random.default_rng(1).standard_normal((5, 3))
+    for i in evaluated:
+        [*net.layers, net][i].training = False
     outputs = []
     for layer in net.layers:
         layer.hook(lambda module, out: outputs.append(out))

@@ -100,6 +100,24 @@ def test_stages_are_those_of_table_1():
     assert (pool.kernel, pool.stride, pool.padding) == ((3, 3), (2, 2), (1, 1))  # windows overlap
 
 
+class Stage(nn.Sequential):
+    """A stage of one's own, which only has another name."""
+
+
+@pytest.mark.parametrize("make", [cifar_plain, cifar_resnet, cifar_preact_resnet])
+@pytest.mark.parametrize("own", [[0], [1], [2], [0, 2], [0, 1, 2]])
+def test_a_stage_may_be_of_a_derived_class(make, own):
+    """It stays where it is, and the net computes the same; a layer norm is no stage, whatever its name."""
+    net, x = make(8, width=4).eval(), images(2, 8, 8, 3)
+    expected = net(x).data
+    net.layer_norm = nn.LayerNorm(4)
+    for i in own:
+        setattr(net, f"layer{i + 1}", Stage(*net.stages[i]))
+    assert net.stages == [net.layer1, net.layer2, net.layer3]
+    assert [type(stage) is Stage for stage in net.stages] == [i in own for i in range(3)]
+    assert_array_equal(net(x).data, expected, strict=True)
+
+
 def test_paths_are_torchvisions():
     assert [name for name, _ in tiny(shortcut="B").named_modules()] == [
         *("", "conv1", "bn1", "relu", "maxpool", "layer1", "layer1.0"),

@@ -542,7 +542,15 @@ def test_the_same_bytes_of_another_dtype_or_shape_are_refused(path, kinds):
 def test_files_without_a_checksum_are_loaded(path):
     """Those of other programs, and those of earlier versions."""
     arrays = {"a.w": np.arange(3.0)}
-    for notes in (None, {"format": "pt"}, {"sha256": "0" * 64}):
+    theirs = {
+        "format": "pt",
+        "author": "somebody",
+        "sha256": "0" * 64,
+        "Minigrad": "1",
+        "minigrad.version": "2",
+        "": "",
+    }
+    for notes in (None, {}, theirs, *({name: text} for name, text in theirs.items())):
         safetensors.numpy.save_file(arrays, path, metadata=notes)
         assert_same(load(path), arrays)
     safetensors.numpy.save_file(arrays, path, metadata={"minigrad": '{"a": {"w": {"$array": "a.w"}}}'})

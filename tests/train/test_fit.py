@@ -150,6 +150,39 @@ def test_epochs_are_iterations_by_the_length_of_the_loader():
     assert_same(job.state(), Fitted().fit(12).state())
 
 
+def walked(batches):
+    """Go through an epoch."""
+    assert len([*batches]) == 3
+
+
+def left(batches):
+    """Leave an epoch after its first batch."""
+    next(iter(batches))
+
+
+def trained(batches):
+    """Train another net, to the middle of an epoch."""
+    fitted = Fitted()
+    train.fit(fitted.net, batches, optimizer=fitted.optimizer, iterations=4, loss=mg.mse_loss)
+
+
+@pytest.mark.parametrize("earlier", [[], [walked], [left], [trained], [walked, left, trained, left]])
+@pytest.mark.parametrize("shards", [None, 2])
+def test_a_run_counts_its_own_epochs_and_iterations(earlier, shards, tmp_path):
+    """Whatever its loader was used for before; a resumed run goes on counting."""
+    for every in (1, 2, 3):
+        batches = DataLoader(Line(), 4, rng=3)
+        for use in earlier:
+            use(batches)
+        fitted, path = Fitted(), tmp_path / f"run{every}"
+        for iterations in (4, 7):
+            given = {"optimizer": fitted.optimizer, "loss": mg.mse_loss, "shards": shards, "evaluate_every": every}
+            saved = train.Checkpoint(path, resume=True)
+            history = train.fit(fitted.net, batches, iterations=iterations, checkpoint=saved, **given)
+        counted = [(record["epoch"], record["iteration"]) for record in history]
+        assert counted == [(-(-i // 3), i) for i in range(1, 8) if i % every == 0 or i in (4, 7)]
+
+
 def test_schedules_of_an_error_ask_for_it():
     for kind, message in ((WarmupUntil, "'batch_error'"), (lambda s: s, "'val_error'")):
         job = Fitted()

@@ -199,19 +199,30 @@ def test_the_live_figure_is_drawn_with_each_record(tmp_path, figures):
     assert np.isfinite(figures[-1].axes[0].lines[0].get_ydata()).all()
 
 
-def test_the_command_draws_logs_into_one_figure(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "nets",
+    [
+        ("plain-20", "resnet-20"),
+        ("plain.seed0", "plain.seed1"),
+        ("lr=0.1.jsonl", "lr=0.01.jsonl"),
+        ("a.b.jsonl.c", "a.b.jsonl.d"),
+        (".a", ".b"),
+    ],
+)
+def test_the_command_draws_logs_into_one_figure(tmp_path, monkeypatch, capsys, nets):
+    """Of a name only the ending is left out: there may be dots in it."""
     from matplotlib.figure import Figure
 
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (figures.append(self), path.write_bytes(b"")))
-    for name, error in (("plain-20", 0.5), ("resnet-20", 0.25)):
+    for name, error in zip(nets, (0.5, 0.25), strict=True):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record(i, test=error / i)) + "\n" for i in (1, 2)))
-    main([str(tmp_path / "plain-20.jsonl"), str(tmp_path / "resnet-20.jsonl"), "--out", str(tmp_path / "both.png")])
+    main([*(str(tmp_path / f"{name}.jsonl") for name in nets), "--out", str(tmp_path / "both.png")])
     assert capsys.readouterr().out == f"{tmp_path / 'both.png'}\n"
     (figure,) = figures
     lines = {line.get_label(): line for line in figure.axes[1].lines}
-    assert set(lines) == {f"{net} {kind}" for net in ("plain-20", "resnet-20") for kind in ("batch", "test")}
-    assert_array_equal(lines["plain-20 test"].get_xydata(), [[10, 50], [20, 25]])
+    assert set(lines) == {f"{net} {kind}" for net in nets for kind in ("batch", "test")}
+    assert_array_equal(lines[f"{nets[0]} test"].get_xydata(), [[10, 50], [20, 25]])
 
 
 # Figures of a program ------------------------------------------------------------------------
