@@ -9,6 +9,7 @@ Next: :mod:`minigrad.nn.layers`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableSequence, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self, TypeVar
@@ -312,7 +313,7 @@ class Module:
         >>> Module().renamed("head.layers.0.w")  # through a Sequential, whose list had a name in the path
         'head.0.weight'
         """
-        above, dot, own = path.replace("layers.", "").rpartition(".")
+        above, dot, own = re.sub(r"(?<![^.])layers\.", "", path).rpartition(".")
         return above + dot + {"w": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}.get(own, own)
 
     def _attributes(self) -> Iterator[tuple[str, Any]]:

@@ -169,6 +169,21 @@ def test_paths_of_earlier_versions_are_understood_in_any_case(kind, strict):
             np.testing.assert_array_equal(array, before[path] + (path not in lacks), strict=True)
 
 
+@pytest.mark.parametrize(
+    ("earlier", "today"),
+    [
+        ("layers.0.w", "0.weight"),
+        ("head.layers.0.layers.1.gamma", "head.0.1.weight"),
+        ("sublayers.0.w", "sublayers.0.weight"),
+        ("net.layers.sublayers.0.b", "net.sublayers.0.bias"),
+        ("layers_2.beta", "layers_2.bias"),
+        ("layers.layers.0.w", "0.weight"),
+    ],
+)
+def test_only_whole_parts_of_a_path_are_renamed(earlier, today):
+    assert nn.Module().renamed(earlier) == today
+
+
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_shape_that_does_not_fit_is_refused_in_any_case(strict):
     net, before = two(), two().state_dict()
