@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableSequence, Sequence, Set
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -118,9 +119,9 @@ class Module:
         >>> seen
         [(1,)]
         """
-        hooks = vars(self).setdefault("_hooks", [])
-        hooks.append(f)
-        return lambda: hooks.remove(f) if f in hooks else None
+        hooks, own = vars(self).setdefault("_hooks", []), partial(f)  # equal to no other, also if `f` is hooked twice
+        hooks.append(own)
+        return lambda: hooks.remove(own) if own in hooks else None
 
     # What it holds ---------------------------------------------------------------------------
 
