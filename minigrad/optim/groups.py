@@ -93,7 +93,8 @@ class Groups:
         What a class adds to its attributes is saved as well. Before a parameter's first step its slots are None.
         """
         every = [self.state.get(p, {}) for p in self.parameters()]
-        state: dict[str, object] = {"lr": self.lr, "groups": [self.settings(group) for group in self.groups]}
+        groups = [copy.deepcopy(self.settings(group)) for group in self.groups]
+        state: dict[str, object] = {"lr": self.lr, "groups": groups}
         for name in self._per_parameter():
             values = [slots.get(name) for slots in every]
             state[name] = [to_host(v).copy() if is_array(v) else v for v in values]
@@ -144,7 +145,7 @@ class Groups:
         state = self.at_present(state)
         self._lr = float(state["lr"])
         for mine, group in zip(self.groups, state["groups"], strict=True):
-            mine.update(self.settings(group))
+            mine.update(copy.deepcopy(self.settings(group)))
         self.state = {}
         for i, p in enumerate(self.parameters()):
             given = {name: state[name][i] for name in self._per_parameter() if state[name][i] is not None}

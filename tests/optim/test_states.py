@@ -23,11 +23,11 @@ from minigrad.optim import (
 
 
 class Fading(Optimizer):
-    """A rule of a user, by the number of the step, with two slots."""
+    """A rule of a user, by the number of the step, with two slots, and a setting of lists and a dict."""
 
-    def update(self, w, g, last, largest, *, t, lr):
+    def update(self, w, g, last, largest, *, t, lr, scales):
         np.maximum(abs(g), largest, out=largest)
-        w -= lr * (g + last) / t**0.5
+        w -= lr * (g + last) / (t**0.5 * scales[1][0]["all"])
         last[...] = g
 
 
@@ -64,7 +64,7 @@ RULES = {
     "nesterov": (SGD, {"lr": 0.1, "nesterov": True}),
     "Adam": (Adam, {"lr": 0.1, "betas": (0.8, 0.999), "weight_decay": 0.01}),
     "AdamW": (AdamW, {"lr": 0.1, "weight_decay": 0.1}),
-    "Fading": (Fading, {"lr": 0.1}),
+    "Fading": (Fading, {"lr": 0.1, "scales": [2.0, [{"all": 1.0}]]}),
 }
 SCHEDULES = {
     "steps": (MultiStepLR, ([3, 5],)),
