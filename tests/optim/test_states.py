@@ -343,8 +343,8 @@ def test_settings_of_zero_are_no_defaults(zero):
             mine.step()
         return w.data - start
 
-    for kind in (SGD, Adam, AdamW, Fading):
-        assert_array_equal(after(kind, lr=zero), [0.0, 0.0])
+    for kind, settings in RULES.values():
+        assert_array_equal(after(kind, **settings | {"lr": zero}), [0.0, 0.0])
     assert_allclose(after(SGD, lr=1.0, momentum=zero, weight_decay=zero), -2 * g, rtol=1e-12)
     assert_allclose(after(Adam, lr=1.0, betas=(zero, zero), eps=zero), [-2.0, -2.0], rtol=1e-12)
     assert_allclose(after(Adam, lr=1.0, betas=(0.5, zero), eps=zero, weight_decay=zero), [-2.0, -2.0], rtol=1e-12)
