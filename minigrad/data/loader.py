@@ -116,6 +116,10 @@ class DataLoader:
         text = as_written(self, rng=self.seed if self.shuffle else None)
         return f"{text}  # {len(self)} batch{'es' * (len(self) != 1)}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copy and pickle take along: all but a loop that is under way."""
+        return {**vars(self), "_running": None}
+
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         return -(-len(self.dataset) // self.batch_size)

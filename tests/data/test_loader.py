@@ -1,8 +1,10 @@
 """The loader: order and draws depend on the seed and the position alone, and no thread outlives its loop."""
 
+import copy
 import gc
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -41,7 +43,7 @@ def started():
 class Numbers:
     """A data set in which image i is the number i, and which can be told to do something before it gives a batch."""
 
-    def __init__(self, n, before=lambda index: None):
+    def __init__(self, n, before=np.asarray):
         self.n, self.before = n, before
 
     def __len__(self):
@@ -481,6 +483,26 @@ def test_of_two_loops_at_once_the_older_one_is_refused(prefetch):
     assert seen == [walk(whole)]  # the younger one is a whole epoch, the next
     with pytest.raises(RuntimeError, match="make two loaders"):
         list(zip(loader, loader, strict=True))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("received", [0, 1, 4, 5])
+@pytest.mark.parametrize("prefetch", PREFETCH)
+def test_a_loader_can_be_copied_at_any_time(prefetch, received, duplicate):
+    """Before, in and after an epoch: the copy has the position, and neither of the two ends the loop of the other."""
+
+    def new():
+        return DataLoader(Numbers(10), 2, rng=3, transform=draw, prefetch=prefetch)
+
+    loader, whole = new(), new()
+    expected = [walk(whole), walk(whole)]
+    batches = iter(loader)
+    got = [next(batches)[0].tolist() for _ in range(received)]
+    got += walk(batches) if received == 5 else []
+    twin = duplicate(loader)
+    assert twin.state_dict() == loader.state_dict()
+    assert walk(twin) == expected[received > 0]
+    assert [*got, *walk(batches)] == expected[0]
 
 
 def test_two_loaders_may_share_a_data_set():
