@@ -118,11 +118,11 @@ def test_every_bit_of_a_large_seed_counts():
 # Subsets -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.uint64])
-def test_a_subset_may_be_empty_and_its_indices_of_any_integer_type(dtype):
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.uint64, list, tuple])
+def test_a_subset_may_be_empty_and_its_indices_of_any_integer_type(kind):
     digits = Digits()
     for n in (0, 1, 2):
-        subset = Subset(digits, np.array([7, 3], dtype)[:n])
+        subset = Subset(digits, kind([7, 3][:n]) if kind in (list, tuple) else np.array([7, 3], kind)[:n])
         images, labels = subset[:]
         assert len(subset) == n
         assert_array_equal(images, digits.images[[7, 3][:n]], strict=True)

@@ -36,7 +36,7 @@ def test_a_subset_works_with_loader_and_normalize():
     assert abs(np.concatenate([images, rest]).mean(0)).max() < 1e-6
 
 
-@pytest.mark.parametrize("indices", [[0.5], [True, False], [[1]], 3, []])
+@pytest.mark.parametrize("indices", [[0.5], [True, False], [[1]], 3, np.zeros(0), [[]]])
 def test_wrong_types_of_indices_are_refused(indices):
     with pytest.raises(TypeError, match="Subset: expected one axis of integers"):
         Subset(Digits(), indices)
