@@ -225,6 +225,32 @@ def test_the_command_draws_logs_into_one_figure(tmp_path, monkeypatch, capsys, n
     assert_array_equal(lines[f"{nets[0]} test"].get_xydata(), [[10, 50], [20, 25]])
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["plain", "a/resnet.20", "b/resnet.32"], ["plain", "resnet.20", "resnet.32"]),
+        (["a/log", "b/log"], ["a/log", "b/log"]),
+        (["a/log", "net", "b/log", "c/log"], ["a/log", "net", "b/log", "c/log"]),
+        (["x/a/log", "y/a/log", "y/b/log"], ["x/a/log", "y/a/log", "b/log"]),
+        (["log", "a/log", "a/b/log"], ["log", "a/log", "b/log"]),
+        (["c/x/a/log", "d/x/a/log", "x/a/log"], ["c/x/a/log", "d/x/a/log", "x/a/log"]),
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_runs_whose_logs_have_one_name_are_told_apart_by_their_folders(tmp_path, monkeypatch, paths, names, absolute):
+    drawn = {}
+    monkeypatch.setattr("minigrad.train.report.curves", lambda runs, out: drawn.update(runs))
+    monkeypatch.chdir(tmp_path)
+    for i, path in enumerate(paths):
+        file = tmp_path / f"{path}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(record(i + 1)) + "\n")
+    main([str(tmp_path / f"{path}.jsonl") if absolute else f"{path}.jsonl" for path in paths])
+    assert list(drawn.values()) == [[record(i + 1)] for i in range(len(paths))]
+    if not absolute:
+        assert list(drawn) == names
+
+
 # Figures of a program ------------------------------------------------------------------------
 
 
