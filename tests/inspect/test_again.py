@@ -56,6 +56,71 @@ def test_a_subclass_is_counted_as_its_class(layer):
     assert summary(layer, (5, 7, 4)).rows[0].kind == "Mine"
 
 
+class Scaled(nn.Embedding):
+    """A class derived from Embedding."""
+
+    def forward(self, indices):
+        return super().forward(indices) * 2.0
+
+
+class Own(Scaled):
+    """A class derived from one that is."""
+
+
+@pytest.mark.parametrize("first", [nn.Embedding, Scaled, Own, nn.Linear, None])
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_model_gets_integers_if_its_first_parameters_are_those_of_an_embedding(first, before, depth):
+    """Of a derived class, too, behind layers without parameters, and within other modules."""
+    seen = []
+    layers = [Gives(lambda x: seen.append(x.dtype) or x), nn.Identity(), nn.Sequential(nn.Dropout(0.5, rng=0))]
+    layers = [*layers[:before], *([] if first is None else [first(5, 3, rng=0)]), Gives(lambda x: x)]
+    net = nn.Sequential(*layers)
+    for _ in range(depth):
+        net = nn.Sequential(nn.Identity(), net)
+    net.unused = nn.Embedding(4, 2, rng=0) if first is nn.Linear else nn.Identity()
+    rows = {row.kind: row.shape for row in summary(net, (5,)).rows}
+    assert seen == [np.int64 if first not in (nn.Linear, None) else np.float32] * (before > 0)
+    assert first is None or rows[first.__name__] == ((3,) if first is nn.Linear else (5, 3))
+
+
+class Holds(nn.Module):
+    """Holds its layers in a list, a tuple, a dict, or some of these in one another, and maybe a parameter."""
+
+    def __init__(self, parts, layers, own):
+        self.parts, self._layers = parts, layers  # not found a second time: a module is yielded once
+        if own:
+            self.gain = nn.Parameter(np.ones(2, np.float32))
+
+    def forward(self, x):
+        for layer in self._layers:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("hold", "paths"),
+    [
+        (lambda a, b, c: [a, b, c], "0 1 2"),
+        (lambda a, b, c: (a, b, c), "0 1 2"),
+        (lambda a, b, c: {"a": a, "b": b, "c": c}, "a b c"),
+        (lambda a, b, c: [[a], {"b": [(b,)]}, c], "0.0 1.b.0.0 2"),
+        (lambda a, b, c: {"a": a, "rest": [nn.Sequential(b), c]}, "a rest.0.0 rest.1"),
+    ],
+)
+def test_a_module_with_layers_in_lists_is_seen_only_if_it_has_parameters_of_its_own(hold, paths, own):
+    layers = [nn.Linear(2, 2, rng=0), nn.ReLU(), nn.Linear(2, 2, rng=1)]
+    net = nn.Sequential(Holds(hold(*layers), layers, own))
+    expected = [*(f"0.parts.{path}" for path in paths.split()), *(["0"] if own else [])]
+    found = summary(net, (2,))
+    assert [row.name for row in found.rows] == expected
+    assert [row.parameters for row in found.rows] == [6, 0, 6, 2][: len(expected)]
+    with statistics(net) as responses:
+        net(mg.Tensor([[1.0, 2.0]]))
+    assert [response.name for response in responses] == expected
+
+
 @pytest.mark.parametrize("frozen", list(itertools.product([True, False], repeat=4)))
 def test_frozen_parameters_are_counted_like_others(frozen):
     net = nn.Sequential(nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 5, rng=0))
