@@ -18,8 +18,11 @@ from numpy.testing import assert_allclose
 
 import minigrad as mg
 from minigrad import train
+from minigrad.device import namespace
 from minigrad.inspect import summary
 from models import cifar_plain, cifar_resnet, residual_net
+from models.predict import predict
+from models.pretrained import load_torch, to_torch
 from models.resnet import Bottleneck
 from tests.records import every_sample
 
@@ -208,6 +211,51 @@ class OnDevice:
         net = cifar_resnet(8)
         assert summary(self.to(copy.deepcopy(net)), (8, 8, 3)).rows == summary(net, (8, 8, 3)).rows
 
+    @pytest.mark.parametrize("max_norm", [0.5, 1e9])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_gradients_are_clipped(self, dtype: str, max_norm: float) -> None:
+        """Of several parameters, one of them without a gradient."""
+        g, norms, clipped = batch(2, dtype)[0], [], []
+        for away in (False, True):
+            leaves = [mg.Tensor(x, requires_grad=True) for x in (g[0], g[1, 0], g[1, 1])]
+            leaves = [self.to(x) for x in leaves] if away else leaves
+            for x in leaves[:2]:
+                (x * x).sum().backward()
+            norms.append(mg.optim.clip_grad_norm(leaves, max_norm))
+            clipped.append([x.grad for x in leaves])
+        assert norms[1] == pytest.approx(norms[0], rel=1e-6)
+        assert clipped[1].pop() is clipped[0].pop() is None
+        assert self.is_away(*clipped[1])
+        for there, here in zip(clipped[1], clipped[0], strict=True):
+            assert_allclose(there.numpy(), here.numpy(), rtol=1e-6, strict=True)
+
+    @pytest.mark.parametrize("loaded", ["here", "away"])
+    @pytest.mark.parametrize("saved", ["here", "away"])
+    def test_pytorchs_states_of_nets_on_the_device(self, saved: str, loaded: str) -> None:
+        """What is saved are arrays of the host; a net that loads them stays where it is."""
+
+        def make(seed: int) -> mg.nn.Module:
+            conv, norm = mg.nn.Conv2d(2, 4, 3, groups=2, rng=seed), mg.nn.BatchNorm2d(4)
+            norm.running_mean.data += seed + 1.0
+            up, last = mg.nn.ConvTranspose2d(4, 2, 2, rng=seed), mg.nn.Linear(18, 3, rng=seed)
+            return mg.nn.Sequential(conv, norm, up, mg.nn.GroupNorm(1, 2), mg.nn.Flatten(), last, mg.nn.LayerNorm(3))
+
+        first, second = make(0), make(1)
+        expected, own = to_torch(first), first.state_dict()
+        first, second = (
+            (self.to(first) if saved == "away" else first),
+            (self.to(second) if loaded == "away" else second),
+        )
+        state = to_torch(first)
+        assert state.keys() == expected.keys()
+        for name, array in state.items():
+            assert type(array) is np.ndarray
+            np.testing.assert_array_equal(array, expected[name], strict=True)
+        load_torch(second, state)
+        assert loaded == "here" or self.is_away(*second.parameters(), *(mg.Tensor(b.data) for b in second.buffers()))
+        for name, array in second.state_dict().items():
+            np.testing.assert_array_equal(array, own[name], strict=True)
+
     def test_batch_norm_is_folded(self) -> None:
         images = mg.Tensor(batch()[0])
         net = cifar_plain(8, dtype=np.float64).eval()
@@ -289,6 +337,31 @@ class OnDevice:
             mg.gradcheck(lambda x: x, [away])
 
 
+#: A number for each image, or their mean, of each kind: on the device or on the host.
+METRICS = {
+    "Tensor": lambda out, y: abs(out - y),
+    "mean": lambda out, y: ((out - y) ** 2).mean(),
+    "array": lambda out, y: abs(out.data - y),
+    "array of one number": lambda out, y: abs(out.data - y).sum() / len(y),
+    "host": lambda out, y: abs(out.numpy() - mg.Tensor(y).numpy()),
+    "float": lambda out, y: out.sum().item(),
+}
+
+
+class Arrays:
+    """A data set of arrays that may be on a device."""
+
+    def __init__(self, images: Any, labels: Any) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> Any:
+        images, labels = (a[namespace(a).asarray(index)] for a in (self.images, self.labels))
+        return images, labels
+
+
 class FittedOnDevice(OnDevice):
     """The suite, and the training loop: it moves batches by the name of the device that the parameters are on."""
 
@@ -324,3 +397,49 @@ class FittedOnDevice(OnDevice):
             for name in {"loss", "batch_error", "test_loss", "test_error"} & here.keys():
                 assert away[name] == pytest.approx(here[name], rel=1e-4)
         close(nets[1].state_dict(), nets[0].state_dict(), 1e-4)
+
+    @pytest.mark.parametrize("nets", [1, 2])
+    def test_predictions_are_averaged(self, nets: int) -> None:
+        """Over views of several sizes, and over nets, of which the last is on the host."""
+        views = [batch()[0][:, :size] for size in (8, 5)]
+        here = [cifar_resnet(8, rng=seed, dtype=np.float64) for seed in range(nets)]
+        away = [self.to(copy.deepcopy(net)) for net in here[: max(1, nets - 1)]] + here[max(1, nets - 1) :]
+        found = predict(away, views)
+        assert type(found) is np.ndarray
+        assert_allclose(found, predict(here, views), rtol=0, atol=1e-8, strict=True)
+
+    @pytest.mark.parametrize("metric", METRICS)
+    @pytest.mark.parametrize("shards", [None, 2])
+    def test_losses_and_metrics_of_floats(self, metric: str, shards: int | None) -> None:
+        """Targets of floats are moved, in training and in evaluation; a metric returns a number or any array."""
+        x, y = batch(6, "float32")[0][:, 0, 0], batch(6, "float32")[0][:, 1, 1, :1]
+        settings = {"loss": mg.mse_loss, "metrics": {"mine": METRICS[metric]}}
+        records = []
+        for away in (False, True):
+            net = mg.nn.Linear(3, 1, rng=0)
+            net = self.to(net) if away else net
+            batches, test = (mg.data.DataLoader(mg.data.TensorDataset(x, y), 4, prefetch=0) for _ in range(2))
+            sgd = mg.optim.SGD(net.parameters(), 0.01)
+            given = {"optimizer": sgd, "iterations": 3, "evaluate_on": {"test": test}, "shards": shards, **settings}
+            record = train.fit(net, batches, **given)[-1]
+            measured = train.evaluate(net, test, **settings)
+            names = ("loss", "batch_mine", "test_loss", "test_mine")
+            records.append([*measured, *(record[name] for name in names)])
+        assert_allclose(records[1], records[0], rtol=1e-5)
+
+    @pytest.mark.parametrize("images", ["here", "away"])
+    @pytest.mark.parametrize("labels", ["here", "away"])
+    def test_images_and_labels_may_be_given_on_the_device(self, images: str, labels: str) -> None:
+        x, y = batch(6, "float32")
+        x = x.reshape(6, -1)
+
+        def fitted(net: Any, x: Any, y: Any) -> list[float]:
+            batches, test = (mg.data.DataLoader(Arrays(x, y), 4, prefetch=0) for _ in range(2))
+            sgd = mg.optim.SGD(net.parameters(), 0.001)
+            record = train.fit(net, batches, optimizer=sgd, iterations=3, evaluate_on={"test": test})[-1]
+            return [record[name] for name in ("loss", "batch_error", "test_loss", "test_error")]
+
+        expected = fitted(mg.nn.Linear(192, 10, rng=0), x, y)
+        net = self.to(mg.nn.Linear(192, 10, rng=0))
+        given = [self.xp.asarray(a) if place == "away" else a for a, place in ((x, images), (y, labels))]
+        assert_allclose(fitted(net, *given), expected, rtol=1e-4)
