@@ -1,5 +1,7 @@
 """States and folded layers: what is copied, and what stays."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -230,3 +232,43 @@ def test_numbers_of_another_kind_that_fit_are_loaded(dtype):
         np.testing.assert_array_equal(array, np.ones(array.shape, np.float32), strict=True)
     net.load_state_dict(net.state_dict() | {"1.weight": mg.Tensor([2.0, 3.0]), "1.bias": [4, 5]})
     np.testing.assert_array_equal([net[1].weight.data, net[1].bias.data], [[2, 3], [4, 5]])
+
+
+NAMES = {"w": "weight", "b": "bias", "weight": "weight", "bias": "bias"}
+
+
+class Named(nn.Module):
+    """Parameters of these names: of earlier versions, of today, or of both."""
+
+    def __init__(self, names):
+        for i, name in enumerate(names):
+            setattr(self, name, nn.Parameter([1.0 + i]))
+
+
+@pytest.mark.parametrize("within", ["", "part."])
+@pytest.mark.parametrize("held", [names for n in range(1, 5) for names in itertools.combinations(NAMES, n)])
+def test_a_path_of_an_earlier_version_is_understood_where_it_is_no_path_of_the_model(held, within):
+    """Only where the model lacks this path and has the present one, and the state does not have both."""
+    for given in (names for n in range(5) for names in itertools.combinations(NAMES, n)):
+        net = Named(held)
+        expected = {name: value.item() for name, value in net.state_dict().items()}
+        loaded, unexpected = {}, []
+        for i, name in enumerate(given):
+            new = NAMES[name]
+            path = name if name in held or new not in held or new in given else new
+            if path in held:
+                loaded[path] = 10.0 + i
+            else:
+                unexpected.append(within + name)
+        if within:
+            net = nn.Sequential(net)
+            net.part, net.layers = net.layers[0], []
+        state = {within + name: np.array([10.0 + i]) for i, name in enumerate(given)}
+        if not loaded:
+            with pytest.raises(ValueError, match="^load_state_dict: the state does not fit this model"):
+                net.load_state_dict(state, strict=False)
+            continue
+        missing = [within + name for name in held if name not in loaded]
+        assert net.load_state_dict(state, strict=False) == (missing, unexpected)
+        found = {name.removeprefix(within): value.item() for name, value in net.state_dict().items()}
+        assert found == expected | loaded

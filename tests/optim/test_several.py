@@ -1,6 +1,7 @@
 """Beyond the first: groups behind the first, gaps among gradients, a state over a state, warm-ups in warm-ups."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -129,6 +130,54 @@ def test_a_warm_up_scales_the_first_rate_whatever_it_is_followed_by(inner, outer
         for s in (schedule, alone):
             s.observe(batch_error=0.0)
             s.step()
+
+
+class Then(Schedule):
+    """One schedule up to an iteration, and then another: under any names, and in any order."""
+
+    def __init__(self, before, after, at):
+        self.after, self.at, self.before = after, at, before
+        super().__init__(before.optimizer)
+
+    def factor(self, iteration):
+        return (self.before if iteration < self.at else self.after).factor(iteration)
+
+    def observe(self, **figures):
+        for schedule in (self.before, self.after):
+            schedule.observe(**figures)
+        self.apply()
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("after", FOLLOWED)
+@pytest.mark.parametrize("before", FOLLOWED)
+def test_a_schedule_of_several_is_saved_with_their_states(before, after, within):
+    """Whatever their names are. A file holds the state, which refers to no optimizer; what is wrong in one is named."""
+
+    def make():
+        sgd = SGD([Parameter([1.0])], 0.4)
+        schedule = Then(FOLLOWED[before](sgd), FOLLOWED[after](sgd), 3)
+        return Then(schedule, CosineLR(sgd, 8), 6) if within else schedule
+
+    def go(schedule, steps):
+        rates = []
+        for i in range(steps):
+            schedule.observe(batch_error=0.0)
+            schedule.observe(iteration=i, test_error=1.0 + i)
+            schedule.step()
+            rates.append(schedule.optimizer.lr)
+        return rates
+
+    first, second = make(), make()
+    go(first, 2)
+    state = json.loads(json.dumps(first.state_dict()))
+    second.load_state_dict(state)
+    assert second.optimizer.lr == first.optimizer.lr
+    assert go(second, 6) == go(first, 6)
+    bad = state["before"]["before"] if within else state["before"]
+    bad["iteration"] = -1
+    with pytest.raises(ValueError, match="iteration"):
+        second.load_state_dict(state)
 
 
 class Listens(Schedule):
