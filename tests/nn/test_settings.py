@@ -1,5 +1,7 @@
 """Every setting of layers and initialisation, changed once; the numbers are worked out by hand."""
 
+import copy
+import itertools
 import math
 
 import numpy as np
@@ -441,3 +443,50 @@ def test_a_generator_is_used_itself(draw):
     np.testing.assert_array_equal([draw(same), draw(same)], [first, second])
     assert not np.array_equal(draw(other), first)
     assert rng.random() == same.random()
+
+
+PAIRS = {
+    "Conv2d": lambda second: nn.Conv2d(2 if second else 4, 2, (2, 3), rng=0, **(
+        {"stride": (1, 2), "padding": (2, 1), "dilation": (2, 1), "groups": 1} if second else {"stride": 2, "groups": 2}
+    )),
+    "ConvTranspose2d": lambda second: nn.ConvTranspose2d(2, 4, (2, 3), rng=0, **(
+        {"stride": (3, 2), "padding": (1, 0), "output_padding": (2, 1)} if second else {}
+    )),
+    "MaxPool2d": lambda second: nn.MaxPool2d((3, 2), stride=(1, 2), padding=(2, 1)) if second else nn.MaxPool2d(2),
+    "AvgPool2d": lambda second: nn.AvgPool2d((3, 2), stride=(1, 2), padding=(2, 1)) if second else nn.AvgPool2d(2),
+    "Dropout": lambda second: nn.Dropout(0.25 if second else 0.5, rng=0),
+    "BatchNorm2d": lambda second: nn.BatchNorm2d(2, momentum=0.5, eps=0.25) if second else nn.BatchNorm2d(2),
+    "LayerNorm": lambda second: nn.LayerNorm(2, eps=0.25) if second else nn.LayerNorm(2),
+    "GroupNorm": lambda second: nn.GroupNorm(2, 2, eps=0.25) if second else nn.GroupNorm(1, 2),
+    "LeakyReLU": lambda second: nn.LeakyReLU(0.25 if second else 0.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("kind", PAIRS)
+def test_a_setting_may_be_changed_later(kind, used):
+    """Before or after the first call, in training and in evaluation, a layer does what its attributes say."""
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 6, 8, 2), "float32"))
+    layer, other = PAIRS[kind](False), PAIRS[kind](True)
+    if used:
+        layer(mg.Tensor(np.ones((2, 6, 8, 4), "float32")) if kind == "Conv2d" else x)
+    for name, value in vars(other).items():
+        if not name.startswith("_"):
+            setattr(layer, name, copy.deepcopy(value))
+    for training in (True, False):
+        results = [each.train(training)(x).data for each in (layer, other)]
+        np.testing.assert_array_equal(*results, strict=True)
+    for a, b in zip(layer.state_dict().values(), other.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d, nn.AvgPool2d])
+@pytest.mark.parametrize("kernel", list(itertools.product([1, 2, 3], repeat=2)))
+def test_a_padding_must_be_smaller_than_the_kernel_along_each_axis(kernel, pool):
+    """Otherwise a window would cover no pixel."""
+    for padding in itertools.product(range(4), repeat=2):
+        if padding[0] < kernel[0] and padding[1] < kernel[1]:
+            assert np.isfinite(pool(kernel, padding=padding)(SQUARE).data).all()
+            continue
+        with pytest.raises(ValueError, match=rf"^{pool.__name__}: expected a padding smaller than the kernel"):
+            pool(kernel, padding=padding)
