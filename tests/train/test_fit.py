@@ -1,5 +1,6 @@
 """The training loop beyond classification by SGD: losses, metrics, early stopping, and optimizers of all kinds."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -229,11 +230,48 @@ def test_a_run_ends_where_its_rule_says_so_and_a_resumed_one_too(tmp_path, every
     assert_same(longer.state(), Fitted().fit(evaluate_every=every).state())
 
 
+@pytest.mark.parametrize("kind", [bool, np.bool_, int, np.int64, np.array, mg.Tensor])
+def test_a_rule_may_answer_by_any_kind_of_truth(kind):
+    """NumPy's comparisons and means give NumPy's booleans."""
+    history = Fitted().fit(epochs=4, iterations=None, on_record=lambda history: kind(len(history) == 2)).history
+    assert len(history) == 2
+
+
 def test_a_rule_sees_all_records_also_those_of_earlier_sessions(tmp_path):
     seen = []
     for iterations in (6, 12):
         Fitted().fit(iterations, tmp_path / "run", resume=True, on_record=lambda h: seen.append(len(h)))
     assert seen == [1, 2, 2, 3, 4]  # the second session stands at a record, and asks again
+
+
+@pytest.mark.parametrize("config", [None, {}, {"depth": 3}])
+@pytest.mark.parametrize(("first", "second"), [(2, None), (None, 2), (1, 2)])
+def test_what_is_given_to_several_runs_is_changed_by_none(tmp_path, config, first, second):
+    """One Checkpoint, and one dict of sets and of metrics: a run with other shards is another run."""
+    checkpoint = train.Checkpoint(tmp_path / "run", resume=True, config=config)
+    given = {"metrics": {"mae": distance}, "evaluate_on": {"val": DataLoader(Line(), 3)}}
+    before = [dict(given["metrics"]), dict(given["evaluate_on"]), dict(checkpoint.config)]
+    for iterations in (1, 2):
+        Fitted().fit(iterations, shards=first, checkpoint=checkpoint, **given)
+        with pytest.raises(ValueError, match=f"is of another run: shards was {first}, is {second}; give"):
+            Fitted().fit(3, shards=second, checkpoint=checkpoint, **given)
+        assert [given["metrics"], given["evaluate_on"], checkpoint.config] == before
+
+
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("sessions", [[], [1], [3], [2, 5]])
+def test_a_fault_in_a_resumed_run_is_told_by_the_iteration_of_the_whole_run(tmp_path, sessions, after):
+    """A NaN is; where a signal stopped it, the tests of resuming look at."""
+    for iterations in sessions:
+        Fitted().fit(iterations, tmp_path / "run", resume=True)
+    job, count = Fitted(), itertools.count()
+
+    def loss(output, y):
+        return mg.mse_loss(output, y) * (np.nan if job.net.training and next(count) == after else 1.0)
+
+    at = sum(sessions[-1:]) + after
+    with pytest.raises(FloatingPointError, match=f"^fit: the loss became nan in iteration {at} at learning rate 0.1:"):
+        job.fit(9, tmp_path / "run", resume=True, loss=loss)
 
 
 # Loaders that were left early ----------------------------------------------------------------
@@ -444,3 +482,28 @@ def test_an_optimizer_may_train_a_part_of_the_model():
     batches = DataLoader(Subset(Digits(), range(32)), 16, rng=0)
     train.fit(net, batches, optimizer=Adam(net[3].parameters()), epochs=1)
     assert_array_equal(net[1].weight.data, first)
+
+
+class Shifts(nn.Module):
+    """Adds three parameters of zeros, and of one of them its square root, whose gradient is infinite."""
+
+    def __init__(self, bad):
+        self.shifts, self.bad = [nn.Parameter(np.zeros(1, np.float32)) for _ in range(3)], bad
+
+    def forward(self, x):
+        for i, p in enumerate(self.shifts):
+            x = x + (mg.sqrt(p) if i == self.bad else p)
+        return x
+
+
+@pytest.mark.parametrize("moved", [[0], [1], [2], [0, 2], [0, 1, 2]])
+@pytest.mark.parametrize("bad", range(3))
+def test_a_gradient_that_is_not_finite_is_named_whatever_the_optimizer_moves(bad, moved):
+    """It would be wrong for all that is computed from it, as the norm of all gradients."""
+    net = Shifts(bad)
+    batches, sgd = DataLoader(Line(), 4, prefetch=0), SGD([net.shifts[i] for i in moved], 0.1)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=f"^fit: the gradient of shifts.{bad} is not finite in iteration 0 "),
+    ):
+        train.fit(net, batches, optimizer=sgd, loss=mg.mse_loss, iterations=1)

@@ -296,7 +296,7 @@ def test_a_run_resumes_bit_exactly_under_every_schedule(tmp_path, schedule, dtyp
     assert (len(rates) > 1) == (schedule != "none")  # it did do something
 
 
-def test_a_run_stopped_after_every_iteration_resumes_bit_exactly_on_one_thread_or_two(tmp_path):
+def test_a_run_stopped_after_every_iteration_resumes_bit_exactly_on_one_thread_or_two(tmp_path, capsys):
     threads = mg.get_num_threads()
     expected = uninterrupted()
     try:
@@ -305,6 +305,7 @@ def test_a_run_stopped_after_every_iteration_resumes_bit_exactly_on_one_thread_o
             with pytest.raises(KeyboardInterrupt):
                 Job(tmp_path).at(0, interrupt).fit(resume=True)
             assert mg.load(tmp_path / "run.safetensors")["iteration"] == i + 1
+            assert f"stopped by SIGINT after {i + 1} iterations; resume it from " in capsys.readouterr().err
         assert_resumes(tmp_path, expected)
     finally:
         mg.set_num_threads(threads)
