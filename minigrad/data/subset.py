@@ -12,7 +12,6 @@ import numpy as np
 from minigrad.arguments import expect, generator, integer
 from minigrad.checked import as_written, checked, named
 from minigrad.data.dataset import Batch, Dataset
-from minigrad.device import is_array
 from minigrad.typing import Array, Rng
 
 
@@ -51,9 +50,8 @@ class Subset:
 
     @named
     def __init__(self, dataset: Dataset, indices: Array | Iterable[int]) -> None:
-        self.dataset, self.indices = dataset, np.array(indices)
-        if self.indices.shape == (0,) and not is_array(indices):  # NumPy takes an empty list for one of floats
-            self.indices = self.indices.astype(int)
+        empty = isinstance(indices, list | tuple | range) and not indices  # which NumPy takes for floats
+        self.dataset, self.indices = dataset, np.array(indices, int if empty else None)
         if self.indices.ndim != 1 or not np.issubdtype(self.indices.dtype, np.integer):
             raise TypeError(f"Subset: expected one axis of integers, got {self.indices.dtype} {self.indices.shape}")
         if len(self.indices) and not -len(dataset) <= self.indices.min() <= self.indices.max() < len(dataset):

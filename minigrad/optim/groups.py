@@ -93,8 +93,7 @@ class Groups:
         What a class adds to its attributes is saved as well. Before a parameter's first step its slots are None.
         """
         every = [self.state.get(p, {}) for p in self.parameters()]
-        groups = [copy.deepcopy(self.settings(group)) for group in self.groups]
-        state: dict[str, object] = {"lr": self.lr, "groups": groups}
+        state: dict[str, object] = {"lr": self.lr, "groups": copy.deepcopy([self.settings(g) for g in self.groups])}
         for name in self._per_parameter():
             values = [slots.get(name) for slots in every]
             state[name] = [to_host(v).copy() if is_array(v) else v for v in values]

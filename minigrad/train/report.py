@@ -246,21 +246,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("logs", type=Path, nargs="+", metavar="LOG.jsonl", help="the lighter first")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the figure (curves.png)")
     options = parser.parse_args(arguments)
-    names = _names([path.with_suffix("") for path in options.logs])
+    stems = [path.stem for path in options.logs]
+    names = [p.stem if stems.count(p.stem) == 1 else p.with_suffix("").as_posix() for p in options.logs]
     print(curves({name: read_log(path) for name, path in zip(names, options.logs, strict=True)}, options.out))
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """Name each run by the end of its path: the file alone, or with as many folders as no other run's path ends with.
-
-    Examples
-    --------
-    >>> _names([Path("plain"), Path("a/resnet"), Path("b/resnet")])
-    ['plain', 'a/resnet', 'b/resnet']
-    """
-    ends = [["/".join(path.parts[-n:]) for n in range(1, len(path.parts) + 1)] for path in paths]
-    every = [end for own in ends for end in own]
-    return [next((end for end in own if every.count(end) == 1), own[-1]) for own in ends]
 
 
 if __name__ == "__main__":

