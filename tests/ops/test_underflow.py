@@ -57,9 +57,10 @@ def test_other_faults_are_raised_where_the_user_asks_for_it():
         y = mg.sqrt(mg.abs(x))
         with pytest.raises(FloatingPointError):  # in the replay
             y.sum().backward()
-        large = leaf_of(1.0) * 1e300
+        one = leaf_of(1.0)
+        large = one * 1e300
         with pytest.raises(FloatingPointError, match="overflow"):
-            mg.grad(large, large, np.array([1.0])) and mg.grad(large * 1e300, large, np.array([1e300]))
+            mg.grad(large, one, np.array([1e300]))
 
 
 @pytest.mark.parametrize(
