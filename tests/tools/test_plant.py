@@ -126,7 +126,11 @@ def test_a_changed_file_never_has_the_second_of_the_bytecode_and_is_restored(tmp
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
-KEPT = [fault for name in ("faults", "blind") for fault in plant.read(str(trials.ROOT / f"tests/tools/{name}.toml"))]
+KEPT = [
+    fault
+    for name in ("faults", "blind", "weakest")
+    for fault in plant.read(str(trials.ROOT / f"tests/tools/{name}.toml"))
+]
 
 
 @pytest.mark.parametrize("fault", KEPT, ids=lambda fault: fault.name)
