@@ -132,7 +132,8 @@ RECORDS = {
         elementwise=Elementwise(tied, lambda g, x: (np.where(x > 0, g, 0.01 * g),)),
         numbers={"slope": lambda kind, x: mg.leaky_relu(x, kind(0.25))},
         refuses={
-            "slope": Refusal(lambda: mg.leaky_relu(t(2), -0.1), "finite number with negative_slope >= 0, got -0.1")
+            "slope": Refusal(lambda: mg.leaky_relu(t(2), -0.1), "finite number with negative_slope >= 0, got -0.1"),
+            "slope-in-a-vector": Refusal(lambda: mg.leaky_relu(t(2), np.array([0.5])), r"got array\(\[0\.5\]\)"),
         },
         kinks={
             "0": kink(mg.leaky_relu, 0.0, 0.01),
