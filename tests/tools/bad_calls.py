@@ -201,7 +201,7 @@ PLAIN: dict[
     ),
     "Digits": (data.Digits, lambda: ([True], {}), lambda d: d[0]),
     "TensorDataset": (data.TensorDataset, lambda: ([np.ones((3, 2)), np.arange(3)], {}), lambda d: d[0]),
-    "Subset": (data.Subset, lambda: ([data.Digits(), [0, 1]], {}), lambda d: d[0]),
+    "Subset": (data.Subset, lambda: ([data.Digits(), [0, 1]], {}), lambda d: d[: len(d)]),
     "split": (data.split, lambda: ([data.Digits(), 10, 0], {}), lambda pair: pair[0][0]),
     "Normalize": (transforms.Normalize, lambda: ([0.5, 0.5], {}), None),
     "RandomCrop": (transforms.RandomCrop, lambda: ([4], {"padding": 1}), None),
