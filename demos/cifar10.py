@@ -11,7 +11,8 @@ cropped, and each is evaluated once. The paper's test errors: 8.75 % with 20 lay
 After twenty steps the command says how long the run will take on this machine. Stop it at any time, and continue with
 --resume. In nets of more than 110 layers only the input of every tenth block is stored, and the rest is computed again
 (:func:`minigrad.recompute`); the result is the same to the last bit. docs/logs/cifar10/resnet-20-paper.jsonl is the log
-of this command: 8.16 % at the end.
+of this command: 8.16 % at the end. docs/logs/cifar10/plain-20-paper has a run of the plain net that is not finished:
+its log, its sittings and its checkpoint, and README.txt, which says how to continue it.
 
 Some points are not in the paper, or depend on the program that trains:
 
