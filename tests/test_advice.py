@@ -101,7 +101,15 @@ def things():
     return {
         **{"np": np, "mg": mg, "nn": nn, "optim": optim, "data": data, "transforms": transforms, "inspect": inspect},
         **{"x": x, "y": draw(2, 3, 4), "array": draw(2, 3, 4), "arrays": [x, mg.Tensor(draw(2, 5, 4))]},
-        **{"a": mg.Tensor(draw(2, 3, 4)), "b": mg.Tensor(draw(2, 4, 5)), "axis": 1, "n": 2, "c": 3, "p": 0.25},
+        **{
+            "a": mg.Tensor(draw(2, 3, 4)),
+            "b": mg.Tensor(draw(2, 4, 5)),
+            "axis": 1,
+            "n": 2,
+            "length": 2,
+            "c": 3,
+            "p": 0.25,
+        },
         **{
             "shape": (6, 4),
             "value": 2.5,
