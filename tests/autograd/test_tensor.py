@@ -475,11 +475,19 @@ def test_a_shallow_copy_is_locked_with_its_source_and_a_deep_one_is_free(recorde
         own[0] = 100.0
     y.backward()
     assert w.grad.tolist() == [1.0, 2.0]
-    parameter = mg.nn.Parameter([1.0])
-    parameter.note = "an attribute of a derived class"
-    same = copy.copy(parameter)
-    assert type(same) is mg.nn.Parameter
-    assert (same.note, same.requires_grad) == (parameter.note, True)
+
+
+def test_a_shallow_copy_has_the_class_and_the_attributes():
+    class Noted(mg.nn.Parameter):
+        """It has a dict, and a Parameter has none."""
+
+    parameter = Noted([1.0])
+    parameter.note = "an attribute"
+    for original in (parameter, mg.nn.Parameter([1.0])):
+        same = copy.copy(original)
+        assert type(same) is type(original)
+        assert same.requires_grad
+    assert copy.copy(parameter).note == "an attribute"
 
 
 @pytest.mark.parametrize("layout", ["not aligned", "with gaps", "read-only", "Fortran's order"])
