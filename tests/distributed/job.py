@@ -19,6 +19,10 @@ from models import cifar_resnet
 #: What is measured by the clock.
 CLOCK = {"seconds", "images_per_second", "loader_share"}
 
+#: Read once, and not by several threads at a time: NumPy parses the headers of its files by `ast`, and in threads CPython
+#: may raise a SystemError then, "AST constructor recursion depth mismatch" (python/cpython, issue 106905).
+TRAINING, TEST = Digits(), Digits(train=False)
+
 
 def small():
     """Return a net with statistics and draws."""
@@ -45,14 +49,14 @@ def augmented(images, rng):
 def run(net, folder, *, iterations, shards=4, resume=False, every=9.0, images=94, batch_size=32, **settings):
     """Train, and return what must be equal to the bit: weights, statistics, the optimizer's state, and the records."""
     sgd = optim.SGD(net.parameters(), 0.1, weight_decay=1e-4)
-    batches = DataLoader(Subset(Digits(), range(images)), batch_size, rng=0, transform=augmented)
+    batches = DataLoader(Subset(TRAINING, range(images)), batch_size, rng=0, transform=augmented)
     history = train.fit(
         net,
         batches,
         optimizer=sgd,
         schedule=optim.CosineLR(sgd, 40),
         iterations=iterations,
-        evaluate_on={"test": DataLoader(Subset(Digits(train=False), range(60)), 40)},
+        evaluate_on={"test": DataLoader(Subset(TEST, range(60)), 40)},
         evaluate_every=5,
         checkpoint=train.Checkpoint(Path(folder) / "run.safetensors", every=every, resume=resume),
         log=Path(folder) / "log.jsonl",

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minigrad as mg
 from minigrad import distributed, nn, train
-from minigrad.data import DataLoader, Digits, Subset
+from minigrad.data import DataLoader, Subset
 from minigrad.distributed import owned, processes, split, sum_gradients, total
 from minigrad.optim import SGD
 from minigrad.train import loop
@@ -306,7 +306,7 @@ def test_an_exception_that_nobody_catches_names_the_rank_and_ends_all(monkeypatc
 
 
 def digits(n, size, **settings):
-    return DataLoader(Subset(Digits(), range(n)), size, **settings)
+    return DataLoader(Subset(job.TRAINING, range(n)), size, **settings)
 
 
 def test_the_shards_of_all_processes_are_the_batch_in_order(monkeypatch):
@@ -774,8 +774,8 @@ def test_whatever_would_let_processes_drift_apart_is_named_at_the_start(monkeypa
         if own.pop("checkpoint", None):
             own["checkpoint"] = train.Checkpoint(tmp_path / "run.safetensors")
         net = nn.Sequential(*linear(), nn.BatchNorm2d(10)) if own.pop("loss_of", None) else linear()
-        batches = DataLoader(Subset(Digits(), own.pop("images", range(40))), 20)
-        test = DataLoader(Subset(Digits(), own.pop("held_out", range(20))), 20)
+        batches = DataLoader(Subset(job.TRAINING, own.pop("images", range(40))), 20)
+        test = DataLoader(Subset(job.TRAINING, own.pop("held_out", range(20))), 20)
         train.fit(net, batches, optimizer=SGD(net.parameters(), 0.1), evaluate_on={"test": test}, **own)
 
     for error in ranks(monkeypatch, 2, work):
