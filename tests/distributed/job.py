@@ -19,8 +19,8 @@ from models import cifar_resnet
 #: What is measured by the clock.
 CLOCK = {"seconds", "images_per_second", "loader_share"}
 
-#: Read once, and not by several threads at a time: NumPy parses the headers of its files by `ast`, and in threads CPython
-#: may raise a SystemError then, "AST constructor recursion depth mismatch" (python/cpython, issue 106905).
+#: Read once, and not by several threads at a time: NumPy parses the headers of its files by `ast`, and CPython may then
+#: raise a SystemError, "AST constructor recursion depth mismatch" (python/cpython, issue 106905).
 TRAINING, TEST = Digits(), Digits(train=False)
 
 
