@@ -27,7 +27,7 @@ from minigrad.autograd.modes import enable_grad
 from minigrad.autograd.tape import Entry, Leaf, Node, mode
 from minigrad.autograd.tensor import Tensor, array_of, new_tensor, plain
 from minigrad.checked import checked
-from minigrad.device import device_name, is_array, namespace
+from minigrad.device import device_name, holders, is_array, namespace
 from minigrad.typing import Array, Gradient
 
 
@@ -94,12 +94,9 @@ def grad(
                 "no recorded operator leads from it to them, or the tape between was released"
             )
     # The tape can be replayed again if it was kept for the second derivative, or on request.
-    totals, owned = replay(roots, path, create_graph, create_graph if retain_graph is None else retain_graph)
-    results = []
-    for node in nodes:
-        results.append(_as_result(totals[node], node in owned))
-        owned.discard(node)  # an input that is named twice gets a copy the second time
-    return tuple(results)
+    totals = replay(roots, path, create_graph, create_graph if retain_graph is None else retain_graph)
+    # The second time, an input that is named twice gets a copy: the first result holds the gradient, too.
+    return tuple([_as_result(holders(totals[node]) == 1, totals[node]) for node in nodes])
 
 
 @checked
@@ -134,8 +131,7 @@ def backward(
     Tensor([ 2., 40.])
     """
     start = _start("backward", self, grad, create_graph)
-    totals, owned = replay([start], None, create_graph, retain_graph or create_graph)
-    _add_to_leaves(totals, owned)
+    _add_to_leaves(replay([start], None, create_graph, retain_graph or create_graph))
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -184,8 +180,8 @@ class Gradients:
 
 def replay(
     roots: list[tuple[Node, Gradient]], path: dict[Node, bool] | None, create_graph: bool, retain_graph: bool
-) -> tuple[dict[Node, Gradient], set[Node]]:
-    """Replay the tape from `roots`; return the gradients of leaves, or of the wanted nodes on `path`; and the owned.
+) -> dict[Node, Gradient]:
+    """Replay the tape from `roots`; return the gradients of leaves, or of the wanted nodes on `path`.
 
     With `create_graph`, gradients are Tensors. Rules consist of operators, so their computations are recorded, too.
     """
@@ -238,7 +234,7 @@ def replay(
         for node in totals:
             if type(node) is Leaf and node.hooks:
                 totals[node] = gradients.show_to_hooks(node, totals[node])
-    return totals, gradients.owned
+    return totals
 
 
 def _pull_recorded(entry: Entry, g: Tensor, need: tuple[bool, ...], stored: tuple[Any, ...]) -> Sequence[Gradient]:
@@ -347,11 +343,11 @@ def _tensors(name: str, given: Any) -> tuple[Tensor, ...]:
     return tensors
 
 
-def _add_to_leaves(totals: dict[Node, Gradient], owned: set[Node]) -> None:
+def _add_to_leaves(totals: dict[Node, Gradient]) -> None:
     """Add gradients to ``.grad``; of several threads, one at a time, so that none overwrites the sum of another."""
     with _adding:
         leaves = cast("list[Leaf]", list(totals))  # what is copied is dropped: one of both in memory
-        sums = {leaf: _as_result(totals.pop(leaf), leaf in owned, leaf.grad) for leaf in leaves}
+        sums = {leaf: _as_result(holders(totals[leaf]) == 1, totals.pop(leaf), leaf.grad) for leaf in leaves}
         for leaf, total in sums.items():  # only after all computations: an error in one of them changes no .grad
             leaf.grad = total
 
@@ -361,13 +357,14 @@ if hasattr(os, "register_at_fork"):  # in the child, the thread that held the lo
     os.register_at_fork(after_in_child=_adding._at_fork_reinit)  # type: ignore[attr-defined]
 
 
-def _as_result(total: Gradient, owned: bool, before: Tensor | None = None) -> Tensor:
-    """Return a gradient, added to `before`, as a Tensor that shares no memory with others: borrowed arrays are copied.
+def _as_result(alone: bool, total: Gradient, before: Tensor | None = None) -> Tensor:
+    """Return a gradient, added to `before`, as a Tensor that shares no memory with others.
+
+    A gradient that is `alone`, with no other holder, is taken over; others are copied.
 
     If the gradient or `before` is recorded, then so is the result, also within ``no_grad``.
     """
     if before is not None or isinstance(total, Tensor):
         with enable_grad():
             return copy(total) if before is None else before + total
-    xp = namespace(total)
-    return new_tensor(xp.asarray(total) if owned else xp.array(total, copy=True), None)
+    return new_tensor(total if alone else namespace(total).array(total, copy=True), None)

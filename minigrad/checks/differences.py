@@ -249,7 +249,7 @@ def _replay(
     outputs = as_outputs(f(*tensors))
     roots = [(y._node, g) for y, g in zip(outputs, cotangents, strict=True) if y._node is not None]
     nodes = [x._node for x in tensors if x._node is not None]  # of all tensors: each requires a gradient
-    totals, _ = replay(roots, path_between(roots, set(nodes)), create_graph, create_graph)
+    totals = replay(roots, path_between(roots, set(nodes)), create_graph, create_graph)
     return [totals.get(node) for node in nodes]
 
 

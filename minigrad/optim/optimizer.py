@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from minigrad.device import holders
 from minigrad.kernels import blocks
 from minigrad.optim.groups import Groups
 
@@ -87,13 +88,14 @@ class Optimizer(Groups):
     def step(self) -> None:
         """Move every parameter that has a gradient.
 
-        Its ``.data`` becomes a new array: the old one, which the tape may store, is not written into. A slot that
-        underflows to 0 raises no error, whatever NumPy's errstate is.
+        Its ``.data`` becomes a new array if something else holds the old one, such as a variable or the tape: nobody
+        sees an array change. What the parameter alone holds is overwritten. A slot that underflows to 0 raises no
+        error, whatever NumPy's errstate is.
         """
         for group in self.groups:
             settings = self.settings(group)
             for p, g in [(p, p.grad.data) for p in group["params"] if p.grad is not None]:
-                w = p.data.copy()  # a copy, because the tape may store the old array
+                w = p.data if holders(p.data) == 1 else p.data.copy()  # others would see it change
                 # Each optimizer has its rule: how w moves, given its gradient, the stored slots and the settings.
                 slots, asked = self._next(p, w, settings)
                 rule = partial(self.update, **asked)

@@ -68,6 +68,58 @@ def test_nothing_shares_memory_with_grad(create_graph, shape):
     np.testing.assert_array_equal(start, np.full(shape, -7.0), strict=True)
 
 
+def remembering(shape, kept):
+    """Return an operator whose rule makes an array of its own, and the place where it notes or keeps it."""
+    notes = []
+
+    @mg.operator
+    def twice(x, /):
+        return x * 2.0
+
+    @twice.vjp
+    def _(g):
+        dx = np.full(shape, 2.0) * g
+        notes.append(dx if kept else dx.ctypes.data)
+        return dx
+
+    return twice, notes
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (300, 1000)])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_gradient_that_nobody_else_holds_is_taken_over_and_others_are_copied(kept, shape):
+    """Of two leaves with one gradient, only the last one may take it over."""
+    twice, notes = remembering(shape, kept)
+    x, w = leaf(np.ones(shape)), leaf(np.ones(shape))
+    twice(x).backward(np.ones(shape))
+    (dw,) = mg.grad(twice(w), w, np.ones(shape))
+    for gradient, note in zip((x.grad, dw), notes, strict=True):
+        np.testing.assert_array_equal(gradient.data, np.full(shape, 2.0), strict=True)
+        if kept:
+            assert not np.shares_memory(gradient.data, note)
+        else:
+            assert gradient.data.ctypes.data == note
+    a, b = leaf(np.ones(shape)), leaf(np.ones(shape))
+    twice(a + b).backward(np.ones(shape))
+    assert not np.shares_memory(a.grad.data, b.grad.data)
+
+
+def test_a_gradient_that_a_hook_was_shown_is_the_hooks_too():
+    """Whether the hook keeps the Tensor that it was shown, or gives another one and keeps that."""
+    for give in [lambda g: None, lambda g: mg.Tensor(g.data * 3.0)]:
+        x, kept = leaf(np.ones(3)), []
+
+        def hook(g, kept=kept, give=give):
+            given = give(g)
+            kept.append(g if given is None else given)
+            return given
+
+        x.hook(hook)
+        (x * 2.0).sum().backward()
+        assert not np.shares_memory(x.grad.data, kept[0].data)
+        np.testing.assert_array_equal(x.grad.data, kept[0].data, strict=True)
+
+
 def test_an_error_in_one_sum_changes_no_grad():
     """The sum of x.grad is inf - inf, after that of w has been computed."""
     w, x = leaf_of(1.0), leaf_of(1.0)

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 import minigrad as mg
 from minigrad.nn import Parameter
-from minigrad.optim import SGD, CosineLR, MultiStepLR, ReduceOnPlateau, Schedule, Warmup, WarmupUntil
+from minigrad.optim import SGD, Adam, AdamW, CosineLR, MultiStepLR, ReduceOnPlateau, Schedule, Warmup, WarmupUntil
 
 
 def steps(optimizer, parameters, gradients):
@@ -65,6 +65,58 @@ def test_a_step_does_not_write_into_the_array_that_the_tape_stores(shape, settin
     w.grad = None
     z.backward(np.ones(shape, np.float32))
     assert_allclose(w.grad.data, np.full(shape, 32.0, np.float32), rtol=0, strict=True)
+
+
+#: Who may hold the array of a parameter when a step is taken.
+HOLDERS = {
+    "a variable": lambda w: w.data,
+    "a view": lambda w: w.data[:1],
+    "a Tensor": lambda w: w.detach(),
+    "another parameter": lambda w: Parameter(w.data),
+    "a dict of a state": lambda w: {"w": w.data},
+    "the tape": lambda w: w * 1.0,
+}
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+@pytest.mark.parametrize("shape", [(3, 2), (1000, 400)])
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_step_is_seen_by_nobody_else(name, shape, kind):
+    """And it is the same step, to the bit, as one into an array that only the parameter holds."""
+    start = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    alone, held = Parameter(start.copy()), Parameter(start.copy())
+    optimizers = [kind([alone], 0.1), kind([held], 0.1)]
+    for _ in range(3):
+        before, holder, memory = held.data.copy(), HOLDERS[name](held), alone.data.ctypes.data
+        seen = held.data
+        for p, optimizer in zip((alone, held), optimizers, strict=True):
+            p.grad = mg.Tensor(np.cos(p.data))
+            optimizer.step()
+        np.testing.assert_array_equal(seen, before, strict=True)
+        np.testing.assert_array_equal(alone.data, held.data, strict=True)
+        assert not np.shares_memory(held.data, seen)
+        assert alone.data.ctypes.data == memory, "an array that only the parameter holds is not copied"
+        del holder, seen
+
+
+@pytest.mark.parametrize("layout", ["read-only", "columns first", "a view", "a memory map"])
+def test_a_step_moves_parameters_of_every_layout(layout, tmp_path):
+    """What cannot be overwritten as one run is copied."""
+    numbers = np.arange(6.0, dtype="float32").reshape(2, 3)
+    np.save(tmp_path / "w.npy", numbers)
+    w = Parameter(
+        {
+            "read-only": np.broadcast_to(numbers, (2, 3)),
+            "columns first": np.asfortranarray(numbers),
+            "a view": np.arange(12.0, dtype="float32").reshape(2, 6)[:, :3],
+            "a memory map": np.load(tmp_path / "w.npy", mmap_mode="r"),
+        }[layout]
+    )
+    expected = w.data - 0.5
+    w.grad = mg.Tensor(np.ones_like(numbers))
+    SGD([w], 0.5).step()
+    np.testing.assert_array_equal(w.data, expected)
+    assert w.data.flags.writeable
 
 
 def test_a_drop_of_the_learning_rate_takes_effect_at_once():
