@@ -63,22 +63,6 @@ def on_host(array: object) -> bool:
     return isinstance(array, np.ndarray)
 
 
-def holders(x: object) -> int:
-    """Count what holds an array that the caller has just read from an attribute or an item.
-
-    If it is 1, nobody else can see the array change: any other variable, a view, and an entry of the tape would hold
-    it, too. PyTorch asks the same before it takes over a gradient (``use_count`` in accumulate_grad.h). What is not a
-    NumPy array, or owns no memory that can be overwritten as one run, has one holder more.
-    """
-    owns = type(x) is np.ndarray and x.flags.owndata and x.flags.writeable and x.flags.c_contiguous
-    return sys.getrefcount(x) - _of_the_call + (not owns)
-
-
-#: The references that a call of `holders` makes itself; Python's versions differ.
-_of_the_call, _held = 0, [np.empty(0)]
-_of_the_call = holders(_held[0]) - 1
-
-
 def device_name(array: Array) -> str:
     """Return the name of the device that holds `array`: ``"cpu"``, ``"cuda:0"``, ..."""
     if on_host(array):
@@ -245,3 +229,25 @@ def _in_groups(x: Array, a: int) -> Array:
     groups = x[(*index, slice(whole))].reshape(*before, -1, GROUP, row, *after)
     total = _in_groups(groups.sum(axis=a + 1).reshape(*before, -1, *after), a)
     return total if whole == n else total + _in_groups(x[(*index, slice(whole, None))], a)
+
+
+# Who sees an array change ----------------------------------------------------------------------
+
+
+def holders(x: object) -> int:
+    """Count what holds an array that the caller has just read from an attribute or an item.
+
+    If it is 1, nobody else can see the array change: any other variable, a view, and an entry of the tape would hold
+    it, too. PyTorch asks the same before it takes over a gradient (``use_count`` in accumulate_grad.h). A view of the
+    whole of an array counts as the array. What is not a NumPy array, or cannot be overwritten as one run, or is a part
+    of an array, has one holder more.
+    """
+    count = sys.getrefcount(x) - _of_the_call
+    if type(x) is not np.ndarray or not x.flags.c_contiguous or not x.flags.writeable:
+        return count + 1
+    return count if x.flags.owndata else count + holders(x.base) - (getattr(x.base, "nbytes", 0) == x.nbytes)
+
+
+#: The references that a call of `holders` makes itself; Python's versions differ.
+_of_the_call, _held = 0, [np.empty(0)]
+_of_the_call = holders(_held[0]) - 1

@@ -143,32 +143,27 @@ class Gradients:
     """The gradients that have reached nodes, and the queue of entries to take next.
 
     Gradients are arrays, or Tensors where the replay is recorded. A gradient that a rule returns may be the cotangent
-    itself, a view of it, or an array that the operator stores: it is borrowed. Only sums that were allocated here are
-    *owned*, and added to in place.
+    itself, a view of it, or an array that the operator stores. So a total is added to in place only if nobody else
+    holds it.
     """
 
     def __init__(self) -> None:
         self.totals: dict[Node, Gradient] = {}
-        self.owned: set[Node] = set()
         self.queue: list[tuple[int, Entry]] = []  # the newest entry first
 
     def add(self, node: Node, g: Gradient) -> None:
         """Add a gradient to the total of a node; an entry that is reached for the first time joins the queue."""
-        total = self.totals.get(node)
-        if total is None:
+        if node not in self.totals:
             self.totals[node] = g
             if type(node) is Entry:
                 heappush(self.queue, (-node.order, node))
-        elif node in self.owned:
-            total += g
-            self.totals[node] = total  # for a NumPy scalar and for a Tensor, += makes a new object
+        elif holders(self.totals[node]) == 1:
+            self.totals[node] += g
         else:
-            self.totals[node] = total + g
-            self.owned.add(node)
+            self.totals[node] = self.totals[node] + g
 
     def show_to_hooks(self, node: Node, g: Gradient) -> Gradient:
         """Return the complete gradient of a node after its hooks were called with it: each may replace it."""
-        self.owned.discard(node)
         for f in node.hooks:
             given = f(g if isinstance(g, Tensor) else new_tensor(namespace(g).asarray(g), None))
             if given is not None:

@@ -191,7 +191,7 @@ def forward(x: Array, w: Array, b: Array | None, padding: Pair) -> tuple[Array, 
     """Return the convolution of x (n, h, w, c) with w (3, 3, c, o), plus b (o,), and whether it is finite."""
     (n, h, wd, _), (ph, pw), matrices = x.shape, padding, transforms(x.dtype)
     out = np.empty((n, h + 2 * ph - TAPS + 1, wd + 2 * pw - TAPS + 1, w.shape[3]), x.dtype)
-    weights = _times_taps(matrices.weights, w)  # (36, c, o)
+    weights = _times_taps(matrices.weights, w, np.empty((PLACES, *w.shape[2:]), w.dtype))  # (36, c, o)
     tiles = Tiles(x, weights, out.shape, padding)
     tiles.run(lambda i: tiles.write(i, tiles.transformed(i, tiles.pixels, matrices.pixels), out, b))
     return out, tiles.finite
@@ -205,9 +205,11 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
     the transforms backwards: x's tiles of 4x4 pixels through A, times g's transformed tiles, and the sum over all tiles
     through G'.
     """
-    dx, matrices = np.empty(x.shape, x.dtype), transforms(x.dtype)
+    # What is returned is made first: it leaves no gaps in memory when the larger arrays after it are freed.
+    dx, dw, matrices = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype), transforms(x.dtype)
     flipped = matrices.weights[:, ::-1]  # G for taps in reverse order
-    weights = _times_taps(flipped, w).swapaxes(1, 2)  # (36, o, c)
+    summed = (PLACES, *w.shape[2:])  # (36, c, o)
+    weights = _times_taps(flipped, w, np.empty(summed, w.dtype)).swapaxes(1, 2)  # (36, o, c)
     tiles = Tiles(g, weights, x.shape, (TAPS - 1 - padding[0], TAPS - 1 - padding[1]))
     size = tiles.pixels.shape[1:]
     inner = Columns(x, (OUT, OUT), (OUT, OUT), (0, 0), (1, 1), size=size, cut=tiles.pieces)
@@ -218,7 +220,7 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
         return a
 
     def partial_sum(numbers: range) -> Array:
-        total = np.empty((PLACES, *w.shape[2:]), x.dtype)
+        total = np.empty(summed, x.dtype)
 
         def add(p: slice, a: Array, b: Array, i: int) -> None:
             if i == numbers[0]:
@@ -230,21 +232,20 @@ def backward(g: Array, x: Array, w: Array, need: tuple[bool, ...], padding: Pair
             b = block(i).swapaxes(0, 1)  # (36, tiles, o)
             a = tiles.transformed(i, inner, matrices.outputs.T).transpose(1, 2, 0)  # (36, c, tiles)
             tiles.each_place(functools.partial(add, a=a, b=b, i=i))
-        return _times_taps(flipped.T, total)
+        return _times_taps(flipped.T, total, dw if tiles.shared else np.empty_like(dw))
 
     if not need[1]:
         tiles.run(block)
         return dx, None, tiles.finite
     count = len(tiles.blocks)
     dw = partial_sum(range(count)) if tiles.shared else products.sum_in_order(partial_sum, count)
-    return dx, dw.reshape(w.shape), tiles.finite and products.is_finite(dw)
+    return dx, dw, tiles.finite and products.is_finite(dw)
 
 
-def _times_taps(matrix: Array, taps: Array) -> Array:
-    """Return ``matrix @ taps`` for an array (..., c, o) of taps, or of their 36 sums: (rows of the matrix, c, o)."""
+def _times_taps(matrix: Array, taps: Array, out: Array) -> Array:
+    """Return ``matrix @ taps`` in `out`: from taps (3, 3, c, o) to (36, c, o), or from 36 sums to taps."""
     c, o = taps.shape[-2:]
-    out = np.empty((len(matrix), c, o), taps.dtype)
-    channels, to = taps.reshape(-1, c, o).swapaxes(0, 1), out.swapaxes(0, 1)  # one small product for each channel
+    channels, to = (a.reshape(-1, c, o).swapaxes(0, 1) for a in (taps, out))  # one small product for each channel
     parts = blocks.spans(c, blocks.BLOCK_BYTES // (PLACES * o * taps.itemsize))
     run(lambda i: np.matmul(matrix, channels[parts[i]], out=to[parts[i]]), len(parts))
     return out

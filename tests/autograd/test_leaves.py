@@ -104,6 +104,21 @@ def test_a_gradient_that_nobody_else_holds_is_taken_over_and_others_are_copied(k
     assert not np.shares_memory(a.grad.data, b.grad.data)
 
 
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (300, 1000)])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_sum_is_made_in_the_first_gradient_if_nobody_else_holds_it(kept, shape):
+    twice, notes = remembering(shape, kept)
+    x, w = leaf(np.ones(shape)), leaf(np.ones(shape))
+    (twice(x) + twice(x) + twice(x)).backward(np.ones(shape))
+    (dw,) = mg.grad(twice(w) + twice(w) + twice(w), w, np.ones(shape))
+    for gradient, first in ((x.grad, notes[0]), (dw, notes[3])):
+        np.testing.assert_array_equal(gradient.data, np.full(shape, 6.0), strict=True)
+        if kept:
+            assert (first == 2.0).all()
+        else:
+            assert gradient.data.ctypes.data == first
+
+
 def test_a_gradient_that_a_hook_was_shown_is_the_hooks_too():
     """Whether the hook keeps the Tensor that it was shown, or gives another one and keeps that."""
     for give in [lambda g: None, lambda g: mg.Tensor(g.data * 3.0)]:

@@ -31,6 +31,15 @@ def test_one_place_is_one_holder(shape, dtype):
         assert found == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_reshaped_array_is_held_as_the_array_is(shape):
+    """By one place: no variable names the array that has the memory."""
+    place = Place(np.ones(shape).reshape(-1, 1).reshape(shape)[...])
+    count = holders(place.array)
+    assert count == 1
+    assert not place.array.flags.owndata
+
+
 #: What may hold an array besides its place.
 OTHERS = {
     "a variable": lambda a: a,
@@ -54,8 +63,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_every_other_holder_counts(name):
-    place = Place(np.ones((3, 2)))
+@pytest.mark.parametrize("whole", [True, False], ids=["own memory", "reshaped"])
+def test_every_other_holder_counts(name, whole):
+    place = Place(np.ones((3, 2)) if whole else np.ones(6).reshape(3, 2))
     other = OTHERS[name](place.array)
     counts = [holders(place.array)]
     del other
@@ -85,7 +95,9 @@ def read_only():
 #: What must not be overwritten, or not as one run, although one place alone holds it.
 NOT_OWN = {
     "read-only": read_only,
-    "a view of nothing else": lambda: np.ones((3, 2))[:],
+    "a part": lambda: np.ones((4, 2))[:3],
+    "a part of a reshaped array": lambda: np.ones(8).reshape(4, 2)[:3],
+    "the memory of a transposed array": lambda: np.asfortranarray(np.ones((3, 2))).T,
     "transposed": lambda: np.ones((3, 2)).T,
     "columns first": lambda: np.asfortranarray(np.ones((3, 2))),
     "broadcast": lambda: np.broadcast_to(1.0, (3, 2)),
