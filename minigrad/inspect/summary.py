@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -191,12 +191,10 @@ def on_layers(model: Module, note: Callable[[str, Module, object], None]) -> Ite
     A layer is a Module that computes something itself: it has no parts, or parameters of its own beside them.
     """
     layers = [(n, m) for n, m in model.named_modules() if _own_parameters(m) or not any(m.named_children())]
-    ends = [layer.hook(partial(note, name)) for name, layer in layers]
-    try:
+    with ExitStack() as ends:
+        for name, layer in layers:
+            ends.callback(layer.hook(partial(note, name)))
         yield
-    finally:
-        for end in ends:
-            end()
 
 
 def _own_parameters(module: Module) -> list[Parameter]:

@@ -180,6 +180,20 @@ def test_each_context_ends_its_own_hooks(first, fails):
         assert [seen.count(name) for name in ("before", "between", "within")] == [2, 2, 2]
 
 
+def test_a_context_that_is_interrupted_on_entry_leaves_no_hook():
+    """The second of three layers cannot be hooked: Ctrl-C, or a class of its own."""
+
+    class Refuses(nn.ReLU):
+        def hook(self, f):
+            raise KeyboardInterrupt
+
+    net, seen = nn.Sequential(nn.ReLU(), Refuses(), nn.ReLU()), []
+    with pytest.raises(KeyboardInterrupt), on_layers(net, lambda *args: seen.append(args)):
+        pass
+    net(mg.Tensor([1.0]))
+    assert seen == []
+
+
 # draw_graph ----------------------------------------------------------------------------------
 
 
