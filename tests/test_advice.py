@@ -120,7 +120,7 @@ def things():
         **{"labels": np.array([2, 0]), "logits": draw(2, 4), "log_probabilities": draw(2, 4)},
         **{"targets": rng.random((2, 4), "float32"), "parameters": parameters, "max_norm": 2.5, "iterations": 8},
         **{"sgd": optim.SGD(parameters, 0.5), "optimizer": optim.SGD(net.parameters(), 0.5), "net": net},
-        **{"layer": nn.Linear(2, 3, rng=0), "self": nn.ReLU(), "dataset": data.Digits(), "mean": 0.5, "std": 0.25},
+        **{"layer": nn.Linear(2, 3, rng=0), "self": nn.ReLU(), "dataset": data.Digits()},
         **{
             "degrees": 30,
             "size": 5,
